@@ -1,0 +1,68 @@
+"""A control: as much compute as supervised fine-tuning, then an adapter of noise with the same size.
+
+Whatever this adapter gains, training did not teach. Each trained tensor is replaced by Gaussian noise of the same
+Frobenius norm, so the adapter is as large as a real one and carries nothing of the labels but those norms.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.contracts import POLICY, Aligned, Aligner, Bench, FewShot, Need
+from harness.hookspecs import hookimpl
+from harness.recipes import require_pairs, supervised_trainer
+
+
+class RandomConfig(BaseModel):
+    """Settings of the training whose size is copied."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learning_rate: float = Field(
+        2e-4, gt=0, description="as in sft, whose spend and norms are copied", json_schema_extra={"probe": 1e-3}
+    )
+    scale: float = Field(
+        1.0,
+        ge=0,
+        description="size of the noise relative to the trained adapter (ours)",
+        json_schema_extra={"probe": 2.0},
+    )
+
+
+class RandomAdapter:
+    """An untrained adapter at the price of a trained one."""
+
+    name: ClassVar[str] = "random"
+    paper: ClassVar[str] = ""
+    version: ClassVar[str] = "1"
+    needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    Config: ClassVar[type[BaseModel]] = RandomConfig
+
+    def __init__(self, config: RandomConfig) -> None:
+        self.config = config
+
+    def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
+        """Train as sft does, then replace what was learned by noise."""
+        import torch
+
+        require_pairs(self.name, few_shot.pairs)
+        trainer = supervised_trainer(
+            bench, few_shot.pairs, learning_rate=self.config.learning_rate, epochs=3.0, warmup=0.1
+        )
+        bench.train(trainer)
+        generator = torch.Generator().manual_seed(bench.seed)
+        with torch.no_grad():
+            for key, weight in bench.policy.named_parameters():
+                if f".{POLICY}." in key:
+                    noise = torch.randn(weight.shape, generator=generator)
+                    size = weight.norm().cpu() / noise.norm()
+                    weight.copy_((self.config.scale * size * noise).to(weight))
+        return bench.aligned()
+
+
+@hookimpl
+def harness_aligners() -> list[type[Aligner]]:
+    """Register the aligner."""
+    return [RandomAdapter]

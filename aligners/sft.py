@@ -1,0 +1,58 @@
+"""Supervised fine-tuning on the chosen answers, with TRL's SFTTrainer: the arm that every method must beat."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.contracts import Aligned, Aligner, Bench, FewShot, Need
+from harness.hookspecs import hookimpl
+from harness.recipes import require_pairs, supervised_trainer
+
+
+class SftConfig(BaseModel):
+    """Hyper-parameters of supervised fine-tuning."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learning_rate: float = Field(
+        2e-4, gt=0, description="peak, cosine to 0 (pilot search for LoRA)", json_schema_extra={"probe": 1e-3}
+    )
+    epochs: float = Field(
+        3.0,
+        gt=0,
+        description="passes over the pairs; the regime's minimum of steps holds (ours)",
+        json_schema_extra={"probe": 40.0},
+    )
+    warmup: float = Field(
+        0.1, ge=0, lt=1, description="share of steps with rising rate (ours)", json_schema_extra={"probe": 0.5}
+    )
+
+
+class Sft:
+    """Raises the likelihood of the chosen answers; never looks at the rejected ones."""
+
+    name: ClassVar[str] = "sft"
+    paper: ClassVar[str] = "2203.02155"
+    version: ClassVar[str] = "1"
+    needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    Config: ClassVar[type[BaseModel]] = SftConfig
+
+    def __init__(self, config: SftConfig) -> None:
+        self.config = config
+
+    def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
+        """Train on `chosen`."""
+        require_pairs(self.name, few_shot.pairs)
+        pairs, held_out = bench.split(few_shot.pairs)
+        c = self.config
+        trainer = supervised_trainer(bench, pairs, learning_rate=c.learning_rate, epochs=c.epochs, warmup=c.warmup)
+        bench.train(trainer, held_out=held_out)
+        return bench.aligned()
+
+
+@hookimpl
+def harness_aligners() -> list[type[Aligner]]:
+    """Register the aligner."""
+    return [Sft]

@@ -1,0 +1,54 @@
+"""The command line, `python -m harness` and `align-harness`: the only place that prints.
+
+Results go to standard output, everything said on the way to standard error. Exit codes: 0 done; 1 a failed run or a bug;
+2 a mistake of the user's, told in one line; 130 interrupted; 141 the reader closed the pipe.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from harness import __version__
+from harness.cli import doctor, leaderboard, listing, models, run, show
+from harness.cli.errors import Guarded
+from harness.cli.output import say
+
+app = typer.Typer(
+    cls=Guarded,
+    name="harness",
+    help="Which alignment method gives the best model for this task from N preference labels, and at what cost?",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        say(f"align-harness {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Which alignment method gives the best model for this task from N preference labels, and at what cost?"""
+
+
+app.command("run")(run.run)
+app.command("list")(listing.list_)
+app.command("show")(show.show)
+app.command("leaderboard")(leaderboard.leaderboard)
+app.command("doctor")(doctor.doctor)
+app.add_typer(models.app, name="models")
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    app(prog_name="python -m harness")

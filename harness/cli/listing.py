@@ -1,0 +1,67 @@
+"""`list`: what is installed, and where each piece comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from harness.cli import options as shared
+from harness.cli.output import emit_json, table
+from harness.registry import Registry
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    aligners = "aligners"
+    tasks = "tasks"
+    pools = "pools"
+    judges = "judges"
+    backends = "backends"
+    models = "models"
+
+
+def list_(
+    kind: Annotated[Kind | None, typer.Argument(help="Only this kind.", show_default=False)] = None,
+    no_plugins: shared.NoPlugins = False,
+    plugins: shared.Plugins = None,
+    as_json: shared.Json = False,
+) -> None:
+    """List aligners, tasks, pools, judges, backends and models with their origin, and plug-ins that were skipped."""
+    registry = shared.registry(no_plugins, plugins)
+    kinds = list(Kind) if kind is None else [kind]
+    if as_json:
+        listed: dict[str, Any] = {k.value: entries(registry, k) for k in kinds}
+        emit_json({**listed, "skipped": dict(registry.skipped)})
+        return
+    for k in kinds:
+        rows = [[e["name"], e["about"], e["origin"]] for e in entries(registry, k)]
+        if rows:
+            table(k.value, ["name", "", "from"], rows)
+    if registry.skipped:
+        table("skipped plug-ins", ["name", "why"], [list(item) for item in registry.skipped.items()])
+
+
+def entries(registry: Registry, kind: Kind) -> list[dict[str, Any]]:
+    """Name, one line about it, origin and the attributes of every entry of a kind, in registration order."""
+    offered: Mapping[str, Any] = getattr(registry, kind.value)
+    singular = kind.value.removesuffix("s")
+    return [
+        {"name": name, "about": _about(value), "origin": registry.provenance[f"{singular}:{name}"], **_facts(value)}
+        for name, value in offered.items()
+    ]
+
+
+def _about(value: Any) -> str:
+    """The first line of a class's docstring, or a model's description."""
+    text = getattr(value, "description", "") or (value.__doc__ if isinstance(value, type) else "")
+    return (text or "").strip().partition("\n")[0]
+
+
+def _facts(value: Any) -> dict[str, Any]:
+    names = ("version", "paper", "licence", "main_metric", "default_pool", "needs", "capabilities")
+    facts = {name: getattr(value, name) for name in names if hasattr(value, name)}
+    return {name: sorted(fact) if isinstance(fact, frozenset) else fact for name, fact in facts.items()}

@@ -1,0 +1,25 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.registry import Registry, load
+
+NoPlugins = Annotated[bool, typer.Option("--no-plugins", help="Leave third-party plug-ins out.")]
+Plugins = Annotated[
+    str | None, typer.Option("--plugins", metavar="A,B", help="Load only these third-party plug-ins.", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, and nothing else there.")]
+StoreFolder = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="Where runs are kept.")]
+
+DEFAULT_STORE = Path("runs")
+
+
+def registry(no_plugins: bool, plugins: str | None) -> Registry:
+    """The registry that `--no-plugins` and `--plugins` ask for. Raises HarnessError for an unknown plug-in."""
+    allow = None if plugins is None else [name.strip() for name in plugins.split(",") if name.strip()]
+    return load(plugins=not no_plugins, allow=allow)

@@ -1,0 +1,249 @@
+"""What a user asks for: validated, unknown keys refused, from a YAML file and command-line overrides."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from harness.contracts import HarnessError
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Budget(_Frozen):
+    """The few-shot regime: what every aligner of a table gets."""
+
+    preset: Literal["8", "32", "128", "512", "2k"] = "32"
+    labels: int = Field(default=32, ge=1, description="labelled pairs")
+    prompts: int = Field(default=128, ge=0, description="unlabelled prompts, disjoint from the pairs")
+    batch: int = Field(default=4, ge=1, description="pairs per optimizer step")
+    min_steps: int = Field(default=32, ge=1, description="optimizer steps, at least, over all phases of a method")
+    selection: Literal["last", "holdout25"] = "last"
+    track: Literal["labels", "labels+compute", "parity"] = "labels"
+    cap_flops: float | None = Field(default=None, gt=0, description="FLOP cap of the track labels+compute")
+
+
+PRESETS: dict[str, Budget] = {
+    "8": Budget(preset="8", labels=8, prompts=32, batch=4, min_steps=32, selection="last"),
+    "32": Budget(preset="32", labels=32, prompts=128, batch=4, min_steps=32, selection="last"),
+    "128": Budget(preset="128", labels=128, prompts=512, batch=8, min_steps=48, selection="holdout25"),
+    "512": Budget(preset="512", labels=512, prompts=2048, batch=16, min_steps=96, selection="holdout25"),
+    "2k": Budget(preset="2k", labels=2000, prompts=8000, batch=32, min_steps=187, selection="holdout25"),
+}
+
+
+class Lora(_Frozen):
+    """Shape of the adapter that all aligners of a study share."""
+
+    r: int = Field(default=16, ge=1)
+    alpha: int = Field(default=32, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: Literal["all-linear", "attention"] = "all-linear"
+
+
+class Lengths(_Frozen):
+    """Token limits that all aligners share."""
+
+    prompt: int = Field(default=512, ge=8, description="longest prompt; clipped on the left")
+    completion: int = Field(
+        default=256, ge=4, description="longest labelled answer; clipped on the right, then left open"
+    )
+    new_tokens: int = Field(default=256, ge=1, description="longest sample")
+    sample_prompts: int = Field(default=4, ge=1, description="prompts per on-policy sampling step")
+
+
+class RunConfig(_Frozen):
+    """One cell, fully resolved."""
+
+    aligner: str
+    aligner_config: dict[str, Any] = Field(default_factory=dict)
+    task: str
+    train_on: str | None = None
+    model: str = DEFAULT_MODEL
+    model_revision: str | None = None
+    data: str = "auto"
+    budget: Budget = PRESETS["32"]
+    lora: Lora = Lora()
+    lengths: Lengths = Lengths()
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    backend: str = "hf"
+    seed: int = Field(default=0, ge=0, description="training seed")
+    draw_seed: int = Field(default=0, ge=0, description="which pairs are drawn")
+    limit: int | None = Field(default=None, ge=1, description="evaluate the first N items")
+    num_fewshot: int = Field(default=0, ge=0)
+    judge: str | None = None
+    profile: Literal["cpu-demo"] | None = None
+    trust_remote_code: bool = False
+    checkpoint_steps: int = Field(default=8, ge=1, description="optimizer steps between resumable checkpoints")
+    store: Path = Path("runs")
+
+
+CPU_DEMO: dict[str, dict[str, Any]] = {
+    "budget": {"preset": "8"},
+    "lengths": {"prompt": 384, "completion": 96, "new_tokens": 72, "sample_prompts": 2},
+}
+"""What the profile `cpu-demo` sets: the default model on a CPU, when no budget is asked for."""
+
+
+# ---------------------------------------------------------------- reading what a user wrote
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """`did you mean 'X'?` where a known name is close, else the known names."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known)) or 'none'}"
+
+
+def keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """A model's fields under the names that a user writes: the alias where there is one (`lambda`)."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def check_keys(model: type[BaseModel], given: Collection[str], where: str) -> None:
+    """Raises HarnessError naming the first key that `model` does not have, and the nearest that it has."""
+    known = keys(model)
+    for key in given:
+        if key not in known:
+            raise HarnessError(f"{where}: unknown key {key!r}; {nearest(str(key), known)}")
+
+
+def parse(model: type[BaseModel], key: str, text: str, *, where: str, label: str) -> Any:
+    """The value that `text`, from a command line, means for field `key`.
+
+    A reading as YAML that is exactly of the field's type comes first (`null`, `3`, `[1, 2]`), then the text itself,
+    then YAML converted. Raises HarnessError naming `where` for an unknown key, else `label`, value and expected type.
+    """
+    check_keys(model, [key], where)
+    field = keys(model)[key]
+    adapter = _adapter(field)
+    value = _yaml_scalar(text)
+    for candidate, strict in ((value, True), (text, False)):
+        try:
+            return adapter.validate_python(candidate, strict=strict)
+        except ValidationError:
+            continue
+    return check_value(field, value, label, shown=text)
+
+
+def check_value(field: FieldInfo, value: Any, label: str, *, shown: object = None) -> Any:
+    """`value` converted to the field's type. Raises HarnessError naming `label`, the value and the expected type."""
+    try:
+        return _adapter(field).validate_python(value)
+    except ValidationError as error:
+        shown = value if shown is None else shown
+        raise HarnessError(f"{label}: {_complaint(field.annotation, shown, error)}") from error
+
+
+def validated(model: type[M], values: Mapping[str, Any], where: str) -> M:
+    """`values` as a model. Raises HarnessError naming the key, the value and the expected type."""
+    check_keys(model, list(values), where)
+    for key, value in values.items():
+        check_value(keys(model)[key], value, f"{where}: {key}")
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:  # what only the whole model can see: a missing key, fields that contradict
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise HarnessError(f"{where}: {place + ': ' if place else ''}{first['msg']}") from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A config file: keys are `RunConfig`'s, `budget` may be a preset's name.
+
+    Raises HarnessError naming the file and the key for anything unknown, ill-typed or unreadable.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise HarnessError(f"cannot read config file {str(path)!r}: {error}") from error
+    except yaml.YAMLError as error:
+        raise HarnessError(f"config file {str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise HarnessError(f"config file {str(path)!r} must hold keys and values, not {type(content).__name__}")
+    values: dict[str, Any] = {str(key): value for key, value in content.items()}
+    if "budget" in values:
+        values["budget"] = _budget(values["budget"])
+    _check_tree(RunConfig, values, f"config file {str(path)!r}")
+    return values
+
+
+def budget_of(values: Mapping[str, Any], where: str) -> Budget:
+    """A budget: its preset (default 32) with `values` over it, under a compute cap exactly where the track has one."""
+    preset = str(values.get("preset", "32"))
+    if preset not in PRESETS:
+        raise HarnessError(f"{where}: unknown budget preset {preset!r}; {nearest(preset, PRESETS)}")
+    budget = validated(Budget, {**PRESETS[preset].model_dump(), **values, "preset": preset}, where)
+    if (budget.track == "labels+compute") != (budget.cap_flops is not None):
+        raise HarnessError(
+            f"{where}: track 'labels+compute' and a FLOP cap go together, "
+            f"but the track is {budget.track!r} and the cap is {budget.cap_flops}"
+        )
+    return budget
+
+
+def _budget(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {**value, "preset": str(value["preset"])} if "preset" in value else value
+    return {"preset": str(value)}
+
+
+def _check_tree(model: type[BaseModel], values: Mapping[str, Any], where: str, prefix: str = "") -> None:
+    check_keys(model, list(values), f"{where}{': ' + prefix.rstrip('.') if prefix else ''}")
+    for key, value in values.items():
+        field = keys(model)[key]
+        inner = field.annotation
+        if isinstance(value, dict) and isinstance(inner, type) and issubclass(inner, BaseModel):
+            _check_tree(inner, value, where, f"{prefix}{key}.")
+        else:
+            check_value(field, value, f"{where}: {prefix}{key}")
+
+
+def _yaml_scalar(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _adapter(field: FieldInfo) -> TypeAdapter[Any]:
+    form: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+    return TypeAdapter(form)
+
+
+def _complaint(annotation: Any, value: object, error: ValidationError) -> str:
+    choices = [str(choice) for choice in get_args(annotation)] if get_origin(annotation) is Literal else []
+    if choices:
+        return f"expected {type_name(annotation)}, got {str(value)!r}; {nearest(str(value), choices)}"
+    reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+    return f"expected {type_name(annotation)}, got {value!r} ({reason[:1].lower()}{reason[1:]})"
+
+
+def type_name(annotation: Any) -> str:
+    """A type as a user reads it: `float`, `int or null`, `one of 'last', 'holdout25'`."""
+    return " or ".join(_type_names(annotation))
+
+
+def _type_names(annotation: Any) -> Iterator[str]:
+    origin = get_origin(annotation)
+    if origin is Literal:
+        yield f"one of {', '.join(repr(choice) for choice in get_args(annotation))}"
+    elif origin in (Union, UnionType):
+        for part in get_args(annotation):
+            yield from _type_names(part)
+    elif annotation in (None, NoneType):
+        yield "null"
+    else:
+        yield annotation.__name__ if isinstance(annotation, type) and origin is None else str(annotation)

@@ -1,0 +1,464 @@
+"""Exact log-probabilities of completions: prompts computed once, the head only where a completion token is predicted.
+
+A prompt and its n completions form a tree. The tree is laid out in one row: the prompt, then the completions one after
+the other, each with the position ids it would have alone. A token sees its own completion and its prompt, by a 4-D
+attention mask. Several trees share a row block-diagonally. The last token of a completion predicts nothing that is asked
+for, so it is not computed at all.
+
+    row:        p0 p1 p2 | a0 a1 | b0         completions a = (a0 a1 a2), b = (b0 b1)
+    position:    0  1  2 |  3  4 |  3
+    predicts:          a0,b0 | a1 a2 | b1
+
+Whether a model honours such masks is found out once per model by comparison with a plain forward; one that does not is
+run on plain padded rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from harness.contracts import HarnessError
+
+CHUNK_ELEMENTS = 2**24
+"""Most logits that exist at once (64 MiB in fp32)."""
+MASKED_ATTENTION = ("sdpa", "eager")
+"""Attention implementations that take a 4-D mask."""
+_TREES: WeakKeyDictionary[torch.nn.Module, dict[bool, bool]] = WeakKeyDictionary()
+_PROBING: ContextVar[bool] = ContextVar("probing", default=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A prompt and its completions, as token ids. The prompt holds at least one token."""
+
+    prompt: Sequence[int]
+    completions: Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenStats:
+    """Per-token figures of one completion, each of shape (T,): nats in fp32 (fp64 for an fp64 model).
+
+    `greedy` says where the token is the most probable one; `entropies` are those of the full next-token distribution.
+    """
+
+    logprobs: Tensor
+    entropies: Tensor | None
+    greedy: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """A token prefix with its keys and values, shared by many prompts. Without gradient."""
+
+    ids: tuple[int, ...]
+    cache: Any
+
+
+@dataclass(slots=True)
+class _Row:
+    """One row of packed trees; all lists are parallel, one entry per token (`targets` one per predicted token)."""
+
+    ids: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    tree: list[int] = field(default_factory=list)
+    branch: list[int] = field(default_factory=list)
+    predictors: list[int] = field(default_factory=list)
+    targets: list[int] = field(default_factory=list)
+    owners: list[tuple[int, int]] = field(default_factory=list)
+    """(group, completion) in the order of `targets`."""
+
+
+def group_logprobs(
+    model: Any,
+    groups: Sequence[Group],
+    *,
+    entropy: bool = False,
+    max_tokens: int = 1024,
+    prefix: Prefix | None = None,
+) -> list[list[TokenStats]]:
+    """Log-probability of every completion token given its prompt, for each group and completion in the given order.
+
+    Exact, and differentiable where gradients are enabled. `max_tokens` bounds the tokens of a row; rows are cut at group
+    borders, and a longer group still is one row, unless gradients are off: then its completions are spread over rows.
+    With `prefix` every prompt must start with its ids and be longer. Raises HarnessError for an empty prompt.
+    """
+    _check(groups, prefix)
+    if not tree_attention(model, max(map(_span, groups), default=0)):
+        if prefix is not None:
+            raise HarnessError("this model does not honour 4-D attention masks, so it takes no shared prefix")
+        return _padded(model, groups, entropy=entropy, max_tokens=max_tokens)
+    start = 0 if prefix is None else len(prefix.ids)
+    out = _Results(groups)
+    for row in _pack(groups, max_tokens, start, split=not torch.is_grad_enabled()):
+        hidden = _row_hidden(model, row, prefix)
+        out.add(row.owners, _token_stats(model, hidden, row.predictors, row.targets, entropy))
+    return out.listed(model, entropy)
+
+
+def prefix_cache(model: Any, ids: Sequence[int]) -> Prefix:
+    """Compute a shared prefix's keys and values once, without gradient. The model must pass `tree_attention`."""
+    from transformers import DynamicCache
+
+    row = _Row(list(ids), list(range(len(ids))), [0] * len(ids), [-1] * len(ids))
+    cache = DynamicCache()
+    with torch.no_grad():
+        _forward(model, row, cache=cache, start=0)
+    return Prefix(tuple(ids), cache)
+
+
+def base_lm(model: Any) -> Any:
+    """The causal language model inside a PEFT wrapper, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def decoder_of(model: Any) -> Any:
+    """The module that turns token ids into last hidden states."""
+    return base_lm(model).get_decoder()
+
+
+def head_logits(model: Any, hidden: Tensor) -> Tensor:
+    """Logits (N, V) of hidden states (N, D), with the model's own scaling and capping, in fp32 or better."""
+    base = base_lm(model)
+    config = base.config.get_text_config()
+    logits = base.get_output_embeddings()(hidden)
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    if (multiplier := getattr(config, "logit_scale", None)) is not None:
+        logits = logits * multiplier
+    if (divisor := getattr(config, "logits_scaling", None)) is not None:
+        logits = logits / divisor
+    if (cap := getattr(config, "final_logit_softcapping", None)) is not None:
+        logits = torch.tanh(logits / cap) * cap
+    return logits
+
+
+def probing() -> bool:
+    """True while a model is only being tested for what it can do: such work is not part of any budget."""
+    return _PROBING.get()
+
+
+def sliding_window(model: Any) -> int | None:
+    """Width of the model's sliding attention in tokens, None where all its layers see everything."""
+    config = decoder_of(model).config
+    layers = getattr(config, "layer_types", None)
+    window = getattr(config, "sliding_window", None)
+    if window is None or getattr(config, "use_sliding_window", True) is False:
+        return None
+    return int(window) if layers is None or "sliding_attention" in layers else None
+
+
+def attention_masks(model: Any, allowed: Tensor, distance: Tensor) -> Any:
+    """What the decoder takes as `attention_mask`, from who may see whom (B, 1, Q, K) and how far back that is.
+
+    A tensor where all layers are alike, a dict by layer type where full and sliding layers are mixed.
+    """
+    window, config = sliding_window(model), decoder_of(model).config
+    full = _mask_values(config, allowed, model)
+    if window is None:
+        return full
+    sliding = _mask_values(config, allowed & (distance < window), model)
+    layers = set(getattr(config, "layer_types", None) or {"sliding_attention"})
+    return sliding if layers == {"sliding_attention"} else {"full_attention": full, "sliding_attention": sliding}
+
+
+# ---------------------------------------------------------------- rows
+
+
+def _check(groups: Sequence[Group], prefix: Prefix | None) -> None:
+    start = () if prefix is None else prefix.ids
+    for index, group in enumerate(groups):
+        if len(group.prompt) <= len(start) or tuple(group.prompt[: len(start)]) != start:
+            wanted = "at least one token" if prefix is None else "the shared prefix and at least one token more"
+            raise HarnessError(f"the prompt of group {index} was expected to hold {wanted}")
+
+
+def _span(group: Group) -> int:
+    """Longest position of a group."""
+    return len(group.prompt) + max(map(len, group.completions), default=0)
+
+
+def _computed(completion: Sequence[int]) -> int:
+    """Tokens of a completion that are run: all but the last."""
+    return max(len(completion) - 1, 0)
+
+
+def _pack(groups: Sequence[Group], max_tokens: int, start: int, *, split: bool) -> Iterator[_Row]:
+    """Rows of at most `max_tokens` tokens, cut between groups, in order."""
+    row = _Row()
+    for index, group in enumerate(groups):
+        for members in _portions(group, max_tokens - (len(group.prompt) - start), split=split):
+            size = len(group.prompt) - start + sum(_computed(group.completions[m]) for m in members)
+            if row.ids and len(row.ids) + size > max_tokens:
+                yield row
+                row = _Row()
+            _append_tree(row, index, group, members, start)
+    if row.ids:
+        yield row
+
+
+def _portions(group: Group, room: int, *, split: bool) -> Iterator[list[int]]:
+    """Indices of the completions (empty ones left out) that go on one copy of the prompt."""
+    members: list[int] = []
+    used = 0
+    for index, completion in enumerate(group.completions):
+        if not len(completion):
+            continue
+        if split and members and used + _computed(completion) > room:
+            yield members
+            members, used = [], 0
+        members.append(index)
+        used += _computed(completion)
+    if members:
+        yield members
+
+
+def _append_tree(row: _Row, index: int, group: Group, members: Sequence[int], start: int) -> None:
+    tree = row.tree[-1] + 1 if row.tree else 0
+    length = len(group.prompt)
+    _append_run(row, group.prompt[start:], start, tree, branch=-1)
+    root = len(row.ids) - 1
+    for member in members:
+        completion = group.completions[member]
+        first = len(row.ids)
+        _append_run(row, completion[:-1], length, tree, branch=member)
+        row.predictors += [root, *range(first, len(row.ids))]
+        row.targets += completion
+        row.owners.append((index, member))
+
+
+def _append_run(row: _Row, ids: Sequence[int], position: int, tree: int, branch: int) -> None:
+    row.ids += ids
+    row.positions += range(position, position + len(ids))
+    row.tree += [tree] * len(ids)
+    row.branch += [branch] * len(ids)
+
+
+def _row_hidden(model: Any, row: _Row, prefix: Prefix | None) -> Tensor:
+    """Last hidden states (T, D) of a row, on top of a shared prefix where there is one."""
+    if prefix is None:
+        return _forward(model, row, cache=None, start=0)
+    try:
+        return _forward(model, row, cache=prefix.cache, start=len(prefix.ids))
+    finally:
+        prefix.cache.crop(len(prefix.ids))
+
+
+def _forward(model: Any, row: _Row, *, cache: Any, start: int) -> Tensor:
+    device = model.device
+    positions = torch.tensor([row.positions], device=device)
+    masks = attention_masks(model, *_visible(row, start, device))
+    out = decoder_of(model)(
+        input_ids=torch.tensor([row.ids], device=device),
+        position_ids=positions,
+        attention_mask=masks,
+        past_key_values=cache,
+        use_cache=cache is not None,
+    )
+    hidden: Tensor = out.last_hidden_state[0]
+    return hidden
+
+
+def _visible(row: _Row, start: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(1, 1, T, start + T): who sees whom, and how many positions back."""
+    tree, branch, own = (torch.tensor(x, device=device) for x in (row.tree, row.branch, row.positions))
+    distance = own[:, None] - own[None, :]
+    ancestor = (branch[None, :] == -1) | (branch[:, None] == branch[None, :])
+    allowed = (tree[:, None] == tree[None, :]) & ancestor & (distance >= 0)
+    if start:
+        cached = torch.arange(start, device=device)
+        distance = torch.cat([own[:, None] - cached[None, :], distance], dim=1)
+        allowed = F.pad(allowed, (start, 0), value=True)
+    return allowed[None, None], distance[None, None]
+
+
+def _mask_values(config: Any, allowed: Tensor, model: Any) -> Tensor:
+    """Booleans for sdpa; for eager attention, which adds its mask, 0 and the lowest number."""
+    if getattr(config, "_attn_implementation", "eager") != "eager":
+        return allowed
+    zero = torch.zeros((), dtype=model.dtype, device=allowed.device)
+    return torch.where(allowed, zero, torch.finfo(model.dtype).min)
+
+
+# ---------------------------------------------------------------- head
+
+
+class _Results:
+    """Collects per-completion figures and returns them in the order of the groups."""
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        self._groups = groups
+        self._found: dict[tuple[int, int], TokenStats] = {}
+
+    def add(self, owners: Sequence[tuple[int, int]], stats: TokenStats) -> None:
+        sizes = [len(self._groups[g].completions[c]) for g, c in owners]
+        logprobs, greedy = stats.logprobs.split(sizes), stats.greedy.split(sizes)
+        entropies = [None] * len(sizes) if stats.entropies is None else stats.entropies.split(sizes)
+        for owner, *figures in zip(owners, logprobs, entropies, greedy, strict=True):
+            self._found[owner] = TokenStats(*figures)
+
+    def listed(self, model: Any, entropy: bool) -> list[list[TokenStats]]:
+        none = torch.zeros(0, device=model.device, dtype=torch.promote_types(model.dtype, torch.float32))
+        empty = TokenStats(none, none if entropy else None, none.bool())
+        return [
+            [self._found.get((g, c), empty) for c in range(len(group.completions))]
+            for g, group in enumerate(self._groups)
+        ]
+
+
+def _token_stats(
+    model: Any, hidden: Tensor, predictors: Sequence[int], targets: Sequence[int], entropy: bool
+) -> TokenStats:
+    """Figures of all targets of a row, the head applied in chunks; with gradient, many chunks are recomputed."""
+    where = torch.tensor(predictors, device=hidden.device)
+    wanted = torch.tensor(targets, device=hidden.device)
+    chunk = max(1, CHUNK_ELEMENTS // base_lm(model).config.get_text_config().vocab_size)
+    recompute = torch.is_grad_enabled() and len(targets) > 4 * chunk
+
+    def figures(rows: Tensor, ids: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        return _figures(head_logits(model, rows), ids, entropy)
+
+    parts = []
+    for rows, ids in zip(hidden[where].split(chunk), wanted.split(chunk), strict=True):
+        parts.append(checkpoint(figures, rows, ids, use_reentrant=False) if recompute else figures(rows, ids))
+    logprobs, entropies, greedy = zip(*parts, strict=True)
+    return TokenStats(torch.cat(logprobs), torch.cat(entropies) if entropy else None, torch.cat(greedy))
+
+
+def _figures(logits: Tensor, ids: Tensor, entropy: bool) -> tuple[Tensor, Tensor | None, Tensor]:
+    """(log p, entropy, is the most probable) of `ids` (N,) under `logits` (N, V)."""
+    greedy = logits.detach().argmax(-1) == ids
+    if not entropy:
+        return -F.cross_entropy(logits, ids, reduction="none"), None, greedy
+    logp = logits.log_softmax(-1)
+    spread = -torch.special.xlogy(logp.exp(), logp.exp()).sum(-1)
+    return logp.gather(-1, ids[:, None])[:, 0], spread, greedy
+
+
+# ---------------------------------------------------------------- models that ignore 4-D masks
+
+
+def _padded(model: Any, groups: Sequence[Group], *, entropy: bool, max_tokens: int) -> list[list[TokenStats]]:
+    """The same figures from one plain right-padded row per completion, through the model's own forward."""
+    owners = [(g, c) for g, group in enumerate(groups) for c, ids in enumerate(group.completions) if len(ids)]
+    owners.sort(key=lambda o: len(groups[o[0]].prompt) + len(groups[o[0]].completions[o[1]]))
+    out = _Results(groups)
+    for batch in _padded_batches(groups, owners, max_tokens):
+        logits = _padded_logits(model, [[*groups[g].prompt, *groups[g].completions[c]] for g, c in batch])
+        for row, (g, c) in zip(logits, batch, strict=True):
+            ids = torch.tensor(groups[g].completions[c], device=row.device)
+            first = len(groups[g].prompt) - 1
+            out.add([(g, c)], TokenStats(*_figures(row[first : first + len(ids)], ids, entropy)))
+    return out.listed(model, entropy)
+
+
+def _padded_batches(
+    groups: Sequence[Group], owners: Sequence[tuple[int, int]], max_tokens: int
+) -> Iterator[list[tuple[int, int]]]:
+    batch: list[tuple[int, int]] = []
+    for g, c in owners:
+        length = len(groups[g].prompt) + len(groups[g].completions[c])
+        if batch and (len(batch) + 1) * length > max_tokens:
+            yield batch
+            batch = []
+        batch.append((g, c))
+    if batch:
+        yield batch
+
+
+def _padded_logits(model: Any, rows: Sequence[Sequence[int]]) -> Tensor:
+    longest = max(map(len, rows))
+    ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=model.device)
+    real = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=model.device)
+    logits: Tensor = model(input_ids=ids, attention_mask=real, use_cache=False).logits
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+# ---------------------------------------------------------------- does this model honour tree masks?
+
+
+def tree_attention(model: Any, span: int = 0) -> bool:
+    """Whether tree rows give this model's own plain log-probabilities; measured once per model.
+
+    Rows that reach beyond a sliding window (`span` positions) are measured apart. Not metered, draws no random number.
+    """
+    decoder = decoder_of(model)
+    window = sliding_window(model)
+    beyond = window is not None and span > window
+    known = _TREES.setdefault(decoder, {})
+    if beyond not in known:
+        known[beyond] = _measure(model, window if beyond and window else 0)
+    return known[beyond]
+
+
+def _measure(model: Any, window: int) -> bool:
+    if getattr(decoder_of(model).config, "_attn_implementation", None) not in MASKED_ATTENTION:
+        return False
+    groups = _specimens(base_lm(model).config.get_text_config().vocab_size, 9 + window)
+    with _probe(model):
+        try:
+            return _agree(model, groups)
+        except (TypeError, ValueError, RuntimeError, KeyError, IndexError, AttributeError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            return False
+
+
+def _specimens(vocabulary: int, length: int) -> list[Group]:
+    """Two fixed trees over varied token ids; no random numbers."""
+
+    def run(start: int, size: int) -> list[int]:
+        return [(start + 7919 * i * (i + 3)) % vocabulary for i in range(size)]
+
+    return [Group(run(11, length), (run(101, 5), run(977, 7))), Group(run(53, 6), (run(307, 4), run(11, 3)))]
+
+
+def _agree(model: Any, groups: Sequence[Group]) -> bool:
+    """Tree rows differ from plain ones by far less than plain ones from a row in which all tokens see each other."""
+    plain = _padded(model, groups, entropy=False, max_tokens=1)
+    rows = list(_pack(groups, 10**9, 0, split=False))
+    trees = _Results(groups)
+    for row in rows:
+        hidden = _row_hidden(model, row, None)
+        trees.add(row.owners, _token_stats(model, hidden, row.predictors, row.targets, entropy=False))
+    flat = [_padded(model, [_unrolled(group)], entropy=False, max_tokens=1)[0][-1] for group in groups]
+    found = [stats[-1] for stats in trees.listed(model, entropy=False)]
+    signal = max(_gap(f, p[-1]) for f, p in zip(flat, plain, strict=True))
+    error = max(_gap(a, b) for x, y in zip(trees.listed(model, False), plain, strict=True) for a, b in zip(x, y, strict=True))
+    assert len(found) == len(groups)
+    tolerance = 0.01 if model.dtype in (torch.float32, torch.float64) else 0.1
+    return error <= tolerance * signal
+
+
+def _unrolled(group: Group) -> Group:
+    """The last completion as it would be read after the earlier ones."""
+    *earlier, last = group.completions
+    return Group([*group.prompt, *(i for c in earlier for i in c)], [last])
+
+
+def _gap(a: TokenStats, b: TokenStats) -> float:
+    return float((a.logprobs - b.logprobs).abs().max())
+
+
+@contextmanager
+def _probe(model: Any) -> Iterator[None]:
+    """Evaluation mode without gradient or metering; every module's mode is put back."""
+    training = [module for module in model.modules() if module.training]
+    token = _PROBING.set(True)
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        _PROBING.reset(token)
+        for module in training:
+            module.training = True

@@ -1,0 +1,37 @@
+"""How long work tells the outside world how far it is."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Given to the engine by whoever wants to watch; the engine never prints.
+
+    A run is a sequence of stages. An implementation must not raise: watching never fails a run.
+    """
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        """A stage begins, `total` units long (None: length unknown); the one before it has ended."""
+        ...
+
+    def advance(self, done: int, total: int | None = None, **figures: float | int | str | bool) -> None:
+        """`done` units of the current stage are behind us; `total` corrects its length; `figures` are worth showing."""
+        ...
+
+    def note(self, line: str) -> None:
+        """One sentence that the user should read: what was substituted, dropped, or resumed."""
+        ...
+
+
+class Silent:
+    """Watches nothing."""
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        """Ignored."""
+
+    def advance(self, done: int, total: int | None = None, **figures: float | int | str | bool) -> None:
+        """Ignored."""
+
+    def note(self, line: str) -> None:
+        """Ignored."""

@@ -1,0 +1,45 @@
+"""Small pieces that several aligners share. Functions, not base classes; trainers are made when they are called."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from harness.contracts import Bench, HarnessError, Pair
+
+
+def steps(bench: Bench, items: int, epochs: float) -> int:
+    """Optimizer steps for `epochs` passes over `items` in the regime's batches, and never fewer than its minimum."""
+    return max(bench.regime.min_steps, math.ceil(epochs * items / bench.regime.batch))
+
+
+def require_pairs(name: str, pairs: Sequence[Pair]) -> None:
+    """Raises HarnessError when there is nothing to learn from."""
+    if not pairs:
+        raise HarnessError(f"aligner {name} needs labelled pairs and was given none; raise --budget")
+
+
+def supervised_trainer(bench: Bench, pairs: Sequence[Pair], *, learning_rate: float, epochs: float, warmup: float) -> Any:
+    """TRL's SFTTrainer on the chosen answers: mean negative log-likelihood of completion tokens."""
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    rows = [_supervised_row(bench, pair) for pair in pairs]
+    arguments = bench.arguments(
+        SFTConfig,
+        learning_rate=learning_rate,
+        max_steps=steps(bench, len(pairs), epochs),
+        lr_scheduler_type="cosine",
+        warmup_steps=warmup,
+        completion_only_loss=True,
+        packing=False,
+    )
+    return SFTTrainer(
+        model=bench.policy, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=bench.tokenizer
+    )
+
+
+def _supervised_row(bench: Bench, pair: Pair) -> dict[str, list[int]]:
+    prompt, answer = bench.render(pair.prompt), bench.encode(pair.chosen)
+    return {"input_ids": prompt + answer, "completion_mask": [0] * len(prompt) + [1] * len(answer)}

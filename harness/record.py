@@ -1,0 +1,186 @@
+"""Schema of a run's record: the only thing that leaderboards read.
+
+`FORMAT` rises when a field changes meaning. A record is written once, atomically, beside `samples.parquet`,
+`adapter/` and `log.jsonl`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FORMAT = 1
+
+Status = Literal["ok", "degenerate", "failed"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Score(_Frozen):
+    """A metric over independent units: mean, 95 % interval (None below two units), number of units."""
+
+    mean: float
+    ci95: tuple[float, float] | None
+    n: int
+
+
+class Seconds(_Frozen):
+    """Wall-clock seconds by phase; `total` is their sum and counts resumed parts once."""
+
+    load: float
+    fit: float
+    evaluate: float
+    total: float
+
+
+class Inference(_Frozen):
+    """What evaluation cost, apart from training."""
+
+    generated_tokens: int = 0
+    forward_tokens: int = 0
+    flops: float = 0.0
+
+
+class Lost(_Frozen):
+    """Work that a crash threw away and a resume did again."""
+
+    restarts: int = 0
+    seconds: float = 0.0
+
+
+class Spent(_Frozen):
+    """Full cost of a cell."""
+
+    labels: int
+    auxiliary_labels: int
+    prompts: int
+    generated_tokens: int
+    forward_tokens: int
+    trained_tokens: int
+    optimizer_steps: int
+    flops: float
+    seconds: Seconds
+    peak_memory_bytes: int
+    inference: Inference
+    lost: Lost
+
+
+class AlignerInfo(_Frozen):
+    """Which method ran, with every hyper-parameter and the figures that show it was alive."""
+
+    name: str
+    version: str
+    paper: str
+    fit_id: str
+    config: dict[str, Any]
+    changed: dict[str, Any] = Field(default_factory=dict)
+    """The hyper-parameters that differ from the method's defaults: they name a row of a table."""
+    liveness: dict[str, float] = Field(default_factory=dict)
+    adapter_hash: str | None = None
+    """sha256 over the adapter's tensors; None for aligners that train nothing."""
+    parameter_change: float | None = None
+    """L2 norm of the adapter's effective weight change."""
+
+
+class TaskInfo(_Frozen):
+    """What was scored."""
+
+    name: str
+    revision: str
+    main_metric: str
+    limit: int | None
+    num_fewshot: int
+    n_items: int
+    judge: str | None = None
+    notes: dict[str, float] = Field(default_factory=dict)
+
+
+class ModelInfo(_Frozen):
+    """The base model."""
+
+    name: str
+    weights_hash: str
+    parameters: int
+    precision: str
+    device: str
+    backend: str
+    lora: dict[str, Any]
+    lengths: dict[str, int]
+
+
+class DataInfo(_Frozen):
+    """Where labels came from and what the leak gate dropped."""
+
+    source: str
+    pool: str
+    pool_revision: str
+    pair_ids: tuple[str, ...]
+    prompt_ids: tuple[str, ...]
+    dropped_leaks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class BudgetInfo(_Frozen):
+    """The regime of the cell."""
+
+    preset: str
+    labels: int
+    prompts: int
+    batch: int
+    min_steps: int
+    selection: str
+    track: str
+    cap_flops: float | None
+    profile: str | None = None
+
+
+class SeedInfo(_Frozen):
+    """The two seeds of a cell."""
+
+    draw: int
+    training: int
+
+
+class Manifest(_Frozen):
+    """Everything needed to know what produced the record."""
+
+    format: int = FORMAT
+    created: str
+    command: tuple[str, ...]
+    packages: dict[str, str]
+    plugins: dict[str, str]
+    """Plug-in name -> distribution and version of every plug-in the run used."""
+    platform: str
+    python: str
+    device: str
+    threads: int
+    git_commit: str | None
+    git_dirty: bool | None
+
+
+class Failure(_Frozen):
+    """Why a cell failed."""
+
+    reason: str
+    traceback: str
+
+
+class Record(_Frozen):
+    """One cell: one aligner, one draw, one training seed, one task."""
+
+    id: str
+    status: Status
+    reason: str | None = None
+    failure: Failure | None = None
+    aligner: AlignerInfo
+    task: TaskInfo
+    model: ModelInfo
+    data: DataInfo
+    budget: BudgetInfo
+    spent: Spent
+    scores: dict[str, Score]
+    manifest: Manifest
+    seed: SeedInfo

@@ -1,0 +1,363 @@
+"""What is installed: built-in plug-ins and third parties' from entry-point group `harness`.
+
+`load` makes a pluggy manager, asks every plug-in for what it offers, validates it and returns a frozen `Registry`.
+There is no global registry, and loading one imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from types import MappingProxyType
+from typing import Any, TypeVar, cast, get_args
+
+import pluggy
+from pydantic import BaseModel
+
+from harness import hookspecs
+from harness.contracts import (
+    Aligner,
+    Backend,
+    BackendCapability,
+    Capability,
+    Dataset,
+    Executor,
+    HarnessError,
+    Judge,
+    ModelSource,
+    Need,
+    Pool,
+    RunObserver,
+    Task,
+)
+
+DISTRIBUTION = "align-harness"
+BUILTIN: tuple[str, ...] = (
+    "aligners.base",
+    "aligners.icl",
+    "aligners.sft",
+    "aligners.dpo",
+    "aligners.gem",
+    "aligners.random_adapter",
+    "tasks.medqa",
+    "tasks.pools.medqa",
+    "harness.models",
+    "harness.backends",
+)
+"""Modules whose hooks ship with the harness, in the order in which lists show them."""
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """Everything that plug-ins offer, by name."""
+
+    aligners: Mapping[str, type[Aligner]]
+    tasks: Mapping[str, type[Task]]
+    pools: Mapping[str, type[Pool]]
+    judges: Mapping[str, type[Judge]]
+    backends: Mapping[str, type[Backend]]
+    models: Mapping[str, ModelSource]
+    executors: Mapping[str, type[Executor]]
+    observers: Mapping[str, RunObserver]
+    provenance: Mapping[str, str]
+    """`kind:name` -> distribution and version, for example `aligner:gem` -> `align-harness 0.1.0`."""
+    skipped: Mapping[str, str]
+    """Entry-point name of every third-party plug-in that was left out -> its distribution and the reason."""
+    plugins: bool = True
+    """Whether third parties were looked for."""
+    allow: frozenset[str] | None = None
+    """The allow-list of third parties, None for all: a child process loads the same registry with it."""
+
+    def aligner(self, name: str) -> type[Aligner]:
+        """The aligner called `name`. Raises HarnessError with the nearest name."""
+        return self._find("aligner", self.aligners, name)
+
+    def task(self, name: str) -> type[Task]:
+        """The task called `name`. Raises HarnessError with the nearest name."""
+        return self._find("task", self.tasks, name)
+
+    def pool(self, name: str) -> type[Pool]:
+        """The pool called `name`. Raises HarnessError with the nearest name."""
+        return self._find("pool", self.pools, name)
+
+    def judge(self, name: str) -> type[Judge]:
+        """The judge called `name`. Raises HarnessError with the nearest name."""
+        return self._find("judge", self.judges, name)
+
+    def backend(self, name: str) -> type[Backend]:
+        """The backend called `name`. Raises HarnessError with the nearest name."""
+        return self._find("backend", self.backends, name)
+
+    def model(self, name: str) -> ModelSource:
+        """The built-in model called `name`. Raises HarnessError with the nearest name."""
+        return self._find("model", self.models, name)
+
+    def executor(self, name: str) -> type[Executor]:
+        """The executor called `name`. Raises HarnessError with the nearest name."""
+        return self._find("executor", self.executors, name)
+
+    def observer(self, name: str) -> RunObserver:
+        """The run observer called `name`. Raises HarnessError with the nearest name."""
+        return self._find("observer", self.observers, name)
+
+    def _find(self, kind: str, known: Mapping[str, V], name: str) -> V:
+        if name in known:
+            return known[name]
+        message = f"{kind} {name!r} is not installed; {_nearest(name, known)}"
+        if self.skipped:
+            left_out = "; ".join(f"{plugin}: {reason}" for plugin, reason in self.skipped.items())
+            message += f". It may belong to a plug-in that was left out ({left_out})"
+        raise HarnessError(message)
+
+
+# ---------------------------------------------------------------- loading
+
+
+def load(*, plugins: bool = True, allow: Collection[str] | None = None, extra: Sequence[object] = ()) -> Registry:
+    """Ask every plug-in what it offers.
+
+    `plugins` False leaves third parties out; `allow` limits them to these distribution or entry-point names; `extra`
+    are plug-in objects given in code. A third party that cannot be imported, or whose hook raises, is in `skipped`.
+    Raises HarnessError for an unknown name in `allow`, a misspelt hook, a duplicate name or an invalid value.
+    """
+    loader = _Loader()
+    version = _version(DISTRIBUTION)
+    for module in BUILTIN:
+        loader.register(importlib.import_module(module), module, f"{DISTRIBUTION} {version}")
+    for plugin in extra:
+        name = getattr(plugin, "__name__", type(plugin).__name__)
+        loader.register(plugin, name, "given in code")
+    if plugins:
+        loader.entry_points(allow)
+    return replace(loader.registry(), plugins=plugins, allow=None if allow is None else frozenset(allow))
+
+
+class _Loader:
+    """The state of one `load`: a manager, who each plug-in comes from, and who was left out."""
+
+    def __init__(self) -> None:
+        self.manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self.manager.add_hookspecs(hookspecs)
+        self.origin: dict[str, str] = {}
+        self.third_parties: dict[str, str] = {}
+        self.skipped: dict[str, str] = {}
+
+    def register(self, plugin: object, name: str, origin: str) -> None:
+        """Add a plug-in's hooks. Raises HarnessError for a wrong signature, a misspelt hook or no hook at all."""
+        try:
+            self.manager.register(plugin, name)
+            self.manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            reason = self._misspelt(plugin) or " ".join(str(error).split())
+            raise HarnessError(f"plug-in {name!r} ({origin}): {reason}") from error
+        except ValueError as error:
+            raise HarnessError(f"plug-in {name!r} ({origin}) is registered twice") from error
+        if not self.manager.get_hookcallers(plugin):
+            raise HarnessError(
+                f"plug-in {name!r} ({origin}) implements no hook; mark its functions with harness.hookspecs.hookimpl"
+            )
+        self.origin[name] = origin
+
+    def _misspelt(self, plugin: object) -> str | None:
+        known = [kind.hook for kind in KINDS]
+        unknown = [c.name for c in self.manager.get_hookcallers(plugin) or () if c.name not in known]
+        return f"unknown hook {unknown[0]!r}; {_nearest(unknown[0], known)}" if unknown else None
+
+    def entry_points(self, allow: Collection[str] | None) -> None:
+        """Import third parties; those that fail or are not allowed are noted in `skipped`."""
+        found = sorted(metadata.entry_points(group=hookspecs.PROJECT), key=lambda point: (point.name, point.value))
+        owners = [point.dist.name if point.dist else "unknown" for point in found]
+        names = {point.name for point in found} | set(owners)
+        for wanted in sorted(set(allow or ()) - names):
+            raise HarnessError(f"plug-in {wanted!r} in the allow-list is not installed; {_nearest(wanted, names)}")
+        for point, owner in zip(found, owners, strict=True):
+            origin = f"{owner} {point.dist.version if point.dist else 'unknown'}"
+            if allow is not None and not {point.name, owner} & set(allow):
+                self.skip(point.name, origin, "not in the allow-list")
+            else:
+                self._third_party(point, owner, origin)
+
+    def _third_party(self, point: metadata.EntryPoint, owner: str, origin: str) -> None:
+        try:
+            plugin = point.load()
+        except Exception as error:  # whatever a stranger's import raises must not take the harness down
+            self.skip(point.name, origin, f"failed to import: {type(error).__name__}: {error}")
+            return
+        name = f"{owner}:{point.name}"
+        self.register(plugin, name, origin)
+        self.third_parties[name] = point.name
+
+    def skip(self, plugin: str, origin: str, reason: str) -> None:
+        """Note a plug-in that is left out."""
+        before = f"{self.skipped[plugin]}; " if plugin in self.skipped else ""
+        self.skipped[plugin] = f"{before}{origin} {reason}"
+
+    def registry(self) -> Registry:
+        """Call the hooks and freeze what they return."""
+        tables: dict[str, dict[str, Any]] = {kind.name: {} for kind in KINDS}
+        provider: dict[str, str] = {}
+        for plugin in self.origin:
+            for kind, name, value in self._offers(plugin):
+                label = f"{kind.name}:{name}"
+                if label in provider:
+                    both = " and by ".join(f"{who} ({self.origin[who]})" for who in (provider[label], plugin))
+                    raise HarnessError(f"{kind.name} {name!r} is offered twice: by {both}")
+                tables[kind.name][name] = value
+                provider[label] = plugin
+        frozen: dict[str, Any] = {f"{kind}s": MappingProxyType(table) for kind, table in tables.items()}
+        provenance = {label: self.origin[plugin] for label, plugin in provider.items()}
+        return Registry(**frozen, provenance=MappingProxyType(provenance), skipped=MappingProxyType(self.skipped))
+
+    def _offers(self, plugin: str) -> list[tuple[_Kind, str, object]]:
+        """What one plug-in offers, validated; empty, and noted as skipped, when a third party's hook raises."""
+        offers: list[tuple[_Kind, str, object]] = []
+        for kind in KINDS:
+            try:
+                returned = self._call(kind, plugin)
+            except Exception as error:
+                if plugin not in self.third_parties:
+                    raise
+                reason = f"failed in {kind.hook}: {type(error).__name__}: {error}"
+                self.skip(self.third_parties[plugin], self.origin[plugin], reason)
+                return []
+            offers += [(kind, *self._validated(kind, value, plugin)) for value in self._listed(kind, returned, plugin)]
+        return offers
+
+    def _call(self, kind: _Kind, plugin: str) -> list[object]:
+        others = [other for name, other in self.manager.list_name_plugin() if name != plugin and other is not None]
+        return cast("list[object]", self.manager.subset_hook_caller(kind.hook, others)())
+
+    def _listed(self, kind: _Kind, returned: list[object], plugin: str) -> Iterator[object]:
+        for value in returned:
+            if not isinstance(value, list | tuple):
+                got = type(value).__name__
+                raise HarnessError(f"plug-in {plugin!r}: {kind.hook} must return a list, but returned {got}")
+            yield from value
+
+    def _validated(self, kind: _Kind, value: object, plugin: str) -> tuple[str, object]:
+        label = getattr(value, "name", None) or getattr(value, "__name__", type(value).__name__)
+        for fault in kind.faults(value):
+            raise HarnessError(f"plug-in {plugin!r}: {kind.name} {label!r} {fault}")
+        return str(label), value
+
+
+# ---------------------------------------------------------------- validation
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A kind of thing that plug-ins offer: its hook, and a function that yields what is wrong with a value."""
+
+    name: str
+    hook: str
+    faults: Callable[[object], Iterator[str]]
+
+
+def _class_faults(value: object, texts: Sequence[str], methods: Sequence[str]) -> Iterator[str]:
+    if not isinstance(value, type):
+        yield "must be a class, not an instance"
+        return
+    for attribute in texts:
+        if not isinstance(getattr(value, attribute, None), str):
+            yield f"must have a class attribute {attribute!r} of type str"
+    if not getattr(value, "name", ""):
+        yield "must have a name that is not empty"
+    yield from _method_faults(value, methods)
+
+
+def _method_faults(value: object, methods: Sequence[str]) -> Iterator[str]:
+    for method in methods:
+        if not callable(getattr(value, method, None)):
+            yield f"must have a method {method!r}"
+
+
+def _set_faults(value: object, attribute: str, allowed: tuple[str, ...]) -> Iterator[str]:
+    given = getattr(value, attribute, None)
+    if not isinstance(given, frozenset):
+        yield f"must have a class attribute {attribute!r} of type frozenset"
+        return
+    for item in sorted(map(str, given - set(allowed))):
+        yield f"has {item!r} among its {attribute}; {_nearest(item, allowed)}"
+
+
+def _aligner_faults(value: object) -> Iterator[str]:
+    yield from _class_faults(value, ("name", "paper", "version"), ("fit",))
+    yield from _set_faults(value, "needs", get_args(Need))
+    config = getattr(value, "Config", None)
+    if not (isinstance(config, type) and issubclass(config, BaseModel)):
+        yield "must have a class attribute 'Config' that is a pydantic model"
+    elif not config.model_config.get("frozen"):
+        yield "has a Config that is not frozen; set model_config = ConfigDict(frozen=True, extra='forbid')"
+
+
+def _task_faults(value: object) -> Iterator[str]:
+    texts = ("name", "paper", "licence", "main_metric", "default_pool")
+    yield from _class_faults(value, texts, ("revision", "questions", "evaluate"))
+    yield from _set_faults(value, "needs", get_args(Capability))
+    metrics = getattr(value, "metrics", None)
+    if not isinstance(metrics, Mapping):
+        yield "must have a class attribute 'metrics' that maps each metric to its meaning"
+    elif getattr(value, "main_metric", None) not in metrics:
+        yield f"has a main_metric that is not among its metrics ({', '.join(map(str, metrics))})"
+
+
+def _pool_faults(value: object) -> Iterator[str]:
+    yield from _class_faults(value, ("name", "licence"), ("revision", "questions", "pairs", "prompts", "groups", "verifier"))
+    if not isinstance(getattr(value, "dataset", None), Dataset):
+        yield "must have a class attribute 'dataset' of type harness.contracts.Dataset"
+
+
+def _judge_faults(value: object) -> Iterator[str]:
+    yield from _class_faults(value, ("name", "version"), ("compare",))
+
+
+def _backend_faults(value: object) -> Iterator[str]:
+    yield from _class_faults(value, ("name",), ())
+    yield from _set_faults(value, "capabilities", get_args(BackendCapability))
+
+
+def _model_faults(value: object) -> Iterator[str]:
+    if not isinstance(value, ModelSource):
+        yield "must be a harness.contracts.ModelSource"
+
+
+def _executor_faults(value: object) -> Iterator[str]:
+    yield from _class_faults(value, ("name",), ("map",))
+
+
+def _observer_faults(value: object) -> Iterator[str]:
+    if isinstance(value, type):
+        yield "must be an instance, not a class"
+    yield from _method_faults(value, ("started", "logged", "finished"))
+
+
+KINDS: tuple[_Kind, ...] = (
+    _Kind("aligner", "harness_aligners", _aligner_faults),
+    _Kind("task", "harness_tasks", _task_faults),
+    _Kind("pool", "harness_pools", _pool_faults),
+    _Kind("judge", "harness_judges", _judge_faults),
+    _Kind("backend", "harness_backends", _backend_faults),
+    _Kind("model", "harness_models", _model_faults),
+    _Kind("executor", "harness_executors", _executor_faults),
+    _Kind("observer", "harness_observers", _observer_faults),
+)
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    """`did you mean X?` where a known name is close, else the known names."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"installed: {', '.join(sorted(known)) or 'none'}"
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "unknown"

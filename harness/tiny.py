@@ -1,0 +1,95 @@
+"""A language model and a tokenizer small enough to train in seconds, built in code: nothing is fetched.
+
+The conformance kit runs every aligner on them. The weights are random, so they know nothing; what counts is that the
+model can learn, that every part of a real one is there (byte-level BPE, chat template, end-of-turn token, grouped query
+heads) and that the same seed gives the same weights.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+END_OF_TURN = "<|im_end|>"
+PADDING = "<|endoftext|>"
+SPECIAL = (PADDING, "<|im_start|>", END_OF_TURN)
+VOCABULARY = 400
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+TEXT = (
+    "The patient came to the clinic in the morning with a fever and a cough that had lasted for three days. The "
+    "doctor asked about other symptoms, listened to the chest, and thought about what the most likely cause could "
+    "be. Which of the following is the best answer to the question? The first answer is better than the second, "
+    "because it explains what to do and when to come back. Please write a short and helpful answer, and say why. A "
+    "good assistant tells the user what is known, what is not known, and where to find out more. Two trains leave "
+    "the station at the same time; one of them travels at sixty miles an hour and the other at forty. How many "
+    "hours later will they be one hundred miles apart? We add the two speeds, divide the distance by the sum, and "
+    "find that the answer is one hour. In the garden there were red, green, and yellow flowers, some of them taller"
+    " than the children who had planted them. Some people think that the winter is too long; others like the snow, "
+    "the quiet, and the light of the evening. Thank you for your question. I hope that this helps."
+)
+"""What the tokenizer's merges are learned from."""
+
+
+def tiny_tokenizer() -> Any:
+    """A byte-level BPE tokenizer of 400 tokens with a chat template; any text round-trips. Deterministic."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([TEXT], trainer=trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token=END_OF_TURN,
+        pad_token=PADDING,
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+        model_max_length=1024,
+    )
+
+
+def tiny_model(seed: int = 0) -> Any:
+    """A Llama of 2 layers and width 32 with random weights from `seed`, fp32, on CPU, in evaluation mode.
+
+    Its weights are ten times as wide as usual, so that an adapter below the fixed output projection can move a token's
+    log-probability by several nats. The global random state is left as it was.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    end, padding = SPECIAL.index(END_OF_TURN), SPECIAL.index(PADDING)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        initializer_range=0.2,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=end,
+        pad_token_id=padding,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    return model.eval()
+
+
+def tiny_folder(path: Path, seed: int = 0) -> Path:
+    """Save model and tokenizer below `path` as an ordinary model folder, and return it."""
+    tiny_model(seed).save_pretrained(path)
+    tiny_tokenizer().save_pretrained(path)
+    return path

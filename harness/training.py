@@ -1,0 +1,661 @@
+"""The bench: everything an aligner may use, metered, checkpointed and resumable.
+
+An interrupted fit is started again from the top. Each call of `train` is a numbered phase with its own folder: a phase
+that was finished is loaded instead of run, one that was under way goes on from its last whole checkpoint. The meter,
+the tallies and the length of the log are stored with every checkpoint, so that a resumed fit ends with the same figures
+as an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+
+from harness.aligned import ModelAligned
+from harness.backends.hf import HfBackend
+from harness.budget import Meter
+from harness.config import Lora
+from harness.contracts import (
+    BASE,
+    POLICY,
+    Aligned,
+    Aligner,
+    BudgetExceeded,
+    Completion,
+    FewShot,
+    FloatArray,
+    HarnessError,
+    Messages,
+    Pair,
+    Regime,
+    TokenScores,
+)
+from harness.logprobs import Group
+from harness.metering import flop_model, metered
+from harness.progress import Progress, Silent
+from harness.store import read_json, write_json
+from harness.text import encode_completion, render_prompt
+
+ConfigT = TypeVar("ConfigT")
+
+# What all aligners share: an aligner that sets one of these would not be compared under the same terms.
+SHARED = frozenset(
+    "output_dir seed data_seed bf16 fp16 use_cpu max_length max_prompt_length max_completion_length "
+    "gradient_accumulation_steps save_strategy save_steps save_total_limit report_to num_train_epochs "
+    "gradient_checkpointing logging_steps disable_tqdm".split()
+)
+HELD_OUT_SHARE = 0.25
+HELD_OUT_LOOKS = 4
+"""How often a phase looks at its held-out pairs."""
+
+
+@dataclass
+class Journal:
+    """The log of a run: one JSON object a line, and the same figures to whoever watches."""
+
+    path: Path
+    progress: Progress = field(default_factory=Silent)
+
+    def write(self, event: str, **figures: float | int | str | bool) -> None:
+        """Append one event."""
+        line = json.dumps({"time": round(time.time(), 3), "event": event, **figures})
+        with self.path.open("a") as file:
+            file.write(line + "\n")
+
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def cut(self, size: int) -> None:
+        """Forget what was written after `size` bytes: work that is about to be done again."""
+        if self.size() > size:
+            os.truncate(self.path, size)
+
+
+@dataclass(frozen=True)
+class _Pristine:
+    """What trainers are known to change on a model and leave behind."""
+
+    forwards: frozenset[str]
+    dropouts: dict[str, float]
+    pads: tuple[int | None, int | None]
+    adapters: frozenset[str]
+
+    @staticmethod
+    def of(model: Any) -> _Pristine:
+        return _Pristine(
+            forwards=frozenset(name for name, module in model.named_modules() if "forward" in vars(module)),
+            dropouts={n: m.p for n, m in model.named_modules() if isinstance(m, torch.nn.Dropout)},
+            pads=(model.config.pad_token_id, model.generation_config.pad_token_id),
+            adapters=frozenset(model.peft_config),
+        )
+
+    def restore(self, model: Any, keep: frozenset[str]) -> None:
+        for name, module in model.named_modules():
+            if "forward" in vars(module) and name not in self.forwards:
+                del module.forward
+            if isinstance(module, torch.nn.Dropout) and name in self.dropouts:
+                module.p = self.dropouts[name]
+        model.config.pad_token_id, model.generation_config.pad_token_id = self.pads
+        for adapter in set(model.peft_config) - self.adapters - keep:
+            model.delete_adapter(adapter)
+        model.zero_grad(set_to_none=True)
+        model.eval()
+
+
+class LocalBench:
+    """A `contracts.Bench` over one PEFT model in this process."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        regime: Regime,
+        meter: Meter,
+        seed: int,
+        workdir: Path,
+        journal: Journal,
+        checkpoint_steps: int,
+    ) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._regime = regime
+        self._seed = seed
+        self._workdir = workdir
+        self._checkpoint_steps = checkpoint_steps
+        self.meter = meter
+        self.journal = journal
+        self.backend = HfBackend(model, tokenizer)
+        self.alive: dict[str, float] = {}
+        self.degenerate: str | None = None
+        self.seconds_before = 0.0
+        self._started = time.monotonic()
+        self._tallies: dict[str, float] = {}
+        self._forks: set[str] = set()
+        self._phase = 0
+        self._best: tuple[float, dict[str, torch.Tensor]] | None = None
+        self._pristine = _Pristine.of(model)
+        self._hooks = metered(model, meter)
+
+    @classmethod
+    def create(
+        cls,
+        model: Any,
+        tokenizer: Any,
+        *,
+        regime: Regime,
+        meter: Meter,
+        seed: int,
+        workdir: Path,
+        lora: Lora,
+        log: Journal | None = None,
+        checkpoint_steps: int = 8,
+    ) -> LocalBench:
+        """A bench over a bare causal LM: adds the study's LoRA, seeded, and attaches the meter."""
+        from harness.models import add_lora
+
+        workdir.mkdir(parents=True, exist_ok=True)
+        policy = add_lora(model, lora, seed)
+        meter.attach(flop_model(policy))
+        journal = log or Journal(workdir / "log.jsonl")
+        bench = cls(
+            policy,
+            tokenizer,
+            regime=regime,
+            meter=meter,
+            seed=seed,
+            workdir=workdir,
+            journal=journal,
+            checkpoint_steps=checkpoint_steps,
+        )
+        policy.eval()
+        return bench
+
+    # ------------------------------------------------------------ what an aligner sees
+
+    @property
+    def policy(self) -> Any:
+        """The PEFT model with the live adapter."""
+        return self._model
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer."""
+        return self._tokenizer
+
+    @property
+    def seed(self) -> int:
+        """The training seed."""
+        return self._seed
+
+    @property
+    def workdir(self) -> Path:
+        """A folder that survives a crash."""
+        return self._workdir
+
+    @property
+    def regime(self) -> Regime:
+        """The shared settings."""
+        return self._regime
+
+    def log(self, event: str, **figures: float | int | str | bool) -> None:
+        """Append one line to the run's log."""
+        self.journal.write(event, **figures)
+
+    def liveness(self, *, degenerate: str | None = None, **figures: float) -> None:
+        """Figures that show the method did its work."""
+        self.alive.update({k: float(v) for k, v in figures.items()})
+        self.degenerate = degenerate or self.degenerate
+
+    def tally(self, **figures: float) -> Mapping[str, float]:
+        """Add to running sums that survive a resume; returns all of them."""
+        for name, value in figures.items():
+            self._tallies[name] = self._tallies.get(name, 0.0) + float(value)
+        return dict(self._tallies)
+
+    def render(self, prompt: Messages) -> list[int]:
+        """Token ids of a prompt, ready for the assistant's turn."""
+        return render_prompt(self._tokenizer, prompt, self._regime.prompt_tokens)
+
+    def encode(self, completion: str | Completion) -> list[int]:
+        """Token ids of an answer, closed by the end-of-turn token unless truncated."""
+        return encode_completion(self._tokenizer, completion, self._regime.completion_tokens)
+
+    def arguments(self, config_class: type[ConfigT], **method: Any) -> ConfigT:
+        """Trainer arguments with the shared settings filled in. Raises HarnessError when `method` sets one of them."""
+        clash = sorted(SHARED & set(method))
+        if clash:
+            raise HarnessError(f"{', '.join(clash)} is shared by all aligners and may not be set by one")
+        batches = {self._regime.batch, self._regime.sample_prompts}
+        batch = method.pop("per_device_train_batch_size", self._regime.batch)
+        if batch not in batches:
+            raise HarnessError(f"per_device_train_batch_size must be one of the regime's {sorted(batches)}, not {batch}")
+        settings: dict[str, Any] = {
+            "output_dir": str(self._phase_dir()),
+            "per_device_train_batch_size": batch,
+            "max_steps": self._regime.min_steps,
+            "seed": self._seed,
+            "data_seed": self._seed,
+            "use_cpu": self._regime.device == "cpu",
+            "bf16": self._regime.precision == "bf16",
+            "fp16": False,
+            "gradient_checkpointing": False,
+            "weight_decay": 0.0,
+            "max_grad_norm": 1.0,
+            "save_strategy": "steps",
+            "save_steps": self._checkpoint_steps,
+            "save_total_limit": 2,
+            "logging_steps": 1,
+            "logging_nan_inf_filter": False,
+            "report_to": [],
+            "disable_tqdm": True,
+            "remove_unused_columns": False,
+            "dataloader_pin_memory": False,
+        }
+        known = {f for f in getattr(config_class, "__dataclass_fields__", {})}
+        if "max_length" in known:
+            settings["max_length"] = self._regime.prompt_tokens + self._regime.completion_tokens
+        settings.update(method)
+        return config_class(**{k: v for k, v in settings.items() if k in known or k in method})
+
+    def split(self, pairs: Sequence[Pair]) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
+        """(training, held-out) pairs; whole units are held out, the last quarter of the draw's order."""
+        everything = tuple(pairs)
+        if self._regime.selection == "last":
+            return everything, ()
+        units = list(dict.fromkeys(p.unit for p in everything))
+        if len(units) < 2:
+            return everything, ()
+        held = set(units[-max(1, int(len(units) * HELD_OUT_SHARE)) :])
+        return tuple(p for p in everything if p.unit not in held), tuple(p for p in everything if p.unit in held)
+
+    def train(self, trainer: Any, *, held_out: Sequence[Pair] = ()) -> None:
+        """Run one phase; see `contracts.Bench.train`."""
+        folder = self._phase_dir()
+        self._phase += 1
+        done = folder / "done.pt"
+        if done.exists():
+            self._load_phase(done)
+            self._clean()
+            return
+        checkpoint = _last_checkpoint(folder)
+        trainer.add_callback(_PhaseCallback.make(self, checkpoint, tuple(held_out)))
+        try:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        finally:
+            self._clean()
+        if held_out:
+            self.restore_best()
+        self._save_phase(done)
+        for old in folder.glob("checkpoint-*"):
+            shutil.rmtree(old)
+
+    def fork(self, name: str, of: str = POLICY) -> None:
+        """Copy an adapter under a new name, frozen."""
+        if name in (POLICY, BASE) or name in self._model.peft_config:
+            raise HarnessError(f"adapter {name!r} exists already; pick another name or drop it first")
+        self._known_adapter(of)
+        self._model.add_adapter(name, copy.deepcopy(self._model.peft_config[POLICY]))
+        with torch.no_grad():
+            for key, parameter in self._model.named_parameters():
+                if f".{name}." in key:
+                    parameter.copy_(self._model.get_parameter(key.replace(f".{name}.", f".{of}.")))
+                    parameter.requires_grad_(False)
+        self._forks.add(name)
+        self._model.set_adapter(POLICY)
+
+    def drop(self, name: str) -> None:
+        """Delete an adapter made by `fork`."""
+        if name not in self._forks:
+            raise HarnessError(f"no adapter {name!r} was forked; forked: {', '.join(sorted(self._forks)) or 'none'}")
+        self._model.delete_adapter(name)
+        self._forks.discard(name)
+
+    def using(self, adapter: str) -> AbstractContextManager[None]:
+        """Make `adapter` the active one inside a `with` block."""
+        self._known_adapter(adapter)
+        if adapter == POLICY:
+            return nullcontext()
+        return self._adapters_off() if adapter == BASE else self._adapter_on(adapter)
+
+    def generate(
+        self,
+        prompts: Sequence[Messages],
+        *,
+        n: int = 1,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        max_new_tokens: int | None = None,
+        stop: Sequence[str] = (),
+        seed: int = 0,
+        of: str = POLICY,
+    ) -> list[list[Completion]]:
+        """`n` samples per prompt."""
+        limit = max_new_tokens or self._regime.new_tokens
+        with self._quiet(of):
+            samples = self.backend.generate(
+                [self.render(p) for p in prompts],
+                n=n,
+                temperature=temperature,
+                top_p=top_p,
+                top_k=top_k,
+                max_new_tokens=min(limit, self._regime.new_tokens),
+                stop=list(stop),
+                seed=seed,
+            )
+        self.meter.generated(sum(len(c.ids) for group in samples for c in group))
+        return samples
+
+    def score(
+        self,
+        prompts: Sequence[Messages],
+        completions: Sequence[Sequence[str | Completion]],
+        *,
+        of: str = POLICY,
+        entropy: bool = False,
+    ) -> list[list[TokenScores]]:
+        """Log-probability of every completion token."""
+        groups = [
+            Group(self.render(p), [self.encode(c) for c in answers])
+            for p, answers in zip(prompts, completions, strict=True)
+        ]
+        with self._quiet(of):
+            return self.backend.score(groups, entropy=entropy)
+
+    def logits(
+        self, prompts: Sequence[Messages], completions: Sequence[str | Completion], *, of: str = POLICY, chunk: int = 256
+    ) -> Iterator[FloatArray]:
+        """Full-vocabulary log-probabilities in blocks."""
+        rendered = [self.render(p) for p in prompts]
+        encoded = [self.encode(c) for c in completions]
+        with self._quiet(of):
+            yield from self.backend.logits(rendered, encoded, chunk=chunk)
+
+    def embed(
+        self, texts: Sequence[str], *, of: str = BASE, layer: int = -1, pool: Literal["mean", "last"] = "mean"
+    ) -> FloatArray:
+        """Pooled hidden states, shape (N, D)."""
+        with self._quiet(of):
+            return self.backend.embed(texts, layer=layer, pool=pool)
+
+    def keep(self, score: float, name: str = POLICY) -> bool:
+        """Remember the adapter as the best so far."""
+        if self._best is not None and score <= self._best[0]:
+            return False
+        self._best = (score, self._adapter_state(name))
+        return True
+
+    def restore_best(self) -> bool:
+        """Load the kept adapter into the policy."""
+        if self._best is None:
+            return False
+        self._load_adapter_state(self._best[1])
+        return True
+
+    def spend(self, flops: float) -> None:
+        """Count work done outside the language model."""
+        self.meter.flops(flops)
+
+    def aligned(self, demonstrations: Sequence[Pair] = ()) -> Aligned:
+        """The live policy as the result of the fit."""
+        return ModelAligned(
+            self.backend,
+            self._regime.prompt_tokens,
+            self._regime.completion_tokens,
+            tuple(demonstrations),
+            self.save_adapter,
+        )
+
+    # ------------------------------------------------------------ what the engine uses
+
+    def save_adapter(self, folder: Path) -> None:
+        """Write the live adapter: safetensors and JSON."""
+        from safetensors.torch import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {k: v.detach().cpu().contiguous() for k, v in self._adapter_state(POLICY).items()}
+        save_file(state, str(folder / "adapter_model.safetensors"))
+        self._model.peft_config[POLICY].save_pretrained(str(folder))
+
+    def seconds(self) -> float:
+        """Seconds of this fit, those of the part before an interruption that counts included."""
+        return self.seconds_before + time.monotonic() - self._started
+
+    def checkpoint_state(self) -> dict[str, Any]:
+        """What is stored with a checkpoint beside the trainer's own state."""
+        return {
+            "meter": self.meter.state(),
+            "tallies": dict(self._tallies),
+            "log": self.journal.size(),
+            "seconds": self.seconds(),
+            "time": time.time(),
+            "alive": dict(self.alive),
+        }
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Go back to the figures of a checkpoint."""
+        self.meter.restore(state["meter"])
+        self._tallies = dict(state["tallies"])
+        self.alive = dict(state["alive"])
+        self.journal.cut(int(state["log"]))
+        self.seconds_before, self._started = float(state["seconds"]), time.monotonic()
+
+    def best_state(self) -> tuple[float, dict[str, torch.Tensor]] | None:
+        """The kept adapter with its score."""
+        return self._best
+
+    def set_best(self, best: tuple[float, dict[str, torch.Tensor]] | None) -> None:
+        """Put back what `best_state` gave."""
+        self._best = best
+
+    def held_out_score(self, pairs: Sequence[Pair]) -> float:
+        """Mean log sigmoid of the log-ratio margin to the base model: higher is better. Costs two forwards a pair."""
+        prompts = [p.prompt for p in pairs]
+        answers = [(p.chosen, p.rejected) for p in pairs]
+        total = 0.0
+        policy = self.score(prompts, answers)
+        base = self.score(prompts, answers, of=BASE)
+        for (a, b), (c, d) in zip(policy, base, strict=True):
+            margin = torch.tensor((a.total - c.total) - (b.total - d.total), dtype=torch.float64)
+            total += float(torch.nn.functional.logsigmoid(0.1 * margin))
+        return total / len(pairs)
+
+    def close(self) -> None:
+        """Remove the meter's hooks."""
+        self._hooks.__exit__(None, None, None)
+
+    def __enter__(self) -> LocalBench:
+        self._hooks.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ------------------------------------------------------------ inside
+
+    def _phase_dir(self) -> Path:
+        return self._workdir / f"phase-{self._phase}"
+
+    def _known_adapter(self, name: str) -> None:
+        if name != BASE and name not in self._model.peft_config:
+            known = ", ".join([BASE, *self._model.peft_config])
+            raise HarnessError(f"unknown adapter {name!r}; there are {known}")
+
+    @contextmanager
+    def _adapters_off(self) -> Iterator[None]:
+        with self._model.disable_adapter():
+            yield
+
+    @contextmanager
+    def _adapter_on(self, name: str) -> Iterator[None]:
+        self._model.set_adapter(name)
+        try:
+            yield
+        finally:
+            self._model.set_adapter(POLICY)
+
+    @contextmanager
+    def _quiet(self, of: str) -> Iterator[None]:
+        """Eval mode, no gradient, the asked adapter."""
+        training = self._model.training
+        self._model.eval()
+        try:
+            with torch.no_grad(), self.using(of):
+                yield
+        finally:
+            self._model.train(training)
+
+    def _clean(self) -> None:
+        self._pristine.restore(self._model, frozenset(self._forks))
+        self._model.set_adapter(POLICY)
+
+    def _adapter_state(self, name: str) -> dict[str, torch.Tensor]:
+        from peft import get_peft_model_state_dict
+
+        state: dict[str, torch.Tensor] = get_peft_model_state_dict(self._model, adapter_name=name)
+        return {k: v.detach().clone() for k, v in state.items()}
+
+    def _load_adapter_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        from peft import set_peft_model_state_dict
+
+        set_peft_model_state_dict(self._model, dict(state), adapter_name=POLICY)
+
+    def _save_phase(self, path: Path) -> None:
+        # A private checkpoint: a torch file, read back with weights_only, deleted when the fit is done.
+        temporary = path.with_suffix(".tmp")
+        torch.save({"adapter": self._adapter_state(POLICY), "best": self._best}, temporary)
+        write_json(path.with_suffix(".json"), self.checkpoint_state())
+        temporary.replace(path)
+
+    def _load_phase(self, path: Path) -> None:
+        saved = torch.load(path, weights_only=True)
+        self._load_adapter_state(saved["adapter"])
+        self._best = saved["best"]
+        self.restore_state(read_json(path.with_suffix(".json")) or {})
+
+
+def _last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint; halves left by a crash are removed."""
+    whole: list[tuple[int, Path]] = []
+    for path in folder.glob("checkpoint-*"):
+        if (path / "bench.json").exists():
+            whole.append((int(path.name.rsplit("-", 1)[1]), path))
+        else:
+            shutil.rmtree(path)
+    return max(whole)[1] if whole else None
+
+
+class _PhaseCallback:
+    """Made inside a function because the base class comes from transformers."""
+
+    @staticmethod
+    def make(bench: LocalBench, checkpoint: Path | None, held_out: tuple[Pair, ...]) -> Any:
+        from transformers import TrainerCallback
+
+        class Callback(TrainerCallback):  # type: ignore[misc]
+            """Counts steps, shows progress, stores the bench's state with each checkpoint, looks at held-out pairs."""
+
+            def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+                bench.journal.progress.stage(f"fit, phase {bench._phase}", state.max_steps)
+                if checkpoint is not None:
+                    bench.restore_state(read_json(checkpoint / "bench.json") or {})
+                    best = checkpoint / "best.pt"
+                    bench.set_best(torch.load(best, weights_only=True) if best.exists() else None)
+
+            def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+                bench.meter.step()
+                bench.journal.progress.advance(state.global_step, state.max_steps)
+                every = max(1, state.max_steps // HELD_OUT_LOOKS)
+                if held_out and (state.global_step % every == 0 or state.global_step == state.max_steps):
+                    score = bench.held_out_score(held_out)
+                    bench.log("held_out", step=state.global_step, score=score, kept=bench.keep(score))
+
+            def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+                figures = {k: v for k, v in (logs or {}).items() if isinstance(v, int | float)}
+                bench.log("train", step=state.global_step, **figures)
+
+            def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+                folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+                best = bench.best_state()
+                if best is not None:
+                    torch.save(best, folder / "best.pt")
+                write_json(folder / "bench.json", bench.checkpoint_state())
+
+        return Callback()
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The outcome of a fit."""
+
+    aligned: Aligned
+    status: Literal["ok", "degenerate"]
+    reason: str | None
+    liveness: dict[str, float]
+
+
+def fit(aligner: Aligner, bench: LocalBench, few_shot: FewShot) -> Fitted:
+    """Run an aligner: gives it what it declares to need, counts the labels, survives the cap.
+
+    Raises HarnessError when the aligner's needs are not met by `few_shot`.
+    """
+    given = _only_needed(aligner, few_shot, bench.meter)
+    reason: str | None = None
+    with bench:
+        try:
+            aligned = aligner.fit(bench, given)
+        except BudgetExceeded as stop:
+            bench.restore_best()
+            aligned, reason = bench.aligned(), f"stopped at the cap: {stop}"
+            bench.log("cap", reason=str(stop))
+    status: Literal["ok", "degenerate"] = "degenerate" if bench.degenerate else "ok"
+    return Fitted(aligned, status, bench.degenerate or reason, dict(bench.alive))
+
+
+def _only_needed(aligner: Aligner, few_shot: FewShot, meter: Meter) -> FewShot:
+    needs = aligner.needs
+    missing = [n for n in ("verifier", "groups", "auxiliary") if n in needs and not getattr(few_shot, n)]
+    if missing:
+        raise HarnessError(f"aligner {aligner.name} needs {', '.join(missing)}, which this pool does not offer")
+    if "pairs" in needs:
+        for pair in few_shot.pairs:
+            meter.label(pair.id)
+    if "prompts" in needs:
+        for prompt in few_shot.prompts:
+            meter.prompt(prompt.id)
+    verifier = few_shot.verifier if "verifier" in needs else None
+    if "groups" in needs:
+        for group, ratings in few_shot.groups.items():
+            for rating in ratings:
+                meter.label(f"{group}\x1f{rating.question}")
+    if "auxiliary" in needs:
+        meter.spend.auxiliary_labels += sum(len(r) for r in few_shot.auxiliary.values())
+    return FewShot(
+        pairs=few_shot.pairs if "pairs" in needs else (),
+        prompts=few_shot.prompts if "prompts" in needs else (),
+        verifier=_counted(verifier, meter) if verifier is not None else None,
+        groups=few_shot.groups if "groups" in needs else {},
+        auxiliary=few_shot.auxiliary if "auxiliary" in needs else {},
+    )
+
+
+def _counted(verifier: Any, meter: Meter) -> Any:
+    """Each distinct item asked about is one label."""
+
+    def ask(prompt_id: str, completion: str) -> float:
+        meter.label(prompt_id)
+        return float(verifier(prompt_id, completion))
+
+    return ask

@@ -1,0 +1,135 @@
+"""Read finished runs: `<store>/<id>/record.json` and `<store>/<id>/samples.parquet`, and nothing else.
+
+A run that cannot be read is named in `Scan.warnings` and left out; it never stops the others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from harness.contracts import HarnessError
+from harness.record import FORMAT, Record
+
+_PREFIX = "value."
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Per-item figures of one run."""
+
+    units: Mapping[str, str]
+    """Item -> independent unit."""
+    values: Mapping[str, Mapping[str, float]]
+    """Metric -> item -> value; an item that a metric does not apply to is absent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One run; `samples` is None where the file is missing or damaged, and `problem` then says why."""
+
+    folder: str
+    record: Record
+    samples: Samples | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a store holds, and what in it could not be read."""
+
+    entries: tuple[Entry, ...]
+    warnings: tuple[str, ...]
+
+
+def load(store: Path) -> list[Entry]:
+    """Every readable run below `store`, by folder name; see `scan` for what was skipped."""
+    return list(scan(store).entries)
+
+
+def scan(store: Path, wanted: Callable[[Record], bool] = lambda record: True) -> Scan:
+    """Read the runs whose record is `wanted`; samples of the others are not opened."""
+    entries: list[Entry] = []
+    warnings: list[str] = []
+    for folder in sorted(p for p in store.glob("[!.]*") if (p / "record.json").is_file()):
+        try:
+            record = _record(folder / "record.json")
+        except HarnessError as error:
+            warnings.append(f"skipped {folder.name}: {error}")
+            continue
+        if wanted(record):
+            entries.append(_entry(folder, record))
+    return Scan(tuple(entries), tuple(warnings))
+
+
+def _record(path: Path) -> Record:
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise HarnessError(f"record.json cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise HarnessError(f"record.json is not valid JSON: {error}") from error
+    _check_format(value)
+    try:
+        return Record.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "top level"
+        raise HarnessError(f"record.json is no record: {place}: {first['msg']}") from error
+
+
+def _check_format(value: Any) -> None:
+    """A record of another format has fields that mean something else: it is refused before it is parsed."""
+    manifest = value.get("manifest") if isinstance(value, dict) else None
+    found = manifest.get("format", FORMAT) if isinstance(manifest, dict) else FORMAT
+    if found != FORMAT:
+        raise HarnessError(f"record.json has format {found}, this version reads format {FORMAT}")
+
+
+def _entry(folder: Path, record: Record) -> Entry:
+    path = folder / "samples.parquet"
+    if record.status == "failed" and not path.exists():
+        return Entry(folder.name, record, None)
+    try:
+        return Entry(folder.name, record, read_samples(path))
+    except HarnessError as error:
+        return Entry(folder.name, record, None, f"{folder.name}: {error}")
+
+
+def read_samples(path: Path) -> Samples:
+    """The `id`, `unit` and `value.<metric>` columns of a samples file (the texts in `detail` are not read).
+
+    Raises HarnessError when the file is missing, damaged, or names an item twice.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise HarnessError(f"{path.name} is missing")
+    try:
+        with pq.ParquetFile(path) as file:
+            names = [n for n in file.schema_arrow.names if n in ("id", "unit") or n.startswith(_PREFIX)]
+            columns: dict[str, list[Any]] = file.read(columns=names).to_pydict()
+    except (OSError, pa.ArrowException) as error:
+        raise HarnessError(f"{path.name} cannot be read: {str(error).splitlines()[0]}") from error
+    return _samples(path, columns)
+
+
+def _samples(path: Path, columns: Mapping[str, list[Any]]) -> Samples:
+    if "id" not in columns or "unit" not in columns:
+        raise HarnessError(f"{path.name} has no column id or unit")
+    ids: list[str] = columns["id"]
+    if len(set(ids)) != len(ids):
+        twice = next(item for item in ids if ids.count(item) > 1)
+        raise HarnessError(f"{path.name} names item {twice!r} twice")
+    values = {
+        name.removeprefix(_PREFIX): {item: float(v) for item, v in zip(ids, column, strict=True) if v is not None}
+        for name, column in columns.items()
+        if name.startswith(_PREFIX)
+    }
+    return Samples(dict(zip(ids, columns["unit"], strict=True)), values)

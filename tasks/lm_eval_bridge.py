@@ -1,0 +1,375 @@
+"""Stock lm-eval tasks over `contracts.Aligned`: their prompts, their metrics, our model.
+
+Encoding follows `lm_eval.models.huggingface.HFLM` for causal models (checked against 0.4.13), so token ids are those
+of the `lm_eval` command: context and continuation encoded together and split, special tokens left to the tokenizer
+unless the text already starts with the prefix token, over-long contexts clipped on the left. Only a task's data are
+replaced. lm-eval is imported inside functions; the model class is put together there from `_AlignedModel` and lm-
+eval's `TemplateLM`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar
+
+from harness.contracts import Aligned, GenerateRequest, HarnessError, Loglik, LoglikRequest
+
+DEMONSTRATIONS = "demonstrations"
+"""Split that holds the caller's own few-shot rows."""
+CONTEXTS_PER_CALL = 16
+"""Contexts handed to the model at a time: enough to batch well, few enough that progress moves."""
+DEFAULT_NEW_TOKENS = 256
+"""HFLM's `max_gen_toks`, where a task sets none."""
+
+Progress = Callable[[str, int, int], None]
+Row = Mapping[str, Any]
+Item = TypeVar("Item")
+Encoded = tuple[tuple[str, str] | None, list[int], list[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One scored continuation: its text, summed log-probability in nats, number of tokens, whether greedy gives it."""
+
+    text: str
+    total: float
+    tokens: int
+    is_greedy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One evaluated document of a stock task.
+
+    `metrics` are lm-eval's per-sample values (`acc`, `acc_norm`, ...); `target` is what the task's `doc_to_target`
+    gives (an index for multiple choice); `answer` is the likeliest choice, or the filtered generation; `filter` names
+    the answer filter.
+    """
+
+    id: str
+    prompt: str
+    options: tuple[Option, ...]
+    metrics: Mapping[str, float]
+    target: Any
+    answer: str
+    filter: str
+    clipped: bool
+    """True when the context was too long for the model and lost its left end."""
+
+
+def likeliest(options: Sequence[Option]) -> int:
+    """Index of the option with the highest summed log-probability; the first of equals, as in lm-eval's argmax."""
+    return max(range(len(options)), key=lambda index: options[index].total)
+
+
+def evaluate_task(
+    aligned: Aligned,
+    name: str,
+    rows: Mapping[str, Sequence[Row]],
+    *,
+    limit: int | None = None,
+    num_fewshot: int = 0,
+    fewshot_rows: Sequence[Row] | None = None,
+    folder: str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[Sample, ...]:
+    """Run the stock task `name` on `rows` and return its samples in the order of the rows.
+
+    `rows` maps the stock task's own split names (`train`, `test`, ...) to rows in its data set's format; a split that
+    is not given is empty. Demonstrations are the first `num_fewshot` of `fewshot_rows`, or of the task's own few-shot
+    split when `fewshot_rows` is None. `folder` (below lm-eval's task folder) spares a scan of all of lm-eval's tasks.
+    Nothing is downloaded or written. Raises HarnessError for an unknown task or too few demonstrations, and
+    FloatingPointError for a log-probability that is not a number.
+    """
+    from lm_eval.evaluator import evaluate
+
+    with _quiet():
+        task = stock_task(name, rows, num_fewshot=num_fewshot, fewshot_rows=fewshot_rows, folder=folder)
+        model = lm(aligned, seed=seed, progress=progress)
+        results: Any = evaluate(model, {"tasks": {name: task}}, limit=limit, bootstrap_iters=0, log_samples=True)
+    return tuple(_sample(entry, task, model) for entry in results["samples"][name])
+
+
+def stock_task(
+    name: str,
+    rows: Mapping[str, Sequence[Row]],
+    *,
+    num_fewshot: int = 0,
+    fewshot_rows: Sequence[Row] | None = None,
+    folder: str | None = None,
+) -> Any:
+    """lm-eval's own task object for `name`, with its data replaced by `rows` and its demonstrations taken in order."""
+    manager, entry = _stock_entry(name, folder)
+    config = manager._factory._load_full_config(entry)
+    splits = _splits(config, {**rows, DEMONSTRATIONS: fewshot_rows or ()})
+    overrides = {
+        "custom_dataset": lambda **_: splits,
+        "fewshot_config": {**(config.get("fewshot_config") or {}), **_fewshot(num_fewshot, fewshot_rows)},
+        "fewshot_split": config.get("fewshot_split") if num_fewshot else None,
+        "num_fewshot": num_fewshot,
+    }
+    task = manager._factory.build(entry, overrides=overrides, registry=manager.task_index)
+    available = len(task.sampler.df)
+    if available < num_fewshot:
+        raise HarnessError(f"{name}: {num_fewshot} demonstrations asked for, {available} available")
+    return task
+
+
+def _fewshot(num_fewshot: int, rows: Sequence[Row] | None) -> dict[str, Any]:
+    """Where demonstrations come from; with none wanted the task's own split is not read, so it may be missing."""
+    if num_fewshot == 0:
+        return {"sampler": "first_n", "split": None, "samples": []}
+    return {"sampler": "first_n"} if rows is None else {"sampler": "first_n", "split": DEMONSTRATIONS}
+
+
+def _stock_entry(name: str, folder: str | None) -> tuple[Any, Any]:
+    """lm-eval's task manager and its entry for `name`; one folder is scanned in milliseconds, all in seconds."""
+    from lm_eval.tasks import TaskManager
+
+    manager = (
+        TaskManager() if folder is None else TaskManager(include_path=_task_home() / folder, include_defaults=False)
+    )
+    entry = manager.task_index.get(name)
+    if entry is None:
+        near = difflib.get_close_matches(name, manager.all_tasks, n=1)
+        hint = f"; the nearest is {near[0]!r}" if near else ""
+        raise HarnessError(f"lm-eval has no task {name!r}{f' in {folder}' if folder else ''}{hint}")
+    return manager, entry
+
+
+def _task_home() -> Path:
+    spec = find_spec("lm_eval")
+    if spec is None or spec.origin is None:
+        raise HarnessError("lm-eval is not installed; expected the package lm-eval beside align-harness")
+    return Path(spec.origin).parent / "tasks"
+
+
+def stock_text(folder: str) -> str:
+    """Text of every YAML and Python file of one of lm-eval's task folders, for content hashes; imports nothing."""
+    home = _task_home() / folder
+    files = sorted(path for path in home.glob("*") if path.suffix in {".yaml", ".yml", ".py"})
+    if not files:
+        raise HarnessError(f"lm-eval has no task folder {folder!r}; expected a folder with YAML files in {home.parent}")
+    return "\n".join(f"# {path.name}\n{path.read_text(encoding='utf-8')}" for path in files)
+
+
+def lm(aligned: Aligned, *, seed: int = 0, progress: Progress | None = None) -> Any:
+    """An `lm_eval.api.model.LM` that asks `aligned`; `scored` keeps sum, tokens and greediness of every text pair."""
+    from lm_eval.api.model import TemplateLM
+
+    model_class = type("AlignedLM", (_AlignedModel, TemplateLM), {})
+    return model_class(aligned, seed, progress or (lambda stage, done, total: None))
+
+
+class _AlignedModel:
+    """What HFLM does for causal models, over `Aligned`; to be mixed with lm-eval's `TemplateLM`."""
+
+    backend = "causal"
+
+    def __init__(self, aligned: Aligned, seed: int, progress: Progress) -> None:
+        super().__init__()
+        self.aligned = aligned
+        self.tokenizer = aligned.tokenizer
+        self.scored: dict[tuple[str, str], Loglik] = {}
+        self.clipped: set[str] = set()
+        self._seed = seed
+        self._progress = progress
+
+    @property
+    def eot_token_id(self) -> int:
+        """End of text: the tokenizer's EOS, as in HFLM."""
+        return int(self.tokenizer.eos_token_id)
+
+    @property
+    def prefix_token_id(self) -> int:
+        """What stands before an empty context: BOS, or EOS where there is none."""
+        bos = self.tokenizer.bos_token_id
+        return self.eot_token_id if bos is None else int(bos)
+
+    @property
+    def max_length(self) -> int:
+        """Longest context plus continuation, in tokens."""
+        return self.aligned.max_length
+
+    @property
+    def tokenizer_name(self) -> str:
+        """Name for lm-eval's request fingerprints."""
+        return str(self.tokenizer.name_or_path).replace("/", "__")
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
+        """Token ids of `string`; the tokenizer's special tokens unless it already starts with the prefix token."""
+        if add_special_tokens is None and string.startswith(self.tokenizer.decode(self.prefix_token_id)):
+            add_special_tokens = False
+        keywords = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
+        return list(self.tokenizer.encode(string, **keywords))
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """The conversation as text; without its system turns where the template refuses them, as in HFLM."""
+        from jinja2.exceptions import TemplateError
+
+        keywords = {"add_generation_prompt": add_generation_prompt, "continue_final_message": not add_generation_prompt}
+        try:
+            return str(self.tokenizer.apply_chat_template(chat_history, tokenize=False, **keywords))
+        except TemplateError:
+            turns = [turn for turn in chat_history if turn["role"] != "system"]
+            return str(self.tokenizer.apply_chat_template(turns, tokenize=False, **keywords))
+
+    def _loglikelihood_tokens(self, requests: Sequence[Encoded], **_: Any) -> list[tuple[float, bool]]:
+        """Called by TemplateLM with encoded pairs: (sum of log-probabilities, is greedy) of each, in order."""
+        results = self._score([self._request(*request) for request in requests])
+        for (texts, _context, _continuation), result in zip(requests, results, strict=True):
+            if texts is not None:
+                self.scored[texts] = result
+        return [(result.total, result.is_greedy) for result in results]
+
+    def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
+        """Log-probability of whole texts, in disjoint windows of at most the model's length, as HFLM cuts them."""
+        from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+        windows: list[Encoded] = []
+        owners: list[int] = []
+        for owner, request in enumerate(requests):
+            ids = self.tok_encode(request.args[0])
+            for window in get_rolling_token_windows(ids, self.prefix_token_id, self.max_length, context_len=1):
+                windows.append((None, *make_disjoint_window(window)))
+                owners.append(owner)
+        totals = [0.0] * len(requests)
+        for owner, (total, _greedy) in zip(owners, self._loglikelihood_tokens(windows), strict=True):
+            totals[owner] += total
+        return totals
+
+    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+        """Generated texts, cut at the first stop sequence (end-of-text always being one)."""
+        texts: list[str] = []
+        for start in range(0, len(requests), CONTEXTS_PER_CALL):
+            chunk = [self._generation(*request.args) for request in requests[start : start + CONTEXTS_PER_CALL]]
+            answers = self.aligned.generate(chunk)
+            texts += [_cut(answer[0].text, request.stop) for request, answer in zip(chunk, answers, strict=True)]
+            self._progress("answers", len(texts), len(requests))
+        return texts
+
+    def _request(self, texts: tuple[str, str] | None, context: list[int], continuation: list[int]) -> LoglikRequest:
+        if not context or not 0 < len(continuation) <= self.max_length:
+            raise HarnessError(
+                f"cannot score {len(continuation)} tokens after {len(context)}: expected at least one of each"
+                f" and at most {self.max_length} to score"
+            )
+        room = self.max_length + 1 - len(continuation)  # the last token is predicted, never fed
+        if len(context) > room and texts is not None:
+            self.clipped.add(texts[0])
+        return LoglikRequest(tuple(context[-room:]), tuple(continuation))
+
+    def _score(self, requests: Sequence[LoglikRequest]) -> list[Loglik]:
+        """Score in chunks of contexts, longest first (so that a chunk pads little and time left is over-estimated)."""
+        by_context: dict[tuple[int, ...], list[int]] = {}
+        for index, request in enumerate(requests):
+            by_context.setdefault(request.context, []).append(index)
+        contexts = sorted(by_context, key=lambda ids: (-len(ids), ids))
+        results: dict[int, Loglik] = {}
+        for start in range(0, len(contexts), CONTEXTS_PER_CALL):
+            chunk = [index for ids in contexts[start : start + CONTEXTS_PER_CALL] for index in by_context[ids]]
+            results.update(zip(chunk, self.aligned.loglik([requests[index] for index in chunk]), strict=True))
+            self._progress("answers", len(results), len(requests))
+        return [finite(results[index]) for index in range(len(requests))]
+
+    def _generation(self, context: str, settings: Mapping[str, Any]) -> GenerateRequest:
+        from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
+
+        wanted: dict[str, Any] = {**normalize_gen_kwargs(dict(settings), DEFAULT_NEW_TOKENS)}
+        stop = handle_stop_sequences(wanted.pop("until"), eos=self.tokenizer.decode(self.eot_token_id))
+        tokens, sampled = int(wanted.pop("max_gen_toks")), bool(wanted.pop("do_sample"))
+        temperature, top_p = float(wanted.pop("temperature", 1.0)), float(wanted.pop("top_p", 1.0))
+        if wanted:
+            raise HarnessError(f"lm-eval asks for {sorted(wanted)}; of sampling, only temperature and top_p can be set")
+        self._note_clipping(context, self.max_length - tokens)
+        return GenerateRequest(
+            context=context,
+            max_new_tokens=tokens,
+            stop=tuple(stop),
+            temperature=temperature if sampled else 0.0,
+            top_p=top_p if sampled else 1.0,
+            seed=self._seed,
+        )
+
+    def _note_clipping(self, context: str, room: int) -> None:
+        """Remember a prompt that `Aligned.generate` will clip on the left to make room for the new tokens."""
+        if room <= 0:
+            raise HarnessError(f"no room for a prompt: the new tokens leave {room} of the model's {self.max_length}")
+        if len(self.tok_encode(context)) > room:
+            self.clipped.add(context)
+
+
+def finite(result: Loglik) -> Loglik:
+    """The result itself. Raises FloatingPointError when its log-probability is not a finite number."""
+    if not math.isfinite(result.total):
+        raise FloatingPointError(
+            f"log-probability {result.total} of {result.tokens} tokens: the model's output is broken"
+        )
+    return result
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep lm-eval from logging and from drawing bars of its own: progress is the harness's to show."""
+    import lm_eval.api.model as model_module
+    import lm_eval.api.task as task_module
+
+    logger = logging.getLogger("lm_eval")
+    before = logger.level, model_module.tqdm, task_module.tqdm
+    try:
+        logger.setLevel(logging.ERROR)
+        model_module.tqdm = task_module.tqdm = _no_bar
+        yield
+    finally:
+        logger.setLevel(before[0])
+        model_module.tqdm, task_module.tqdm = before[1:]
+
+
+def _no_bar(items: Iterable[Item], **_: Any) -> Iterable[Item]:
+    return items
+
+
+def _cut(text: str, stops: Sequence[str]) -> str:
+    for stop in stops:
+        if stop:
+            text = text.split(stop, maxsplit=1)[0]
+    return text
+
+
+def _sample(entry: Mapping[str, Any], task: Any, model: Any) -> Sample:
+    pairs = [tuple(arguments[:2]) for arguments in entry["arguments"]]
+    choices = task.doc_to_choice(entry["doc"]) if task.OUTPUT_TYPE == "multiple_choice" else ()
+    options = tuple(_option(model.scored[pair], pair[1]) for pair in pairs[: len(choices)])
+    prompt = str(pairs[0][0])
+    return Sample(
+        id=str(entry["doc"].get("id", entry["doc_id"])),
+        prompt=prompt,
+        options=options,
+        metrics={metric: float(entry[metric]) for metric in entry["metrics"]},
+        target=entry["target"],
+        answer=choices[likeliest(options)] if choices else str(entry["filtered_resps"][0]),
+        filter=str(entry["filter"]),
+        clipped=prompt in model.clipped,
+    )
+
+
+def _option(result: Loglik, text: str) -> Option:
+    return Option(text=text, total=result.total, tokens=result.tokens, is_greedy=result.is_greedy)
+
+
+def _splits(config: Mapping[str, Any], rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+    """In-memory data sets for every split that the config names; nothing is written to a cache."""
+    from datasets import Dataset
+
+    named = [config.get(f"{role}_split") for role in ("training", "validation", "test", "fewshot")]
+    names = {*rows, *(str(name) for name in named if name)}
+    given = {split: [dict(row) for row in rows.get(split, ())] for split in names}
+    return {split: Dataset.from_list(content) for split, content in given.items()}
