@@ -65,7 +65,7 @@ class ModelAligned:
     @property
     def max_length(self) -> int:
         """Longest context plus continuation, in tokens."""
-        return self.backend.max_length
+        return int(self.backend.max_length)
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
         """Samples for every request; requests with equal settings share a batch."""

@@ -170,12 +170,13 @@ def make_plan(config: RunConfig, session: Session) -> Plan:
         registry_models=registry.models,
         revision=config.model_revision,
         trust_remote_code=config.trust_remote_code,
+        say=session.progress.note,
     )
     few_shot, training_pairs, dropped, warnings = _labels(config, task, pool, source, aligner_class)
     for line in warnings:
         session.progress.note(line)
     task_revision = task.revision(source)
-    pool_revision = pool.revision(source) if few_shot.pairs or few_shot.prompts else "none"
+    pool_revision = pool.revision(source)
     threads = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
     fit_id = _fit_id(config, aligner_class, aligner_config, few_shot, files, pool, pool_revision, device, precision, threads)
     run_id = content_hash(
@@ -345,9 +346,10 @@ def _spawn(folder: Path, progress: Progress, lock: int) -> int:
 
 
 def _forward(line: bytes, progress: Progress) -> None:
-    with contextlib.suppress(ValueError, TypeError):
+    with contextlib.suppress(ValueError, TypeError, KeyError):
         kind, *arguments = json.loads(line)
-        {"stage": progress.stage, "advance": progress.advance, "note": progress.note}[kind](*arguments)
+        calls: dict[str, Any] = {"stage": progress.stage, "advance": progress.advance, "note": progress.note}
+        calls[kind](*arguments)
 
 
 def _evaluate(
@@ -428,7 +430,7 @@ def _adapted(plan: Plan, session: Session, model: Any) -> Iterator[tuple[Any, An
     finally:
         if active is not model:
             active.unload()
-            del model.peft_config
+            vars(model).pop("peft_config", None)
 
 
 def _check(scores: Scores, plan: Plan) -> None:
@@ -505,7 +507,7 @@ def _assemble(
         model=ModelInfo(
             name=plan.files.name,
             weights_hash=plan.files.weights_hash,
-            parameters=plan.files.parameters,
+            parameters=int(fitted.get("parameters", 0)),
             precision=plan.precision,
             device=plan.device,
             backend=config.backend,

@@ -2,8 +2,8 @@
 
 A prompt and its n completions form a tree. The tree is laid out in one row: the prompt, then the completions one after
 the other, each with the position ids it would have alone. A token sees its own completion and its prompt, by a 4-D
-attention mask. Several trees share a row block-diagonally. The last token of a completion predicts nothing that is asked
-for, so it is not computed at all.
+attention mask. Several trees share a row block-diagonally. The last token of a completion predicts nothing that is
+asked for, so it is not computed at all.
 
     row:        p0 p1 p2 | a0 a1 | b0         completions a = (a0 a1 a2), b = (b0 b1)
     position:    0  1  2 |  3  4 |  3
@@ -89,21 +89,34 @@ def group_logprobs(
 ) -> list[list[TokenStats]]:
     """Log-probability of every completion token given its prompt, for each group and completion in the given order.
 
-    Exact, and differentiable where gradients are enabled. `max_tokens` bounds the tokens of a row; rows are cut at group
-    borders, and a longer group still is one row, unless gradients are off: then its completions are spread over rows.
-    With `prefix` every prompt must start with its ids and be longer. Raises HarnessError for an empty prompt.
+    Exact, and differentiable where gradients are enabled. `max_tokens` bounds the tokens of a row; rows are cut at
+    group borders, and a longer group still is one row, unless gradients are off: then its completions are spread over
+    rows. With `prefix` (no gradients) every prompt must start with its ids and be longer. Raises HarnessError for an
+    empty prompt.
     """
     _check(groups, prefix)
     if not tree_attention(model, max(map(_span, groups), default=0)):
         if prefix is not None:
             raise HarnessError("this model does not honour 4-D attention masks, so it takes no shared prefix")
         return _padded(model, groups, entropy=entropy, max_tokens=max_tokens)
-    start = 0 if prefix is None else len(prefix.ids)
-    out = _Results(groups)
-    for row in _pack(groups, max_tokens, start, split=not torch.is_grad_enabled()):
-        hidden = _row_hidden(model, row, prefix)
-        out.add(row.owners, _token_stats(model, hidden, row.predictors, row.targets, entropy))
-    return out.listed(model, entropy)
+    return _trees(model, groups, entropy=entropy, max_tokens=max_tokens, prefix=prefix)
+
+
+def completion_log_softmax(
+    model: Any, groups: Sequence[Group], *, chunk: int, max_tokens: int = 1024
+) -> Iterator[Tensor]:
+    """Log-probabilities over the vocabulary behind every completion token, in order, in blocks (<= chunk, V).
+
+    Meant for use without gradient: `evaluating`.
+    """
+    _check(groups, None)
+    if not tree_attention(model, max(map(_span, groups), default=0)):
+        yield from _padded_log_softmax(model, groups, chunk)
+        return
+    for row in _pack(groups, max_tokens, 0, split=True):
+        hidden = _row_hidden(model, row, None)
+        for where in torch.split(torch.tensor(row.predictors, device=hidden.device), chunk):
+            yield head_logits(model, hidden[where]).log_softmax(-1)
 
 
 def prefix_cache(model: Any, ids: Sequence[int]) -> Prefix:
@@ -119,7 +132,8 @@ def prefix_cache(model: Any, ids: Sequence[int]) -> Prefix:
 
 def base_lm(model: Any) -> Any:
     """The causal language model inside a PEFT wrapper, or the model itself."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    wrapped = hasattr(model, "get_base_model")
+    return model.get_base_model() if wrapped else model
 
 
 def decoder_of(model: Any) -> Any:
@@ -131,7 +145,7 @@ def head_logits(model: Any, hidden: Tensor) -> Tensor:
     """Logits (N, V) of hidden states (N, D), with the model's own scaling and capping, in fp32 or better."""
     base = base_lm(model)
     config = base.config.get_text_config()
-    logits = base.get_output_embeddings()(hidden)
+    logits: Tensor = base.get_output_embeddings()(hidden)
     logits = logits if logits.dtype == torch.float64 else logits.float()
     if (multiplier := getattr(config, "logit_scale", None)) is not None:
         logits = logits * multiplier
@@ -145,6 +159,19 @@ def head_logits(model: Any, hidden: Tensor) -> Tensor:
 def probing() -> bool:
     """True while a model is only being tested for what it can do: such work is not part of any budget."""
     return _PROBING.get()
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Evaluation mode without gradient; afterwards every module is in the mode it was in."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def sliding_window(model: Any) -> int | None:
@@ -172,6 +199,17 @@ def attention_masks(model: Any, allowed: Tensor, distance: Tensor) -> Any:
 
 
 # ---------------------------------------------------------------- rows
+
+
+def _trees(
+    model: Any, groups: Sequence[Group], *, entropy: bool, max_tokens: int, prefix: Prefix | None
+) -> list[list[TokenStats]]:
+    out = _Results(groups)
+    start = 0 if prefix is None else len(prefix.ids)
+    for row in _pack(groups, max_tokens, start, split=not torch.is_grad_enabled()):
+        hidden = _row_hidden(model, row, prefix)
+        out.add(row.owners, _token_stats(model, hidden, row.predictors, row.targets, entropy))
+    return out.listed(model, entropy)
 
 
 def _check(groups: Sequence[Group], prefix: Prefix | None) -> None:
@@ -250,7 +288,7 @@ def _row_hidden(model: Any, row: _Row, prefix: Prefix | None) -> Tensor:
     try:
         return _forward(model, row, cache=prefix.cache, start=len(prefix.ids))
     finally:
-        prefix.cache.crop(len(prefix.ids))
+        prefix.cache.crop(len(prefix.ids) - prefix.cache.get_seq_length())
 
 
 def _forward(model: Any, row: _Row, *, cache: Any, start: int) -> Tensor:
@@ -301,10 +339,10 @@ class _Results:
 
     def add(self, owners: Sequence[tuple[int, int]], stats: TokenStats) -> None:
         sizes = [len(self._groups[g].completions[c]) for g, c in owners]
-        logprobs, greedy = stats.logprobs.split(sizes), stats.greedy.split(sizes)
-        entropies = [None] * len(sizes) if stats.entropies is None else stats.entropies.split(sizes)
-        for owner, *figures in zip(owners, logprobs, entropies, greedy, strict=True):
-            self._found[owner] = TokenStats(*figures)
+        logprobs, greedy = torch.split(stats.logprobs, sizes), torch.split(stats.greedy, sizes)
+        entropies = [None] * len(sizes) if stats.entropies is None else torch.split(stats.entropies, sizes)
+        for owner, one, spread, best in zip(owners, logprobs, entropies, greedy, strict=True):
+            self._found[owner] = TokenStats(one, spread, best)
 
     def listed(self, model: Any, entropy: bool) -> list[list[TokenStats]]:
         none = torch.zeros(0, device=model.device, dtype=torch.promote_types(model.dtype, torch.float32))
@@ -328,7 +366,7 @@ def _token_stats(
         return _figures(head_logits(model, rows), ids, entropy)
 
     parts = []
-    for rows, ids in zip(hidden[where].split(chunk), wanted.split(chunk), strict=True):
+    for rows, ids in zip(torch.split(hidden[where], chunk), torch.split(wanted, chunk), strict=True):
         parts.append(checkpoint(figures, rows, ids, use_reentrant=False) if recompute else figures(rows, ids))
     logprobs, entropies, greedy = zip(*parts, strict=True)
     return TokenStats(torch.cat(logprobs), torch.cat(entropies) if entropy else None, torch.cat(greedy))
@@ -373,6 +411,14 @@ def _padded_batches(
         batch.append((g, c))
     if batch:
         yield batch
+
+
+def _padded_log_softmax(model: Any, groups: Sequence[Group], chunk: int) -> Iterator[Tensor]:
+    for group in groups:
+        for completion in filter(len, group.completions):
+            logits = _padded_logits(model, [[*group.prompt, *completion]])[0]
+            for block in torch.split(logits[len(group.prompt) - 1 : -1], chunk):
+                yield block.log_softmax(-1)
 
 
 def _padded_logits(model: Any, rows: Sequence[Sequence[int]]) -> Tensor:
@@ -423,20 +469,13 @@ def _specimens(vocabulary: int, length: int) -> list[Group]:
 
 
 def _agree(model: Any, groups: Sequence[Group]) -> bool:
-    """Tree rows differ from plain ones by far less than plain ones from a row in which all tokens see each other."""
+    """Tree rows differ from plain ones by far less than do rows in which later completions see the earlier ones."""
     plain = _padded(model, groups, entropy=False, max_tokens=1)
-    rows = list(_pack(groups, 10**9, 0, split=False))
-    trees = _Results(groups)
-    for row in rows:
-        hidden = _row_hidden(model, row, None)
-        trees.add(row.owners, _token_stats(model, hidden, row.predictors, row.targets, entropy=False))
-    flat = [_padded(model, [_unrolled(group)], entropy=False, max_tokens=1)[0][-1] for group in groups]
-    found = [stats[-1] for stats in trees.listed(model, entropy=False)]
-    signal = max(_gap(f, p[-1]) for f, p in zip(flat, plain, strict=True))
-    error = max(_gap(a, b) for x, y in zip(trees.listed(model, False), plain, strict=True) for a, b in zip(x, y, strict=True))
-    assert len(found) == len(groups)
-    tolerance = 0.01 if model.dtype in (torch.float32, torch.float64) else 0.1
-    return error <= tolerance * signal
+    trees = _trees(model, groups, entropy=False, max_tokens=10**9, prefix=None)
+    flat = _padded(model, [_unrolled(group) for group in groups], entropy=False, max_tokens=1)
+    error = max(_gap(a, b) for tree, own in zip(trees, plain, strict=True) for a, b in zip(tree, own, strict=True))
+    signal = max(_gap(unrolled[0], own[-1]) for unrolled, own in zip(flat, plain, strict=True))
+    return error <= signal * (0.01 if model.dtype in (torch.float32, torch.float64) else 0.1)
 
 
 def _unrolled(group: Group) -> Group:
@@ -451,14 +490,9 @@ def _gap(a: TokenStats, b: TokenStats) -> float:
 
 @contextmanager
 def _probe(model: Any) -> Iterator[None]:
-    """Evaluation mode without gradient or metering; every module's mode is put back."""
-    training = [module for module in model.modules() if module.training]
     token = _PROBING.set(True)
-    model.eval()
     try:
-        with torch.no_grad():
+        with evaluating(model):
             yield
     finally:
         _PROBING.reset(token)
-        for module in training:
-            module.training = True

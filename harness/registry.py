@@ -45,7 +45,7 @@ BUILTIN: tuple[str, ...] = (
     "tasks.medqa",
     "tasks.pools.medqa",
     "harness.models",
-    "harness.backends",
+    "harness.backends.hf",
 )
 """Modules whose hooks ship with the harness, in the order in which lists show them."""
 

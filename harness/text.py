@@ -112,10 +112,10 @@ def _closing_token(tokenizer: Any) -> int | None:
 
 def _plain(value: Any) -> Any:
     """A JSON form for what `json` does not know."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
     return _plain_builtin(value)
 
 

@@ -14,6 +14,8 @@ END_OF_TURN = "<|im_end|>"
 PADDING = "<|endoftext|>"
 SPECIAL = (PADDING, "<|im_start|>", END_OF_TURN)
 VOCABULARY = 400
+END_LOGIT = 3.5
+"""Mean logit of the end-of-turn token over the text below."""
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -62,7 +64,8 @@ def tiny_model(seed: int = 0) -> Any:
     """A Llama of 2 layers and width 32 with random weights from `seed`, fp32, on CPU, in evaluation mode.
 
     Its weights are ten times as wide as usual, so that an adapter below the fixed output projection can move a token's
-    log-probability by several nats. The global random state is left as it was.
+    log-probability by several nats. One row of that projection is not random: the end-of-turn token's points along the
+    mean hidden state, so that samples end after some 20 tokens. The global random state is left as it was.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -84,8 +87,12 @@ def tiny_model(seed: int = 0) -> Any:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
-    return model.eval()
+        model = LlamaForCausalLM(config).eval()
+    with torch.no_grad():
+        hidden = model.model(torch.tensor([tiny_tokenizer()(TEXT)["input_ids"]])).last_hidden_state[0]
+        mean = hidden.mean(0)
+        model.lm_head.weight[end] = END_LOGIT * mean / mean.dot(mean)
+    return model
 
 
 def tiny_folder(path: Path, seed: int = 0) -> Path:

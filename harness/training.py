@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 
@@ -33,7 +33,6 @@ from harness.contracts import (
     BudgetExceeded,
     Completion,
     FewShot,
-    FloatArray,
     HarnessError,
     Messages,
     Pair,
@@ -45,6 +44,9 @@ from harness.metering import flop_model, metered
 from harness.progress import Progress, Silent
 from harness.store import read_json, write_json
 from harness.text import encode_completion, render_prompt
+
+if TYPE_CHECKING:
+    from harness.contracts import FloatArray
 
 ConfigT = TypeVar("ConfigT")
 
@@ -456,9 +458,19 @@ class LocalBench:
         """The kept adapter with its score."""
         return self._best
 
-    def set_best(self, best: tuple[float, dict[str, torch.Tensor]] | None) -> None:
-        """Put back what `best_state` gave."""
-        self._best = best
+    def save_private(self, path: Path) -> None:
+        """The live and the kept adapter, as a torch file that is deleted when the fit is done.
+
+        The trainer's own checkpoint is not enough: with a second adapter on the model (a reference) transformers saves
+        the live one and does not load it again.
+        """
+        torch.save({"adapter": self._adapter_state(POLICY), "best": self._best}, path)
+
+    def load_private(self, path: Path) -> None:
+        """Put back what `save_private` wrote."""
+        saved = torch.load(path, weights_only=True)
+        self._load_adapter_state(saved["adapter"])
+        self._best = saved["best"]
 
     def held_out_score(self, pairs: Sequence[Pair]) -> float:
         """Mean log sigmoid of the log-ratio margin to the base model: higher is better. Costs two forwards a pair."""
@@ -533,16 +545,13 @@ class LocalBench:
         set_peft_model_state_dict(self._model, dict(state), adapter_name=POLICY)
 
     def _save_phase(self, path: Path) -> None:
-        # A private checkpoint: a torch file, read back with weights_only, deleted when the fit is done.
         temporary = path.with_suffix(".tmp")
-        torch.save({"adapter": self._adapter_state(POLICY), "best": self._best}, temporary)
+        self.save_private(temporary)
         write_json(path.with_suffix(".json"), self.checkpoint_state())
         temporary.replace(path)
 
     def _load_phase(self, path: Path) -> None:
-        saved = torch.load(path, weights_only=True)
-        self._load_adapter_state(saved["adapter"])
-        self._best = saved["best"]
+        self.load_private(path)
         self.restore_state(read_json(path.with_suffix(".json")) or {})
 
 
@@ -570,9 +579,8 @@ class _PhaseCallback:
             def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
                 bench.journal.progress.stage(f"fit, phase {bench._phase}", state.max_steps)
                 if checkpoint is not None:
+                    bench.load_private(checkpoint / "bench.pt")
                     bench.restore_state(read_json(checkpoint / "bench.json") or {})
-                    best = checkpoint / "best.pt"
-                    bench.set_best(torch.load(best, weights_only=True) if best.exists() else None)
 
             def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
                 bench.meter.step()
@@ -588,9 +596,7 @@ class _PhaseCallback:
 
             def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
                 folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-                best = bench.best_state()
-                if best is not None:
-                    torch.save(best, folder / "best.pt")
+                bench.save_private(folder / "bench.pt")
                 write_json(folder / "bench.json", bench.checkpoint_state())
 
         return Callback()

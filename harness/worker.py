@@ -32,7 +32,7 @@ class PipeProgress:
         """Tell the parent of a stage."""
         self._send(["stage", name, total])
 
-    def advance(self, done: int, total: int | None = None, **figures: float) -> None:
+    def advance(self, done: int, total: int | None = None, **figures: float | int | str | bool) -> None:
         """Tell the parent of a step."""
         self._send(["advance", done, total])
 
@@ -85,7 +85,7 @@ def run_job(folder: Path) -> None:
     from harness.registry import load as load_registry
     from harness.training import Journal, LocalBench, fit
 
-    job = read_json(folder / "job.json")
+    job: dict[str, Any] = dict(read_json(folder / "job.json") or {})
     torch.set_num_threads(job["threads"])
     registry = load_registry(plugins=job["plugins"], allow=job["allow"])
     aligner_class = registry.aligner(job["aligner"])
@@ -97,6 +97,7 @@ def run_job(folder: Path) -> None:
     started = time.monotonic()
     model, tokenizer = load(_files(job["files"]), device=job["device"], precision=job["precision"])
     seconds_load = time.monotonic() - started
+    parameters = sum(weight.numel() for weight in model.parameters())
     torch.manual_seed(job["seed"])
     bench = LocalBench.create(
         model,
@@ -125,6 +126,7 @@ def run_job(folder: Path) -> None:
             "adapter_hash": adapter_hash(result) if adapter else None,
             "parameter_change": parameter_change(bench.policy, "default") if adapter else None,
             "lost": lost,
+            "parameters": parameters,
         },
     )
     shutil.rmtree(workdir, ignore_errors=True)

@@ -69,9 +69,9 @@ def refuse_mixed(settings: Sequence[Setting]) -> None:
     if len(settings) < 2:
         return
     parts = [f"{name} ({', '.join(map(str, values))})" for name, values in differences(settings).items()]
-    what = "; ".join(parts) or "pair_ids (one draw seed names different pairs)"
     raise HarnessError(
-        f"these runs do not fit into one table, they differ in {what}; ask for separate tables or narrow the choice"
+        f"these runs do not fit into one table, they differ in {'; '.join(parts)}; "
+        "ask for separate tables or narrow the choice"
     )
 
 
@@ -98,7 +98,11 @@ def _groups(entries: Sequence[Entry]) -> list[tuple[Setting, list[list[Entry]]]]
     tables: dict[str, list[list[Entry]]] = {}
     for row in rows:
         tables.setdefault(_setting_of(row).key(), []).append(row)
-    return [(_setting_of(part[0]), part) for rows in tables.values() for part in _split_by_pairs(rows)]
+    return [
+        (replace(_setting_of(part[0]), pairs_hash=pairs_hash), part)
+        for rows in tables.values()
+        for pairs_hash, part in _split_by_pairs(rows)
+    ]
 
 
 def _bucket(entries: Iterable[Entry], key: Callable[[Entry], str]) -> list[list[Entry]]:
@@ -117,10 +121,10 @@ def _setting_of(row: Sequence[Entry]) -> Setting:
     return setting(row[0].record, (entry.record.seed.draw for entry in row))
 
 
-def _split_by_pairs(rows: Sequence[list[Entry]]) -> Iterator[list[list[Entry]]]:
-    """Part rows whose records saw different pairs under the same draw seed (the draw or the leak gate changed).
+def _split_by_pairs(rows: Sequence[list[Entry]]) -> list[tuple[str | None, list[list[Entry]]]]:
+    """Part rows whose records saw different pairs under one draw seed (the draw or the leak gate changed).
 
-    A record without pairs (it needs none, or failed early) fits anywhere.
+    Gives each part with the hash of its pairs. A record without pairs (needs none, or failed early) fits anywhere.
     """
     parts: list[tuple[dict[int, str], list[list[Entry]]]] = []
     for row in rows:
@@ -132,7 +136,7 @@ def _split_by_pairs(rows: Sequence[list[Entry]]) -> Iterator[list[list[Entry]]]:
                 break
         else:
             parts.append((mine, [row]))
-    return (members for _, members in parts)
+    return [(_digest(map(str, sorted(seen.items()))) if seen else None, members) for seen, members in parts]
 
 
 def _digest(ids: Iterable[str]) -> str:
@@ -145,11 +149,11 @@ def _shares_base(base: Record, shared: Setting) -> bool:
     The base model is not trained, so budget, adapter shape and draw leave it as it is; few-shot prompts alone make
     it depend on the labelled pairs.
     """
-    free: tuple[str, ...] = ("lora", *_BUDGET, "draw_seeds")
+    free: tuple[str, ...] = ("lora", *_BUDGET, "draw_seeds", "pairs_hash")
     if shared.num_fewshot:
         if base.seed.draw not in shared.draw_seeds:
             return False
-        free = ("lora", "draw_seeds")
+        free = ("lora", "draw_seeds", "pairs_hash")
     return setting(base, ()).key(free) == shared.key(free)
 
 

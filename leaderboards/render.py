@@ -41,8 +41,8 @@ class Document:
     tables: list[Table]
 
 
-def render(tables: Sequence[Table], format: Format = "md") -> str:
-    """One text with all tables. Raises HarnessError for an unknown format."""
+def render(tables: Sequence[Table], format: str = "md") -> str:
+    """One text with all tables, `format` being one of `FORMATS`. Raises HarnessError for another."""
     writers: dict[str, Callable[[Sequence[Table]], str]] = {"md": _markdown, "csv": _csv, "json": _json}
     if format not in writers:
         raise HarnessError(f"unknown leaderboard format {format!r}: expected one of {', '.join(FORMATS)}")
@@ -149,8 +149,10 @@ def _plain(value: Any) -> Any:
 
 # ---------------------------------------------------------------- Markdown
 
-_CONTROLS = ("chance", "length_only", "bag_of_words")
-"""Notes whose name contains one of these stand above the table; the rest stand in the JSON only."""
+_CHANCE = "chance"
+"""Note with the main metric's value for a model that guesses."""
+_SHORTCUTS = ("length_only", "bag_of_words")
+"""Notes whose name contains one of these stand beside the metrics they question; the rest stand in the JSON only."""
 _FLOP_UNITS = ((1e15, "PFLOPs"), (1e12, "TFLOPs"), (1e9, "GFLOPs"))
 
 
@@ -165,6 +167,7 @@ def _section(table: Table) -> str:
         _opening(table),
         _main_table(table),
         _other_table(table),
+        _shortcuts(table),
         "\n".join(f"- {line}" for line in _facts(table)),
         "\n".join(f"- **note** {_cell(line)}" for line in table.warnings),
     ]
@@ -172,25 +175,30 @@ def _section(table: Table) -> str:
 
 
 def _opening(table: Table) -> str:
-    """What was measured, on how much, and what a model that learnt nothing would score."""
-    controls = [
-        f"{name.replace('_', ' ')} {_span(low, high)}"
-        for name, (low, high) in table.notes.items()
-        if any(word in name for word in _CONTROLS)
-    ]
+    """What was measured, on how much, and what a model that guesses would score."""
     text = f"`{table.setting.main_metric}`, higher is better, {table.n_units} independent units."
-    if controls:
-        text += f" Controls: {', '.join(controls)}."
+    if _CHANCE in table.notes:
+        text += f" Chance: {_span(*table.notes[_CHANCE])}."
     if _all_at_chance(table):
         text += " Every interval contains the chance level: on this task these models cannot be told from guessing."
     return text
 
 
 def _all_at_chance(table: Table) -> bool:
-    chance = next((low for name, (low, _) in table.notes.items() if name == "chance"), None)
+    chance, _ = table.notes.get(_CHANCE, (None, None))
     main = [row.metrics[table.setting.main_metric] for row in table.rows if table.setting.main_metric in row.metrics]
     ranges = [metric.score.ci95 for metric in main]
     return chance is not None and bool(ranges) and all(r is not None and r[0] <= chance <= r[1] for r in ranges)
+
+
+def _shortcuts(table: Table) -> str:
+    """What classifiers that understand nothing reach on the same held-out pairs."""
+    found = [
+        f"{name.replace('_', ' ')} {_span(*span)}"
+        for name, span in table.notes.items()
+        if any(word in name for word in _SHORTCUTS)
+    ]
+    return f"Shortcut classifiers on the held-out pairs: {', '.join(found)}." if found else ""
 
 
 def _main_table(table: Table) -> str:
@@ -245,7 +253,8 @@ def _facts(table: Table) -> Iterator[str]:
     items = "all items" if s.limit is None else f"first {s.limit} items"
     judge = f", judge {s.judge}" if s.judge else ""
     yield f"task {s.task}, revision `{_short(s.task_revision)}`, {items}, {s.num_fewshot} shots{judge}"
-    yield f"data {s.source}, pool {s.pool}, revision `{_short(s.pool_revision)}`, draws {_list(s.draw_seeds)}"
+    pairs = f", pairs `{_short(s.pairs_hash)}`" if s.pairs_hash else ""
+    yield f"data {s.source}, pool {s.pool}, revision `{_short(s.pool_revision)}`, draws {_list(s.draw_seeds)}{pairs}"
     yield f"model {s.model}, weights `{_short(s.weights_hash)}`, {s.precision}, {s.device}, {s.backend}"
     yield f"adapter {_pairs(s.lora)}; lengths {_pairs(s.lengths)}"
     yield _budget(s)

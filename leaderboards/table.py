@@ -43,6 +43,8 @@ class Setting:
     profile: str | None
     draw_seeds: tuple[int, ...]
     """Every row was fitted on these draws."""
+    pairs_hash: str | None = None
+    """sha256 over the labelled pairs of those draws; None when no record names any."""
 
     def key(self, without: Iterable[str] = ()) -> str:
         """Canonical text of the fields, less some."""

@@ -23,8 +23,8 @@ from harness.contracts import Aligned, GenerateRequest, HarnessError, Loglik, Lo
 
 DEMONSTRATIONS = "demonstrations"
 """Split that holds the caller's own few-shot rows."""
-CONTEXTS_PER_CALL = 16
-"""Contexts handed to the model at a time: enough to batch well, few enough that progress moves."""
+CONTEXTS_PER_CALL = 64
+"""Contexts handed to the model at a time: enough to share few-shot prefixes, few enough that progress moves."""
 DEFAULT_NEW_TOKENS = 256
 """HFLM's `max_gen_toks`, where a task sets none."""
 

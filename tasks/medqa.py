@@ -35,6 +35,8 @@ DATASET = Dataset(folder="medqa", hub="GBaker/MedQA-USMLE-4-options")
 LETTERS = ("A", "B", "C", "D")
 
 Row = Mapping[str, Any]
+Document = dict[str, Any]
+Judged = tuple[Margin, dict[str, float]]
 
 
 class MedQA:
@@ -54,35 +56,35 @@ class MedQA:
 
     def revision(self, source: Source) -> str:
         """Hash of the evaluation rows as the stock task sees them, and of the stock task's own files."""
-        return content_hash(list(_documents(source, "eval", None).values()), stock_text(STOCK_FOLDER))
+        return content_hash(list(documents(source, "eval").values()), stock_text(STOCK_FOLDER))
 
     def questions(self, source: Source, limit: int | None) -> Mapping[str, str]:
         """Vignette and question of every evaluated item, without its options."""
-        return {item: str(document["sent1"]) for item, document in _documents(source, "eval", limit).items()}
+        return {item: str(entry["sent1"]) for item, entry in documents(source, "eval", limit).items()}
 
     def evaluate(self, aligned: Aligned, ctx: EvalContext) -> Scores:
         """One row per question, with its held-out pair where there is one; other held-out pairs get rows of their own.
 
         Preference metrics are absent when the pool has no held-out pairs or the model cannot score them.
         """
-        documents = _documents(ctx.source, "eval", ctx.limit)
-        answers = {sample.id: sample for sample in _answers(aligned, ctx, documents)}
-        pairs, owners = _held_out(aligned, ctx, documents)
+        items = documents(ctx.source, "eval", ctx.limit)
+        answers = {sample.id: sample for sample in _answers(aligned, ctx, items)}
+        pairs, owners = _held_out(aligned, ctx, items)
         base = base_margins(ctx.base)
-        owned: dict[str, list[tuple[Margin, dict[str, float]]]] = {item: [] for item in documents}
+        judged = [(m, accuracies(m, base_of(m, base))) for m in margins(aligned, pairs, ctx.progress)]
+        owned: dict[str, list[Judged]] = {item: [] for item in items}
         loose: list[SampleRow] = []
-        for pair, margin in zip(pairs, margins(aligned, pairs, ctx.progress), strict=True):
-            values = accuracies(margin, base_of(margin, base))
+        for pair, (margin, values) in zip(pairs, judged, strict=True):
             if pair.id in owners:
                 owned[owners[pair.id]].append((margin, values))
             else:
                 detail = {"preferences": [margin.as_detail()]}
                 loose.append(SampleRow(f"pair:{pair.id}", pair.unit, values, detail))
-        rows = [_row(item, answers[item], owned[item]) for item in documents]
+        rows = [_row(item, answers[item], owned[item]) for item in items]
         return Scores((*rows, *loose), controls(ctx.training_pairs, pairs) if pairs else {})
 
 
-def document(row: Row, identity: str) -> dict[str, Any]:
+def document(row: Row, identity: str) -> Document:
     """A row in the format of the stock task's data set (`GBaker/MedQA-USMLE-4-options-hf`).
 
     Raises HarnessError naming the row when it has no question, not exactly the options A to D, or no gold letter.
@@ -105,20 +107,20 @@ def row_ids(rows: Sequence[Row]) -> list[str]:
     return ids
 
 
-def _documents(source: Source, split: str, limit: int | None) -> dict[str, dict[str, Any]]:
+def documents(source: Source, split: str, limit: int | None = None) -> dict[str, Document]:
     """Stock documents of a split's first `limit` rows, by id, in order."""
     rows = source.rows(DATASET, split)[:limit]
     return {identity: document(row, identity) for identity, row in zip(row_ids(rows), rows, strict=True)}
 
 
-def _answers(aligned: Aligned, ctx: EvalContext, documents: Mapping[str, dict[str, Any]]) -> tuple[Sample, ...]:
+def _answers(aligned: Aligned, ctx: EvalContext, items: Mapping[str, Document]) -> tuple[Sample, ...]:
     """Run the stock task. Raises HarnessError when there are fewer demonstrations than asked for."""
     parity = ctx.track == "parity"
-    train = list(_documents(ctx.source, "pool", None).values()) if parity and ctx.num_fewshot else []
+    train = list(documents(ctx.source, "pool").values()) if parity and ctx.num_fewshot else []
     return evaluate_task(
         aligned,
         STOCK_TASK,
-        {"train": train, "test": list(documents.values())},
+        {"train": train, "test": list(items.values())},
         num_fewshot=ctx.num_fewshot,
         fewshot_rows=None if parity else _demonstrations(ctx),
         folder=STOCK_FOLDER,
@@ -127,37 +129,39 @@ def _answers(aligned: Aligned, ctx: EvalContext, documents: Mapping[str, dict[st
     )
 
 
-def _demonstrations(ctx: EvalContext) -> list[dict[str, Any]]:
+def _demonstrations(ctx: EvalContext) -> list[Document]:
     """The first `num_fewshot` of the cell's labelled pairs, as stock documents."""
     shown = ctx.demonstrations[: ctx.num_fewshot]
     if not shown:
         return []
-    documents = _documents(ctx.source, "pool", None)
-    owners = match(shown, documents)
+    known = documents(ctx.source, "pool")
+    owners = match(shown, known)
     missing = [pair.id for pair in shown if pair.id not in owners]
     if missing:
         raise HarnessError(
             f"demonstration {missing[0]!r} is no row of medqa's training split; few-shot prompts need the pool medqa"
         )
-    return [documents[owners[pair.id]] for pair in shown]
+    return [known[owners[pair.id]] for pair in shown]
 
 
-def _held_out(
-    aligned: Aligned, ctx: EvalContext, documents: Mapping[str, dict[str, Any]]
-) -> tuple[list[Pair], dict[str, str]]:
-    """Held-out pairs within the limit, and which item each belongs to (pairs of another data set belong to none)."""
+def _held_out(aligned: Aligned, ctx: EvalContext, items: Mapping[str, Document]) -> tuple[list[Pair], dict[str, str]]:
+    """Held-out pairs within the limit, and which item each belongs to (those of another data set to none)."""
     if ctx.pool is None or "prefer" not in aligned.capabilities:
         return [], {}
     pairs = list(ctx.pool.pairs(ctx.source, "eval"))
-    owners = match(pairs, documents)
-    if ctx.pool.dataset.folder != DATASET.folder:
-        return pairs[: ctx.limit], owners
-    return [pair for pair in pairs if pair.id in owners], owners
+    owners = match(pairs, items)
+    if ctx.pool.dataset.folder == DATASET.folder:
+        return [pair for pair in pairs if pair.id in owners], owners
+    return pairs[: ctx.limit], owners
 
 
-def match(pairs: Iterable[Pair], documents: Mapping[str, dict[str, Any]]) -> dict[str, str]:
-    """Which document each pair asks about: by id, and in any case by its question standing in the pair's prompt."""
-    questions = {identity: normalise(str(entry["sent1"])) for identity, entry in documents.items()}
+def match(pairs: Iterable[Pair], items: Mapping[str, Document]) -> dict[str, str]:
+    """Ids of the documents that the pairs ask about, by pair id.
+
+    A pair belongs to a document when the document's question stands in its prompt; of several, to the one whose id it
+    bears. Pairs that belong to none are left out.
+    """
+    questions = {identity: normalise(str(entry["sent1"])) for identity, entry in items.items()}
     owners: dict[str, str] = {}
     for pair in pairs:
         prompt = normalise(" ".join(message.content for message in pair.prompt))
@@ -168,7 +172,7 @@ def match(pairs: Iterable[Pair], documents: Mapping[str, dict[str, Any]]) -> dic
     return owners
 
 
-def _row(item: str, sample: Sample, preferences: Sequence[tuple[Margin, dict[str, float]]]) -> SampleRow:
+def _row(item: str, sample: Sample, preferences: Sequence[Judged]) -> SampleRow:
     values = dict(sample.metrics)
     for metric in METRICS if preferences else ():
         values[metric] = sum(metrics[metric] for _, metrics in preferences) / len(preferences)

@@ -79,6 +79,31 @@ def tiny_model(seed: int = 0, *, std: float = 0.2, dtype: Any = None) -> Any:
     return model.to(dtype or torch.float32).eval()
 
 
+def tiny_gemma(window: int, *, cap: float | None = 5.0, seed: int = 0) -> Any:
+    """A 3-layer Gemma 3 (vocabulary 300) that mixes sliding and full attention and caps its logits, in float64."""
+    import torch
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+    config = Gemma3TextConfig(
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        query_pre_attn_scalar=8,
+        sliding_window=window,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        final_logit_softcapping=cap,
+        initializer_range=0.2,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Gemma3ForCausalLM(config)
+    return model.double().eval()
+
+
 def tiny_folder(path: Path, seed: int = 0) -> Path:
     """Save the tiny model and tokenizer as an ordinary model folder and return it."""
     path.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """The command line, `python -m harness` and `align-harness`: the only place that prints.
 
-Results go to standard output, everything said on the way to standard error. Exit codes: 0 done; 1 a failed run or a bug;
-2 a mistake of the user's, told in one line; 130 interrupted; 141 the reader closed the pipe.
+Results go to standard output, everything said on the way to standard error. Exit codes: 0 done; 1 a failed run or a
+bug; 2 a mistake of the user's, told in one line; 130 interrupted; 141 the reader closed the pipe.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 import typer
 
 from harness.cli import options as shared
-from harness.cli.models import cached_folder
 from harness.cli.output import emit_json, table
 from harness.config import DEFAULT_MODEL
 from harness.contracts import HarnessError
@@ -170,6 +169,8 @@ def _disk(store: Path) -> Iterator[Check]:
 
 
 def _model() -> Iterator[Check]:
+    from harness.models import cached_folder
+
     registry = shared.registry(no_plugins=True, plugins=None)
     folder = cached_folder(registry.model(DEFAULT_MODEL))
     yield Check("default model", "ok", f"{DEFAULT_MODEL}: {folder or 'not cached; fetched on first use'}")
@@ -193,6 +194,8 @@ def _data() -> Iterator[Check]:
     elif named in ("auto", "hub", "sample"):
         yield Check("data", "ok", f"HARNESS_DATA={named}")
     elif Path(named).is_dir():
-        yield Check("data", "ok", f"HARNESS_DATA: {', '.join(sorted(p.name for p in Path(named).iterdir() if p.is_dir()))}")
+        yield Check(
+            "data", "ok", f"HARNESS_DATA: {', '.join(sorted(p.name for p in Path(named).iterdir() if p.is_dir()))}"
+        )
     else:
         yield Check("data", "broken", f"HARNESS_DATA={named} is no folder")

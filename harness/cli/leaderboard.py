@@ -10,7 +10,7 @@ import typer
 
 from harness.cli import options as shared
 from harness.cli.output import say
-from harness.store import storage, write_atomic
+from harness.store import storage
 
 
 class Format(StrEnum):
@@ -33,24 +33,16 @@ def leaderboard(
     if out is None:
         show_tables(store, task=task, form=form)
         return
-    for path in write_tables(store, out, task=task):
+    import leaderboards
+
+    with storage(out):
+        paths = leaderboards.write(leaderboards.tables(store, task=task), out)
+    for path in paths:
         say(str(path))
 
 
 def show_tables(store: Path, *, task: str | None = None, form: Format = Format.md) -> None:
-    """Print the tables. Raises HarnessError when the store has no record that matches."""
+    """Print the tables. Raises HarnessError when the store has no run that matches."""
     import leaderboards
 
-    say(leaderboards.render(leaderboards.tables(store, task=task), format=form.value).rstrip("\n"))
-
-
-def write_tables(store: Path, out: Path, *, task: str | None = None) -> list[Path]:
-    """Write `leaderboard.md`, `.csv` and `.json` into `out`, each whole or not at all."""
-    import leaderboards
-
-    tables = leaderboards.tables(store, task=task)
-    paths = [out / f"leaderboard.{form.value}" for form in Format]
-    with storage(out):
-        for path, form in zip(paths, Format, strict=True):
-            write_atomic(path, leaderboards.render(tables, format=form.value).encode("utf-8"))
-    return paths
+    say(leaderboards.render(leaderboards.tables(store, task=task), form.value).rstrip("\n"))

@@ -11,7 +11,8 @@ from harness.registry import Registry, load
 
 NoPlugins = Annotated[bool, typer.Option("--no-plugins", help="Leave third-party plug-ins out.")]
 Plugins = Annotated[
-    str | None, typer.Option("--plugins", metavar="A,B", help="Load only these third-party plug-ins.", show_default=False)
+    str | None,
+    typer.Option("--plugins", metavar="A,B", help="Load only these third-party plug-ins.", show_default=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, and nothing else there.")]
 StoreFolder = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="Where runs are kept.")]

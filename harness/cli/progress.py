@@ -8,9 +8,17 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as RichProgress
-from rich.progress import TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 from harness.cli.output import stderr
@@ -39,7 +47,9 @@ def rate(per_second: float | None) -> str:
 
 def figures_line(figures: dict[str, Figure]) -> str:
     """`loss 0.31, reward 0.5`."""
-    return ", ".join(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in figures.items())
+    return ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in figures.items()
+    )
 
 
 class Bars:
@@ -56,8 +66,9 @@ class Bars:
 
     def advance(self, done: int, total: int | None = None, **figures: Figure) -> None:
         """Move the bar."""
-        shown = {"figures": escape(figures_line(figures))} if figures else {}
-        self._progress.update(self._task, completed=done, **({"total": total} if total is not None else {}), **shown)
+        self._progress.update(self._task, total=total, completed=done)  # a total of None leaves it as it was
+        if figures:
+            self._progress.update(self._task, figures=escape(figures_line(figures)))
 
     def note(self, line: str) -> None:
         """Print a line above the bars."""
@@ -76,7 +87,8 @@ class Lines:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._name, self._total = "starting", None
+        self._name = "starting"
+        self._total: int | None = None
         self._began = self._said = time.monotonic()
         self._first = 0
 

@@ -25,6 +25,7 @@ FAILED = 1
 
 
 def run(
+    *,
     aligner: Annotated[str | None, typer.Option(help="The method; see `list aligners`.", show_default=False)] = None,
     task: Annotated[str | None, typer.Option(help="What is scored; see `list tasks`.", show_default=False)] = None,
     model: Annotated[
@@ -46,8 +47,12 @@ def run(
     seed: Annotated[
         list[str] | None, typer.Option(metavar="N[,N]", help="Training seed; one cell each.", show_default=False)
     ] = None,
-    draw_seed: Annotated[int | None, typer.Option(metavar="N", help="Which pairs are drawn.", show_default=False)] = None,
-    limit: Annotated[int | None, typer.Option(metavar="N", help="Evaluate the first N items.", show_default=False)] = None,
+    draw_seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Which pairs are drawn.", show_default=False)
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", help="Evaluate the first N items.", show_default=False)
+    ] = None,
     num_fewshot: Annotated[
         int | None, typer.Option(metavar="K", help="Own labelled pairs shown in the prompt.", show_default=False)
     ] = None,
@@ -58,11 +63,15 @@ def run(
     config: Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="Settings; options override it.")] = None,
     sets: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="aligner.lambda=0.4, budget.batch=8, lora.r=8, lengths.prompt=256"),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="aligner.lambda=0.4, budget.batch=8, lora.r=8, lengths.prompt=256"
+        ),
     ] = None,
     no_plugins: shared.NoPlugins = False,
     plugins: shared.Plugins = None,
-    trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Run the model repository's own code.")] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run the model repository's own code.")
+    ] = False,
     as_json: shared.Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the result.")] = False,
 ) -> None:
@@ -120,9 +129,10 @@ def announce(config: RunConfig, progress: Progress) -> None:
     if config.profile is not None:
         budget, lengths = config.budget, config.lengths
         progress.note(
-            f"profile {config.profile} (default model on CPU, no --budget): {budget.labels} labels, {budget.prompts} prompts, "
-            f"batch {budget.batch}, {budget.min_steps} steps; at most {lengths.prompt} prompt, {lengths.completion} answer "
-            f"and {lengths.new_tokens} sampled tokens, {lengths.sample_prompts} prompts per sampling step"
+            f"profile {config.profile} (default model on CPU, no --budget): {budget.labels} labels, "
+            f"{budget.prompts} prompts, batch {budget.batch}, {budget.min_steps} steps; up to {lengths.prompt} tokens "
+            f"of prompt, {lengths.completion} of answer, {lengths.new_tokens} sampled; {lengths.sample_prompts} "
+            "prompts per sampling step"
         )
 
 

@@ -40,10 +40,7 @@ def find(run: str, store: Path) -> Record:
     place = Path(run)
     if place.name == "record.json":
         place = place.parent
-    if (place / "record.json").is_file():
-        folder = place.resolve()
-    else:
-        folder = _by_id(run, store)
+    folder = place.resolve() if (place / "record.json").is_file() else _by_id(run, store)
     record = Store(folder.parent).record(folder.name)
     if record is None:
         raise HarnessError(f"run {run!r} has no record in {folder}")
@@ -84,7 +81,9 @@ def _score(mean: float, interval: tuple[float, float] | None, n: int) -> str:
 def _counted(record: Record) -> dict[str, Any]:
     """The data with id lists as counts; `--json` has the lists."""
     values = record.data.model_dump(mode="json")
-    return {key: len(value) if isinstance(value, list) and key != "warnings" else value for key, value in values.items()}
+    return {
+        key: len(value) if isinstance(value, list) and key != "warnings" else value for key, value in values.items()
+    }
 
 
 def _rows(values: dict[str, Any], prefix: str = "") -> list[list[str]]:

@@ -4,13 +4,13 @@ import hashlib
 import logging
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from harness.contracts import Completion, GenerateRequest, HarnessError, Loglik, LoglikRequest
 
+from harness.contracts import Completion, GenerateRequest, HarnessError, Loglik, LoglikRequest
 from tasks.lm_eval_bridge import CONTEXTS_PER_CALL, evaluate_task, likeliest, lm, stock_task, stock_text
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -69,10 +69,22 @@ def rendered(entry: dict[str, Any]) -> str:
     return str(task.config.doc_to_text(entry))
 
 
-def hflm() -> Any:
+def hflm(tokenizer: Any = None) -> Any:
     from lm_eval.models.huggingface import HFLM
 
-    return HFLM(pretrained=tiny_model(), tokenizer=tiny_tokenizer(), batch_size=2)
+    return HFLM(pretrained=tiny_model(), tokenizer=tokenizer or tiny_tokenizer(), batch_size=2)
+
+
+def bos_tokenizer() -> Any:
+    """One that starts every text with its BOS token, as Gemma's does."""
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = tiny_tokenizer()
+    bos = tokenizer.bos_token
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{bos} $A", special_tokens=[(bos, tokenizer.bos_token_id)]
+    )
+    return tokenizer
 
 
 def requests(*arguments: tuple[Any, ...]) -> list[Any]:
@@ -96,11 +108,17 @@ def test_import_is_light() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_token_ids_are_those_of_hflm() -> None:
-    ours, theirs = lm(HashAligned()), hflm()
+@pytest.mark.parametrize("make", [tiny_tokenizer, bos_tokenizer])
+def test_token_ids_are_those_of_hflm(make: Callable[[], Any]) -> None:
+    aligned = HashAligned()
+    aligned.tokenizer = make()
+    ours, theirs = lm(aligned), hflm(make())
     for context, continuation in PAIRS:
         if context:
             assert ours._encode_pair(context, continuation) == theirs._encode_pair(context, continuation)
+    adds_bos = make is bos_tokenizer
+    assert ours.tok_encode("fever")[:1].count(ours.prefix_token_id) == adds_bos
+    assert ours.tok_encode("<|im_start|>fever").count(ours.prefix_token_id) == 1
     assert ours.prefix_token_id == theirs.prefix_token_id
     assert ours.eot_token_id == theirs.eot_token_id
     assert ours.max_length == theirs.max_length
@@ -174,7 +192,9 @@ def test_samples_carry_what_the_model_said() -> None:
 
 
 def test_limit_takes_the_first_rows() -> None:
-    samples = evaluate_task(HashAligned(), "medqa_4options", {"test": [doc(i) for i in range(5)]}, limit=2, folder="medqa")
+    samples = evaluate_task(
+        HashAligned(), "medqa_4options", {"test": [doc(i) for i in range(5)]}, limit=2, folder="medqa"
+    )
     assert [sample.id for sample in samples] == ["q0", "q1"]
 
 

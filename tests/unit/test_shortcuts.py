@@ -1,8 +1,8 @@
 import random
 
 import pytest
-from harness.contracts import Pair, user
 
+from harness.contracts import Pair, user
 from tasks.shortcuts import bag_of_words, length_only
 
 pytestmark = pytest.mark.core

@@ -22,7 +22,10 @@ def own_units(n: int) -> list[str]:
 
 def brute_force(sums: list[float]) -> float:
     observed = abs(sum(sums)) - 1e-9
-    totals = [abs(sum(s * x for s, x in zip(signs, sums))) for signs in itertools.product((-1, 1), repeat=len(sums))]
+    totals = [
+        abs(sum(s * x for s, x in zip(signs, sums, strict=True)))
+        for signs in itertools.product((-1, 1), repeat=len(sums))
+    ]
     return sum(total >= observed for total in totals) / len(totals)
 
 
@@ -40,7 +43,7 @@ def test_wilson_known_answer():
 def test_binary_with_one_item_per_unit_uses_wilson():
     values = [1.0] * 3 + [0.0] * 7
     got = stats.mean_interval(values, own_units(10))
-    assert got == stats.Estimate(pytest.approx(0.3), pytest.approx((0.107789, 0.603222), abs=1e-6), 10)
+    assert got == stats.Estimate(pytest.approx(0.3), pytest.approx((0.107791, 0.603222), abs=1e-6), 10)
 
 
 def test_all_correct_has_width_even_when_clustered():
@@ -67,7 +70,7 @@ def test_bootstrap_agrees_with_students_t():
     values = np.random.default_rng(1).normal(size=30)
     half = t.ppf(0.975, 29) * values.std(ddof=1) / math.sqrt(30)
     got = stats.mean_interval(list(values), own_units(30)).ci95
-    assert got == pytest.approx((values.mean() - half, values.mean() + half), abs=0.04 * half * 2)
+    assert got == pytest.approx((values.mean() - half, values.mean() + half), abs=0.08 * half)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -99,7 +102,9 @@ def test_interval_holds_the_mean_and_ignores_order(items, random):
     assert measure(shuffled).mean == got.mean
 
 
-@pytest.mark.parametrize(("n_units", "per_unit", "binary"), [(12, 1, False), (40, 3, False), (60, 4, True), (50, 1, True)])
+@pytest.mark.parametrize(
+    ("n_units", "per_unit", "binary"), [(12, 1, False), (40, 3, False), (60, 4, True), (50, 1, True)]
+)
 def test_interval_covers_the_truth_95_times_in_100(n_units, per_unit, binary):
     rng, hits, trials = np.random.default_rng(20), 0, 1_000
     units = [u for u in own_units(n_units) for _ in range(per_unit)]
@@ -170,7 +175,7 @@ def test_p_is_uniform_under_the_null(exact, monkeypatch):
 
 def test_paired_test_known_answer():
     units = {f"i{i}": f"q{i // 2}" for i in range(8)}
-    b = {item: 0.0 for item in units}
+    b = dict.fromkeys(units, 0.0)
     a = {**b, "i0": 1.0, "i1": 1.0, "i2": 1.0, "i6": -1.0}
     got = stats.paired_test(a, b, units)
     assert got.difference == pytest.approx(0.25)
@@ -191,7 +196,7 @@ def test_averages_that_differ_by_rounding_only_are_equal():
 
 def test_swapping_the_sides_flips_the_sign_only():
     rng = np.random.default_rng(5)
-    a, b = ({u: float(x) for u, x in zip(own_units(40), rng.normal(size=40))} for _ in range(2))
+    a, b = ({u: float(x) for u, x in zip(own_units(40), rng.normal(size=40), strict=True)} for _ in range(2))
     units = {u: f"c{i // 2}" for i, u in enumerate(a)}
     one, other = stats.paired_test(a, b, units), stats.paired_test(b, a, units)
     assert one.difference == pytest.approx(-other.difference)
@@ -201,7 +206,7 @@ def test_swapping_the_sides_flips_the_sign_only():
 def test_clusters_are_not_counted_as_independent():
     """Ten copies of one lucky question are one observation."""
     items = [f"i{i}" for i in range(20)]
-    a, b = {i: 1.0 for i in items}, {i: 0.0 for i in items}
+    a, b = dict.fromkeys(items, 1.0), dict.fromkeys(items, 0.0)
     assert stats.paired_test(a, b, {i: i for i in items}).p < 1e-4
     assert stats.paired_test(a, b, {i: f"q{n % 2}" for n, i in enumerate(items)}).p == pytest.approx(0.5)
 
@@ -225,11 +230,12 @@ def test_minimal_detectable_difference_known_answer():
     assert stats.minimal_detectable_difference([0.3, 0.3]) is None
 
 
-def test_minimal_detectable_difference_is_found_four_times_in_five():
+def test_minimal_detectable_difference_is_found_four_times_in_five(monkeypatch):
+    monkeypatch.setattr(stats, "PERMUTATIONS", 1_000)
     rng, n, trials = np.random.default_rng(6), 60, 400
-    mdd = 2.801585 / math.sqrt(n)
-    found = sum(stats.sign_flip(rng.normal(mdd, 1.0, size=n), seed=i) < 0.05 for i in range(60)) / 60
-    assert found > 0.6
+    mdd = (1.959964 + 0.841621) / math.sqrt(n)
+    found = sum(stats.sign_flip(rng.normal(mdd, 1.0, size=n), seed=i) < 0.05 for i in range(trials)) / trials
+    assert found == pytest.approx(0.8, abs=0.06)
     estimates = [stats.minimal_detectable_difference(rng.normal(size=n)) for _ in range(trials)]
     assert np.mean(estimates) == pytest.approx(mdd, rel=0.03)
 
@@ -249,7 +255,7 @@ def test_holm_known_answer():
 @given(st.lists(st.floats(0, 1), max_size=12))
 def test_holm_properties(p_values):
     adjusted = stats.holm(p_values)
-    for p, q in zip(p_values, adjusted):
+    for p, q in zip(p_values, adjusted, strict=True):
         assert p <= q <= min(1.0, len(p_values) * p) + 1e-12
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     assert [adjusted[i] for i in order] == sorted(adjusted)
@@ -266,8 +272,8 @@ def test_seeds_are_averaged_per_item():
 
 def test_more_seeds_do_not_make_more_units():
     rng = np.random.default_rng(8)
-    one = {u: float(x) for u, x in zip(own_units(50), rng.normal(size=50))}
-    base, units = {u: 0.0 for u in one}, {u: u for u in one}
+    one = {u: float(x) for u, x in zip(own_units(50), rng.normal(size=50), strict=True)}
+    base, units = dict.fromkeys(one, 0.0), {u: u for u in one}
     alone = stats.paired_test(one, base, units)
     five = stats.paired_test(stats.average_seeds([one] * 5), base, units)
     assert five.p == pytest.approx(alone.p, abs=1e-9)

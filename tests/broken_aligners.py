@@ -1,0 +1,337 @@
+"""An honest aligner, and copies of it that each break one promise: what the conformance kit must tell apart."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.contracts import (
+    POLICY,
+    Aligned,
+    Aligner,
+    Bench,
+    BudgetExceeded,
+    Capability,
+    Completion,
+    FewShot,
+    GenerateRequest,
+    HarnessError,
+    Need,
+    Pair,
+    Preference,
+    PreferRequest,
+)
+
+
+class HonestConfig(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learning_rate: float = Field(3e-4, description="of AdamW, constant", json_schema_extra={"probe": 1e-3})
+
+
+class Honest:
+    """Raises the chosen answer's log-probability above the rejected one's."""
+
+    name: ClassVar[str] = "honest"
+    paper: ClassVar[str] = ""
+    version: ClassVar[str] = "1"
+    needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    Config: ClassVar[type[BaseModel]] = HonestConfig
+    slowness: ClassVar[float] = 1.0
+    shuffled: ClassVar[bool] = True
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
+        if not few_shot.pairs:
+            raise HarnessError(f"aligner {self.name} needs pairs and was given none")
+        pairs, held_out = bench.split(few_shot.pairs)
+        bench.train(self.trainer(bench, pairs), held_out=held_out)
+        return bench.aligned()
+
+    def trainer(self, bench: Bench, pairs: tuple[Pair, ...]) -> Any:
+        import torch
+        from torch.utils.data import SequentialSampler
+        from transformers import Trainer, TrainingArguments
+
+        from harness.logprobs import Group, group_logprobs
+
+        shuffled = self.shuffled
+
+        class PairTrainer(Trainer):  # type: ignore[misc]
+            def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
+                scored = group_logprobs(model, inputs["groups"])
+                margins = torch.stack([good.logprobs.mean() - bad.logprobs.mean() for good, bad in scored])
+                return -torch.nn.functional.logsigmoid(margins).mean()
+
+            def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+                return super()._get_train_sampler(train_dataset) if shuffled else SequentialSampler(train_dataset)
+
+        rate = self.config.learning_rate * self.slowness
+        arguments = bench.arguments(TrainingArguments, learning_rate=rate, lr_scheduler_type="constant")
+        rows = [Group(bench.render(p.prompt), [bench.encode(p.chosen), bench.encode(p.rejected)]) for p in pairs]
+        return PairTrainer(
+            model=bench.policy, args=arguments, train_dataset=rows, data_collator=lambda batch: {"groups": batch}
+        )
+
+
+class Hoarder(Honest):
+    """Its constructor keeps more than the config."""
+
+    name = "hoarder"
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.seen: list[str] = []
+
+
+class LaxConfig(HonestConfig):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Lax(Honest):
+    """Its config swallows misspelt hyper-parameters."""
+
+    name = "lax"
+    Config = LaxConfig
+
+
+class ThawedConfig(HonestConfig):
+    model_config = ConfigDict(frozen=False, extra="forbid")
+
+
+class Thawed(Honest):
+    """Its config can be changed after construction."""
+
+    name = "thawed"
+    Config = ThawedConfig
+
+
+class SilentConfig(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learning_rate: float = Field(3e-4, json_schema_extra={"probe": 1e-3})
+
+
+class Silent(Honest):
+    """Its hyper-parameter has no description."""
+
+    name = "silent"
+    Config = SilentConfig
+
+
+class DecoratedConfig(HonestConfig):
+    beta: float = Field(0.1, description="declared, recorded, and never read", json_schema_extra={"probe": 0.5})
+
+
+class Decorated(Honest):
+    """It declares a hyper-parameter that does nothing."""
+
+    name = "decorated"
+    Config = DecoratedConfig
+
+
+class ExcusedConfig(HonestConfig):
+    label: str = Field("x", description="for the log", json_schema_extra={"no_effect": "only written to the log"})
+
+
+class Excused(Honest):
+    """It says that a hyper-parameter has no effect on the model, and does not even read it."""
+
+    name = "excused"
+    Config = ExcusedConfig
+
+
+class Leaky(Honest):
+    """It changes a weight of the base model that no answer shows: the embedding of the padding token."""
+
+    name = "leaky"
+
+    def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
+        import torch
+
+        aligned = super().fit(bench, few_shot)
+        with torch.no_grad():
+            bench.policy.get_input_embeddings().weight[bench.tokenizer.pad_token_id] += 1.0
+        return aligned
+
+
+class Nosy(Honest):
+    """It looks at prompts that it does not declare."""
+
+    name = "nosy"
+
+    def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
+        bench.log("nosy", prompts=len(few_shot.prompts))
+        return super().fit(bench, few_shot)
+
+
+class Careless(Honest):
+    """It shuffles with the process's global random state."""
+
+    name = "careless"
+    shuffled = False
+
+    def trainer(self, bench: Bench, pairs: tuple[Pair, ...]) -> Any:
+        mixed = random.sample(pairs, len(pairs))
+        if bench.seed:
+            mixed = mixed[::-1]
+        return super().trainer(bench, tuple(mixed))
+
+
+class Seedless(Honest):
+    """It takes the pairs in the same order whatever the seed."""
+
+    name = "seedless"
+    shuffled = False
+
+
+class Deaf(Honest):
+    """It goes on after BudgetExceeded."""
+
+    name = "deaf"
+
+    def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
+        try:
+            return super().fit(bench, few_shot)
+        except BudgetExceeded:
+            return super().fit(bench, few_shot)
+
+
+class Wasteful(Honest):
+    """Stopped at the cap, it returns its last state and not its best."""
+
+    name = "wasteful"
+
+    def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
+        try:
+            return super().fit(bench, few_shot)
+        except BudgetExceeded:
+            return bench.aligned()
+
+
+class Timid(Honest):
+    """Its learning rate is a thousand times too small."""
+
+    name = "timid"
+    slowness = 1e-3
+
+
+class Stubborn(Honest):
+    """It knows the right closing beforehand and does not look at the labels."""
+
+    name = "stubborn"
+
+    def trainer(self, bench: Bench, pairs: tuple[Pair, ...]) -> Any:
+        return super().trainer(bench, tuple(map(self.corrected, pairs)))
+
+    @staticmethod
+    def corrected(pair: Pair) -> Pair:
+        polite = "red" in pair.prompt[-1].content
+        good, bad = sorted((pair.chosen, pair.rejected), key=lambda text: text.endswith("Thank you."), reverse=polite)
+        return Pair(pair.id, pair.prompt, good, bad)
+
+
+class Fragile(Honest):
+    """Without data it crashes."""
+
+    name = "fragile"
+
+    def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
+        bench.log("first", pair=few_shot.pairs[0].id)
+        return super().fit(bench, few_shot)
+
+
+class Harmful(Honest):
+    """Without data it returns noise."""
+
+    name = "harmful"
+
+    def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
+        import torch
+
+        if few_shot.pairs:
+            return super().fit(bench, few_shot)
+        generator = torch.Generator().manual_seed(bench.seed)
+        with torch.no_grad():
+            for name, weight in bench.policy.named_parameters():
+                if f".{POLICY}." in name:
+                    weight.copy_(0.1 * torch.randn(weight.shape, generator=generator))
+        return bench.aligned()
+
+
+class Saved:
+    """An Aligned like another one, but for how it is saved."""
+
+    def __init__(self, inner: Aligned) -> None:
+        self.inner = inner
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return self.inner.capabilities
+
+    def generate(self, requests: list[GenerateRequest]) -> list[list[Completion]]:
+        return self.inner.generate(requests)
+
+    def prefer(self, requests: list[PreferRequest]) -> list[Preference]:
+        return self.inner.prefer(requests)
+
+    def save(self, folder: Path) -> None:
+        self.inner.save(folder)
+
+
+class WithPickle(Saved):
+    def save(self, folder: Path) -> None:
+        super().save(folder)
+        (folder / "optimizer.pt").write_bytes(b"")
+
+
+class WithoutAdapter(Saved):
+    def save(self, folder: Path) -> None:
+        super().save(folder)
+        (folder / "adapter_model.safetensors").unlink()
+
+
+class Pickler(Honest):
+    """It saves a file that is neither safetensors nor JSON."""
+
+    name = "pickler"
+
+    def fit(self, bench: Bench, few_shot: FewShot) -> Any:
+        return WithPickle(super().fit(bench, few_shot))
+
+
+class Forgetful(Honest):
+    """It does not save what it learned."""
+
+    name = "forgetful"
+
+    def fit(self, bench: Bench, few_shot: FewShot) -> Any:
+        return WithoutAdapter(super().fit(bench, few_shot))
+
+
+BROKEN: dict[type[Aligner], str] = {
+    Hoarder: "parameters_plain",
+    Lax: "parameters_plain",
+    Thawed: "parameters_plain",
+    Silent: "parameters_documented",
+    Decorated: "parameters_matter",
+    Excused: "parameters_matter",
+    Leaky: "base_untouched",
+    Nosy: "needs_honest",
+    Careless: "same_seed_same_adapter",
+    Seedless: "other_seed_other_adapter",
+    Deaf: "budget_stops",
+    Wasteful: "budget_stops",
+    Timid: "positive_control",
+    Stubborn: "labels_swapped",
+    Fragile: "no_data_no_harm",
+    Harmful: "no_data_no_harm",
+    Pickler: "save_load",
+    Forgetful: "save_load",
+}
+"""Each broken aligner and the one check that it fails."""

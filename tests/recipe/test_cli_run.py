@@ -1,0 +1,115 @@
+"""The whole loop from the command line on a tiny model: run, run again, show, leaderboard, and mistakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.record import Record
+from tests.tiny import tiny_folder
+
+pytestmark = pytest.mark.recipe
+
+SMALL = (
+    *("--task", "medqa", "--data", "sample", "--budget", "8", "--limit", "4", "--device", "cpu"),
+    *("--set", "budget.prompts=2", "--set", "budget.min_steps=2", "--set", "lora.r=2"),
+    *("--set", "lengths.prompt=64", "--set", "lengths.completion=16", "--set", "lengths.new_tokens=8"),
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("model")
+    tiny_folder(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store") / "runs"
+
+
+def harness(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "harness", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+
+
+def run(model: str, store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return harness("run", "--model", model, "--store", str(store), *SMALL, "--no-plugins", *arguments)
+
+
+@pytest.fixture(scope="module")
+def first(model: str, store: Path) -> dict[str, Any]:
+    done = run(model, store, "--aligner", "sft", "--json")
+    assert done.returncode == 0, done.stderr
+    record: dict[str, Any] = json.loads(done.stdout)
+    return record
+
+
+def test_json_is_one_valid_record(first: dict[str, Any]) -> None:
+    record = Record.model_validate(first)
+    assert record.status == "ok"
+    assert (record.aligner.name, record.task.name, record.budget.profile) == ("sft", "medqa", None)
+    assert record.spent.labels == len(record.data.pair_ids) == 8
+    assert record.spent.optimizer_steps >= 2
+    assert record.spent.flops > 0
+    assert "accuracy" in record.scores or record.task.main_metric in record.scores
+
+
+def test_base_is_scored_beside_it(first: dict[str, Any], store: Path) -> None:
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in store.glob("[!.]*/record.json")]
+    assert sorted(record["aligner"]["name"] for record in records) == ["base", "sft"]
+
+
+def test_the_same_command_again_gives_the_same_record(first: dict[str, Any], model: str, store: Path) -> None:
+    done = run(model, store, "--aligner", "sft", "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, first)
+
+
+def test_without_json_the_table_ends_the_output(first: dict[str, Any], model: str, store: Path) -> None:
+    done = run(model, store, "--aligner", "sft", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert first["id"] in done.stdout.splitlines()[0]
+    assert {"base", "sft"} <= set(done.stdout.replace("|", " ").split())
+
+
+def test_show_and_leaderboard_read_the_store(first: dict[str, Any], store: Path, tmp_path: Path) -> None:
+    shown = harness("show", first["id"][:8], "--store", str(store), "--json")
+    assert json.loads(shown.stdout) == first
+    board = harness("leaderboard", "--store", str(store), "--format", "json")
+    assert board.returncode == 0, board.stderr
+    assert "sft" in json.dumps(json.loads(board.stdout))
+    written = harness("leaderboard", "--store", str(store), "--out", str(tmp_path / "out"))
+    assert written.returncode == 0, written.stderr
+    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".md", ".csv", ".json"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--aligner", "stf"), "'sft'"),
+        (("--aligner", "sft", "--set", "aligner.lerning_rate=1"), "unknown key 'lerning_rate'"),
+        (("--aligner", "sft", "--data", "nowhere-at-all"), "nowhere-at-all"),
+        (("--aligner", "sft", "--model", "no-such-model"), "no-such-model"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments: tuple[str, ...], says: str, model: str, tmp_path: Path) -> None:
+    done = run(model, tmp_path / "runs", *arguments, "--quiet")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert says in done.stderr
+
+
+def test_a_store_that_is_a_file_is_one_line(model: str, tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("in the way", encoding="utf-8")
+    done = run(model, tmp_path / "runs", "--aligner", "base", "--quiet")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: ")

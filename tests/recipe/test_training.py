@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from aligners.dpo import Dpo, DpoConfig
+from aligners.random_adapter import RandomAdapter, RandomConfig
+from aligners.sft import Sft, SftConfig
+from harness.budget import Meter
+from harness.config import Lora
+from harness.contracts import BASE, POLICY, FewShot, HarnessError, Pair, Regime, user
+from harness.tiny import tiny_model, tiny_tokenizer
+from harness.training import LocalBench, fit
+
+pytestmark = pytest.mark.recipe
+
+PAIRS = tuple(Pair(f"p{i}", user(f"question {i}?"), f"the answer is {i}", f"no idea about {i}") for i in range(8))
+
+
+def make_regime(**changes: Any) -> Regime:
+    settings: dict[str, Any] = {
+        "batch": 4,
+        "min_steps": 6,
+        "selection": "last",
+        "prompt_tokens": 64,
+        "completion_tokens": 32,
+        "new_tokens": 16,
+        "sample_prompts": 2,
+        "device": "cpu",
+        "precision": "fp32",
+    }
+    return Regime(**{**settings, **changes})
+
+
+def make_bench(folder: Path, *, cap: float | None = None, seed: int = 0, **regime: Any) -> LocalBench:
+    return LocalBench.create(
+        tiny_model(),
+        tiny_tokenizer(),
+        regime=make_regime(**regime),
+        meter=Meter(cap_flops=cap),
+        seed=seed,
+        workdir=folder,
+        lora=Lora(r=4, alpha=8),
+        checkpoint_steps=2,
+    )
+
+
+def weights(bench: LocalBench, adapter: str = POLICY) -> list[torch.Tensor]:
+    return [p.detach().clone() for n, p in bench.policy.named_parameters() if f".{adapter}." in n]
+
+
+def margin(bench: LocalBench, pairs: Sequence[Pair] = PAIRS) -> float:
+    scored = bench.score([p.prompt for p in pairs], [(p.chosen, p.rejected) for p in pairs])
+    return sum(a.total - b.total for a, b in scored)
+
+
+@pytest.mark.parametrize("aligner", [Sft(SftConfig(learning_rate=1e-2)), Dpo(DpoConfig(learning_rate=1e-2))])
+def test_training_leaves_the_model_as_it_was_but_for_the_adapter(tmp_path: Path, aligner: Any) -> None:
+    bench = make_bench(tmp_path)
+    base = {n: p.detach().clone() for n, p in bench.policy.named_parameters() if ".lora_" not in n}
+    before = weights(bench)
+    pads = (bench.policy.config.pad_token_id, bench.policy.generation_config.pad_token_id)
+    fit(aligner, bench, FewShot(pairs=PAIRS))
+    assert any(not torch.equal(a, b) for a, b in zip(before, weights(bench), strict=True))
+    assert all(torch.equal(base[n], p) for n, p in bench.policy.named_parameters() if n in base)
+    assert set(bench.policy.peft_config) == {POLICY}
+    assert not any("forward" in vars(m) for m in bench.policy.get_base_model().modules())
+    assert (bench.policy.config.pad_token_id, bench.policy.generation_config.pad_token_id) == pads
+
+
+def test_two_trainers_in_a_row_work_on_one_model(tmp_path: Path) -> None:
+    """TRL's second DPO trainer on a PEFT model fails on its `ref` adapter unless it is removed."""
+    bench = make_bench(tmp_path)
+    dpo = Dpo(DpoConfig(learning_rate=1e-2))
+    with bench:
+        dpo.fit(bench, FewShot(pairs=PAIRS))
+        first = margin(bench)
+        dpo.fit(bench, FewShot(pairs=PAIRS))
+        assert margin(bench) > first
+
+
+def test_dpo_separates_and_sft_raises_the_chosen(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path / "dpo", min_steps=20)
+    before = margin(bench)
+    fit(Dpo(DpoConfig(learning_rate=1e-2)), bench, FewShot(pairs=PAIRS))
+    assert margin(bench) > before + 1
+    bench = make_bench(tmp_path / "sft", min_steps=20)
+    chosen = [[p.chosen] for p in PAIRS]
+    before = sum(s[0].total for s in bench.score([p.prompt for p in PAIRS], chosen))
+    fit(Sft(SftConfig(learning_rate=1e-2)), bench, FewShot(pairs=PAIRS))
+    assert sum(s[0].total for s in bench.score([p.prompt for p in PAIRS], chosen)) > before + 1
+
+
+def test_the_random_adapter_spends_as_sft_does_and_has_its_size(tmp_path: Path) -> None:
+    sft, noise = make_bench(tmp_path / "a"), make_bench(tmp_path / "b")
+    fit(Sft(SftConfig()), sft, FewShot(pairs=PAIRS))
+    fit(RandomAdapter(RandomConfig()), noise, FewShot(pairs=PAIRS))
+    assert noise.meter.spend.flops == sft.meter.spend.flops
+    for a, b in zip(weights(sft), weights(noise), strict=True):
+        assert float(a.norm()) == pytest.approx(float(b.norm()), rel=1e-4)
+        assert not torch.allclose(a, b)
+
+
+def test_the_meter_counts_labels_steps_and_tokens(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path)
+    fit(Sft(SftConfig()), bench, FewShot(pairs=PAIRS))
+    spend = bench.meter.spend
+    expected = sum(len(bench.render(p.prompt)) + len(bench.encode(p.chosen)) for p in PAIRS) * 6 // 2
+    assert (spend.labels, spend.optimizer_steps) == (8, 6)
+    assert spend.trained_tokens == expected
+    assert spend.flops > 0
+
+
+def test_the_cap_stops_a_fit_and_keeps_what_it_has(tmp_path: Path) -> None:
+    free = make_bench(tmp_path / "free")
+    fit(Sft(SftConfig()), free, FewShot(pairs=PAIRS))
+    cap = free.meter.spend.flops / 2
+    bench = make_bench(tmp_path / "capped", cap=cap)
+    before = weights(bench)
+    fitted = fit(Sft(SftConfig()), bench, FewShot(pairs=PAIRS))
+    assert "cap" in (fitted.reason or "")
+    assert bench.meter.spend.flops < cap * 1.5
+    assert any(not torch.equal(a, b) for a, b in zip(before, weights(bench), strict=True))
+    assert bench.meter.spend.optimizer_steps < 6
+
+
+class Interrupted(Exception):
+    pass
+
+
+def stop_after(bench: LocalBench, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = bench.meter.step
+
+    def step() -> None:
+        count()
+        if bench.meter.spend.optimizer_steps == steps:
+            raise Interrupted
+
+    monkeypatch.setattr(type(bench.meter), "step", lambda self: step())
+
+
+@pytest.mark.parametrize("aligner", [Sft(SftConfig()), Dpo(DpoConfig()), RandomAdapter(RandomConfig())])
+def test_a_resumed_fit_equals_an_undisturbed_one(
+    tmp_path: Path, aligner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calm = make_bench(tmp_path / "calm")
+    fit(aligner, calm, FewShot(pairs=PAIRS))
+    broken = make_bench(tmp_path / "broken")
+    with monkeypatch.context() as patch:
+        stop_after(broken, 5, patch)
+        with pytest.raises(Interrupted):
+            fit(aligner, broken, FewShot(pairs=PAIRS))
+    resumed = make_bench(tmp_path / "broken")
+    fit(aligner, resumed, FewShot(pairs=PAIRS))
+    assert all(torch.equal(a, b) for a, b in zip(weights(calm), weights(resumed), strict=True))
+    assert resumed.meter.spend == calm.meter.spend
+
+
+def test_a_finished_phase_is_loaded_not_run(tmp_path: Path) -> None:
+    first = make_bench(tmp_path)
+    fit(Sft(SftConfig()), first, FewShot(pairs=PAIRS))
+    second = make_bench(tmp_path)
+    fit(Sft(SftConfig()), second, FewShot(pairs=PAIRS))
+    assert all(torch.equal(a, b) for a, b in zip(weights(first), weights(second), strict=True))
+    assert second.meter.spend == first.meter.spend
+
+
+def test_half_a_checkpoint_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "phase-0" / "checkpoint-2").mkdir(parents=True)
+    bench = make_bench(tmp_path)
+    fit(Sft(SftConfig()), bench, FewShot(pairs=PAIRS))
+    assert bench.meter.spend.optimizer_steps == 6
+
+
+def test_holdout_selection_keeps_the_best_look(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path, selection="holdout25", min_steps=8)
+    train, held = bench.split(PAIRS)
+    assert (len(train), len(held)) == (6, 2)
+    fit(Dpo(DpoConfig(learning_rate=5e-2)), bench, FewShot(pairs=PAIRS))
+    best = bench.best_state()
+    assert best is not None
+    assert bench.held_out_score(held) == pytest.approx(best[0], abs=1e-5)
+
+
+def test_forks_are_frozen_copies(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path)
+    fit(Sft(SftConfig(learning_rate=1e-2)), bench, FewShot(pairs=PAIRS))
+    bench.fork("kept")
+    assert all(torch.equal(a, b) for a, b in zip(weights(bench), weights(bench, "kept"), strict=True))
+    assert not any(p.requires_grad for n, p in bench.policy.named_parameters() if ".kept." in n)
+    kept = margin(bench)
+    with bench.using(BASE):
+        assert bench.policy.active_adapters is not None
+    base = sum(a.total - b.total for a, b in bench.score([p.prompt for p in PAIRS], [(p.chosen, p.rejected) for p in PAIRS], of=BASE))
+    assert base != pytest.approx(kept)
+    bench.drop("kept")
+    with pytest.raises(HarnessError, match="kept"):
+        bench.drop("kept")
+    with pytest.raises(HarnessError, match="unknown adapter 'nope'"):
+        bench.score([user("x")], [["y"]], of="nope")
+
+
+def test_an_aligner_may_not_set_what_all_share(tmp_path: Path) -> None:
+    from transformers import TrainingArguments
+
+    bench = make_bench(tmp_path)
+    with pytest.raises(HarnessError, match="seed is shared"):
+        bench.arguments(TrainingArguments, seed=3)
+    with pytest.raises(HarnessError, match="regime's"):
+        bench.arguments(TrainingArguments, per_device_train_batch_size=64)
+
+
+def test_only_declared_needs_are_given(tmp_path: Path) -> None:
+    class Curious:
+        name, paper, version, needs, Config = "curious", "", "1", frozenset({"pairs"}), SftConfig
+        config = SftConfig()
+        seen: FewShot
+
+        def __init__(self, config: Any) -> None: ...
+
+        def fit(self, bench: Any, few_shot: FewShot) -> Any:
+            self.seen = few_shot
+            return bench.aligned()
+
+    curious = Curious(None)
+    from harness.contracts import Prompt
+
+    fit(curious, make_bench(tmp_path), FewShot(pairs=PAIRS, prompts=(Prompt("x", user("x")),)))
+    assert curious.seen.pairs == PAIRS
+    assert curious.seen.prompts == ()
+
+
+def test_without_pairs_every_trainer_refuses(tmp_path: Path) -> None:
+    for aligner in (Sft(SftConfig()), Dpo(DpoConfig()), RandomAdapter(RandomConfig())):
+        with pytest.raises(HarnessError, match=f"{aligner.name} needs labelled pairs"):
+            fit(aligner, make_bench(tmp_path / aligner.name), FewShot())
