@@ -118,19 +118,19 @@ class GemConfig(BaseModel):
         "Final Answer",
         min_length=1,
         description="words before the final answer, any case and spacing; the last occurrence counts [S prose]",
-        json_schema_extra=_probe("In short"),
+        json_schema_extra=_probe("In short", cot_prompt=COT),
     )
     final_fallback: float = Field(
         0.2,
         gt=0,
         lt=1,
         description="share of the tokens taken as final answer where there is no marker [S]",
-        json_schema_extra=_probe(0.6),
+        json_schema_extra=_probe(0.6, marker="In short"),
     )
     cot_prompt: str = Field(
-        COT,
-        description="system message of prompts that do not name the marker themselves [S in substance]; empty: none",
-        json_schema_extra=_probe(""),
+        "",
+        description="system message of prompts that do not name the marker; empty: pools ask for it themselves [S/R]",
+        json_schema_extra=_probe(COT),
     )
     reflect_on_pair: bool = Field(
         False,
@@ -170,7 +170,7 @@ class GemConfig(BaseModel):
         8,
         ge=2,
         description="shorter samples leave their group, end of turn not counted [R]",
-        json_schema_extra=_probe(14),
+        json_schema_extra=_probe(24),
     )
     sft_lr: float = Field(
         2e-4, gt=0, description="2e-4 for an adapter [R]; paper 2e-5, all weights [S]", json_schema_extra=_probe(1e-3)
@@ -310,8 +310,7 @@ def split(ids: Sequence[int], decode: Callable[[Sequence[int]], str], config: Ge
     length = len(ids)
     found = marker_tokens(ids, decode, config.marker)
     if found is None:
-        final = min(length - 1, length - max(1, math.floor(config.final_fallback * length + 1e-9)))
-        final = max(1, final)
+        final = max(1, length - max(1, math.floor(config.final_fallback * length + 1e-9)))
         return Spans(final, final, length, marked=False)
     return Spans(max(1, found[0]), min(found[1], length - 1), length, marked=True)
 
@@ -514,7 +513,8 @@ class SegaStep:
         members = [[c for one in group if (c := candidate(one, self._decode, self.config))] for group in samples]
         valid = [(prompt, group) for prompt, group in zip(batch, members, strict=True) if len(group) >= 2]
         used, figures = self._losses(model, valid, step) if valid else ([], {})
-        figures |= sample_figures(samples, members, groups_used=len(used), marker=self.config.marker)
+        figures |= sample_figures(samples, members, marker=self.config.marker)
+        figures["groups_equal"] = (len(valid) - len(used)) / len(samples)
         note(self.bench, step, figures)
         return torch.stack(used).mean() if used else None
 
@@ -599,9 +599,9 @@ def _entropies(stats: TokenStats) -> list[float]:
 
 
 def sample_figures(
-    samples: Sequence[Sequence[Completion]], members: Sequence[Sequence[Candidate]], *, groups_used: int, marker: str
+    samples: Sequence[Sequence[Completion]], members: Sequence[Sequence[Candidate]], *, marker: str
 ) -> dict[str, float]:
-    """Rates over all samples of a step (marker, truncation, length, variety) and shares of its groups."""
+    """Rates over all samples of a step, and the share of its groups that have at least two candidates."""
     flat = [one for group in samples for one in group]
     pattern = marker_pattern(marker)
     bigrams = [pair for one in flat for pair in zip(one.ids, one.ids[1:], strict=False)]
@@ -611,8 +611,7 @@ def sample_figures(
         "dropped": 1 - sum(map(len, members)) / len(flat),
         "length": fmean(len(one.ids) for one in flat),
         "distinct_2": len(set(bigrams)) / max(1, len(bigrams)),
-        "groups_valid": fmean(len(group) >= 2 for group in members),
-        "groups_used": groups_used / len(members),
+        "groups_used": fmean(len(group) >= 2 for group in members),
     }
 
 

@@ -26,7 +26,9 @@ VOLATILE = ("seconds", "peak_memory_bytes", "lost")
 
 
 def command(model: Path, store: Path, aligner: str, settings: list[str]) -> list[str]:
-    base = f"run --aligner {aligner} --task medqa --data sample --limit 24 --budget 8 --json --quiet --no-plugins".split()
+    base = (
+        f"run --aligner {aligner} --task medqa --data sample --limit 24 --budget 8 --json --quiet --no-plugins".split()
+    )
     extra = [word for setting in settings for word in ("--set", setting)]
     return [sys.executable, "-m", "harness", *base, "--model", str(model), "--store", str(store), *extra]
 

@@ -23,8 +23,8 @@ from harness.contracts import (
     Message,
     Messages,
     Pair,
-    PreferRequest,
     Preference,
+    PreferRequest,
 )
 from harness.store import read_json, write_json
 from harness.text import encode_completion, render_prompt
@@ -248,7 +248,9 @@ class Resumable:
 
     def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik]:
         """Log-likelihoods, from the log where it has them."""
-        return self._run("loglik", requests, lambda r: Loglik(*r), lambda r: (r.total, r.tokens, r.is_greedy), self.batch)
+        return self._run(
+            "loglik", requests, lambda r: Loglik(*r), lambda r: (r.total, r.tokens, r.is_greedy), self.batch
+        )
 
     def choose(self, requests: Sequence[ChooseRequest]) -> list[list[float]]:
         """Option log-probabilities, from the log where it has them."""

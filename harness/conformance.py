@@ -20,6 +20,7 @@ A hyper-parameter says in `json_schema_extra` how it is checked:
 from __future__ import annotations
 
 import difflib
+import gc
 import hashlib
 import json
 import random
@@ -30,6 +31,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ValidationError
@@ -100,29 +102,30 @@ class Outcome:
 # ---------------------------------------------------------------- how to run them
 
 
-def aligner_checks(aligner_class: type[Aligner]) -> Iterator[Check]:
-    """All checks of one aligner, in order. They share fits, so one generator's checks are cheaper than many's."""
-    lab = Lab(aligner_class)
+def aligner_checks(aligner: type[Aligner] | Aligner) -> Iterator[Check]:
+    """All checks of one aligner, in order. They share fits, so one generator's checks are cheaper than many's.
+
+    An instance is fitted with its own config; what is asked of each hyper-parameter starts from the class's defaults.
+    """
+    lab = Lab(aligner)
     for check in CHECKS:
         yield Check(_name(check), partial(check, lab))
 
 
 def check_aligner(
-    aligner_class: type[Aligner], *, expected_failures: Mapping[str, str] | None = None
+    aligner: type[Aligner] | Aligner, *, expected_failures: Mapping[str, str] | None = None
 ) -> tuple[Outcome, ...]:
     """Run every check. Raises NotConformant listing all failures; HarnessError for an unknown name in the mapping."""
     expected = _known(expected_failures or {})
-    outcomes = tuple(_outcome(check, expected.get(check.name)) for check in aligner_checks(aligner_class))
+    outcomes = tuple(_outcome(check, expected.get(check.name)) for check in aligner_checks(aligner))
     bad = [f"  {o.check}: {o.note}" for o in outcomes if not o.good]
     if bad:
-        raise NotConformant(
-            "\n".join([f"aligner {aligner_class.name!r} fails {len(bad)} of its checks:", *bad]), outcomes
-        )
+        raise NotConformant("\n".join([f"aligner {aligner.name!r} fails {len(bad)} of its checks:", *bad]), outcomes)
     return outcomes
 
 
 def parametrize_with_checks(
-    aligner_classes: Sequence[type[Aligner]], *, expected_failures: Mapping[str, str] | None = None
+    aligners: Sequence[type[Aligner] | Aligner], *, expected_failures: Mapping[str, str] | None = None
 ) -> Callable[[Callable[..., Any]], Any]:
     """Decorator that runs a pytest test function once per aligner and check, given as its argument `check`.
 
@@ -138,7 +141,7 @@ def parametrize_with_checks(
 
     cases = [
         pytest.param(check, id=f"{aligner.name}-{check.name}", marks=marks(check))
-        for aligner in aligner_classes
+        for aligner in aligners
         for check in aligner_checks(aligner)
     ]
     return pytest.mark.parametrize("check", cases)
@@ -173,7 +176,7 @@ def _name(check: Callable[[Lab], str]) -> str:
 # ---------------------------------------------------------------- the lesson
 
 
-CLOSINGS = {"red": "Thank you.", "green": "Come back later."}
+CLOSINGS = {"red": "thank you.", "green": "they say."}
 """How an answer must end, by the colour of the thing that it is about."""
 TRAIN = (
     "door",
@@ -196,8 +199,6 @@ TRAIN = (
 HELD_OUT = ("bridge", "kite", "fence", "leaf", "tent", "ball", "shirt", "pencil")
 UNLABELLED = ("barn", "rope", "basket", "wagon")
 NEEDED_ACCURACY = 0.9
-NEEDED_NATS = 0.5
-"""A held-out pair counts as learned when its margin has moved by this much: less is no lesson."""
 
 
 def lesson_pairs(nouns: Iterable[str], *, swapped: bool = False) -> tuple[Pair, ...]:
@@ -205,7 +206,7 @@ def lesson_pairs(nouns: Iterable[str], *, swapped: bool = False) -> tuple[Pair, 
     pairs = []
     for noun in nouns:
         for colour in CLOSINGS:
-            right, wrong = (f"It is {colour}. {closing}" for closing in _closings(colour))
+            right, wrong = (f"It is {colour} {closing}" for closing in _closings(colour))
             chosen, rejected = (wrong, right) if swapped else (right, wrong)
             prompt = user(f"Tell me about the {colour} {noun}.")
             pairs.append(Pair(f"{colour}-{noun}", prompt, chosen, rejected))
@@ -257,9 +258,9 @@ SHORT = Regime(
     precision="fp32",
 )
 """Enough to see whether something changes."""
-LONG = replace(SHORT, batch=4, min_steps=48)
+LONG = replace(SHORT, batch=4, min_steps=64)
 """Enough to learn the lesson."""
-LORA = Lora(r=8, alpha=256)
+LORA = Lora(r=8, alpha=512)
 """A large scale, so that learning rates meant for real models move a tiny one."""
 NEVER = 10**9
 """Optimizer steps between checkpoints: no fit of the kit is interrupted."""
@@ -288,17 +289,13 @@ class Result:
     adapter: str
     trained: bool
     margins: tuple[float, ...]
+    """log pi(right answer) - log pi(wrong answer) of every held-out pair, in nats."""
     flops: float
 
     @property
     def accuracy(self) -> float:
-        """Share of held-out pairs whose margin moved to the right side by `NEEDED_NATS`."""
-        return sum(m > NEEDED_NATS for m in self.margins) / len(self.margins)
-
-    @property
-    def mean_margin(self) -> float:
-        """Mean over held-out pairs of log-ratio(right answer) - log-ratio(wrong answer), in nats; 0 for base."""
-        return sum(self.margins) / len(self.margins)
+        """Share of held-out pairs whose right answer is the more likely one."""
+        return fmean(margin > 0 for margin in self.margins)
 
 
 class CountingMeter(Meter):
@@ -345,8 +342,10 @@ class Session:
 class Lab:
     """Fits one aligner on the tiny model and remembers the results, since many checks ask for the same fit."""
 
-    def __init__(self, aligner_class: type[Aligner]) -> None:
-        self.aligner_class = aligner_class
+    def __init__(self, aligner: type[Aligner] | Aligner) -> None:
+        given = aligner if isinstance(aligner, type) else type(aligner)
+        self.aligner_class: type[Aligner] = given
+        self._given = None if isinstance(aligner, type) else aligner.config
         self._results: dict[tuple[str, Trial], Result] = {}
 
     @cached_property
@@ -354,9 +353,10 @@ class Lab:
         """Margins of the untouched model on the held-out pairs, in nats."""
         return _margins(_bare(tiny_model()))
 
-    def config(self, **values: object) -> BaseModel:
-        """The aligner's config with some values changed."""
-        return self.aligner_class.Config.model_validate(values)
+    @property
+    def config(self) -> BaseModel:
+        """The config that fits use: the instance's own, else the defaults."""
+        return self._given or self.aligner_class.Config()
 
     def needs(self, *wanted: Need) -> None:
         """Skip the running check unless the aligner needs one of these."""
@@ -365,7 +365,7 @@ class Lab:
 
     def result(self, trial: Trial = Trial(), config: BaseModel | None = None) -> Result:
         """The outcome of a fit, from memory where it was done before."""
-        config = self.config() if config is None else config
+        config = self.config if config is None else config
         key = (config.model_dump_json(), trial)
         if key not in self._results:
             with self.session(trial, config) as session:
@@ -380,7 +380,7 @@ class Lab:
         from harness.training import LocalBench
 
         meter = CountingMeter(cap_flops=trial.cap)
-        with tempfile.TemporaryDirectory() as folder, _salted(trial.salt):
+        with tempfile.TemporaryDirectory() as folder, _salted(trial.salt), _short_collections():
             bench = LocalBench.create(
                 tiny_model(),
                 tiny_tokenizer(),
@@ -392,7 +392,7 @@ class Lab:
                 checkpoint_steps=NEVER,
             )
             _same_start(bench.policy)
-            aligner = self.aligner_class(self.config() if config is None else config)
+            aligner = self.aligner_class(self.config if config is None else config)
             few_shot = lesson(trial.pairs, swapped=trial.swapped)
             session = Session(aligner, bench, meter, few_shot, Path(folder))
             _watch_keeps(session)
@@ -401,9 +401,7 @@ class Lab:
     def _result(self, session: Session, aligned: Aligned, before: str) -> Result:
         adapter = session.adapter()
         flops = session.meter.spend.flops
-        moved = zip(_margins(aligned), self.base_margins, strict=True)
-        margins = tuple(after - base for after, base in moved)
-        return Result(behaviour(aligned), adapter, adapter != before, margins, flops)
+        return Result(behaviour(aligned), adapter, adapter != before, _margins(aligned), flops)
 
 
 def behaviour(aligned: Aligned) -> tuple[Any, ...]:
@@ -456,6 +454,16 @@ def _salted(salt: int) -> Iterator[None]:
             np.random.set_state(numpy)
 
 
+@contextmanager
+def _short_collections() -> Iterator[None]:
+    """Trainers collect garbage when they end, which takes longer than a tiny fit unless older objects are left out."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 def _same_start(policy: Any) -> None:
     """Start every fit from the same adapter, so that only the method's own use of the seed can tell two fits apart."""
     import torch
@@ -504,8 +512,7 @@ def check_parameters_plain(lab: Lab) -> str:
         value = getattr(config, parameter)
         _refuses(partial(setattr, config, parameter, value), f"{name}: {parameter} can be changed after construction")
         _require(_hashable(value), f"{name}: {parameter} holds a mutable {type(value).__name__}; use a tuple")
-    again = config_class.model_validate(json.loads(config.model_dump_json(by_alias=True)))
-    _require(again == config, f"{name}: Config changes on its way through JSON: {config!r} became {again!r}")
+    _require(_through_json(config) == config, f"{name}: Config does not survive JSON: {config!r}")
     stored = lab.aligner_class(config)
     _require(stored.config is config, f"{name}: the constructor must store the config it is given as .config")
     extra = sorted(k for k, v in getattr(stored, "__dict__", {}).items() if v is not config)
@@ -521,29 +528,33 @@ def check_parameters_documented(lab: Lab) -> str:
         extra = _extra(info)
         given = {"probe", "no_effect"} & set(extra)
         _require(len(given) == 1, f"{label} needs either 'probe' or 'no_effect' in json_schema_extra")
+        strangers = sorted(set(extra.get("probe_with", {})) - set(lab.aligner_class.Config.model_fields))
+        _require(
+            not strangers, f"{label}: probe_with names {', '.join(map(repr, strangers))}, which is no hyper-parameter"
+        )
         if "probe" in given:
             try:
-                base, probed = _probed(lab, parameter)
+                default, other = probed(lab, parameter)
             except ValidationError as error:
                 raise CheckFailed(f"{label}: its probe {extra['probe']!r} is not valid: {error}") from error
-            _require(base != probed, f"{label}: its probe {extra['probe']!r} is the default")
+            _require(default != other, f"{label}: its probe {extra['probe']!r} is the default")
     return ""
 
 
 def check_parameters_matter(lab: Lab) -> str:
     """Every hyper-parameter's probe value changes the fitted model; one said to have no effect is at least read."""
-    remarks = []
+    faults, remarks = [], []
     for parameter, info in lab.aligner_class.Config.model_fields.items():
-        label, extra = f"{lab.aligner_class.name}.{parameter}", _extra(info)
+        extra = _extra(info)
         if "no_effect" in extra:
-            _require(
-                parameter in _read(lab), f"{label} is never read, although it is said to be ({extra['no_effect']})"
-            )
             remarks.append(f"{parameter} has no effect: {extra['no_effect']}")
+            if parameter not in _read(lab):
+                faults.append(f"{parameter} is never read, although it is said to be ({extra['no_effect']})")
         elif "probe" in extra:
-            base, probed = _probed(lab, parameter)
-            same = lab.result(config=base).behaviour == lab.result(config=probed).behaviour
-            _require(not same, f"{label} changes nothing: its probe {extra['probe']!r} gives the same model")
+            default, other = (lab.result(config=config).behaviour for config in probed(lab, parameter))
+            if default == other:
+                faults.append(f"{parameter} changes nothing: its probe {extra['probe']!r} gives the same model")
+    _require(not faults, f"{lab.aligner_class.name}: {'; '.join(faults)}")
     return "; ".join(remarks)
 
 
@@ -551,13 +562,14 @@ def _extra(info: Any) -> dict[str, Any]:
     return dict(info.json_schema_extra) if isinstance(info.json_schema_extra, dict) else {}
 
 
-def _probed(lab: Lab, parameter: str) -> tuple[BaseModel, BaseModel]:
+def probed(lab: Lab, parameter: str) -> tuple[BaseModel, BaseModel]:
     """Two configs that differ in one hyper-parameter: its default and its probe, both with the probe's companions."""
     model_fields = lab.aligner_class.Config.model_fields
     info = model_fields[parameter]
     extra = _extra(info)
     companions = {model_fields[k].alias or k: v for k, v in extra.get("probe_with", {}).items()}
-    return lab.config(**companions), lab.config(**companions, **{info.alias or parameter: extra["probe"]})
+    validate = lab.aligner_class.Config.model_validate
+    return validate(companions), validate({**companions, info.alias or parameter: extra["probe"]})
 
 
 def _read(lab: Lab) -> frozenset[str]:
@@ -585,6 +597,13 @@ def _refuses(action: Callable[[], object], message: str) -> None:
     except (ValidationError, TypeError, AttributeError):
         return
     raise CheckFailed(message)
+
+
+def _through_json(config: BaseModel) -> BaseModel | None:
+    try:
+        return type(config).model_validate(json.loads(config.model_dump_json(by_alias=True)))
+    except ValidationError:
+        return None
 
 
 def _hashable(value: object) -> bool:
@@ -623,7 +642,7 @@ def check_base_untouched(lab: Lab) -> str:
 def check_needs_honest(lab: Lab) -> str:
     """A fit reads only those parts of the few-shot data that `needs` declares."""
     with lab.session() as session:
-        guarded = _guard(session.few_shot, lab.aligner_class.needs)
+        guarded = guard(session.few_shot, lab.aligner_class.needs)
         with session.bench:
             session.aligner.fit(session.bench, guarded)
     taken = sorted(guarded.taken)
@@ -647,7 +666,8 @@ class Guarded(FewShot):
 FEW_SHOT = frozenset(f.name for f in fields(FewShot))
 
 
-def _guard(few_shot: FewShot, declared: frozenset[str]) -> Guarded:
+def guard(few_shot: FewShot, declared: frozenset[str]) -> Guarded:
+    """The same data, of which only the `declared` parts may be read."""
     guarded = Guarded(**{name: getattr(few_shot, name) for name in FEW_SHOT})
     object.__setattr__(guarded, "declared", frozenset(declared))
     object.__setattr__(guarded, "taken", set())
@@ -704,7 +724,7 @@ def check_positive_control(lab: Lab) -> str:
     """From 32 pairs the method learns which closing phrase goes with which colour: held-out accuracy above 0.9."""
     lab.needs("pairs")
     result = lab.result(FULL)
-    figures = f"held-out accuracy {result.accuracy:.2f}, mean margin {result.mean_margin:+.2f} nats over base"
+    figures = f"held-out accuracy {result.accuracy:.2f}, mean margin {fmean(result.margins):+.2f} nats"
     learned = result.accuracy > NEEDED_ACCURACY
     _require(
         learned, f"{lab.aligner_class.name} does not learn the lesson: {figures}; above {NEEDED_ACCURACY} is needed"
@@ -715,8 +735,9 @@ def check_positive_control(lab: Lab) -> str:
 def check_labels_swapped(lab: Lab) -> str:
     """With chosen and rejected exchanged the method learns the opposite: the held-out margin changes its sign."""
     lab.needs("pairs")
-    right, swapped = lab.result(FULL).mean_margin, lab.result(replace(FULL, swapped=True)).mean_margin
-    figures = f"mean margin {right:+.3f} nats with the labels, {swapped:+.3f} with swapped ones"
+    base = fmean(lab.base_margins)
+    right, swapped = (fmean(lab.result(trial).margins) - base for trial in (FULL, replace(FULL, swapped=True)))
+    figures = f"over base the mean margin is {right:+.3f} nats with the labels and {swapped:+.3f} with swapped ones"
     _require(right > 0 > swapped, f"{lab.aligner_class.name}: the labels do not decide what is learned: {figures}")
     return figures
 

@@ -141,6 +141,10 @@ class Source(Protocol):
         """One line: what this is, and its revision; tables never mix sources with different lines."""
         ...
 
+    def announce(self) -> str:
+        """One line for people: the source, and why it was chosen where nobody asked for it."""
+        ...
+
     def rows(self, dataset: Dataset, split: str) -> Sequence[Mapping[str, Any]]:
         """All rows of one split. Raises HarnessError naming dataset, split and place when they cannot be had."""
         ...
@@ -319,7 +323,12 @@ class Bench(Protocol):
         ...
 
     def logits(
-        self, prompts: Sequence[Messages], completions: Sequence[str | Completion], *, of: str = POLICY, chunk: int = 256
+        self,
+        prompts: Sequence[Messages],
+        completions: Sequence[str | Completion],
+        *,
+        of: str = POLICY,
+        chunk: int = 256,
     ) -> Iterator[FloatArray]:
         """Full-vocabulary log-probabilities at the completion positions, in blocks of at most `chunk` rows, in order."""
         ...

@@ -13,7 +13,8 @@ is not a call of the whole model, so nothing is added there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -125,9 +126,7 @@ def _argument(module: nn.Module, name: str, args: tuple[Any, ...], kwargs: dict[
     """An argument of the decoder's forward, however it was passed."""
     if name in kwargs or not args:
         return kwargs.get(name)
-    forward: Callable[..., Any] = module.forward
-    code = getattr(forward, "__wrapped__", forward).__code__
-    names = [n for n in code.co_varnames[: code.co_argcount] if n != "self"]
+    names = list(inspect.signature(module.forward).parameters)
     place = names.index(name) if name in names else len(args)
     return args[place] if place < len(args) else None
 

@@ -20,7 +20,9 @@ def require_pairs(name: str, pairs: Sequence[Pair]) -> None:
         raise HarnessError(f"aligner {name} needs labelled pairs and was given none; raise --budget")
 
 
-def supervised_trainer(bench: Bench, pairs: Sequence[Pair], *, learning_rate: float, epochs: float, warmup: float) -> Any:
+def supervised_trainer(
+    bench: Bench, pairs: Sequence[Pair], *, learning_rate: float, epochs: float, warmup: float
+) -> Any:
     """TRL's SFTTrainer on the chosen answers: mean negative log-likelihood of completion tokens."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer

@@ -154,12 +154,13 @@ class _Loader:
             self.manager.check_pending()
         except pluggy.PluginValidationError as error:
             reason = self._misspelt(plugin) or " ".join(str(error).split())
-            raise HarnessError(f"plug-in {name!r} ({origin}): {reason}") from error
+            raise HarnessError(f"plug-in {name!r} ({origin}): {reason}{self._way_out(name)}") from error
         except ValueError as error:
             raise HarnessError(f"plug-in {name!r} ({origin}) is registered twice") from error
         if not self.manager.get_hookcallers(plugin):
             raise HarnessError(
                 f"plug-in {name!r} ({origin}) implements no hook; mark its functions with harness.hookspecs.hookimpl"
+                + self._way_out(name)
             )
         self.origin[name] = origin
 
@@ -167,6 +168,9 @@ class _Loader:
         known = [kind.hook for kind in KINDS]
         unknown = [c.name for c in self.manager.get_hookcallers(plugin) or () if c.name not in known]
         return f"unknown hook {unknown[0]!r}; {_nearest(unknown[0], known)}" if unknown else None
+
+    def _way_out(self, plugin: str) -> str:
+        return " (--no-plugins leaves third parties out)" if plugin in self.third_parties else ""
 
     def entry_points(self, allow: Collection[str] | None) -> None:
         """Import third parties; those that fail or are not allowed are noted in `skipped`."""
@@ -189,8 +193,8 @@ class _Loader:
             self.skip(point.name, origin, f"failed to import: {type(error).__name__}: {error}")
             return
         name = f"{owner}:{point.name}"
-        self.register(plugin, name, origin)
         self.third_parties[name] = point.name
+        self.register(plugin, name, origin)
 
     def skip(self, plugin: str, origin: str, reason: str) -> None:
         """Note a plug-in that is left out."""
@@ -242,7 +246,7 @@ class _Loader:
     def _validated(self, kind: _Kind, value: object, plugin: str) -> tuple[str, object]:
         label = getattr(value, "name", None) or getattr(value, "__name__", type(value).__name__)
         for fault in kind.faults(value):
-            raise HarnessError(f"plug-in {plugin!r}: {kind.name} {label!r} {fault}")
+            raise HarnessError(f"plug-in {plugin!r}: {kind.name} {label!r} {fault}{self._way_out(plugin)}")
         return str(label), value
 
 
@@ -307,7 +311,9 @@ def _task_faults(value: object) -> Iterator[str]:
 
 
 def _pool_faults(value: object) -> Iterator[str]:
-    yield from _class_faults(value, ("name", "licence"), ("revision", "questions", "pairs", "prompts", "groups", "verifier"))
+    yield from _class_faults(
+        value, ("name", "licence"), ("revision", "questions", "pairs", "prompts", "groups", "verifier")
+    )
     if not isinstance(getattr(value, "dataset", None), Dataset):
         yield "must have a class attribute 'dataset' of type harness.contracts.Dataset"
 

@@ -1,9 +1,9 @@
 """Content-addressed runs on disk. Everything is written to a temporary name and moved into place.
 
-    <root>/<id>/            record.json samples.parquet adapter/ log.jsonl     a finished cell
-    <root>/.fits/<fit_id>/  job.json log.jsonl work/ result/ fit.json         a fit, shared by the cells that score it
-    <root>/.evals/<id>/     responses.jsonl                                    an evaluation under way
-    <root>/.locks/          one file per cell or fit, held while it is worked on
+<root>/<id>/            record.json samples.parquet adapter/ log.jsonl     a finished cell
+<root>/.fits/<fit_id>/  job.json log.jsonl work/ result/ fit.json         a fit, shared by the cells that score it
+<root>/.evals/<id>/     responses.jsonl                                    an evaluation under way
+<root>/.locks/          one file per cell or fit, held while it is worked on
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def storage(place: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise HarnessError(f"no space left below {place}; free some or pass --store with another folder") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise HarnessError(f"cannot write below {place}: {error.strerror}; pass --store with a writable folder") from error
+            raise HarnessError(
+                f"cannot write below {place}: {error.strerror}; pass --store with a writable folder"
+            ) from error
         raise
 
 

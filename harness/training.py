@@ -52,9 +52,11 @@ ConfigT = TypeVar("ConfigT")
 
 # What all aligners share: an aligner that sets one of these would not be compared under the same terms.
 SHARED = frozenset(
-    "output_dir seed data_seed bf16 fp16 use_cpu max_length max_prompt_length max_completion_length "
-    "gradient_accumulation_steps save_strategy save_steps save_total_limit report_to num_train_epochs "
-    "gradient_checkpointing logging_steps disable_tqdm".split()
+    {
+        *("output_dir", "seed", "data_seed", "bf16", "fp16", "use_cpu", "gradient_accumulation_steps"),
+        *("max_length", "max_prompt_length", "max_completion_length", "num_train_epochs", "gradient_checkpointing"),
+        *("save_strategy", "save_steps", "save_total_limit", "report_to", "logging_steps", "disable_tqdm"),
+    }
 )
 HELD_OUT_SHARE = 0.25
 HELD_OUT_LOOKS = 4
@@ -242,7 +244,9 @@ class LocalBench:
         batches = {self._regime.batch, self._regime.sample_prompts}
         batch = method.pop("per_device_train_batch_size", self._regime.batch)
         if batch not in batches:
-            raise HarnessError(f"per_device_train_batch_size must be one of the regime's {sorted(batches)}, not {batch}")
+            raise HarnessError(
+                f"per_device_train_batch_size must be one of the regime's {sorted(batches)}, not {batch}"
+            )
         settings: dict[str, Any] = {
             "output_dir": str(self._phase_dir()),
             "per_device_train_batch_size": batch,
@@ -265,7 +269,7 @@ class LocalBench:
             "remove_unused_columns": False,
             "dataloader_pin_memory": False,
         }
-        known = {f for f in getattr(config_class, "__dataclass_fields__", {})}
+        known = set(getattr(config_class, "__dataclass_fields__", {}))
         if "max_length" in known:
             settings["max_length"] = self._regime.prompt_tokens + self._regime.completion_tokens
         settings.update(method)
@@ -377,7 +381,12 @@ class LocalBench:
             return self.backend.score(groups, entropy=entropy)
 
     def logits(
-        self, prompts: Sequence[Messages], completions: Sequence[str | Completion], *, of: str = POLICY, chunk: int = 256
+        self,
+        prompts: Sequence[Messages],
+        completions: Sequence[str | Completion],
+        *,
+        of: str = POLICY,
+        chunk: int = 256,
     ) -> Iterator[FloatArray]:
         """Full-vocabulary log-probabilities in blocks."""
         rendered = [self.render(p) for p in prompts]

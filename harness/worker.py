@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import sys
 import threading
@@ -82,6 +81,7 @@ def run_job(folder: Path) -> None:
     import torch
 
     from harness.models import adapter_hash, load, parameter_change
+    from harness.recording import peak_memory
     from harness.registry import load as load_registry
     from harness.training import Journal, LocalBench, fit
 
@@ -160,16 +160,6 @@ def _lost(folder: Path) -> dict[str, float]:
     state["began"] = time.time()
     write_json(path, state)
     return {"restarts": state["starts"] - 1, "seconds": state["lost_seconds"]}
-
-
-def peak_memory(device: str) -> int:
-    """Bytes: of the accelerator where there is one, else the process's high-water mark."""
-    if device == "cuda":
-        import torch
-
-        return int(torch.cuda.max_memory_allocated())
-    scale = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
 def _stop_with_parent() -> None:

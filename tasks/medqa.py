@@ -81,7 +81,8 @@ class MedQA:
                 detail = {"preferences": [margin.as_detail()]}
                 loose.append(SampleRow(f"pair:{pair.id}", pair.unit, values, detail))
         rows = [_row(item, answers[item], owned[item]) for item in items]
-        return Scores((*rows, *loose), controls(ctx.training_pairs, pairs) if pairs else {})
+        notes = {"chance": 1 / len(LETTERS), **(controls(ctx.training_pairs, pairs) if pairs else {})}
+        return Scores((*rows, *loose), notes)
 
 
 def document(row: Row, identity: str) -> Document:

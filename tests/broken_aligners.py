@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from harness.conformance import CLOSINGS
 from harness.contracts import (
     POLICY,
     Aligned,
@@ -231,8 +232,8 @@ class Stubborn(Honest):
 
     @staticmethod
     def corrected(pair: Pair) -> Pair:
-        polite = "red" in pair.prompt[-1].content
-        good, bad = sorted((pair.chosen, pair.rejected), key=lambda text: text.endswith("Thank you."), reverse=polite)
+        (closing,) = (closing for colour, closing in CLOSINGS.items() if colour in pair.prompt[-1].content)
+        good, bad = sorted((pair.chosen, pair.rejected), key=lambda text: not text.endswith(closing))
         return Pair(pair.id, pair.prompt, good, bad)
 
 

@@ -7,6 +7,7 @@ after "no" it is random letters. GEM never sees which is better, yet its own ent
 from __future__ import annotations
 
 import functools
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from harness.training import Fitted, LocalBench, fit
 
 pytestmark = pytest.mark.recipe
 
-PROMPTS = tuple(Prompt(f"q{i}", user(f"Final Answer to {i}?")) for i in range(8))
+PROMPTS = tuple(Prompt(f"q{i}", user(f"What of {i}?")) for i in range(8))
 
 
 def answer(rng: random.Random, *, sure: bool) -> str:
@@ -100,3 +101,202 @@ def reward(bench: LocalBench) -> float:
     """Share of the policy's samples that take the certain way."""
     samples = bench.generate([p.messages for p in PROMPTS], n=16, seed=99)
     return sum("yes" in one.text for group in samples for one in group) / 128
+
+
+# ---------------------------------------------------------------- does it learn, and only from its own entropies?
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_sega_raises_a_reward_it_never_sees(tmp_path: Path, seed: int) -> None:
+    bench = make_bench(tmp_path, seed=seed)
+    assert 0.35 < reward(bench) < 0.65
+    done = run(bench, FewShot(prompts=PROMPTS), sega_steps=12, sega_lr=1e-3)
+    assert reward(bench) > 0.9
+    assert done.status == "ok"
+    assert done.liveness["marker_rate"] > 0.9
+    assert done.liveness["groups_used"] == 1
+    assert done.liveness["kl_sft"] > 0
+
+
+@pytest.mark.parametrize("control", [{"weights": "length"}, {"use_final": False}])
+def test_controls_do_not(tmp_path: Path, control: dict[str, Any]) -> None:
+    """Length cannot tell the two ways apart, nor can the forks alone: both ways have the same one."""
+    bench = make_bench(tmp_path)
+    run(bench, FewShot(prompts=PROMPTS), sega_steps=12, sega_lr=1e-3, **control)
+    assert 0.25 < reward(bench) < 0.75
+
+
+def test_random_weights_do_not_on_average(tmp_path: Path) -> None:
+    rewards = []
+    for seed in range(3):
+        bench = make_bench(tmp_path / str(seed), seed=seed)
+        run(bench, FewShot(prompts=PROMPTS), sega_steps=12, sega_lr=1e-3, weights="random")
+        rewards.append(reward(bench))
+    assert 0.3 < sum(rewards) / 3 < 0.7
+
+
+def test_filtering_with_dpo_raises_it_too(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path)
+    run(bench, FewShot(prompts=PROMPTS), sega_steps=12, sega_lr=1e-3, optimise="dpo")
+    assert reward(bench) > 0.85
+
+
+# ---------------------------------------------------------------- every switch
+
+
+@functools.cache
+def adapter_under(**values: Any) -> torch.Tensor:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        bench = make_bench(Path(folder))
+        run(bench, **values)
+        return weights(bench)
+
+
+@pytest.mark.parametrize("name", GemConfig.model_fields)
+def test_every_switch_changes_the_result(name: str) -> None:
+    extra: Any = GemConfig.model_fields[name].json_schema_extra
+    companions = extra.get("probe_with", {})
+    assert not torch.equal(adapter_under(**companions), adapter_under(**companions, **{name: extra["probe"]}))
+
+
+def test_same_settings_same_adapter_and_another_seed_another(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path / "a")
+    run(bench)
+    assert torch.equal(weights(bench), adapter_under())
+    other = make_bench(tmp_path / "b", seed=1)
+    run(other)
+    assert not torch.equal(weights(other), adapter_under())
+
+
+# ---------------------------------------------------------------- the two phases
+
+
+def test_sft_loss_and_gradient_are_those_of_trls_trainer(tmp_path: Path) -> None:
+    from harness.recipes import supervised_trainer
+
+    bench = make_bench(tmp_path)
+    trl = supervised_trainer(bench, PAIRS, learning_rate=1e-4, epochs=1, warmup=0)
+    inputs = trl.data_collator([trl.train_dataset[i] for i in range(len(PAIRS))])
+    live = [p for p in bench.policy.parameters() if p.requires_grad]
+    theirs = trl.compute_loss(bench.policy, inputs, num_items_in_batch=None)
+    ours: list[torch.Tensor] = []
+
+    def capture(bench: Any, order: Any, loss: Any, **_: Any) -> Any:
+        ours.append(loss(bench.policy, 0, range(len(PAIRS))))
+
+    original, gem.step_trainer = gem.step_trainer, capture
+    try:
+        bench.train = lambda *_, **__: None  # type: ignore[method-assign]
+        gem._sft(bench, GemConfig(), PAIRS, (), 1)
+    finally:
+        gem.step_trainer = original
+    assert ours[0].item() == pytest.approx(theirs.item(), rel=1e-5)
+    for a, b in zip(torch.autograd.grad(theirs, live), torch.autograd.grad(ours[0], live), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+def scripted(bench: LocalBench, answers: Any) -> list[Any]:
+    """Let `answers(step)` stand in for the samples of each group; returns the prompts that were asked for."""
+    asked: list[Any] = []
+    end = bench.tokenizer.eos_token_id
+
+    def generate(prompts: Any, *, n: int, **_: Any) -> list[list[Completion]]:
+        texts = answers(len(asked))
+        asked.append(prompts)
+        encoded = [(*bench.tokenizer(text, add_special_tokens=False)["input_ids"], end) for text in texts]
+        return [[Completion(t, ids, "stop") for t, ids in zip(texts, encoded, strict=True)] for _ in prompts]
+
+    bench.generate = generate  # type: ignore[method-assign, assignment]
+    return asked
+
+
+def test_equal_scores_leave_the_policy_still_even_with_momentum(tmp_path: Path) -> None:
+    different = [answer(random.Random(i), sure=i % 2 == 0) for i in range(5)]
+    found = []
+    for steps in (1, 3):
+        bench = make_bench(tmp_path / str(steps))
+        before = weights(bench)
+        scripted(bench, lambda step: different if step == 0 else [different[0]] * 5)
+        done = run(bench, FewShot(prompts=PROMPTS), sega_steps=steps, sega_lr=1e-3)
+        assert not torch.equal(weights(bench), before)
+        found.append(weights(bench))
+    assert torch.equal(*found)
+    assert done.liveness["groups_equal"] == pytest.approx(2 / 3)
+
+
+def test_without_two_finished_samples_nothing_moves_and_the_run_is_degenerate(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path)
+    before = weights(bench)
+    scripted(bench, lambda step: ["too short", "Final Answer is what I say at length: A", "no", "no", "no"])
+    done = run(bench, FewShot(prompts=PROMPTS), sega_lr=1e-3)
+    assert torch.equal(weights(bench), before)
+    assert done.status == "degenerate"
+    assert done.liveness["groups_used"] == 0
+    assert "h_final" not in done.liveness
+
+
+def test_sega_asks_for_the_pairs_prompts_and_the_unlabelled_ones_but_never_for_held_out_ones(tmp_path: Path) -> None:
+    everything = {p.messages for p in PROMPTS}
+    for selection, expected in (("last", everything), ("holdout25", everything - {PAIRS[-1].prompt})):
+        bench = make_bench(tmp_path / selection, selection=selection)
+        asked = scripted(bench, lambda step: [answer(random.Random(i), sure=i % 2 == 0) for i in range(5)])
+        run(bench, sega_steps=8)
+        assert {prompt for step in asked for prompt in step} == expected
+        assert ("held_out" in (tmp_path / selection / "log.jsonl").read_text()) == (selection == "holdout25")
+
+
+def test_the_kl_term_keeps_the_policy_near_the_sft_model(tmp_path: Path) -> None:
+    drift = []
+    for beta in (0.0, 2.0):
+        bench = make_bench(tmp_path / str(beta))
+        run(bench, FewShot(prompts=PROMPTS), sega_steps=8, sega_lr=1e-3, beta_kl=beta)
+        log = (tmp_path / str(beta) / "log.jsonl").read_text().splitlines()
+        drift.append([event["kl_sft"] for event in map(json.loads, log) if "kl_sft" in event][-1])
+    assert drift[1] < drift[0] / 2
+
+
+def test_without_sega_nothing_is_sampled(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path)
+    done = run(bench, optimise="none")
+    assert bench.meter.spend.generated_tokens == 0
+    assert bench.meter.spend.optimizer_steps == 2
+    assert done.status == "ok"
+
+
+# ---------------------------------------------------------------- interruptions
+
+
+def test_an_interrupted_fit_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+    whole = make_bench(tmp_path / "whole")
+    expected = run(whole, sega_steps=6)
+    broken = make_bench(tmp_path / "broken")
+    generate, calls = broken.generate, []
+
+    def fails(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return generate(*args, **kwargs)
+
+    broken.generate = fails  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        run(broken, sega_steps=6)
+    resumed = make_bench(tmp_path / "broken")
+    done = run(resumed, sega_steps=6)
+    assert torch.equal(weights(resumed), weights(whole))
+    assert done.liveness == expected.liveness
+    assert resumed.meter.spend.flops == whole.meter.spend.flops
+
+
+def test_the_cap_stops_sega_and_its_figures_are_reported(tmp_path: Path) -> None:
+    free = make_bench(tmp_path / "free")
+    run(free, sega_steps=6)
+    bench = make_bench(tmp_path / "capped", cap=free.meter.spend.flops * 0.7)
+    done = run(bench, sega_steps=6)
+    assert done.reason is not None
+    assert 0 < done.liveness["marker_rate"] <= 1
+    assert list(bench.policy.peft_config) == [POLICY]
+    with pytest.raises(BudgetExceeded):
+        bench.spend(1e30)

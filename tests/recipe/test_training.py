@@ -144,9 +144,7 @@ def stop_after(bench: LocalBench, steps: int, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("aligner", [Sft(SftConfig()), Dpo(DpoConfig()), RandomAdapter(RandomConfig())])
-def test_a_resumed_fit_equals_an_undisturbed_one(
-    tmp_path: Path, aligner: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_fit_equals_an_undisturbed_one(tmp_path: Path, aligner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     calm = make_bench(tmp_path / "calm")
     fit(aligner, calm, FewShot(pairs=PAIRS))
     broken = make_bench(tmp_path / "broken")
@@ -195,7 +193,10 @@ def test_forks_are_frozen_copies(tmp_path: Path) -> None:
     kept = margin(bench)
     with bench.using(BASE):
         assert bench.policy.active_adapters is not None
-    base = sum(a.total - b.total for a, b in bench.score([p.prompt for p in PAIRS], [(p.chosen, p.rejected) for p in PAIRS], of=BASE))
+    base = sum(
+        a.total - b.total
+        for a, b in bench.score([p.prompt for p in PAIRS], [(p.chosen, p.rejected) for p in PAIRS], of=BASE)
+    )
     assert base != pytest.approx(kept)
     bench.drop("kept")
     with pytest.raises(HarnessError, match="kept"):

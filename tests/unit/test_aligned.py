@@ -18,8 +18,8 @@ from harness.contracts import (
     LoglikRequest,
     Message,
     Pair,
-    PreferRequest,
     Preference,
+    PreferRequest,
     user,
 )
 from harness.tiny import tiny_model, tiny_tokenizer

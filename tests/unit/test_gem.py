@@ -82,16 +82,17 @@ def test_fitting_without_data_is_refused() -> None:
 
 @core
 def test_cot_prompt_is_added_only_where_the_marker_is_not_asked_for() -> None:
-    plain = gem.with_cot(user("Which drug?"), config())
+    asking = config(cot_prompt=gem.COT)
+    plain = gem.with_cot(user("Which drug?"), asking)
     assert plain[0].role == "system"
     assert "Final Answer:" in plain[0].content
     asked = user("Which drug? Close with final\nanswer.")
-    assert gem.with_cot(asked, config()) == asked
-    joint = gem.with_cot(user("Which drug?", system="Be brief."), config(marker="Verdict"))
+    assert gem.with_cot(asked, asking) == asked
+    joint = gem.with_cot(user("Which drug?", system="Be brief."), config(cot_prompt=gem.COT, marker="Verdict"))
     assert [m.role for m in joint] == ["system", "user"]
     assert joint[0].content.startswith("Be brief.\n\n")
     assert "Verdict:" in joint[0].content
-    assert gem.with_cot(user("Which drug?"), config(cot_prompt="")) == user("Which drug?")
+    assert gem.with_cot(user("Which drug?"), config()) == user("Which drug?")
 
 
 @core
@@ -305,14 +306,12 @@ def test_sample_figures_count_every_sample() -> None:
     good, bad = Completion(decode(ids), (*ids, 99), "stop"), Completion("aaaa", (1, 1, 1, 1), "length")
     member = gem.candidate(good, decode, config())
     assert member is not None
-    figures = gem.sample_figures(
-        [[good, good], [good, bad]], [[member, member], [member]], groups_used=1, marker="Final Answer"
-    )
+    figures = gem.sample_figures([[good, good], [good, bad]], [[member, member], [member]], marker="Final Answer")
     assert figures["marker_rate"] == 0.75
     assert figures["truncation"] == 0.25
     assert figures["dropped"] == 0.25
     assert figures["length"] == pytest.approx((3 * 10 + 4) / 4)
-    assert figures["groups_valid"] == figures["groups_used"] == 0.5
+    assert figures["groups_used"] == 0.5
     assert figures["distinct_2"] == pytest.approx((9 + 1) / (3 * 9 + 3))
 
 

@@ -30,7 +30,9 @@ def backend(tokenizer: Any) -> HfBackend:
 
 def library_greedy(model: Any, prompt: Sequence[int], new: int, eos: int) -> list[int]:
     ids = torch.tensor([prompt])
-    out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, do_sample=False, pad_token_id=eos)
+    out = model.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, do_sample=False, pad_token_id=eos
+    )
     return list(out[0, len(prompt) :].tolist())
 
 
@@ -48,9 +50,7 @@ def test_greedy_equals_the_library(tokenizer: Any, family: str, max_rows: int) -
         assert list(completion.ids) == library_greedy(model, prompt, 24, eos)
 
 
-def test_greedy_without_4d_masks_equals_the_library(
-    backend: HfBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_greedy_without_4d_masks_equals_the_library(backend: HfBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = backend.generate(PROMPTS, temperature=0, max_new_tokens=24)
     monkeypatch.setattr(decoding, "tree_attention", lambda *_: False)
     assert backend.generate(PROMPTS, temperature=0, max_new_tokens=24) == expected
@@ -125,7 +125,14 @@ def test_bounds_of_generation(backend: HfBackend) -> None:
     assert backend.generate([long], temperature=0, max_new_tokens=12) == backend.generate(
         [long[-500:]], temperature=0, max_new_tokens=12
     )
-    for bad in ({"n": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.5}, {"top_k": -1}, {"max_new_tokens": 600}):
+    for bad in (
+        {"n": 0},
+        {"temperature": -1.0},
+        {"top_p": 0.0},
+        {"top_p": 1.5},
+        {"top_k": -1},
+        {"max_new_tokens": 600},
+    ):
         with pytest.raises(HarnessError, match=next(iter(bad))):
             backend.generate([[1]], **{"max_new_tokens": 3, **bad})
     with pytest.raises(HarnessError, match="prompt 1 is empty"):
@@ -133,7 +140,15 @@ def test_bounds_of_generation(backend: HfBackend) -> None:
 
 
 def how(**changes: Any) -> Sampling:
-    plain: dict[str, Any] = {"n": 1, "temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_new_tokens": 1, "stop": (), "seed": 0}
+    plain: dict[str, Any] = {
+        "n": 1,
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "top_k": 0,
+        "max_new_tokens": 1,
+        "stop": (),
+        "seed": 0,
+    }
     return Sampling(**{**plain, **changes})
 
 

@@ -1,0 +1,188 @@
+"""From what was asked to what will run: names resolved, data read, labels drawn, leaks dropped, identity computed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from harness.config import RunConfig
+from harness.contracts import FewShot, HarnessError, Pair, Pool, Source, Task
+from harness.data import draw, find_leaks, open_source
+from harness.models import ModelFiles, pick_device, resolve
+from harness.progress import Progress
+from harness.text import content_hash
+
+if TYPE_CHECKING:
+    from harness.registry import Registry
+
+BASE_ALIGNER = "base"
+DECISIVE = ("torch", "transformers", "trl", "peft", "lm-eval", "tokenizers", "numpy")
+"""Libraries whose version can change a result: part of a fit's identity."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the budget buys from a pool, and what stays of the pool for shortcut classifiers."""
+
+    few_shot: FewShot = field(default_factory=FewShot)
+    training_pairs: tuple[Pair, ...] = ()
+    dropped: tuple[str, ...] = ()
+    """Ids of pool items that stand in the evaluation."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a fit runs on."""
+
+    device: str
+    precision: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides a cell, before anything is computed."""
+
+    config: RunConfig
+    task: Task
+    pool: Pool
+    source: Source
+    files: ModelFiles
+    aligner_class: Any
+    aligner_config: Any
+    labels: Labels
+    machine: Machine
+    task_revision: str
+    pool_revision: str
+
+    @property
+    def few_shot(self) -> FewShot:
+        """The drawn labels and prompts."""
+        return self.labels.few_shot
+
+    @property
+    def fit_id(self) -> str:
+        """Hash of everything that can change the adapter; what needs no label depends on no draw and no budget."""
+        config = self.config
+        parts: list[object] = [
+            self.files.weights_hash,
+            config.lora.model_dump(),
+            config.lengths.model_dump(),
+            [self.machine.device, self.machine.precision, self.machine.threads],
+            [self.aligner_class.name, self.aligner_class.version, self.aligner_config.model_dump(mode="json")],
+            [config.backend, config.checkpoint_steps],
+            {name: version(name) for name in DECISIVE},
+        ]
+        if self.aligner_class.needs:
+            few = self.few_shot
+            parts += [
+                [self.pool.name, self.pool_revision, [p.id for p in few.pairs], [p.id for p in few.prompts]],
+                [config.budget.model_dump(), config.draw_seed, config.seed],
+            ]
+        return content_hash(*parts)[:16]
+
+    @property
+    def run_id(self) -> str:
+        """Hash of the fit and of everything that can change its scores."""
+        config = self.config
+        shown = [p.id for p in self.few_shot.pairs[: config.num_fewshot]]
+        return content_hash(
+            self.fit_id,
+            [config.task, self.task_revision, config.limit, config.num_fewshot, shown],
+            [self.pool.name, self.pool_revision, self.source.describe(), list(self.labels.dropped)],
+            [config.budget.track, config.judge],
+        )[:16]
+
+
+def base_config(config: RunConfig) -> RunConfig:
+    """The base cell that a cell is compared with: no seed matters to it, the draw only where it is shown in prompts."""
+    draw_seed = config.draw_seed if config.num_fewshot else 0
+    return config.model_copy(update={"aligner": BASE_ALIGNER, "aligner_config": {}, "seed": 0, "draw_seed": draw_seed})
+
+
+def make_plan(config: RunConfig, registry: Registry, progress: Progress) -> Plan:
+    """Resolve everything that a cell names. Raises HarnessError for what cannot be had."""
+    aligner_class = registry.aligner(config.aligner)
+    aligner_config = _validated(aligner_class, config.aligner_config)
+    task = registry.task(config.task)()
+    pool = registry.pool(config.train_on or task.default_pool)()
+    registry.backend(config.backend)
+    if config.judge is not None:
+        registry.judge(config.judge)
+    device, precision = pick_device(config.device)
+    source = open_source(config.data, pool.dataset)
+    progress.note(f"data: {source.announce()}")
+    files = resolve(
+        config.model,
+        registry_models=registry.models,
+        revision=config.model_revision,
+        trust_remote_code=config.trust_remote_code,
+        say=progress.note,
+    )
+    labels = _labels(config, task, pool, source, bool(aligner_class.needs))
+    for line in labels.warnings:
+        progress.note(line)
+    return Plan(
+        config=config,
+        task=task,
+        pool=pool,
+        source=source,
+        files=files,
+        aligner_class=aligner_class,
+        aligner_config=aligner_config,
+        labels=labels,
+        machine=Machine(device, precision, thread_count()),
+        task_revision=task.revision(source),
+        pool_revision=pool.revision(source) if labels.training_pairs else "none",
+    )
+
+
+def thread_count() -> int:
+    """Threads that a fit uses: `OMP_NUM_THREADS`, else the cores this process may run on."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def version(distribution: str) -> str | None:
+    """The installed version, or None."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _validated(aligner_class: Any, values: Mapping[str, Any]) -> Any:
+    try:
+        return aligner_class.Config.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "config"
+        known = ", ".join(aligner_class.Config.model_fields) or "none"
+        where = f"aligner.{key} of {aligner_class.name}"
+        raise HarnessError(f"{where}: {first['msg']}; its settings are: {known}") from error
+
+
+def _labels(config: RunConfig, task: Task, pool: Pool, source: Source, needed: bool) -> Labels:
+    """Drawn where something is trained or shown. A source with evaluation rows only still serves the base model."""
+    needed = needed or config.num_fewshot > 0
+    try:
+        pairs = tuple(pool.pairs(source))
+    except HarnessError as error:
+        if needed:
+            raise
+        return Labels(warnings=(f"no training rows: {error}",))
+    dropped = find_leaks(pool.questions(source), task.questions(source, config.limit))
+    leaked = set(dropped)
+    kept = tuple(p for p in pairs if p.id not in leaked)
+    if not needed:
+        return Labels(training_pairs=kept, dropped=dropped)
+    drawn = draw(pool, source, config.budget, config.draw_seed, excluded=dropped)
+    return Labels(drawn.few_shot, kept, dropped, tuple(drawn.warnings))

@@ -1,0 +1,77 @@
+"""The conformance kit on the tiny model: honest aligners pass, and each broken promise is caught by the right check."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+import harness.conformance as kit
+from aligners.base import Base
+from aligners.dpo import Dpo
+from aligners.gem import Gem
+from aligners.icl import Icl
+from aligners.random_adapter import RandomAdapter
+from aligners.sft import Sft
+from harness.conformance import Check, NotConformant, check_aligner, parametrize_with_checks
+from harness.contracts import Aligner
+from tests.broken_aligners import BROKEN, Hoarder, Honest
+
+pytestmark = pytest.mark.recipe
+
+NOT_ON_RANDOM_WEIGHTS = "random weights cannot learn from a prompt; nothing is trained"
+NOISE = "a control: its adapter is noise, whatever the labels say"
+
+
+@parametrize_with_checks([Honest, Base, Sft, Dpo, Gem])
+def test_aligners_conform(check: Check) -> None:
+    check()
+
+
+@parametrize_with_checks(
+    [Icl], expected_failures=dict.fromkeys(("positive_control", "labels_swapped"), NOT_ON_RANDOM_WEIGHTS)
+)
+def test_icl_conforms(check: Check) -> None:
+    check()
+
+
+@parametrize_with_checks(
+    [RandomAdapter], expected_failures=dict.fromkeys(("positive_control", "labels_swapped"), NOISE)
+)
+def test_random_conforms_and_learns_nothing(check: Check) -> None:
+    check()
+
+
+@pytest.mark.parametrize(("broken", "check"), BROKEN.items(), ids=lambda item: getattr(item, "name", item))
+def test_a_broken_promise_is_caught_by_its_check_alone(broken: type[Aligner], check: str) -> None:
+    with pytest.raises(NotConformant, match=rf"aligner '{broken.name}' fails 1 of its checks:\n  {check}: ") as caught:
+        check_aligner(broken)
+    assert {o.check for o in caught.value.outcomes if not o.good} == {check}
+
+
+def test_an_announced_failure_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kit, "CHECKS", (kit.check_parameters_plain, kit.check_needs_honest))
+    outcomes = {o.check: o for o in check_aligner(Hoarder, expected_failures={"parameters_plain": "to be fixed"})}
+    assert (outcomes["parameters_plain"].status, outcomes["parameters_plain"].note) == ("expected", "to be fixed")
+    assert outcomes["needs_honest"].status == "passed"
+
+
+def test_an_announced_failure_that_passes_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kit, "CHECKS", (kit.check_save_load,))
+    with pytest.raises(NotConformant, match=r"save_load: passes, although it was expected to fail: disk is full"):
+        check_aligner(Honest, expected_failures={"save_load": "disk is full"})
+
+
+def test_an_instance_is_fitted_with_its_own_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kit, "CHECKS", (kit.check_needs_honest, kit.check_positive_control))
+    slow = Honest(Honest.Config.model_validate({"learning_rate": 1e-9}))
+    with pytest.raises(NotConformant, match=r"fails 1 of its checks:\n  positive_control"):
+        check_aligner(slow)
+
+
+def test_the_process_is_left_as_it_was() -> None:
+    import torch
+
+    before = (random.getstate(), torch.random.get_rng_state().tolist())
+    kit.check_needs_honest(kit.Lab(Honest))
+    assert (random.getstate(), torch.random.get_rng_state().tolist()) == before
