@@ -4,7 +4,7 @@
 
 A tiny random model goes through the whole loop (`run --aligner gem --task medqa` on the shipped sample). Every kill has
 its own empty store: the job is started, killed at a uniformly random moment of the undisturbed duration, and started
-again until it ends. Records must be equal but for times, memory, the command and `lost`; samples and adapters bit-equal.
+again until it ends. Records must be equal but for times, memory, command and `lost`; samples and adapters bit-equal.
 Exit status 1 when one differs.
 """
 

@@ -214,7 +214,7 @@ class Resumable:
     inner: Any
     log: Path
     meter: Meter
-    batch: int = 256
+    batch: int = 128
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None
 
     def __post_init__(self) -> None:
@@ -262,7 +262,7 @@ class Resumable:
         def decode(row: Any) -> Preference:
             return Preference(row[0], (row[1][0], row[1][1]), (row[2][0], row[2][1]))
 
-        return self._run("prefer", requests, decode, lambda r: (r.p_a, r.a, r.b), max(1, self.batch // 4))
+        return self._run("prefer", requests, decode, lambda r: (r.p_a, r.a, r.b), max(1, self.batch // 8))
 
     def save(self, folder: Path) -> None:
         """Save the model inside."""

@@ -32,7 +32,7 @@ class FlopModel:
     trainable: int = 0
 
     def forward(self, positions: int, keys: int, projected: int) -> float:
-        """FLOPs of one forward over `positions` tokens, each seeing up to `keys`, `projected` of them through the head."""
+        """FLOPs of one forward: `positions` tokens, each seeing up to `keys`, `projected` of them through the head."""
         return 2.0 * self.body * positions + 2.0 * self.head * projected + self._attention(positions, keys)
 
     def backward(self, positions: int, keys: int, projected: int) -> float:
@@ -55,8 +55,6 @@ class Spend:
     forward_tokens: int = 0
     trained_tokens: int = 0
     flops: float = 0.0
-    seconds: float = 0.0
-    peak_memory_bytes: int = 0
     optimizer_steps: int = 0
 
 

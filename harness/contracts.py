@@ -330,7 +330,7 @@ class Bench(Protocol):
         of: str = POLICY,
         chunk: int = 256,
     ) -> Iterator[FloatArray]:
-        """Full-vocabulary log-probabilities at the completion positions, in blocks of at most `chunk` rows, in order."""
+        """Full-vocabulary log-probabilities at the completion positions, in blocks of `chunk` rows, in order."""
         ...
 
     def embed(

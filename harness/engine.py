@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import math
 import os
 import subprocess
 import sys
@@ -321,5 +322,5 @@ def _check(scores: Scores, plan: Plan) -> None:
         raise HarnessError(f"task {plan.task.name} has no items in {plan.source.describe()}")
     for row in scores.rows:
         for name, value in row.values.items():
-            if value != value:
+            if math.isnan(value):
                 raise ValueError(f"sample {row.id}: {name} is not a number")

@@ -10,10 +10,11 @@ import resource
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from harness.budget import Spend
 from harness.contracts import Scores
 from harness.plan import DECISIVE, Plan, version
 from harness.record import (
@@ -38,6 +39,8 @@ LISTED = (
     *DECISIVE,
     *("align-harness", "datasets", "accelerate", "pydantic", "pluggy", "scikit-learn", "alpaca-eval", "vllm"),
 )
+COUNTERS = tuple(item.name for item in fields(Spend))
+"""What the worker's meter counts; the record has each under the same name."""
 _NO_TIME = {"load": 0.0, "fit": 0.0}
 _NO_LOSS: dict[str, float] = {"restarts": 0, "seconds": 0.0}
 
@@ -172,34 +175,19 @@ def _data_info(plan: Plan) -> DataInfo:
 
 def _spent(plan: Plan, outcome: Outcome) -> Spent:
     spend: Mapping[str, Any] = outcome.fit.get("spend", {})
-    counted = {name: spend.get(name, 0) for name in Spent.model_fields if name in spend or name in _COUNTERS}
+    counted = {name: spend.get(name, 0) for name in COUNTERS}
     times, lost = outcome.fit.get("seconds", _NO_TIME), outcome.fit.get("lost", _NO_LOSS)
     load = float(times["load"]) + outcome.seconds_load
     fit, evaluate = float(times["fit"]), outcome.seconds_evaluate
     shown = min(plan.config.num_fewshot, len(plan.few_shot.pairs))
     memory = max(int(outcome.fit.get("peak_memory_bytes", 0)), peak_memory(plan.machine.device))
     return Spent(
-        **{
-            **counted,
-            "labels": max(int(counted["labels"]), shown),
-            "peak_memory_bytes": memory,
-        },
+        **{**counted, "labels": max(int(counted["labels"]), shown)},
+        peak_memory_bytes=memory,
         seconds=Seconds(load=load, fit=fit, evaluate=evaluate, total=load + fit + evaluate),
         inference=outcome.inference,
         lost=Lost(restarts=int(lost["restarts"]) + outcome.restarts, seconds=lost["seconds"]),
     )
-
-
-_COUNTERS = (
-    "labels",
-    "auxiliary_labels",
-    "prompts",
-    "generated_tokens",
-    "forward_tokens",
-    "trained_tokens",
-    "optimizer_steps",
-    "flops",
-)
 
 
 def _manifest(plan: Plan, provenance: Mapping[str, str]) -> Manifest:

@@ -296,6 +296,7 @@ class LocalBench:
             self._clean()
             return
         checkpoint = _last_checkpoint(folder)
+        _silence(trainer)
         trainer.add_callback(_PhaseCallback.make(self, checkpoint, tuple(held_out)))
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -562,6 +563,13 @@ class LocalBench:
     def _load_phase(self, path: Path) -> None:
         self.load_private(path)
         self.restore_state(read_json(path.with_suffix(".json")) or {})
+
+
+def _silence(trainer: Any) -> None:
+    """Take off the callback that prints every log line to standard output: the journal has them."""
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
 
 
 def _last_checkpoint(folder: Path) -> Path | None:

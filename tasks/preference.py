@@ -24,7 +24,6 @@ METRICS: Mapping[str, str] = {
     "pref_mean": "the same, log-probability per token",
     "pref_ratio": "the same, summed log-probability less the base model's; 0.5 for the base model itself",
 }
-PAIRS_PER_CALL = 8
 
 Side = tuple[float, int]
 """Summed log-probability in nats, number of tokens."""
@@ -47,13 +46,9 @@ def margins(
     aligned: Aligned, pairs: Sequence[Pair], progress: Callable[[str, int, int], None] = lambda stage, done, total: None
 ) -> list[Margin]:
     """Log-probabilities of both answers of every pair. Raises FloatingPointError where one is not a finite number."""
-    results: list[Margin] = []
-    for start in range(0, len(pairs), PAIRS_PER_CALL):
-        chunk = pairs[start : start + PAIRS_PER_CALL]
-        answers = aligned.prefer([PreferRequest(pair.prompt, a=pair.chosen, b=pair.rejected) for pair in chunk])
-        results += [_margin(pair, answer) for pair, answer in zip(chunk, answers, strict=True)]
-        progress("preferences", len(results), len(pairs))
-    return results
+    answers = aligned.prefer([PreferRequest(pair.prompt, a=pair.chosen, b=pair.rejected) for pair in pairs])
+    progress("preferences", len(pairs), len(pairs))
+    return [_margin(pair, answer) for pair, answer in zip(pairs, answers, strict=True)]
 
 
 def accuracies(margin: Margin, base: Margin | None) -> dict[str, float]:

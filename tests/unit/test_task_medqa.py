@@ -171,7 +171,7 @@ def test_without_pairs_there_is_accuracy_only() -> None:
     blind.capabilities = frozenset({"loglik"})  # type: ignore[assignment]
     for scores in (evaluate(context(pool=None)), evaluate(context(), blind)):
         assert all(set(r.values) == {"acc", "acc_norm"} for r in scores.rows)
-        assert not scores.notes
+        assert scores.notes == {"chance": 0.25}
 
 
 def test_controls_are_fitted_on_training_pairs() -> None:

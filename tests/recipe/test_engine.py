@@ -1,0 +1,191 @@
+"""The whole loop on a tiny random model: plan, fit in a child process, evaluate, record."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.config import PRESETS, Lengths, Lora, RunConfig
+from harness.contracts import HarnessError
+from harness.engine import run
+from harness.plan import base_config, make_plan
+from harness.progress import Silent
+from harness.registry import Registry, load
+from harness.store import Store, read_samples
+from harness.tiny import tiny_folder
+from leaderboards import tables
+
+pytestmark = pytest.mark.recipe
+
+SMALL = {
+    "task": "medqa",
+    "data": "sample",
+    "limit": 8,
+    "budget": PRESETS["8"].model_copy(update={"min_steps": 4, "prompts": 4}),
+    "lengths": Lengths(prompt=96, completion=32, new_tokens=24, sample_prompts=2),
+    "lora": Lora(r=4, alpha=8),
+    "checkpoint_steps": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return load(plugins=False)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_folder(tmp_path_factory.mktemp("model") / "tiny"))
+
+
+def cell(tiny: str, store: Path, **changes: Any) -> RunConfig:
+    return RunConfig(**{"aligner": "sft", "model": tiny, "store": store, **SMALL, **changes})
+
+
+def test_a_cell_ends_with_a_record_samples_adapter_and_log(tiny: str, tmp_path: Path, registry: Registry) -> None:
+    record = run(cell(tiny, tmp_path), registry=registry)
+    folder = tmp_path / record.id
+    assert record.status == "ok"
+    assert {p.name for p in folder.iterdir()} == {"record.json", "samples.parquet", "adapter", "log.jsonl"}
+    assert (folder / "adapter" / "adapter_model.safetensors").exists()
+    assert (record.spent.labels, record.spent.optimizer_steps, record.task.n_items) == (8, 6, 8)
+    assert record.spent.trained_tokens > 0
+    assert record.spent.inference.forward_tokens > 0
+    assert record.scores["acc"].n == 8
+    assert len(read_samples(folder / "samples.parquet")) == 8
+    stored = json.loads((folder / "record.json").read_text())
+    expected = {"id", "status", "aligner", "task", "model", "data", "budget", "spent", "scores", "manifest", "seed"}
+    assert set(stored) >= expected
+    steps = [json.loads(line)["step"] for line in (folder / "log.jsonl").read_text().splitlines() if "loss" in line]
+    assert steps[:6] == [1, 2, 3, 4, 5, 6]
+    (table,) = tables(tmp_path, task="medqa")
+    assert [row.label for row in table.rows] == ["base", "sft"]
+
+
+def test_the_same_cell_is_never_run_twice_and_another_store_gives_the_same_bits(
+    tiny: str, tmp_path: Path, registry: Registry
+) -> None:
+    first = run(cell(tiny, tmp_path / "a", aligner="dpo"), registry=registry)
+    before = (tmp_path / "a" / first.id / "record.json").stat().st_mtime_ns
+    assert run(cell(tiny, tmp_path / "a", aligner="dpo"), registry=registry) == first
+    assert (tmp_path / "a" / first.id / "record.json").stat().st_mtime_ns == before
+    second = run(cell(tiny, tmp_path / "b", aligner="dpo"), registry=registry)
+    assert second.id == first.id
+    assert second.scores == first.scores
+    assert second.aligner.adapter_hash == first.aligner.adapter_hash
+    samples = [(tmp_path / s / first.id / "samples.parquet").read_bytes() for s in "ab"]
+    assert samples[0] == samples[1]
+
+
+def test_identity_moves_with_what_decides_and_stays_with_what_does_not(
+    tiny: str, tmp_path: Path, registry: Registry
+) -> None:
+    def ids(**changes: Any) -> tuple[str, str]:
+        plan = make_plan(cell(tiny, tmp_path, **changes), registry, Silent())
+        return plan.fit_id, plan.run_id
+
+    reference = ids()
+    changes: list[dict[str, Any]] = [
+        {"seed": 1},
+        {"draw_seed": 1},
+        {"aligner_config": {"learning_rate": 1e-3}},
+        {"lora": Lora(r=8)},
+        {"lengths": Lengths(prompt=90)},
+        {"budget": PRESETS["8"]},
+        {"aligner": "dpo"},
+    ]
+    fits = {ids(**change)[0] for change in changes}
+    assert len(fits | {reference[0]}) == len(changes) + 1
+    limited = ids(limit=4)
+    assert limited[0] == reference[0]
+    assert limited[1] != reference[1]
+
+
+def test_base_is_the_same_for_every_seed(tiny: str, tmp_path: Path, registry: Registry) -> None:
+    plans = [
+        make_plan(base_config(cell(tiny, tmp_path, seed=s, draw_seed=s)), registry, Silent()).run_id for s in (0, 1)
+    ]
+    assert plans[0] == plans[1]
+
+
+def test_one_fit_serves_two_evaluations(tiny: str, tmp_path: Path, registry: Registry) -> None:
+    first = run(cell(tiny, tmp_path), registry=registry)
+    second = run(cell(tiny, tmp_path, limit=4), registry=registry)
+    assert first.id != second.id
+    assert first.aligner.fit_id == second.aligner.fit_id
+    assert len([p for p in (tmp_path / ".fits").iterdir() if (p / "fit.json").exists()]) == 2
+
+
+def test_a_fit_that_crashes_is_a_failed_record_and_can_be_run_again(
+    tiny: str, tmp_path: Path, registry: Registry
+) -> None:
+    """A workdir that is a file makes the worker's first checkpoint fail."""
+    plan = make_plan(cell(tiny, tmp_path), registry, Silent())
+    folder = Store(tmp_path).fit_dir(plan.fit_id)
+    folder.mkdir(parents=True)
+    (folder / "work").write_text("in the way")
+    record = run(cell(tiny, tmp_path), registry=registry)
+    assert record.status == "failed"
+    assert record.failure is not None
+    assert "FileExistsError" in record.failure.traceback
+    assert Store(tmp_path).record(record.id) == record
+    (folder / "work").unlink()
+    assert run(cell(tiny, tmp_path), registry=registry).status == "ok"
+
+
+def test_demonstrations_count_as_labels(tiny: str, tmp_path: Path, registry: Registry) -> None:
+    record = run(cell(tiny, tmp_path, aligner="base", num_fewshot=2), registry=registry)
+    assert record.spent.labels == 2
+    zero = run(cell(tiny, tmp_path, aligner="base"), registry=registry)
+    assert zero.spent.labels == 0
+    assert zero.scores["pref_ratio"].mean == 0.5
+
+
+def test_the_compute_track_stops_at_its_cap(tiny: str, tmp_path: Path, registry: Registry) -> None:
+    free = run(cell(tiny, tmp_path), registry=registry)
+    budget = SMALL["budget"].model_copy(update={"track": "labels+compute", "cap_flops": free.spent.flops / 2})  # type: ignore[attr-defined]
+    capped = run(cell(tiny, tmp_path, budget=budget), registry=registry)
+    assert capped.status == "ok"
+    assert "cap" in (capped.reason or "")
+    assert capped.spent.optimizer_steps < free.spent.optimizer_steps
+
+
+def test_a_budget_larger_than_the_pool_is_refused_and_nothing_is_written(
+    tiny: str, tmp_path: Path, registry: Registry
+) -> None:
+    with pytest.raises(HarnessError, match="medqa"):
+        run(cell(tiny, tmp_path / "store", budget=PRESETS["512"]), registry=registry)
+    assert not [
+        p for p in (tmp_path / "store").glob("*/record.json") if json.loads(p.read_text())["aligner"]["name"] == "sft"
+    ]
+
+
+def test_evaluation_rows_alone_serve_base(tiny: str, tmp_path: Path, registry: Registry) -> None:
+    rows = [json.dumps(row) for row in _sample("eval")[:6]]
+    (tmp_path / "data" / "medqa").mkdir(parents=True)
+    (tmp_path / "data" / "medqa" / "test.jsonl").write_text("\n".join(rows) + "\n")
+    data = str(tmp_path / "data")
+    record = run(cell(tiny, tmp_path / "s", aligner="base", data=data), registry=registry)
+    assert record.scores["acc"].n == 6
+    with pytest.raises(HarnessError, match="train"):
+        run(cell(tiny, tmp_path / "s", aligner="sft", data=data), registry=registry)
+
+
+def _sample(split: str) -> list[dict[str, Any]]:
+    from importlib import resources
+
+    text = (resources.files("tasks") / "samples" / "medqa" / f"{split}.jsonl").read_text("utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("aligner", ["gem"])
+def test_killed_and_resumed_equals_undisturbed(aligner: str) -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "kill_resume.py"
+    words = [sys.executable, str(script), "--kills", "2", "--aligner", aligner]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=script.parents[1])
+    assert done.returncode == 0, done.stdout + done.stderr
