@@ -91,7 +91,7 @@ class RunConfig(_Frozen):
 
 CPU_DEMO: dict[str, dict[str, Any]] = {
     "budget": {"preset": "8"},
-    "lengths": {"prompt": 384, "completion": 96, "new_tokens": 72, "sample_prompts": 2},
+    "lengths": {"prompt": 384, "completion": 96, "new_tokens": 64, "sample_prompts": 2},
 }
 """What the profile `cpu-demo` sets: the default model on a CPU, when no budget is asked for."""
 

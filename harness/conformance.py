@@ -260,7 +260,7 @@ SHORT = Regime(
 """Enough to see whether something changes."""
 LONG = replace(SHORT, batch=4, min_steps=64)
 """Enough to learn the lesson."""
-LORA = Lora(r=8, alpha=512)
+LORA = Lora(r=8, alpha=256)
 """A large scale, so that learning rates meant for real models move a tiny one."""
 NEVER = 10**9
 """Optimizer steps between checkpoints: no fit of the kit is interrupted."""

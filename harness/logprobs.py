@@ -49,7 +49,8 @@ class Group:
 class TokenStats:
     """Per-token figures of one completion, each of shape (T,): nats in fp32 (fp64 for an fp64 model).
 
-    `greedy` says where the token is the most probable one; `entropies` are those of the full next-token distribution.
+    `greedy` says where the token is the most probable one; `entropies` are those of the full next-token distribution,
+    without gradient.
     """
 
     logprobs: Tensor
@@ -377,9 +378,10 @@ def _figures(logits: Tensor, ids: Tensor, entropy: bool) -> tuple[Tensor, Tensor
     greedy = logits.detach().argmax(-1) == ids
     if not entropy:
         return -F.cross_entropy(logits, ids, reduction="none"), None, greedy
-    logp = logits.log_softmax(-1)
-    spread = -torch.special.xlogy(logp.exp(), logp.exp()).sum(-1)
-    return logp.gather(-1, ids[:, None])[:, 0], spread, greedy
+    with torch.no_grad():  # no method differentiates them, and their graph would hold the vocabulary several times
+        probabilities = logits.softmax(-1)
+        spread = -torch.special.xlogy(probabilities, probabilities).sum(-1)
+    return -F.cross_entropy(logits, ids, reduction="none"), spread, greedy
 
 
 # ---------------------------------------------------------------- models that ignore 4-D masks

@@ -147,7 +147,7 @@ def test_reachability_does_not_wait_longer_than_its_limit(monkeypatch: pytest.Mo
     monkeypatch.setattr(data, "_ask", lambda limit: time.sleep(5) or True)  # type: ignore[func-returns-value]
     started = time.monotonic()
     assert data._reachable(0.1) is False
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 4
 
 
 def test_any_answer_of_the_hub_counts(monkeypatch: pytest.MonkeyPatch) -> None:
