@@ -58,6 +58,14 @@ class Session:
             self._loaded = (key, model, tokenizer, time.monotonic() - started)
         return self._loaded[1], self._loaded[2], self._loaded[3]
 
+    def tell(self, event: str, run_id: str, facts: Mapping[str, Any]) -> None:
+        """Call every observer; one that raises is reported and ignored."""
+        for name, observer in self.registry.observers.items():
+            try:
+                getattr(observer, event)(run_id, facts)
+            except Exception as error:  # a tracker must not take a run down
+                self.progress.note(f"observer {name} failed when a run {event}: {type(error).__name__}: {error}")
+
     def release(self) -> None:
         """Give the model's memory to the child that fits; loading it again takes less than the fit."""
         self._loaded = None
@@ -85,7 +93,20 @@ def run_cell(config: RunConfig, session: Session) -> Record:
         session.progress.note(f"another process works on run {plan.run_id}; waiting for it")
 
     with session.store.lock(plan.run_id, waiting):
-        return _finished(plan, session) or _execute(plan, session, base)
+        return _finished(plan, session) or _observed(plan, session, base)
+
+
+def _observed(plan: Plan, session: Session, base: Mapping[str, SampleRow] | None) -> Record:
+    """Execute the cell, and tell the observers when it starts and how it ends."""
+    summary = {
+        "config": plan.config.model_dump(mode="json"),
+        "fit_id": plan.fit_id,
+        "task_revision": plan.task_revision,
+    }
+    session.tell("started", plan.run_id, summary)
+    record = _execute(plan, session, base)
+    session.tell("finished", plan.run_id, record.model_dump(mode="json"))
+    return record
 
 
 def _finished(plan: Plan, session: Session) -> Record | None:
@@ -141,7 +162,7 @@ def _fit(plan: Plan, session: Session) -> dict[str, Any] | Failure:
             return dict(done)
         session.release()
         write_json(folder / "job.json", _job(plan, session.registry))
-        code = _spawn(folder, session.progress, handle)
+        code = _spawn(folder, handle, lambda line: _forward(line, plan.run_id, session))
     if code == 0:
         return dict(read_json(folder / "fit.json") or {})
     refused = read_json(folder / "refused.json")
@@ -190,7 +211,7 @@ def _job(plan: Plan, registry: Registry) -> dict[str, Any]:
     }
 
 
-def _spawn(folder: Path, progress: Progress, lock: int) -> int:
+def _spawn(folder: Path, lock: int, hear: Callable[[bytes], None]) -> int:
     """Run the worker; it holds the lock too, so that nobody fits the same cell while a dying worker lives on."""
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
     with (folder / "stderr.log").open("wb") as errors:
@@ -204,7 +225,7 @@ def _spawn(folder: Path, progress: Progress, lock: int) -> int:
         )
         try:
             for line in process.stdout or ():
-                _forward(line, progress)
+                hear(line)
             return process.wait()
         except BaseException:
             process.kill()
@@ -216,10 +237,21 @@ def _spawn(folder: Path, progress: Progress, lock: int) -> int:
                     pipe.close()
 
 
-def _forward(line: bytes, progress: Progress) -> None:
-    with contextlib.suppress(ValueError, TypeError, KeyError):
+def _forward(line: bytes, run_id: str, session: Session) -> None:
+    """One line of the worker: progress for whoever watches, or an event of the log for the observers."""
+    progress = session.progress
+
+    def log(event: dict[str, Any]) -> None:
+        session.tell("logged", run_id, event)
+
+    calls: dict[str, Callable[..., None]] = {
+        "stage": progress.stage,
+        "advance": progress.advance,
+        "note": progress.note,
+        "log": log,
+    }
+    with contextlib.suppress(ValueError):
         kind, *arguments = json.loads(line)
-        calls: dict[str, Any] = {"stage": progress.stage, "advance": progress.advance, "note": progress.note}
         calls[kind](*arguments)
 
 
@@ -245,7 +277,7 @@ def _evaluate(plan: Plan, session: Session, base: Mapping[str, SampleRow] | None
         resumable = Resumable(aligned(tokenizer), answers, meter, progress=_shown(plan, session.progress))
         started = time.monotonic()
         with metered(active, meter):
-            scores = plan.task.evaluate(resumable, _context(plan, base))
+            scores = plan.task.evaluate(resumable, _context(plan, session, base))
         seconds = time.monotonic() - started + resumable.seconds_before
     _check(scores, plan)
     spend = meter.spend
@@ -274,8 +306,9 @@ def _shown(plan: Plan, progress: Progress) -> Callable[[str, int, int], None]:
     return show
 
 
-def _context(plan: Plan, base: Mapping[str, SampleRow] | None) -> EvalContext:
+def _context(plan: Plan, session: Session, base: Mapping[str, SampleRow] | None) -> EvalContext:
     config = plan.config
+    judge = session.registry.judge(config.judge)() if config.judge is not None else None
     return EvalContext(
         source=plan.source,
         limit=config.limit,
@@ -284,6 +317,7 @@ def _context(plan: Plan, base: Mapping[str, SampleRow] | None) -> EvalContext:
         demonstrations=plan.few_shot.pairs,
         track=config.budget.track,
         pool=plan.pool,
+        judge=judge,
         base=base,
         training_pairs=plan.labels.training_pairs,
     )

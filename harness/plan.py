@@ -60,6 +60,7 @@ class Plan:
     machine: Machine
     task_revision: str
     pool_revision: str
+    judge_version: str | None = None
 
     @property
     def few_shot(self) -> FewShot:
@@ -96,7 +97,7 @@ class Plan:
             self.fit_id,
             [config.task, self.task_revision, config.limit, config.num_fewshot, shown],
             [self.pool.name, self.pool_revision, self.source.describe(), list(self.labels.dropped)],
-            [config.budget.track, config.judge],
+            [config.budget.track, config.judge, self.judge_version],
         )[:16]
 
 
@@ -113,8 +114,7 @@ def make_plan(config: RunConfig, registry: Registry, progress: Progress) -> Plan
     task = registry.task(config.task)()
     pool = registry.pool(config.train_on or task.default_pool)()
     registry.backend(config.backend)
-    if config.judge is not None:
-        registry.judge(config.judge)
+    judge_version = None if config.judge is None else registry.judge(config.judge).version
     device, precision = pick_device(config.device)
     source = open_source(config.data, pool.dataset)
     progress.note(f"data: {source.announce()}")
@@ -140,6 +140,7 @@ def make_plan(config: RunConfig, registry: Registry, progress: Progress) -> Plan
         machine=Machine(device, precision, thread_count()),
         task_revision=task.revision(source),
         pool_revision=pool.revision(source) if labels.training_pairs else "none",
+        judge_version=judge_version,
     )
 
 

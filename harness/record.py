@@ -109,6 +109,7 @@ class ModelInfo(_Frozen):
     backend: str
     lora: dict[str, Any]
     lengths: dict[str, int]
+    trust_remote_code: bool = False
 
 
 class DataInfo(_Frozen):

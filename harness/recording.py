@@ -158,6 +158,7 @@ def _model_info(plan: Plan, fit: Mapping[str, Any]) -> ModelInfo:
         backend=plan.config.backend,
         lora=plan.config.lora.model_dump(),
         lengths=plan.config.lengths.model_dump(),
+        trust_remote_code=plan.files.trust_remote_code,
     )
 
 

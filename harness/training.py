@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,12 +69,14 @@ class Journal:
 
     path: Path
     progress: Progress = field(default_factory=Silent)
+    listener: Callable[[dict[str, Any]], None] = lambda entry: None
 
     def write(self, event: str, **figures: float | int | str | bool) -> None:
-        """Append one event."""
-        line = json.dumps({"time": round(time.time(), 3), "event": event, **figures})
+        """Append one event and pass it on."""
+        entry = {"time": round(time.time(), 3), "event": event, **figures}
         with self.path.open("a") as file:
-            file.write(line + "\n")
+            file.write(json.dumps(entry) + "\n")
+        self.listener(entry)
 
     def size(self) -> int:
         """Bytes written so far."""

@@ -39,6 +39,10 @@ class PipeProgress:
         """Pass a line on."""
         self._send(["note", line])
 
+    def log(self, entry: dict[str, Any]) -> None:
+        """Pass an entry of the log on, for observers."""
+        self._send(["log", entry])
+
     def _send(self, event: list[Any]) -> None:
         sys.__stdout__.write(json.dumps(event) + "\n")  # type: ignore[union-attr]
         sys.__stdout__.flush()  # type: ignore[union-attr]
@@ -107,7 +111,7 @@ def run_job(folder: Path) -> None:
         seed=job["seed"],
         workdir=workdir,
         lora=Lora(**job["lora"]),
-        log=Journal(folder / "log.jsonl", progress),
+        log=Journal(folder / "log.jsonl", progress, progress.log),
         checkpoint_steps=job["checkpoint_steps"],
     )
     fitted = fit(aligner, bench, few_shot)

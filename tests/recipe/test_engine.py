@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from harness.config import PRESETS, Lengths, Lora, RunConfig
 from harness.contracts import HarnessError
 from harness.engine import run
+from harness.hookspecs import hookimpl
 from harness.plan import base_config, make_plan
 from harness.progress import Silent
 from harness.registry import Registry, load
@@ -136,6 +138,37 @@ def test_a_fit_that_crashes_is_a_failed_record_and_can_be_run_again(
     assert Store(tmp_path).record(record.id) == record
     (folder / "work").unlink()
     assert run(cell(tiny, tmp_path), registry=registry).status == "ok"
+
+
+class Watching:
+    """An observer that notes what it is told, and one method that always fails."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    def started(self, run_id: str, summary: Any) -> None:
+        self.told.append(("started", summary["config"]["aligner"]))
+
+    def logged(self, run_id: str, event: Any) -> None:
+        self.told.append(("logged", event["event"]))
+
+    def finished(self, run_id: str, record: Any) -> None:
+        self.told.append(("finished", record["status"]))
+        raise ValueError("tracker is down")
+
+
+def test_observers_hear_of_a_run_and_cannot_break_it(tiny: str, tmp_path: Path) -> None:
+    watching = Watching()
+    plugin = types.SimpleNamespace(harness_observers=hookimpl(lambda: [watching]))
+    notes: list[str] = []
+    progress = Silent()
+    progress.note = notes.append  # type: ignore[method-assign]
+    record = run(cell(tiny, tmp_path), registry=load(plugins=False, extra=[plugin]), observer=progress)
+    assert record.status == "ok"
+    assert watching.told[0] == ("started", "base")
+    assert ("logged", "train") in watching.told
+    assert watching.told[-1] == ("finished", "ok")
+    assert any("tracker is down" in line for line in notes)
 
 
 def test_demonstrations_count_as_labels(tiny: str, tmp_path: Path, registry: Registry) -> None:
