@@ -118,6 +118,7 @@ def test_folder_hash_follows_the_files(tmp_path: Path) -> None:
 
 @pytest.mark.core
 def test_hub_without_a_network_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("huggingface_hub")
     import huggingface_hub
 
     asked: dict[str, Any] = {}
