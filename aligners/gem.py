@@ -48,7 +48,7 @@ REFERENCE = "sft"
 """Adapter name of the frozen copy of the policy after SFT."""
 PAPER = {"sft_lr": 2e-5, "sega_lr": 1e-5}
 """What `preset=paper` sets: learning rates for all weights, not for an adapter."""
-SEGA_SHARE = 3 / 8
+SEGA_SHARE = 1 / 4
 """Share of the regime's least number of optimizer steps that SEGA takes; SFT takes the rest."""
 MIN_STD, STD_EPS = 1e-6, 1e-8
 MIN_MARKER_RATE, MIN_GROUPS_USED = 0.80, 0.75
@@ -187,13 +187,13 @@ class GemConfig(BaseModel):
     sft_steps: int | None = Field(
         None,
         ge=1,
-        description="optimizer steps of SFT; by default 5/8 of the regime's least [R]; paper one epoch [S]",
+        description="optimizer steps of SFT; by default 3/4 of the regime's least [R]; paper one epoch [S]",
         json_schema_extra=_probe(3),
     )
     sega_steps: int | None = Field(
         None,
         ge=1,
-        description="optimizer steps of SEGA; by default 3/8 of the regime's least [R]; paper one epoch [N]",
+        description="optimizer steps of SEGA; by default 1/4 of the regime's least [R]; paper one epoch [N]",
         json_schema_extra=_probe(2),
     )
     grad_clip: float = Field(1.0, gt=0, description="gradient norm [R]", json_schema_extra=_probe(1e-3))

@@ -89,8 +89,9 @@ class RunConfig(_Frozen):
     store: Path = Path("runs")
 
 
-CPU_DEMO: dict[str, dict[str, Any]] = {
+CPU_DEMO: dict[str, Any] = {
     "budget": {"preset": "8"},
+    "limit": 64,
     "lengths": {"prompt": 384, "completion": 96, "new_tokens": 64, "sample_prompts": 2},
 }
 """What the profile `cpu-demo` sets: the default model on a CPU, when no budget is asked for."""

@@ -25,7 +25,7 @@ from harness.contracts import EvalContext, HarnessError, SampleRow, Scores
 from harness.plan import BASE_ALIGNER, Plan, base_config, make_plan
 from harness.progress import Progress, Silent
 from harness.record import Failure, Inference, Record
-from harness.recording import Outcome, build_record
+from harness.recording import UNFITTED, Outcome, build_record
 from harness.store import Store, read_json, read_samples, write_json
 from harness.worker import few_shot_to_json
 
@@ -151,6 +151,8 @@ def _outcome(plan: Plan, session: Session, base: Mapping[str, SampleRow] | None)
 
 def _fit(plan: Plan, session: Session) -> dict[str, Any] | Failure:
     """The fit's summary: found, or made by a child process that knows nothing of the task."""
+    if plan.config.aligner == BASE_ALIGNER:
+        return dict(UNFITTED)
     folder = session.store.fit_dir(plan.fit_id)
 
     def waiting() -> None:
@@ -267,6 +269,7 @@ def _evaluate(plan: Plan, session: Session, base: Mapping[str, SampleRow] | None
     torch.set_num_threads(plan.machine.threads)
     torch.manual_seed(plan.config.seed)
     model, tokenizer, seconds_load = session.model(plan)
+    parameters = sum(weight.numel() for weight in model.parameters())
     folder = session.store.eval_dir(plan.run_id)
     starts = read_json(folder / "starts.json") or 0
     write_json(folder / "starts.json", starts + 1)
@@ -289,6 +292,7 @@ def _evaluate(plan: Plan, session: Session, base: Mapping[str, SampleRow] | None
         ),
         seconds_load=seconds_load,
         seconds_evaluate=seconds,
+        parameters=parameters,
         restarts=starts,
     )
 

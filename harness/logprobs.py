@@ -31,6 +31,8 @@ from harness.contracts import HarnessError
 
 CHUNK_ELEMENTS = 2**24
 """Most logits that exist at once (64 MiB in fp32)."""
+LOWEST = -1e4
+"""Log-probability that stands for none in an entropy: its share is exactly 0 either way, and it is a number."""
 MASKED_ATTENTION = ("sdpa", "eager")
 """Attention implementations that take a 4-D mask."""
 _TREES: WeakKeyDictionary[torch.nn.Module, dict[bool, bool]] = WeakKeyDictionary()
@@ -378,10 +380,11 @@ def _figures(logits: Tensor, ids: Tensor, entropy: bool) -> tuple[Tensor, Tensor
     greedy = logits.detach().argmax(-1) == ids
     if not entropy:
         return -F.cross_entropy(logits, ids, reduction="none"), None, greedy
-    with torch.no_grad():  # no method differentiates them, and their graph would hold the vocabulary several times
-        probabilities = logits.softmax(-1)
-        spread = -torch.special.xlogy(probabilities, probabilities).sum(-1)
-    return -F.cross_entropy(logits, ids, reduction="none"), spread, greedy
+    logp = logits.log_softmax(-1)
+    with torch.no_grad():  # no method differentiates entropies, and their graph would hold the vocabulary several times
+        finite = logp.detach().clamp_min(LOWEST)
+        spread = -(finite.exp() * finite).sum(-1)
+    return logp.gather(-1, ids[:, None])[:, 0], spread, greedy
 
 
 # ---------------------------------------------------------------- models that ignore 4-D masks

@@ -43,6 +43,8 @@ COUNTERS = tuple(item.name for item in fields(Spend))
 """What the worker's meter counts; the record has each under the same name."""
 _NO_TIME = {"load": 0.0, "fit": 0.0}
 _NO_LOSS: dict[str, float] = {"restarts": 0, "seconds": 0.0}
+UNFITTED: Mapping[str, Any] = {"status": "ok", "reason": None, "parameter_change": 0.0}
+"""The fit's summary of the base model, for which no worker is started: there is nothing to fit."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Outcome:
     inference: Inference = field(default_factory=Inference)
     seconds_load: float = 0.0
     seconds_evaluate: float = 0.0
+    parameters: int = 0
+    """Weights of the base model."""
     restarts: int = 0
     """How often the evaluation was begun before."""
     failure: Failure | None = None
@@ -69,7 +73,7 @@ def build_record(plan: Plan, outcome: Outcome, provenance: Mapping[str, str]) ->
         failure=failure,
         aligner=_aligner_info(plan, outcome.fit),
         task=_task_info(plan, outcome.scores),
-        model=_model_info(plan, outcome.fit),
+        model=_model_info(plan, outcome.parameters),
         data=_data_info(plan),
         budget=BudgetInfo(**plan.config.budget.model_dump(), profile=plan.config.profile),
         spent=_spent(plan, outcome),
@@ -148,11 +152,11 @@ def _task_info(plan: Plan, scores: Scores) -> TaskInfo:
     )
 
 
-def _model_info(plan: Plan, fit: Mapping[str, Any]) -> ModelInfo:
+def _model_info(plan: Plan, parameters: int) -> ModelInfo:
     return ModelInfo(
         name=plan.files.name,
         weights_hash=plan.files.weights_hash,
-        parameters=int(fit.get("parameters", 0)),
+        parameters=parameters,
         precision=plan.machine.precision,
         device=plan.machine.device,
         backend=plan.config.backend,

@@ -101,7 +101,6 @@ def run_job(folder: Path) -> None:
     started = time.monotonic()
     model, tokenizer = load(_files(job["files"]), device=job["device"], precision=job["precision"])
     seconds_load = time.monotonic() - started
-    parameters = sum(weight.numel() for weight in model.parameters())
     torch.manual_seed(job["seed"])
     bench = LocalBench.create(
         model,
@@ -130,7 +129,6 @@ def run_job(folder: Path) -> None:
             "adapter_hash": adapter_hash(result) if adapter else None,
             "parameter_change": parameter_change(bench.policy, "default") if adapter else None,
             "lost": lost,
-            "parameters": parameters,
         },
     )
     shutil.rmtree(workdir, ignore_errors=True)

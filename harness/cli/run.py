@@ -132,7 +132,7 @@ def announce(config: RunConfig, progress: Progress) -> None:
             f"profile {config.profile} (default model on CPU, no --budget): {budget.labels} labels, "
             f"{budget.prompts} prompts, batch {budget.batch}, {budget.min_steps} steps; up to {lengths.prompt} tokens "
             f"of prompt, {lengths.completion} of answer, {lengths.new_tokens} sampled; {lengths.sample_prompts} "
-            "prompts per sampling step"
+            f"prompts per sampling step; {config.limit or 'all'} evaluation items"
         )
 
 

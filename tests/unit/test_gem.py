@@ -112,9 +112,9 @@ def test_sft_learns_chosen_and_reflection_shows_both_answers_in_an_order_that_te
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({}, (20, 12)),
+        ({}, (24, 8)),
         ({"sft_steps": 10}, (10, 22)),
-        ({"sft_steps": 40}, (40, 12)),
+        ({"sft_steps": 40}, (40, 8)),
         ({"sega_steps": 8}, (24, 8)),
         ({"sega_steps": 50}, (1, 50)),
         ({"sft_steps": 3, "sega_steps": 2}, (3, 2)),
