@@ -194,7 +194,7 @@ class GemConfig(BaseModel):
         None,
         ge=1,
         description="optimizer steps of SEGA; by default 1/4 of the regime's least [R]; paper one epoch [N]",
-        json_schema_extra=_probe(3),
+        json_schema_extra=_probe(4),
     )
     grad_clip: float = Field(1.0, gt=0, description="gradient norm [R]", json_schema_extra=_probe(1e-3))
 
