@@ -6,10 +6,11 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from harness.backends.hf import HfBackend
 from harness.budget import Meter
@@ -25,9 +26,13 @@ from harness.contracts import (
     Pair,
     Preference,
     PreferRequest,
+    Span,
 )
 from harness.store import read_json, write_json
 from harness.text import encode_completion, render_prompt
+
+if TYPE_CHECKING:
+    from harness.contracts import FloatArray
 
 Saver = Callable[[Path], None]
 R = TypeVar("R")
@@ -110,7 +115,7 @@ class ModelAligned:
     def prefer(self, requests: Sequence[PreferRequest]) -> list[Preference]:
         """P(a better) = sigmoid(log pi(a) - log pi(b)), summed over tokens, end of turn included."""
         flat = [
-            LoglikRequest(tuple(self._prompt_ids(r.prompt)), tuple(self._answer_ids(answer)))
+            LoglikRequest(tuple(self._prompt_ids(r.prompt)), tuple(self.encode(answer)))
             for r in requests
             for answer in (r.a, r.b)
         ]
@@ -127,6 +132,32 @@ class ModelAligned:
             self.saver(folder)
         write_json(folder / "aligned.json", {"demonstrations": [asdict(p) for p in self.demonstrations]})
 
+    def render(self, prompt: Messages) -> list[int]:
+        """Token ids of a prompt, ready for the assistant's turn, demonstrations included."""
+        return self._prompt_ids(prompt)
+
+    def encode(self, completion: str | Completion) -> list[int]:
+        """Token ids of an answer, closed by the end-of-turn token unless truncated."""
+        return encode_completion(self.tokenizer, completion, self.completion_tokens)
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        layer: int = -1,
+        pool: Literal["mean", "last"] = "mean",
+        spans: Sequence[Span] | None = None,
+    ) -> FloatArray:
+        """Pooled hidden states, shape (N, D)."""
+        return self.backend.embed(texts, layer=layer, pool=pool, spans=spans)
+
+    @contextmanager
+    def adapter_off(self) -> Iterator[None]:
+        """The base model's weights inside a `with` block; they are the model's own where no adapter is loaded."""
+        model = self.backend.model
+        with model.disable_adapter() if hasattr(model, "disable_adapter") else nullcontext():
+            yield
+
     def with_demonstrations(self, messages: Messages) -> Messages:
         """The conversation with the demonstrations as earlier turns."""
         if not self.demonstrations:
@@ -140,9 +171,6 @@ class ModelAligned:
         if self.demonstrations:
             limit = self.max_length - self.completion_tokens
         return render_prompt(self.tokenizer, self.with_demonstrations(messages), limit)
-
-    def _answer_ids(self, answer: str) -> list[int]:
-        return encode_completion(self.tokenizer, answer, self.completion_tokens)
 
     def _plain(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
@@ -260,7 +288,8 @@ class Resumable:
         """Preferences, from the log where it has them."""
 
         def decode(row: Any) -> Preference:
-            return Preference(row[0], (row[1][0], row[1][1]), (row[2][0], row[2][1]))
+            a, b = (None if side is None else (float(side[0]), int(side[1])) for side in row[1:])
+            return Preference(row[0], a, b)
 
         return self._run("prefer", requests, decode, lambda r: (r.p_a, r.a, r.b), max(1, self.batch // 8))
 

@@ -63,6 +63,13 @@ class Lengths(_Frozen):
     sample_prompts: int = Field(default=4, ge=1, description="prompts per on-policy sampling step")
 
 
+class GroupSplit(_Frozen):
+    """How a pool of groups' opinions is divided: both splits follow the draw seed."""
+
+    train: float = Field(default=0.6, gt=0, lt=1, description="share of the groups whose labels are auxiliary")
+    unseen: float = Field(default=0.25, ge=0, lt=1, description="share of the questions that no method is shown")
+
+
 class RunConfig(_Frozen):
     """One cell, fully resolved."""
 
@@ -74,6 +81,7 @@ class RunConfig(_Frozen):
     model_revision: str | None = None
     data: str = "auto"
     budget: Budget = PRESETS["32"]
+    groups: GroupSplit = GroupSplit()
     lora: Lora = Lora()
     lengths: Lengths = Lengths()
     device: Literal["auto", "cpu", "cuda"] = "auto"

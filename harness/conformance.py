@@ -23,6 +23,7 @@ import difflib
 import gc
 import hashlib
 import json
+import math
 import random
 import tempfile
 import unittest
@@ -43,11 +44,15 @@ from harness.contracts import (
     POLICY,
     Aligned,
     Aligner,
+    ChooseRequest,
     FewShot,
     GenerateRequest,
     HarnessError,
+    LanguageModel,
+    Loads,
     Need,
     Pair,
+    Preference,
     PreferRequest,
     Prompt,
     Rating,
@@ -198,6 +203,8 @@ TRAIN = (
 )
 HELD_OUT = ("bridge", "kite", "fence", "leaf", "tent", "ball", "shirt", "pencil")
 UNLABELLED = ("barn", "rope", "basket", "wagon")
+TARGETS = ("north", "south")
+"""Groups of opposite opinions: the first likes everything, the second nothing."""
 NEEDED_ACCURACY = 0.9
 
 
@@ -213,15 +220,18 @@ def lesson_pairs(nouns: Iterable[str], *, swapped: bool = False) -> tuple[Pair, 
     return tuple(pairs)
 
 
-def lesson(pairs: int, *, swapped: bool = False) -> FewShot:
-    """What an aligner is given: the first `pairs` pairs, unlabelled prompts, a verifier, and two groups' opinions."""
+def lesson(pairs: int, *, swapped: bool = False, opinions: bool = False) -> FewShot:
+    """What an aligner is given: the first `pairs` pairs, unlabelled prompts and a verifier, or groups' opinions.
+
+    As in real pools, there are either pairs or opinions. `swapped` exchanges the labels, or what the two groups say.
+    """
+    if opinions:
+        return FewShot(groups=_opinions(*TARGETS[:: -1 if swapped else 1]), auxiliary=_opinions("east", "west"))
     asked = lesson_pairs(UNLABELLED)
     return FewShot(
         pairs=lesson_pairs(TRAIN, swapped=swapped)[:pairs],
         prompts=tuple(Prompt(p.id, p.prompt) for p in asked),
         verifier=_ends_right,
-        groups=_opinions("north", "south"),
-        auxiliary=_opinions("east", "west"),
     )
 
 
@@ -273,6 +283,8 @@ class Trial:
     regime: Regime = SHORT
     pairs: int = 8
     swapped: bool = False
+    opinions: bool = False
+    """Groups' opinions instead of pairs; always so for an aligner that takes no pairs."""
     seed: int = 0
     salt: int = 0
     cap: float | None = None
@@ -290,6 +302,8 @@ class Result:
     trained: bool
     margins: tuple[float, ...]
     """log pi(right answer) - log pi(wrong answer) of every held-out pair, in nats."""
+    choices: tuple[tuple[float, ...], ...]
+    """Log-probabilities over yes and no of every question asked of the target groups."""
     flops: float
 
     @property
@@ -358,6 +372,12 @@ class Lab:
         """The config that fits use: the instance's own, else the defaults."""
         return self._given or self.aligner_class.Config()
 
+    @property
+    def only_groups(self) -> bool:
+        """Whether the aligner learns from groups' opinions and nothing else."""
+        needs = self.aligner_class.needs
+        return bool(needs) and not needs - {"groups", "auxiliary"}
+
     def needs(self, *wanted: Need) -> None:
         """Skip the running check unless the aligner needs one of these."""
         if not set(wanted) & self.aligner_class.needs:
@@ -393,7 +413,8 @@ class Lab:
             )
             _same_start(bench.policy)
             aligner = self.aligner_class(self.config if config is None else config)
-            few_shot = lesson(trial.pairs, swapped=trial.swapped)
+            opinions = trial.opinions or self.only_groups
+            few_shot = lesson(trial.pairs, swapped=trial.swapped, opinions=opinions)
             session = Session(aligner, bench, meter, few_shot, Path(folder))
             _watch_keeps(session)
             yield session
@@ -401,7 +422,7 @@ class Lab:
     def _result(self, session: Session, aligned: Aligned, before: str) -> Result:
         adapter = session.adapter()
         flops = session.meter.spend.flops
-        return Result(behaviour(aligned), adapter, adapter != before, _margins(aligned), flops)
+        return Result(behaviour(aligned), adapter, adapter != before, _margins(aligned), _choices(aligned), flops)
 
 
 def behaviour(aligned: Aligned) -> tuple[Any, ...]:
@@ -412,7 +433,21 @@ def behaviour(aligned: Aligned) -> tuple[Any, ...]:
     if "generate" in aligned.capabilities:
         asked = [GenerateRequest(p.prompt, 8, temperature=1.0, seed=1) for p in lesson_pairs(HELD_OUT[:1])]
         answers += [completion.ids for group in aligned.generate(asked) for completion in group]
-    return tuple(answers)
+    return (*answers, *_choices(aligned))
+
+
+def _choices(aligned: Aligned) -> tuple[tuple[float, ...], ...]:
+    if "choose" not in aligned.capabilities:
+        return ()
+    return tuple(tuple(row) for row in aligned.choose(_asked_of_groups()))
+
+
+def _asked_of_groups() -> list[ChooseRequest]:
+    return [
+        ChooseRequest(user(f"Do you like the {noun}?"), ("A", "B"), ("yes", "no"), group)
+        for group in TARGETS
+        for noun in (*UNLABELLED, *HELD_OUT[:2])
+    ]
 
 
 def _held_out() -> list[PreferRequest]:
@@ -420,13 +455,23 @@ def _held_out() -> list[PreferRequest]:
 
 
 def _margins(aligned: Aligned) -> tuple[float, ...]:
-    """log pi(right) - log pi(wrong) of every held-out pair, in nats; 0 where the model cannot say."""
+    """log pi(right) - log pi(wrong) of every held-out pair, in nats, or the log-odds of a rule that is no likelihood.
+
+    0 where the model cannot say.
+    """
     if "prefer" not in aligned.capabilities:
         return (0.0,) * len(_held_out())
-    return tuple(p.a[0] - p.b[0] for p in aligned.prefer(_held_out()))
+    return tuple(_margin(preference) for preference in aligned.prefer(_held_out()))
 
 
-def _bare(model: Any, folder: Path | None = None) -> Aligned:
+def _margin(preference: Preference) -> float:
+    if preference.a is not None and preference.b is not None:
+        return preference.a[0] - preference.b[0]
+    p = min(max(preference.p_a, 1e-12), 1 - 1e-12)
+    return math.log(p / (1 - p))
+
+
+def _bare(model: Any, folder: Path | None = None) -> LanguageModel:
     """A model as tasks see it, with the demonstrations saved in `folder`."""
     from harness.aligned import ModelAligned, demonstrations
     from harness.backends.hf import HfBackend
@@ -742,6 +787,22 @@ def check_labels_swapped(lab: Lab) -> str:
     return figures
 
 
+def check_groups_swapped(lab: Lab) -> str:
+    """A group that likes everything is told from one that likes nothing, also when the two change places."""
+    lab.needs("groups")
+    leans = [_lean(lab.result(Trial(opinions=True, swapped=swapped)).choices) for swapped in (False, True)]
+    figures = f"P(yes) of the first group less that of the second: {leans[0]:+.3f}, and {leans[1]:+.3f} when swapped"
+    _require(leans[0] > 0 > leans[1], f"{lab.aligner_class.name}: what a group said does not decide: {figures}")
+    return figures
+
+
+def _lean(choices: Sequence[Sequence[float]]) -> float:
+    """Mean P(yes) for the first target group less that for the second."""
+    yes = [math.exp(row[0]) for row in choices]
+    half = len(yes) // 2
+    return fmean(yes[:half]) - fmean(yes[half:])
+
+
 def check_no_data_no_harm(lab: Lab) -> str:
     """Without any data a fit is refused with HarnessError, or leaves a model that answers as base does."""
     name = lab.aligner_class.name
@@ -774,7 +835,10 @@ def check_save_load(lab: Lab) -> str:
         model = tiny_model()
         if (folder / "adapter_model.safetensors").exists():
             model = PeftModel.from_pretrained(model, str(folder))
-        _require(behaviour(_bare(model, folder)) == answers, f"{name}: loaded again, the model answers differently")
+        again: Aligned = _bare(model, folder)
+        if issubclass(lab.aligner_class, Loads):
+            again = lab.aligner_class.load(_bare(model, folder), folder)
+        _require(behaviour(again) == answers, f"{name}: loaded again, the model answers differently")
     return ""
 
 
@@ -792,6 +856,7 @@ CHECKS: tuple[Callable[[Lab], str], ...] = (
     check_budget_stops,
     check_positive_control,
     check_labels_swapped,
+    check_groups_swapped,
     check_no_data_no_harm,
     check_save_load,
 )

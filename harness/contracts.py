@@ -6,7 +6,7 @@ checked without torch. Units: log-probabilities in nats, lengths in tokens, comp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,6 +114,8 @@ class Verifier(Protocol):
 
 
 Ratings = Mapping[str, tuple[Rating, ...]]
+Span = tuple[int, int]
+"""A range of characters of a text: first, one past the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,15 @@ class FewShot:
     prompts: tuple[Prompt, ...] = ()
     verifier: Verifier | None = None
     groups: Ratings = field(default_factory=dict)
+    """The target groups and the ratings of theirs that were bought: a method's context."""
     auxiliary: Ratings = field(default_factory=dict)
+    """Other groups and all their ratings on the questions that are not held out; counted apart from the labels."""
+
+    def unmet(self, needs: Collection[Need]) -> tuple[Need, ...]:
+        """Those of an aligner's needs that stop it: a missing verifier, or everything where nothing at all is there."""
+        missing = tuple(need for need in sorted(needs) if not getattr(self, need))
+        nothing = len(missing) == len(frozenset(needs))
+        return missing if nothing else tuple(need for need in missing if need == "verifier")
 
 
 # ---------------------------------------------------------------- data
@@ -334,9 +344,18 @@ class Bench(Protocol):
         ...
 
     def embed(
-        self, texts: Sequence[str], *, of: str = BASE, layer: int = -1, pool: Literal["mean", "last"] = "mean"
+        self,
+        texts: Sequence[str],
+        *,
+        of: str = BASE,
+        layer: int = -1,
+        pool: Literal["mean", "last"] = "mean",
+        spans: Sequence[Span] | None = None,
     ) -> FloatArray:
-        """Hidden states pooled over each text's tokens, shape (N, D)."""
+        """Hidden states pooled over each text's tokens, shape (N, D); a text is computed once for each setting.
+
+        With `spans`, one range of characters per text, only the tokens that touch it are pooled.
+        """
         ...
 
     def keep(self, score: float, name: str = POLICY) -> bool:
@@ -351,7 +370,7 @@ class Bench(Protocol):
         """Count work done outside the language model."""
         ...
 
-    def aligned(self, demonstrations: Sequence[Pair] = ()) -> Aligned:
+    def aligned(self, demonstrations: Sequence[Pair] = ()) -> LanguageModel:
         """The live policy as the result of the fit, behind optional in-context demonstrations."""
         ...
 
@@ -377,7 +396,10 @@ class Regime:
 
 
 class Aligner(Protocol):
-    """A method. One file each; constructed with its validated config; holds no other state."""
+    """A method. One file each; constructed with its validated config; holds no other state.
+
+    A method whose result is more than the adapted language model also implements `Loads`.
+    """
 
     name: ClassVar[str]
     paper: ClassVar[str]
@@ -396,6 +418,16 @@ class Aligner(Protocol):
 
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         """Train on `few_shot` through `bench`."""
+        ...
+
+
+@runtime_checkable
+class Loads(Protocol):
+    """What an aligner adds when tasks must not ask the adapted language model directly (a re-ranker, a module)."""
+
+    @classmethod
+    def load(cls, model: LanguageModel, folder: Path) -> Aligned:
+        """The result of a fit from what its `save` wrote, around the model with the fit's adapter."""
         ...
 
 
@@ -453,11 +485,14 @@ class PreferRequest:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """P(a better) by the model's own rule, and the log-probabilities behind it: (sum, tokens) of each answer."""
+    """P(a better) by the model's own rule, and the log-probabilities behind it: (sum, tokens) of each answer.
+
+    `a` and `b` are None where the rule is no likelihood.
+    """
 
     p_a: float
-    a: tuple[float, int]
-    b: tuple[float, int]
+    a: tuple[float, int] | None
+    b: tuple[float, int] | None
 
 
 class Aligned(Protocol):
@@ -486,6 +521,43 @@ class Aligned(Protocol):
 
     def save(self, folder: Path) -> None:
         """Write everything that is needed to load it again: safetensors and JSON only."""
+        ...
+
+
+class LanguageModel(Aligned, Protocol):
+    """The adapted language model: what `Bench.aligned` returns, and what `Loads.load` is given to build on."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Longest prompt in tokens."""
+        ...
+
+    @property
+    def completion_tokens(self) -> int:
+        """Longest answer in tokens."""
+        ...
+
+    def render(self, prompt: Messages) -> list[int]:
+        """Token ids of a prompt, ready for the assistant's turn."""
+        ...
+
+    def encode(self, completion: str | Completion) -> list[int]:
+        """Token ids of an answer, closed by the end-of-turn token unless truncated."""
+        ...
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        layer: int = -1,
+        pool: Literal["mean", "last"] = "mean",
+        spans: Sequence[Span] | None = None,
+    ) -> FloatArray:
+        """As `Bench.embed`, of the adapted model."""
+        ...
+
+    def adapter_off(self) -> AbstractContextManager[None]:
+        """The base model's weights inside a `with` block."""
         ...
 
 
@@ -525,6 +597,10 @@ class EvalContext:
     base: Mapping[str, SampleRow] | None = None
     """The base model's rows on the same items, by id, for ratios to it; None while base itself is scored."""
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None
+    groups: Ratings = field(default_factory=dict)
+    """The cell's target groups with the ratings that were bought; a task about groups scores the rest of theirs."""
+    auxiliary: Ratings = field(default_factory=dict)
+    """The cell's other groups: a question that stands here was seen with other groups' answers."""
     training_pairs: tuple[Pair, ...] = ()
     """The whole labelled pool less the evaluation items: shortcut classifiers are fitted on it."""
 

@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from harness.config import PRESETS, Budget, nearest
+from harness.config import PRESETS, Budget, GroupSplit, nearest
 from harness.contracts import Dataset, FewShot, HarnessError, Messages, Pair, Pool, Prompt, Ratings, Source, SourceKind
 from harness.text import content_hash, normalise
 
@@ -300,7 +300,15 @@ class Draw:
     warnings: tuple[str, ...] = ()
 
 
-def draw(pool: Pool, source: Source, budget: Budget, draw_seed: int, *, excluded: Collection[str] = ()) -> Draw:
+def draw(
+    pool: Pool,
+    source: Source,
+    budget: Budget,
+    draw_seed: int,
+    *,
+    excluded: Collection[str] = (),
+    split: GroupSplit | None = None,
+) -> Draw:
     """Draw labelled pairs and unlabelled prompts; the units that `excluded` ids name or belong to are never drawn.
 
     Scheme. Every independent unit (question) gets a place by hash(draw_seed, unit), so neither the order of rows nor
@@ -313,10 +321,11 @@ def draw(pool: Pool, source: Source, budget: Budget, draw_seed: int, *, excluded
       the larger and the prompts of the smaller together: there is no other choice then.
 
     Raises HarnessError when nothing is left to draw from, or less than `budget.labels`. A pool with fewer prompts
-    than asked for gives what it has, with a warning. A pool of ratings is drawn the same way, a rating being a label.
+    than asked for gives what it has, with a warning. Of a pool of ratings, see `draw_ratings`.
     """
     pairs, prompts = _without(pool, source, frozenset(excluded))
-    ratings = {} if pairs else _draw_ratings(pool, source, budget, draw_seed)
+    opinions = {} if pairs else pool.groups(source)
+    ratings, auxiliary, short = draw_ratings(opinions, budget, draw_seed, split or GroupSplit())
     if not (pairs or prompts or ratings):
         left = f" once {len(excluded)} leaked items are dropped" if excluded else ""
         raise HarnessError(
@@ -326,8 +335,8 @@ def draw(pool: Pool, source: Source, budget: Budget, draw_seed: int, *, excluded
     taken = {pair.unit for pair in chosen}
     free = _one_each([(unit, prompt) for unit, prompt in prompts if unit not in taken], draw_seed)
     extra = free[: budget.prompts]
-    few_shot = FewShot(tuple(chosen), tuple(extra), pool.verifier(source), ratings)
-    warnings = _prompt_warnings(pool.name, budget, len(extra))
+    few_shot = FewShot(tuple(chosen), tuple(extra), pool.verifier(source), ratings, auxiliary)
+    warnings = short if ratings else _prompt_warnings(pool.name, budget, len(extra))
     return Draw(few_shot, tuple(pair.id for pair in chosen), tuple(prompt.id for prompt in extra), warnings)
 
 
@@ -374,13 +383,43 @@ def _one_each(prompts: Sequence[tuple[str, Prompt]], seed: int) -> list[Prompt]:
     return [first[unit] for unit in sorted(first, key=lambda unit: _place(seed, unit), reverse=True)]
 
 
-def _draw_ratings(pool: Pool, source: Source, budget: Budget, seed: int) -> Ratings:
-    every = [(group, rating) for group, ratings in pool.groups(source).items() for rating in ratings]
-    every.sort(key=lambda item: _place(seed, f"{item[0]}\n{item[1].question}"))
-    if every and len(every) < budget.labels:
-        raise HarnessError(f"pool {pool.name!r} has {len(every)} ratings, {budget.labels} labels were asked for")
-    drawn = every[: budget.labels]
-    return {group: tuple(r for g, r in drawn if g == group) for group in sorted({g for g, _ in drawn})}
+def draw_ratings(
+    opinions: Ratings, budget: Budget, seed: int, split: GroupSplit
+) -> tuple[Ratings, Ratings, tuple[str, ...]]:
+    """(context of the target groups, ratings of the other groups, warnings).
+
+    Groups and questions get places by hash(seed, name). The first `split.train` of the groups are auxiliary and give
+    every rating on a seen question; the rest are targets and give `budget.labels` ratings each, on seen questions, at
+    most half of those they answered (the other half is left to be predicted). The last `split.unseen` of the questions
+    are shown to nobody. Raises HarnessError when there are too few groups or questions to divide.
+    """
+    if not opinions:
+        return {}, {}, ()
+    groups = sorted(opinions, key=lambda group: _place(seed, f"group {group}"))
+    questions = sorted({r.question for ratings in opinions.values() for r in ratings}, key=lambda q: _place(seed, q))
+    trained, shown = round(split.train * len(groups)), len(questions) - round(split.unseen * len(questions))
+    if not 0 < trained < len(groups) or shown < 2:
+        raise HarnessError(
+            f"{len(groups)} groups and {len(questions)} questions cannot be divided {split.train:.0%} to "
+            f"{1 - split.train:.0%} with {split.unseen:.0%} of the questions unseen; "
+            "change groups.train or groups.unseen"
+        )
+    place = {question: index for index, question in enumerate(questions[:shown])}
+    seen = {
+        group: tuple(sorted((r for r in opinions[group] if r.question in place), key=lambda r: place[r.question]))
+        for group in groups
+    }
+    bought = {group: seen[group][: min(budget.labels, len(seen[group]) // 2)] for group in groups[trained:]}
+    context = {group: ratings for group, ratings in sorted(bought.items()) if ratings}
+    auxiliary = {group: seen[group] for group in sorted(groups[:trained]) if seen[group]}
+    return context, auxiliary, _context_warnings(context, budget)
+
+
+def _context_warnings(context: Ratings, budget: Budget) -> tuple[str, ...]:
+    least = min(map(len, context.values()), default=0)
+    if least >= budget.labels:
+        return ()
+    return (f"some groups give {least} labels, {budget.labels} were asked for: half of what they answered is kept",)
 
 
 def _place(seed: int, unit: str) -> str:

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.budget import Meter
 from harness.config import RunConfig
-from harness.contracts import EvalContext, HarnessError, SampleRow, Scores
-from harness.plan import BASE_ALIGNER, Plan, base_config, make_plan
+from harness.contracts import Aligned, EvalContext, HarnessError, Loads, SampleRow, Scores
+from harness.plan import BASE_ALIGNER, Plan, make_plan
 from harness.progress import Progress, Silent
 from harness.record import Failure, Inference, Record
 from harness.recording import UNFITTED, Outcome, build_record
@@ -118,7 +118,7 @@ def _base_rows(plan: Plan, session: Session) -> dict[str, SampleRow] | None:
     """The base model's rows on the same items; evaluated now if they are not there yet."""
     if plan.config.aligner == BASE_ALIGNER:
         return None
-    record = run_cell(base_config(plan.config), session)
+    record = run_cell(plan.base_config, session)
     if record.status == "failed":
         raise HarnessError(f"the base model's run {record.id} failed: {record.reason}")
     rows = read_samples(session.store.run_dir(record.id) / "samples.parquet")
@@ -323,6 +323,8 @@ def _context(plan: Plan, session: Session, base: Mapping[str, SampleRow] | None)
         pool=plan.pool,
         judge=judge,
         base=base,
+        groups=plan.few_shot.groups,
+        auxiliary=plan.few_shot.auxiliary,
         training_pairs=plan.labels.training_pairs,
     )
 
@@ -343,9 +345,11 @@ def _adapted(plan: Plan, session: Session, model: Any, changed: bool) -> Iterato
     active = PeftModel.from_pretrained(model, str(result)) if changed else model
     active.eval()
 
-    def make(tokenizer: Any) -> ModelAligned:
+    def make(tokenizer: Any) -> Aligned:
         backend = HfBackend(active, tokenizer)
-        return ModelAligned(backend, lengths.prompt, lengths.completion, demonstrations(result))
+        inner = ModelAligned(backend, lengths.prompt, lengths.completion, demonstrations(result))
+        aligner = plan.aligner_class
+        return aligner.load(inner, result) if issubclass(aligner, Loads) else inner
 
     try:
         yield active, make

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from harness.config import RunConfig
-from harness.contracts import FewShot, HarnessError, Pair, Pool, Source, Task
+from harness.contracts import FewShot, HarnessError, Pair, Pool, Ratings, Source, Task
 from harness.data import draw, find_leaks, open_source
 from harness.models import ModelFiles, pick_device, resolve
 from harness.progress import Progress
@@ -84,6 +84,7 @@ class Plan:
             few = self.few_shot
             parts += [
                 [self.pool.name, self.pool_revision, [p.id for p in few.pairs], [p.id for p in few.prompts]],
+                [rating_ids(few.groups), rating_ids(few.auxiliary)],
                 [config.budget.model_dump(), config.draw_seed, config.seed],
             ]
         return content_hash(*parts)[:16]
@@ -98,13 +99,25 @@ class Plan:
             [config.task, self.task_revision, config.limit, config.num_fewshot, shown],
             [self.pool.name, self.pool_revision, self.source.describe(), list(self.labels.dropped)],
             [config.budget.track, config.judge, self.judge_version],
+            [rating_ids(self.few_shot.groups), rating_ids(self.few_shot.auxiliary)],
         )[:16]
 
+    @property
+    def base_config(self) -> RunConfig:
+        """The base cell that this one is compared with.
 
-def base_config(config: RunConfig) -> RunConfig:
-    """The base cell that a cell is compared with: no seed matters to it, the draw only where it is shown in prompts."""
-    draw_seed = config.draw_seed if config.num_fewshot else 0
-    return config.model_copy(update={"aligner": BASE_ALIGNER, "aligner_config": {}, "seed": 0, "draw_seed": draw_seed})
+        No seed matters to it; the draw only where it is shown in prompts, or decides which groups are asked what.
+        """
+        config = self.config
+        draw_seed = config.draw_seed if config.num_fewshot or self.few_shot.groups else 0
+        return config.model_copy(
+            update={"aligner": BASE_ALIGNER, "aligner_config": {}, "seed": 0, "draw_seed": draw_seed}
+        )
+
+
+def rating_ids(ratings: Ratings) -> dict[str, list[str]]:
+    """Which questions of which group: identity of a draw of opinions."""
+    return {group: [rating.question for rating in given] for group, given in ratings.items()}
 
 
 def make_plan(config: RunConfig, registry: Registry, progress: Progress) -> Plan:
@@ -126,6 +139,11 @@ def make_plan(config: RunConfig, registry: Registry, progress: Progress) -> Plan
         say=progress.note,
     )
     labels = _labels(config, task, pool, source, bool(aligner_class.needs))
+    unmet = labels.few_shot.unmet(aligner_class.needs)
+    if unmet:
+        raise HarnessError(
+            f"aligner {config.aligner} needs {' or '.join(unmet)}, which pool {pool.name!r} does not offer"
+        )
     for line in labels.warnings:
         progress.note(line)
     return Plan(
@@ -172,18 +190,20 @@ def _validated(aligner_class: Any, values: Mapping[str, Any]) -> Any:
 
 
 def _labels(config: RunConfig, task: Task, pool: Pool, source: Source, needed: bool) -> Labels:
-    """Drawn where something is trained or shown. A source with evaluation rows only still serves the base model."""
-    needed = needed or config.num_fewshot > 0
+    """Drawn where something is trained or shown, or where groups are asked: the draw says which.
+
+    A source with evaluation rows only still serves the base model.
+    """
     try:
         pairs = tuple(pool.pairs(source))
     except HarnessError as error:
-        if needed:
+        if needed or config.num_fewshot:
             raise
         return Labels(warnings=(f"no training rows: {error}",))
     dropped = find_leaks(pool.questions(source), task.questions(source, config.limit))
     leaked = set(dropped)
     kept = tuple(p for p in pairs if p.id not in leaked)
-    if not needed:
+    if not (needed or config.num_fewshot or (not pairs and pool.groups(source))):
         return Labels(training_pairs=kept, dropped=dropped)
-    drawn = draw(pool, source, config.budget, config.draw_seed, excluded=dropped)
+    drawn = draw(pool, source, config.budget, config.draw_seed, excluded=dropped, split=config.groups)
     return Labels(drawn.few_shot, kept, dropped, tuple(drawn.warnings))

@@ -120,6 +120,9 @@ class DataInfo(_Frozen):
     pool_revision: str
     pair_ids: tuple[str, ...]
     prompt_ids: tuple[str, ...]
+    rating_ids: dict[str, list[str]] = Field(default_factory=dict)
+    """Questions whose ratings were bought, by target group."""
+    auxiliary_groups: tuple[str, ...] = ()
     dropped_leaks: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from harness.budget import Spend
 from harness.contracts import Scores
-from harness.plan import DECISIVE, Plan, version
+from harness.plan import DECISIVE, Plan, rating_ids, version
 from harness.record import (
     AlignerInfo,
     BudgetInfo,
@@ -173,6 +173,8 @@ def _data_info(plan: Plan) -> DataInfo:
         pool_revision=plan.pool_revision,
         pair_ids=tuple(p.id for p in plan.few_shot.pairs),
         prompt_ids=tuple(p.id for p in plan.few_shot.prompts),
+        rating_ids=rating_ids(plan.few_shot.groups),
+        auxiliary_groups=tuple(plan.few_shot.auxiliary),
         dropped_leaks=plan.labels.dropped,
         warnings=plan.labels.warnings,
     )

@@ -34,9 +34,11 @@ from harness.contracts import (
     Completion,
     FewShot,
     HarnessError,
+    LanguageModel,
     Messages,
     Pair,
     Regime,
+    Span,
     TokenScores,
 )
 from harness.logprobs import Group
@@ -150,6 +152,7 @@ class LocalBench:
         self._tallies: dict[str, float] = {}
         self._forks: set[str] = set()
         self._phase = 0
+        self._embedded: dict[tuple[Any, ...], Any] = {}
         self._best: tuple[float, dict[str, torch.Tensor]] | None = None
         self._pristine = _Pristine.of(model)
         self._hooks = metered(model, meter)
@@ -398,11 +401,31 @@ class LocalBench:
             yield from self.backend.logits(rendered, encoded, chunk=chunk)
 
     def embed(
-        self, texts: Sequence[str], *, of: str = BASE, layer: int = -1, pool: Literal["mean", "last"] = "mean"
+        self,
+        texts: Sequence[str],
+        *,
+        of: str = BASE,
+        layer: int = -1,
+        pool: Literal["mean", "last"] = "mean",
+        spans: Sequence[Span] | None = None,
     ) -> FloatArray:
-        """Pooled hidden states, shape (N, D)."""
-        with self._quiet(of):
-            return self.backend.embed(texts, layer=layer, pool=pool)
+        """Pooled hidden states, shape (N, D); those of the base model, which never changes, are remembered."""
+        import numpy as np
+
+        memory = self._embedded if of == BASE else {}
+        keys = [(text, None if spans is None else spans[i], layer, pool) for i, text in enumerate(texts)]
+        new = list(dict.fromkeys(key for key in keys if key not in memory))
+        if new:
+            with self._quiet(of):
+                found = self.backend.embed(
+                    [key[0] for key in new],
+                    layer=layer,
+                    pool=pool,
+                    spans=None if spans is None else [key[1] for key in new if key[1] is not None],
+                )
+            memory.update(zip(new, found, strict=True))
+        width = self._model.config.get_text_config().hidden_size
+        return np.stack([memory[key] for key in keys]) if keys else np.zeros((0, width), dtype=np.float32)
 
     def keep(self, score: float, name: str = POLICY) -> bool:
         """Remember the adapter as the best so far."""
@@ -422,7 +445,7 @@ class LocalBench:
         """Count work done outside the language model."""
         self.meter.flops(flops)
 
-    def aligned(self, demonstrations: Sequence[Pair] = ()) -> Aligned:
+    def aligned(self, demonstrations: Sequence[Pair] = ()) -> LanguageModel:
         """The live policy as the result of the fit."""
         return ModelAligned(
             self.backend,
@@ -651,9 +674,9 @@ def fit(aligner: Aligner, bench: LocalBench, few_shot: FewShot) -> Fitted:
 
 def _only_needed(aligner: Aligner, few_shot: FewShot, meter: Meter) -> FewShot:
     needs = aligner.needs
-    missing = [n for n in ("verifier", "groups", "auxiliary") if n in needs and not getattr(few_shot, n)]
+    missing = [need for need in few_shot.unmet(needs) if need not in ("pairs", "prompts")]
     if missing:
-        raise HarnessError(f"aligner {aligner.name} needs {', '.join(missing)}, which this pool does not offer")
+        raise HarnessError(f"aligner {aligner.name} needs {' or '.join(missing)}, which this pool does not offer")
     if "pairs" in needs:
         for pair in few_shot.pairs:
             meter.label(pair.id)
@@ -670,17 +693,21 @@ def _only_needed(aligner: Aligner, few_shot: FewShot, meter: Meter) -> FewShot:
     return FewShot(
         pairs=few_shot.pairs if "pairs" in needs else (),
         prompts=few_shot.prompts if "prompts" in needs else (),
-        verifier=_counted(verifier, meter) if verifier is not None else None,
+        verifier=_counted(verifier, meter, len(few_shot.pairs)) if verifier is not None else None,
         groups=few_shot.groups if "groups" in needs else {},
         auxiliary=few_shot.auxiliary if "auxiliary" in needs else {},
     )
 
 
-def _counted(verifier: Any, meter: Meter) -> Any:
-    """Each distinct item asked about is one label."""
+def _counted(verifier: Any, meter: Meter, bought: int) -> Any:
+    """Each distinct item asked about is one label; where pairs were drawn, there are as many labels as pairs."""
 
     def ask(prompt_id: str, completion: str) -> float:
         meter.label(prompt_id)
+        if bought and meter.spend.labels > bought:
+            raise HarnessError(
+                f"the verifier was asked about {meter.spend.labels} items; the budget has {bought} labels"
+            )
         return float(verifier(prompt_id, completion))
 
     return ask

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import random
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,10 +18,12 @@ from harness.contracts import (
     Bench,
     BudgetExceeded,
     Capability,
+    ChooseRequest,
     Completion,
     FewShot,
     GenerateRequest,
     HarnessError,
+    LanguageModel,
     Need,
     Pair,
     Preference,
@@ -98,7 +102,7 @@ class Lax(Honest):
     """Its config swallows misspelt hyper-parameters."""
 
     name = "lax"
-    Config = LaxConfig
+    Config: ClassVar[type[BaseModel]] = LaxConfig
 
 
 class ThawedConfig(HonestConfig):
@@ -109,7 +113,7 @@ class Thawed(Honest):
     """Its config can be changed after construction."""
 
     name = "thawed"
-    Config = ThawedConfig
+    Config: ClassVar[type[BaseModel]] = ThawedConfig
 
 
 class SilentConfig(BaseModel):
@@ -122,7 +126,7 @@ class Silent(Honest):
     """Its hyper-parameter has no description."""
 
     name = "silent"
-    Config = SilentConfig
+    Config: ClassVar[type[BaseModel]] = SilentConfig
 
 
 class DecoratedConfig(HonestConfig):
@@ -133,7 +137,7 @@ class Decorated(Honest):
     """It declares a hyper-parameter that does nothing."""
 
     name = "decorated"
-    Config = DecoratedConfig
+    Config: ClassVar[type[BaseModel]] = DecoratedConfig
 
 
 class ExcusedConfig(HonestConfig):
@@ -144,7 +148,7 @@ class Excused(Honest):
     """It says that a hyper-parameter has no effect on the model, and does not even read it."""
 
     name = "excused"
-    Config = ExcusedConfig
+    Config: ClassVar[type[BaseModel]] = ExcusedConfig
 
 
 class Leaky(Honest):
@@ -281,6 +285,9 @@ class Saved:
     def prefer(self, requests: list[PreferRequest]) -> list[Preference]:
         return self.inner.prefer(requests)
 
+    def choose(self, requests: list[ChooseRequest]) -> list[list[float]]:
+        return self.inner.choose(requests)
+
     def save(self, folder: Path) -> None:
         self.inner.save(folder)
 
@@ -315,6 +322,44 @@ class Forgetful(Honest):
         return WithoutAdapter(super().fit(bench, few_shot))
 
 
+class NoConfig(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Averaged:
+    """Answers every group with one distribution."""
+
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({"choose"})
+
+    def __init__(self, probabilities: list[float]) -> None:
+        self.probabilities = probabilities
+
+    def choose(self, requests: list[ChooseRequest]) -> list[list[float]]:
+        return [[math.log(p) for p in self.probabilities] for _ in requests]
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "averaged.json").write_text(json.dumps(self.probabilities))
+
+
+class Prejudiced(Honest):
+    """It learns from groups' opinions and asks nobody which group it speaks for."""
+
+    name = "prejudiced"
+    needs = frozenset({"groups"})
+    Config: ClassVar[type[BaseModel]] = NoConfig
+
+    def fit(self, bench: Bench, few_shot: FewShot) -> Any:
+        ratings = [rating.probabilities for given in few_shot.groups.values() for rating in given]
+        if not ratings:
+            raise HarnessError(f"aligner {self.name} needs groups and was given none")
+        return Averaged([sum(column) / len(ratings) for column in zip(*ratings, strict=True)])
+
+    @classmethod
+    def load(cls, model: LanguageModel, folder: Path) -> Any:
+        return Averaged(json.loads((folder / "averaged.json").read_text()))
+
+
 BROKEN: dict[type[Aligner], str] = {
     Hoarder: "parameters_plain",
     Lax: "parameters_plain",
@@ -330,6 +375,7 @@ BROKEN: dict[type[Aligner], str] = {
     Wasteful: "budget_stops",
     Timid: "positive_control",
     Stubborn: "labels_swapped",
+    Prejudiced: "groups_swapped",
     Fragile: "no_data_no_harm",
     Harmful: "no_data_no_harm",
     Pickler: "save_load",

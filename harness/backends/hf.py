@@ -12,7 +12,7 @@ from harness.contracts import BackendCapability, HarnessError, Loglik, LoglikReq
 from harness.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from harness.contracts import Backend, Completion, FloatArray
+    from harness.contracts import Backend, Completion, FloatArray, Span
     from harness.logprobs import Group, TokenStats
 
 Ids = tuple[int, ...]
@@ -164,26 +164,50 @@ class HfBackend:
                 return
             yield block.float().cpu().numpy()
 
-    def embed(self, texts: Sequence[str], *, layer: int = -1, pool: Literal["mean", "last"] = "mean") -> FloatArray:
-        """Hidden states after `layer` (0 is the embedding, -1 the last) pooled over each text's tokens, (N, D) fp32."""
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        layer: int = -1,
+        pool: Literal["mean", "last"] = "mean",
+        spans: Sequence[Span] | None = None,
+    ) -> FloatArray:
+        """Hidden states after `layer` (0 is the embedding, -1 the last) pooled over each text's tokens, (N, D) fp32.
+
+        With `spans`, one range of characters per text, only the tokens that touch it. Raises HarnessError for a
+        layer that the model does not have, and for a span without any token.
+        """
         import numpy as np
 
         from harness.logprobs import evaluating
 
         if pool not in ("mean", "last"):
             raise HarnessError(f"pool={pool!r} was given where 'mean' or 'last' was expected")
-        rows = [self._text_ids(text) for text in texts]
+        rows, pooled = self._rows(texts, spans)
         out = np.zeros((len(rows), self.model.config.get_text_config().hidden_size), dtype=np.float32)
         with evaluating(self.model):
             for batch in _length_batches([len(row) for row in rows], self.max_tokens):
-                out[batch] = self._embed([rows[i] for i in batch], layer, pool)
+                out[batch] = self._embed([rows[i] for i in batch], [pooled[i] for i in batch], layer, pool)
         return out
 
-    def _text_ids(self, text: str) -> list[int]:
-        ids = list(self.tokenizer(text)["input_ids"])[: self.max_length]
-        return ids or [self.tokenizer.eos_token_id]
+    def _rows(self, texts: Sequence[str], spans: Sequence[Span] | None) -> tuple[list[list[int]], list[Span]]:
+        """Token ids of each text, and which of its tokens are pooled (first, one past the last)."""
+        rows, pooled = [], []
+        for index, text in enumerate(texts):
+            encoded = self.tokenizer(text, return_offsets_mapping=spans is not None)
+            ids = list(encoded["input_ids"])[: self.max_length] or [self.tokenizer.eos_token_id]
+            rows.append(ids)
+            pooled.append((0, len(ids)))
+            if spans is not None:
+                first, last = spans[index]
+                offsets = encoded["offset_mapping"][: self.max_length]
+                inside = [i for i, (start, end) in enumerate(offsets) if start < last and end > first]
+                if not inside:
+                    raise HarnessError(f"text {index} has no token between characters {first} and {last}")
+                pooled[-1] = (inside[0], inside[-1] + 1)
+        return rows, pooled
 
-    def _embed(self, rows: Sequence[Sequence[int]], layer: int, pool: str) -> FloatArray:
+    def _embed(self, rows: Sequence[Sequence[int]], pooled: Sequence[Span], layer: int, pool: str) -> FloatArray:
         import torch
 
         from harness.logprobs import decoder_of
@@ -191,16 +215,21 @@ class HfBackend:
         longest, device = max(map(len, rows)), self.model.device
         ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
         sizes = torch.tensor([len(row) for row in rows], device=device)
-        real = torch.arange(longest, device=device) < sizes[:, None]
+        first, last = torch.tensor(pooled, device=device).T
+        place = torch.arange(longest, device=device)
         out = decoder_of(self.model)(
-            input_ids=ids, attention_mask=real.long(), use_cache=False, output_hidden_states=layer != -1
+            input_ids=ids,
+            attention_mask=(place < sizes[:, None]).long(),
+            use_cache=False,
+            output_hidden_states=layer != -1,
         )
         states = (out.last_hidden_state if layer == -1 else _layer(out.hidden_states, layer)).float()
         if pool == "last":
-            pooled = states[torch.arange(len(rows), device=device), sizes - 1]
+            chosen = states[torch.arange(len(rows), device=device), last - 1]
         else:
-            pooled = (states * real[..., None]).sum(1) / sizes[:, None]
-        array: FloatArray = pooled.cpu().numpy()
+            inside = (place >= first[:, None]) & (place < last[:, None])
+            chosen = (states * inside[..., None]).sum(1) / (last - first)[:, None]
+        array: FloatArray = chosen.cpu().numpy()
         return array
 
 

@@ -27,7 +27,7 @@ from harness.config import (
 from harness.contracts import HarnessError
 from harness.registry import Registry
 
-SECTIONS = ("budget", "lora", "lengths")
+SECTIONS = ("budget", "groups", "lora", "lengths")
 """The nested models of RunConfig that `--set` reaches into."""
 COMPUTE_KEYS = frozenset({"track", "cap_flops"})
 """Budget keys that say how compute is treated, not how much is bought: they leave the profile in place."""
@@ -78,7 +78,7 @@ def resolve(options: Options, registry: Registry) -> RunConfig:
     if profile := _profile(asked, options.cuda):
         asked = _overlay({**CPU_DEMO, "profile": profile}, asked)
     asked["budget"] = budget_of(asked.get("budget", {}), "budget")
-    for section in ("lora", "lengths"):
+    for section in ("groups", "lora", "lengths"):
         asked[section] = validated(_section(section), asked.get(section, {}), section)
     config = validated(RunConfig, asked, "run")
     _check_names(config, registry)

@@ -15,7 +15,7 @@ from harness.config import PRESETS, Lengths, Lora, RunConfig
 from harness.contracts import HarnessError
 from harness.engine import run
 from harness.hookspecs import hookimpl
-from harness.plan import base_config, make_plan
+from harness.plan import make_plan
 from harness.progress import Silent
 from harness.registry import Registry, load
 from harness.store import Store, read_samples
@@ -110,7 +110,10 @@ def test_identity_moves_with_what_decides_and_stays_with_what_does_not(
 
 def test_base_is_the_same_for_every_seed(tiny: str, tmp_path: Path, registry: Registry) -> None:
     plans = [
-        make_plan(base_config(cell(tiny, tmp_path, seed=s, draw_seed=s)), registry, Silent()).run_id for s in (0, 1)
+        make_plan(
+            make_plan(cell(tiny, tmp_path, seed=s, draw_seed=s), registry, Silent()).base_config, registry, Silent()
+        ).run_id
+        for s in (0, 1)
     ]
     assert plans[0] == plans[1]
 

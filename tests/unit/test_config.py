@@ -196,6 +196,7 @@ def test_every_field_is_reachable_by_set_or_option() -> None:
         "seed",
         "lora",
         "lengths",
+        "groups",
         "profile",
         "checkpoint_steps",
     }

@@ -111,8 +111,10 @@ def test_the_verifier_knows_the_lesson() -> None:
 
 
 def test_the_lesson_holds_every_kind_of_data() -> None:
-    few_shot = kit.lesson(8)
-    assert all(getattr(few_shot, name) for name in kit.FEW_SHOT)
+    labelled, few_shot = kit.lesson(8), kit.lesson(8, opinions=True)
+    assert all(getattr(labelled, name) or getattr(few_shot, name) for name in kit.FEW_SHOT)
+    assert not labelled.groups
+    assert not few_shot.pairs
     ratings = [r for group in (few_shot.groups, few_shot.auxiliary) for rs in group.values() for r in rs]
     assert all(sum(r.probabilities) == pytest.approx(1.0) for r in ratings)
 

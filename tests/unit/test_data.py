@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import pytest
 
 from harness import data
-from harness.config import PRESETS, Budget
+from harness.config import PRESETS, Budget, GroupSplit
 from harness.contracts import Dataset, HarnessError, Pair, Prompt, Rating, Source, user
 
 pytestmark = pytest.mark.core
@@ -304,17 +304,38 @@ def test_excluded_items_are_never_drawn() -> None:
         data.draw(_Pool(10, prompts=0), SOURCE, _budget(1, 0), 0, excluded=[f"u{n}" for n in range(20)])
 
 
-def test_ratings_are_labels_too() -> None:
-    class Opinions(_Pool):
-        def groups(self, source: Source) -> Mapping[str, tuple[Rating, ...]]:
-            return {g: tuple(Rating(f"q{n}", "?", ("a", "b"), (0.5, 0.5)) for n in range(20)) for g in ("x", "y")}
+class Opinions(_Pool):
+    """Ten groups that answered twenty questions each."""
 
-    small, large = (data.draw(Opinions(0), SOURCE, _budget(labels, 0), 0).few_shot.groups for labels in (8, 32))
-    assert sum(map(len, small.values())) == 8
-    assert sum(map(len, large.values())) == 32
-    assert all(set(small[group]) <= set(large[group]) for group in small)
-    with pytest.raises(HarnessError, match="40 ratings, 41 labels"):
-        data.draw(Opinions(0), SOURCE, _budget(41, 0), 0)
+    def groups(self, source: Source) -> Mapping[str, tuple[Rating, ...]]:
+        return {g: tuple(Rating(f"q{n}", "?", ("a", "b"), (0.5, 0.5)) for n in range(20)) for g in "abcdefghij"}
+
+
+def test_groups_and_questions_are_split_by_the_draw() -> None:
+    def bought(labels: int, seed: int = 0) -> data.Draw:
+        return data.draw(Opinions(0), SOURCE, _budget(labels, 0), seed, split=GroupSplit(train=0.6, unseen=0.25))
+
+    small, large = bought(3).few_shot, bought(7).few_shot
+    assert (len(small.groups), len(small.auxiliary)) == (4, 6), "six of ten groups give auxiliary labels"
+    assert {len(r) for r in small.groups.values()} == {3}
+    assert {len(r) for r in small.auxiliary.values()} == {15}, "a quarter of the questions is shown to nobody"
+    assert small.groups.keys() == large.groups.keys()
+    assert not small.groups.keys() & small.auxiliary.keys()
+    assert all(set(small.groups[group]) <= set(large.groups[group]) for group in small.groups)
+    shown = {r.question for ratings in small.auxiliary.values() for r in ratings}
+    assert {r.question for ratings in large.groups.values() for r in ratings} <= shown
+    assert bought(3, seed=1).few_shot.groups.keys() != small.groups.keys()
+
+
+def test_half_of_what_a_group_answered_is_left_to_predict() -> None:
+    drawn = data.draw(Opinions(0), SOURCE, _budget(32, 0), 0)
+    assert {len(r) for r in drawn.few_shot.groups.values()} == {7}
+    assert drawn.warnings == ("some groups give 7 labels, 32 were asked for: half of what they answered is kept",)
+
+
+def test_too_few_groups_are_refused() -> None:
+    with pytest.raises(HarnessError, match="10 groups and 20 questions cannot be divided 99%"):
+        data.draw(Opinions(0), SOURCE, _budget(1, 0), 0, split=GroupSplit(train=0.99))
 
 
 # ---------------------------------------------------------------- the leak gate
