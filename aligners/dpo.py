@@ -1,15 +1,15 @@
-"""Direct Preference Optimization (Rafailov et al. 2023, arXiv 2305.18290), with TRL's DPOTrainer.
+"""Direct Preference Optimization (Rafailov et al. 2023, arXiv 2305.18290): TRL's DPOTrainer, prompts computed once.
 
 Loss, Eq. 7: `-log sigmoid(beta * [log pi(w)/pi_ref(w) - log pi(l)/pi_ref(l)])`; the reference is the base model.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.contracts import Aligned, Aligner, Bench, FewShot, Need, Pair
+from harness.contracts import Aligned, Aligner, Bench, FewShot, Need
 from harness.hookspecs import hookimpl
 from harness.recipes import require_pairs, steps
 
@@ -44,7 +44,7 @@ class Dpo:
 
     name: ClassVar[str] = "dpo"
     paper: ClassVar[str] = "2305.18290"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     Config: ClassVar[type[BaseModel]] = DpoConfig
 
@@ -54,41 +54,23 @@ class Dpo:
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         """Train on the pairs."""
         require_pairs(self.name, few_shot.pairs)
+        from harness.paired import dpo_trainer
+
         pairs, held_out = bench.split(few_shot.pairs)
-        bench.train(self._trainer(bench, pairs), held_out=held_out)
+        c = self.config
+        trainer = dpo_trainer(
+            bench,
+            pairs,
+            max_steps=steps(bench, len(pairs), c.epochs),
+            method={
+                "beta": c.beta,
+                "learning_rate": c.learning_rate,
+                "lr_scheduler_type": "cosine",
+                "warmup_steps": c.warmup,
+            },
+        )
+        bench.train(trainer, held_out=held_out)
         return bench.aligned()
-
-    def _trainer(self, bench: Bench, pairs: tuple[Pair, ...]) -> Any:
-        from datasets import Dataset
-        from trl import DPOConfig, DPOTrainer
-
-        class Encoded(DPOTrainer):  # type: ignore[misc]
-            """Takes rows of token ids as they are, so that every method trains on the same tokens."""
-
-            def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
-                return dataset
-
-        arguments = bench.arguments(
-            DPOConfig,
-            beta=self.config.beta,
-            learning_rate=self.config.learning_rate,
-            max_steps=steps(bench, len(pairs), self.config.epochs),
-            lr_scheduler_type="cosine",
-            warmup_steps=self.config.warmup,
-            # The reference is fixed and the pairs come back many times: one pass over them is enough.
-            precompute_ref_log_probs=True,
-        )
-        rows = [
-            {
-                "prompt_ids": bench.render(p.prompt),
-                "chosen_ids": bench.encode(p.chosen),
-                "rejected_ids": bench.encode(p.rejected),
-            }
-            for p in pairs
-        ]
-        return Encoded(
-            model=bench.policy, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=bench.tokenizer
-        )
 
 
 @hookimpl

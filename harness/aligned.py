@@ -103,14 +103,16 @@ class ModelAligned:
         return self.backend.loglik(requests)
 
     def choose(self, requests: Sequence[ChooseRequest]) -> list[list[float]]:
-        """Normalised log-probabilities of each request's labels as the next turn."""
+        """Normalised log-probabilities of each request's labels as the next turn, whoever it is asked for."""
+        distinct = list(dict.fromkeys((r.prompt, r.labels) for r in requests))
         flat = [
-            LoglikRequest(tuple(self._prompt_ids(r.prompt)), tuple(self._plain(label)))
-            for r in requests
-            for label in r.labels
+            LoglikRequest(tuple(self._prompt_ids(prompt)), tuple(self._plain(label)))
+            for prompt, labels in distinct
+            for label in labels
         ]
         totals = iter(item.total for item in self.backend.loglik(flat))
-        return [_normalise([next(totals) for _ in r.labels]) for r in requests]
+        answers = {(prompt, labels): _normalise([next(totals) for _ in labels]) for prompt, labels in distinct}
+        return [list(answers[r.prompt, r.labels]) for r in requests]
 
     def prefer(self, requests: Sequence[PreferRequest]) -> list[Preference]:
         """P(a better) = sigmoid(log pi(a) - log pi(b)), summed over tokens, end of turn included."""

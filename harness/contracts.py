@@ -629,6 +629,15 @@ class Task(Protocol):
     def evaluate(self, aligned: Aligned, ctx: EvalContext) -> Scores: ...
 
 
+@runtime_checkable
+class FollowsPool(Protocol):
+    """What a task adds when the items that it scores are those of the pool that a cell trains on."""
+
+    def for_pool(self, pool: Pool) -> Task:
+        """The task on this pool's items."""
+        ...
+
+
 # ---------------------------------------------------------------- judges, backends, the rest
 
 

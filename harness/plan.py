@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from harness.config import RunConfig
-from harness.contracts import FewShot, HarnessError, Pair, Pool, Ratings, Source, Task
+from harness.contracts import FewShot, FollowsPool, HarnessError, Pair, Pool, Ratings, Source, Task
 from harness.data import draw, find_leaks, open_source
 from harness.models import ModelFiles, pick_device, resolve
 from harness.progress import Progress
@@ -126,6 +126,7 @@ def make_plan(config: RunConfig, registry: Registry, progress: Progress) -> Plan
     aligner_config = _validated(aligner_class, config.aligner_config)
     task = registry.task(config.task)()
     pool = registry.pool(config.train_on or task.default_pool)()
+    task = task.for_pool(pool) if isinstance(task, FollowsPool) else task
     registry.backend(config.backend)
     judge_version = None if config.judge is None else registry.judge(config.judge).version
     device, precision = pick_device(config.device)
@@ -157,7 +158,7 @@ def make_plan(config: RunConfig, registry: Registry, progress: Progress) -> Plan
         labels=labels,
         machine=Machine(device, precision, thread_count()),
         task_revision=task.revision(source),
-        pool_revision=pool.revision(source) if labels.training_pairs else "none",
+        pool_revision=pool.revision(source) if labels.training_pairs or labels.few_shot.groups else "none",
         judge_version=judge_version,
     )
 

@@ -43,7 +43,11 @@ BUILTIN: tuple[str, ...] = (
     "aligners.gem",
     "aligners.random_adapter",
     "tasks.medqa",
+    "tasks.pairs_task",
+    "tasks.opinions",
     "tasks.pools.medqa",
+    "tasks.pools.pairs",
+    "tasks.pools.opinions",
     "harness.models",
     "harness.backends.hf",
 )

@@ -5,6 +5,9 @@ of the `lm_eval` command: context and continuation encoded together and split, s
 unless the text already starts with the prefix token, over-long contexts clipped on the left. Only a task's data are
 replaced. lm-eval is imported inside functions; the model class is put together there from `_AlignedModel` and lm-
 eval's `TemplateLM`.
+
+A model that lacks `loglik` but can `choose` is asked one closed question per context, whose labels and options are that
+context's continuations; its normalised log-probabilities stand where the sums would.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.contracts import Aligned, GenerateRequest, HarnessError, Loglik, LoglikRequest
+from harness.contracts import Aligned, ChooseRequest, GenerateRequest, HarnessError, Loglik, LoglikRequest, user
 
 DEMONSTRATIONS = "demonstrations"
 """Split that holds the caller's own few-shot rows."""
@@ -223,8 +226,12 @@ class _AlignedModel:
             return str(self.tokenizer.apply_chat_template(turns, tokenize=False, **keywords))
 
     def _loglikelihood_tokens(self, requests: Sequence[Encoded], **_: Any) -> list[tuple[float, bool]]:
-        """Called by TemplateLM with encoded pairs: (sum of log-probabilities, is greedy) of each, in order."""
-        results = self._score([self._request(*request) for request in requests])
+        """Called by TemplateLM with encoded pairs: (sum of log-probabilities, is greedy) of each, in order.
+
+        Raises HarnessError where the model can only choose and there is nothing to choose among.
+        """
+        chooses = "loglik" not in self.aligned.capabilities and "choose" in self.aligned.capabilities
+        results = self._choose(requests) if chooses else self._score([self._request(*r) for r in requests])
         for (texts, _context, _continuation), result in zip(requests, results, strict=True):
             if texts is not None:
                 self.scored[texts] = result
@@ -280,6 +287,23 @@ class _AlignedModel:
             self._progress("answers", len(results), len(requests))
         return [finite(results[index]) for index in range(len(requests))]
 
+    def _choose(self, requests: Sequence[Encoded]) -> list[Loglik]:
+        """One closed question per context; `is_greedy` marks the likeliest of its continuations."""
+        by_context: dict[str, list[int]] = {}
+        for index, (texts, _context, _continuation) in enumerate(requests):
+            by_context.setdefault("" if texts is None else texts[0], []).append(index)
+        results: dict[int, Loglik] = {}
+        contexts = list(by_context.items())
+        for start in range(0, len(contexts), CONTEXTS_PER_CALL):
+            chunk = contexts[start : start + CONTEXTS_PER_CALL]
+            asked = [_closed_question([requests[index] for index in indices]) for _, indices in chunk]
+            for (_, indices), logprobs in zip(chunk, self.aligned.choose(asked), strict=True):
+                top = max(logprobs)
+                for index, value in zip(indices, logprobs, strict=True):
+                    results[index] = Loglik(value, len(requests[index][2]), value == top)
+            self._progress("answers", len(results), len(requests))
+        return [finite(results[index]) for index in range(len(requests))]
+
     def _generation(self, context: str, settings: Mapping[str, Any]) -> GenerateRequest:
         from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 
@@ -305,6 +329,18 @@ class _AlignedModel:
             raise HarnessError(f"no room for a prompt: the new tokens leave {room} of the model's {self.max_length}")
         if len(self.tok_encode(context)) > room:
             self.clipped.add(context)
+
+
+def _closed_question(requests: Sequence[Encoded]) -> ChooseRequest:
+    """The choice among the continuations of one context."""
+    texts = [texts for texts, _context, _continuation in requests if texts is not None]
+    if len(texts) < len(requests) or len(texts) < 2:
+        raise HarnessError(
+            "the model can choose but not score one text by itself (its capabilities lack loglik); "
+            "a task with two or more continuations per context was expected"
+        )
+    continuations = tuple(continuation for _context, continuation in texts)
+    return ChooseRequest(prompt=user(texts[0][0]), labels=continuations, options=continuations)
 
 
 def finite(result: Loglik) -> Loglik:

@@ -33,6 +33,8 @@ STOCK_TASK = "medqa_4options"
 STOCK_FOLDER = "medqa"
 DATASET = Dataset(folder="medqa", hub="GBaker/MedQA-USMLE-4-options")
 LETTERS = ("A", "B", "C", "D")
+ANSWERS: frozenset[Capability] = frozenset({"choose", "loglik"})
+"""Either is enough to answer a question."""
 
 Row = Mapping[str, Any]
 Document = dict[str, Any]
@@ -52,7 +54,8 @@ class MedQA:
         **METRICS,
     }
     default_pool: ClassVar[str] = "medqa"
-    needs: ClassVar[frozenset[Capability]] = frozenset({"loglik"})
+    needs: ClassVar[frozenset[Capability]] = frozenset()
+    """`loglik` or, where a model lacks it, `choose`: asked for in `evaluate`, since `needs` can say "all of" only."""
 
     def revision(self, source: Source) -> str:
         """Hash of the evaluation rows as the stock task sees them, and of the stock task's own files."""
@@ -65,8 +68,15 @@ class MedQA:
     def evaluate(self, aligned: Aligned, ctx: EvalContext) -> Scores:
         """One row per question, with its held-out pair where there is one; other held-out pairs get rows of their own.
 
-        Preference metrics are absent when the pool has no held-out pairs or the model cannot score them.
+        Preference metrics are absent when the pool has no held-out pairs or the model cannot score them; those of
+        log-probabilities are absent for a model that has none. Raises HarnessError when the model can neither score
+        continuations (`loglik`) nor choose among them (`choose`).
         """
+        if not aligned.capabilities & ANSWERS:
+            offered = ", ".join(sorted(aligned.capabilities)) or "nothing"
+            raise HarnessError(
+                f"medqa asks for {' or '.join(sorted(ANSWERS))}; the model's capabilities are: {offered}"
+            )
         items = documents(ctx.source, "eval", ctx.limit)
         answers = {sample.id: sample for sample in _answers(aligned, ctx, items)}
         pairs, owners = _held_out(aligned, ctx, items)
@@ -175,8 +185,10 @@ def match(pairs: Iterable[Pair], items: Mapping[str, Document]) -> dict[str, str
 
 def _row(item: str, sample: Sample, preferences: Sequence[Judged]) -> SampleRow:
     values = dict(sample.metrics)
-    for metric in METRICS if preferences else ():
-        values[metric] = sum(metrics[metric] for _, metrics in preferences) / len(preferences)
+    for metric in METRICS:
+        found = [metrics[metric] for _, metrics in preferences if metric in metrics]
+        if found:
+            values[metric] = sum(found) / len(found)
     detail = {
         "prompt": sample.prompt,
         "answer": LETTERS[likeliest(sample.options)],

@@ -1,12 +1,16 @@
-"""Preference accuracy on held-out pairs: does the model give the better answer the higher log-probability?
+"""Preference accuracy on held-out pairs: does the model find the better answer the better one?
 
-Three readings of one pair (s: summed log-probability in nats, T: tokens, answers closed by the end-of-turn token):
+Four readings of one pair (p_a: P(chosen better) by the model's own rule, s: summed log-probability in nats, T: tokens,
+answers closed by the end-of-turn token):
 
+    pref        p_a > 0.5
     pref_sum    s(chosen) > s(rejected)
     pref_mean   s(chosen) / T(chosen) > s(rejected) / T(rejected)
     pref_ratio  s(chosen) - s_base(chosen) > s(rejected) - s_base(rejected)
 
-A tie counts one half, so a constant model and, for `pref_ratio`, the base model itself score exactly 0.5.
+A tie counts one half, so a constant model and, for `pref_ratio`, the base model itself score exactly 0.5. A language
+model's own rule is p_a = sigmoid(s(chosen) - s(rejected)), so `pref` equals `pref_sum`. A model whose rule is no
+likelihood (a re-ranker) has `pref` alone.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from harness.contracts import Aligned, HarnessError, Pair, Preference, PreferReq
 from tasks.shortcuts import bag_of_words, length_only
 
 METRICS: Mapping[str, str] = {
+    "pref": "share of held-out pairs whose chosen answer is the better one by the model's own rule (ties 0.5)",
     "pref_sum": "share of held-out pairs whose chosen answer has the higher summed log-probability (ties 0.5)",
     "pref_mean": "the same, log-probability per token",
     "pref_ratio": "the same, summed log-probability less the base model's; 0.5 for the base model itself",
@@ -31,36 +36,49 @@ Side = tuple[float, int]
 
 @dataclass(frozen=True, slots=True)
 class Margin:
-    """Log-probabilities of one pair's two answers."""
+    """What a model says of one pair; the log-probabilities are None where its rule is no likelihood."""
 
     pair: str
-    chosen: Side
-    rejected: Side
+    p_chosen: float
+    """P(chosen better) by the model's own rule."""
+    chosen: Side | None
+    rejected: Side | None
 
     def as_detail(self) -> dict[str, Any]:
         """JSON values, read back by `base_margins`."""
-        return {"pair": self.pair, "chosen": list(self.chosen), "rejected": list(self.rejected)}
+        sides = {"chosen": self.chosen, "rejected": self.rejected}
+        listed = {name: None if side is None else list(side) for name, side in sides.items()}
+        return {"pair": self.pair, "p_chosen": self.p_chosen, **listed}
 
 
 def margins(
     aligned: Aligned, pairs: Sequence[Pair], progress: Callable[[str, int, int], None] = lambda stage, done, total: None
 ) -> list[Margin]:
-    """Log-probabilities of both answers of every pair. Raises FloatingPointError where one is not a finite number."""
+    """What the model says of every pair.
+
+    Raises FloatingPointError where a probability or a log-probability is unusable, HarnessError where one answer has a
+    log-probability and the other none.
+    """
     answers = aligned.prefer([PreferRequest(pair.prompt, a=pair.chosen, b=pair.rejected) for pair in pairs])
     progress("preferences", len(pairs), len(pairs))
     return [_margin(pair, answer) for pair, answer in zip(pairs, answers, strict=True)]
 
 
 def accuracies(margin: Margin, base: Margin | None) -> dict[str, float]:
-    """The three metrics of one pair, each 1, 0.5 or 0; `base` None means that this model is the base."""
+    """The metrics of one pair, each 1, 0.5 or 0; `base` None means that this model is the base.
+
+    `pref` alone where the model has no log-probabilities; no `pref_ratio` where the base model has none.
+    """
+    values = {"pref": _better(margin.p_chosen, 0.5)}
+    if margin.chosen is None or margin.rejected is None:
+        return values
+    (chosen, n_chosen), (rejected, n_rejected) = margin.chosen, margin.rejected
+    values["pref_sum"] = _better(chosen, rejected)
+    values["pref_mean"] = _better(chosen / n_chosen, rejected / n_rejected)
     reference = base or margin
-    gains = (margin.chosen[0] - reference.chosen[0], margin.rejected[0] - reference.rejected[0])
-    means = (margin.chosen[0] / margin.chosen[1], margin.rejected[0] / margin.rejected[1])
-    return {
-        "pref_sum": _better(margin.chosen[0], margin.rejected[0]),
-        "pref_mean": _better(*means),
-        "pref_ratio": _better(*gains),
-    }
+    if reference.chosen is not None and reference.rejected is not None:
+        values["pref_ratio"] = _better(chosen - reference.chosen[0], rejected - reference.rejected[0])
+    return values
 
 
 def base_margins(rows: Mapping[str, SampleRow] | None) -> Mapping[str, Margin] | None:
@@ -68,7 +86,7 @@ def base_margins(rows: Mapping[str, SampleRow] | None) -> Mapping[str, Margin] |
     if rows is None:
         return None
     found = [entry for row in rows.values() for entry in row.detail.get("preferences", ())]
-    return {entry["pair"]: Margin(entry["pair"], _side(entry["chosen"]), _side(entry["rejected"])) for entry in found}
+    return {entry["pair"]: _read(entry) for entry in found}
 
 
 def base_of(margin: Margin, base: Mapping[str, Margin] | None) -> Margin | None:
@@ -91,14 +109,25 @@ def controls(train: Sequence[Pair], test: Sequence[Pair]) -> dict[str, float]:
 
 
 def _margin(pair: Pair, answer: Preference) -> Margin:
-    for total, tokens in (answer.a, answer.b):
+    if not 0.0 <= answer.p_a <= 1.0:  # also where it is not a number
+        raise FloatingPointError(f"pair {pair.id!r}: P(chosen better) is {answer.p_a}, no probability")
+    sides = [side for side in (answer.a, answer.b) if side is not None]
+    if len(sides) == 1:
+        raise HarnessError(
+            f"pair {pair.id!r}: one answer has a log-probability and the other none; both or neither were expected"
+        )
+    for total, tokens in sides:
         if not math.isfinite(total) or tokens < 1:
             raise FloatingPointError(f"pair {pair.id!r}: log-probability {total} over {tokens} tokens is unusable")
-    return Margin(pair.id, answer.a, answer.b)
+    return Margin(pair.id, answer.p_a, answer.a, answer.b)
 
 
-def _side(value: Sequence[Any]) -> Side:
-    return float(value[0]), int(value[1])
+def _read(entry: Mapping[str, Any]) -> Margin:
+    return Margin(entry["pair"], float(entry["p_chosen"]), _side(entry["chosen"]), _side(entry["rejected"]))
+
+
+def _side(value: Sequence[Any] | None) -> Side | None:
+    return None if value is None else (float(value[0]), int(value[1]))
 
 
 def _better(a: float, b: float) -> float:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness.contracts import Completion, GenerateRequest, HarnessError, Loglik, LoglikRequest
+from harness.contracts import ChooseRequest, Completion, GenerateRequest, HarnessError, Loglik, LoglikRequest
 from tasks.lm_eval_bridge import CONTEXTS_PER_CALL, evaluate_task, likeliest, lm, stock_task, stock_text
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -37,6 +38,26 @@ class HashAligned:
     def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
         self.generations += requests
         return [[Completion("forty two\nQuestion: next", (1, 2), "length")] for _ in requests]
+
+
+class ChooserAligned(HashAligned):
+    """Can choose, cannot score: the last option but one is the likeliest."""
+
+    capabilities = frozenset({"choose"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[ChooseRequest] = []
+
+    def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik]:
+        raise AssertionError("a model without loglik was asked for it")
+
+    def choose(self, requests: Sequence[ChooseRequest]) -> list[list[float]]:
+        self.asked += requests
+        return [self.shares(len(request.options)) for request in requests]
+
+    def shares(self, options: int) -> list[float]:
+        return [math.log(0.5 if i == options - 2 else 0.5 / (options - 1)) for i in range(options)]
 
 
 class TinyAligned(HashAligned):
@@ -256,3 +277,44 @@ def test_chat_template_is_the_tokenizers() -> None:
     turns = [{"role": "user", "content": "hello"}]
     assert model.apply_chat_template(turns) == hflm().apply_chat_template(turns)
     assert model.chat_template(True) == model.tokenizer.chat_template
+
+
+def test_a_model_that_chooses_is_asked_once_per_context() -> None:
+    aligned = ChooserAligned()
+    docs = [doc(index) for index in range(CONTEXTS_PER_CALL + 2)]
+    samples = evaluate_task(aligned, "medqa_4options", {"test": docs}, folder="medqa")
+    assert len(aligned.asked) == len(docs)
+    letters = (" A", " B", " C", " D")
+    assert {(request.labels, request.options) for request in aligned.asked} == {(letters, letters)}
+    assert [request.prompt[0].content for request in aligned.asked] == [sample.prompt for sample in samples]
+    for entry, sample in zip(docs, samples, strict=True):
+        assert [option.total for option in sample.options] == aligned.shares(4)
+        assert [option.is_greedy for option in sample.options] == [False, False, True, False]
+        assert sample.answer == "C"
+        assert sample.metrics["acc"] == float(entry["label"] == 2)
+
+
+def test_choices_keep_the_order_of_the_requests() -> None:
+    aligned = ChooserAligned()
+    mixed = [("x", " a"), ("y", " p"), ("x", " b"), ("y", " q"), ("x", " c")]
+    found = lm(aligned).loglikelihood(requests(*mixed), disable_tqdm=True)
+    [x, y] = aligned.asked
+    assert (x.options, y.options) == ((" a", " b", " c"), (" p", " q"))
+    first, second = aligned.shares(3), aligned.shares(2)
+    assert [total for total, _ in found] == [first[0], second[0], first[1], second[1], first[2]]
+
+
+def test_a_model_that_chooses_cannot_score_one_text() -> None:
+    for ask in (
+        lambda model: model.loglikelihood(requests(("x", " a")), disable_tqdm=True),
+        lambda model: model.loglikelihood_rolling(requests(("one two three " * 300,))),
+    ):
+        with pytest.raises(HarnessError, match="its capabilities lack loglik"):
+            ask(lm(ChooserAligned()))
+
+
+def test_a_model_that_can_score_is_never_asked_to_choose() -> None:
+    aligned = ChooserAligned()
+    aligned.capabilities = frozenset({"choose", "loglik"})  # type: ignore[assignment]
+    with pytest.raises(AssertionError, match="asked for it"):
+        evaluate_task(aligned, "medqa_4options", {"test": [doc(0)]}, folder="medqa")

@@ -1,6 +1,7 @@
 """The medqa task on a made-up source, pool and model."""
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from harness.contracts import (
+    ChooseRequest,
     Dataset,
     EvalContext,
     HarnessError,
@@ -20,6 +22,7 @@ from harness.contracts import (
     user,
 )
 from tasks.medqa import DATASET, MedQA, document, harness_tasks, match, row_ids
+from tasks.preference import METRICS
 from tests.tiny import tiny_tokenizer
 
 
@@ -82,7 +85,27 @@ class FakeAligned:
 
     def prefer(self, requests: Sequence[PreferRequest]) -> list[Preference]:
         sides = [((-self.number(r.a), len(r.a)), (-self.number(r.b, r.prompt), len(r.b))) for r in requests]
-        return [Preference(0.5, a, b) for a, b in sides]
+        return [Preference(1 / (1 + math.exp(b[0] - a[0])), a, b) for a, b in sides]
+
+
+class Reranker(FakeAligned):
+    """Chooses and prefers by a rule that is no likelihood."""
+
+    capabilities = frozenset({"choose", "prefer"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[ChooseRequest] = []
+
+    def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik]:
+        raise AssertionError("a re-ranker was asked for a likelihood")
+
+    def choose(self, requests: Sequence[ChooseRequest]) -> list[list[float]]:
+        self.asked += requests
+        return [[math.log(share) for share in (0.2, 0.5, 0.2, 0.1)] for _ in requests]
+
+    def prefer(self, requests: Sequence[PreferRequest]) -> list[Preference]:
+        return [Preference(0.9, None, None) for _ in requests]
 
 
 def context(source: FakeSource | None = None, **changes: Any) -> EvalContext:
@@ -113,7 +136,7 @@ def test_preference_figures_and_their_readings() -> None:
     for result in scores.rows:
         [figures] = result.detail["preferences"]
         (chosen, n_chosen), (rejected, n_rejected) = figures["chosen"], figures["rejected"]
-        assert result.values["pref_sum"] == float(chosen > rejected)
+        assert result.values["pref"] == result.values["pref_sum"] == float(chosen > rejected)
         assert result.values["pref_mean"] == float(chosen / n_chosen > rejected / n_rejected)
         assert result.values["pref_ratio"] == 0.5
     assert {r.values["pref_sum"] for r in scores.rows} == {0.0, 1.0}
@@ -141,7 +164,7 @@ def test_equal_scores_are_ties() -> None:
     aligned = FakeAligned()
     aligned.prefer = lambda requests: [Preference(0.5, (-3.0, 3), (-3.0, 3)) for _ in requests]  # type: ignore[method-assign]
     for result in evaluate(context(), aligned).rows:
-        assert [result.values[m] for m in ("pref_sum", "pref_mean", "pref_ratio")] == [0.5, 0.5, 0.5]
+        assert [result.values[m] for m in METRICS] == [0.5, 0.5, 0.5, 0.5]
 
 
 @pytest.mark.parametrize("broken", [(float("nan"), 3), (float("-inf"), 3), (-1.0, 0)])
@@ -163,7 +186,7 @@ def test_pairs_of_another_data_set_get_their_own_rows() -> None:
     scores = evaluate(context(limit=2, pool=ForeignPool(Dataset(folder="poems", hub="x/poems"))))
     assert [r.id for r in scores.rows][2:] == ["pair:u0", "pair:u1"]
     assert set(scores.rows[0].values) == {"acc", "acc_norm"}
-    assert set(scores.rows[2].values) == {"pref_sum", "pref_mean", "pref_ratio"}
+    assert set(scores.rows[2].values) == {"pref", "pref_sum", "pref_mean", "pref_ratio"}
 
 
 def test_without_pairs_there_is_accuracy_only() -> None:
@@ -172,6 +195,26 @@ def test_without_pairs_there_is_accuracy_only() -> None:
     for scores in (evaluate(context(pool=None)), evaluate(context(), blind)):
         assert all(set(r.values) == {"acc", "acc_norm"} for r in scores.rows)
         assert scores.notes == {"chance": 0.25}
+
+
+def test_a_re_ranker_answers_by_choosing() -> None:
+    aligned, source = Reranker(), FakeSource()
+    scores = evaluate(context(source), aligned)
+    assert [r.detail["answer"] for r in scores.rows] == ["B"] * 8
+    assert [r.values["acc"] for r in scores.rows] == [float(e["answer_idx"] == "B") for e in source.splits["eval"]]
+    assert all(set(r.values) == {"acc", "acc_norm", "pref"} and r.values["pref"] == 1.0 for r in scores.rows)
+    assert scores.rows[0].detail["preferences"][0]["chosen"] is None
+    assert scores.rows[0].detail["options"]["C"]["logprob"] == pytest.approx(math.log(0.2))
+    assert len(aligned.asked) == 8
+    base = {r.id: r for r in evaluate(context(source)).rows}
+    assert evaluate(context(source, base=base), Reranker()).rows[0].values == scores.rows[0].values
+
+
+def test_a_model_that_cannot_answer_is_refused() -> None:
+    mute = FakeAligned()
+    mute.capabilities = frozenset({"generate", "prefer"})  # type: ignore[assignment]
+    with pytest.raises(HarnessError, match="asks for choose or loglik; the model's capabilities are: generate, prefer"):
+        evaluate(context(), mute)
 
 
 def test_controls_are_fitted_on_training_pairs() -> None:
