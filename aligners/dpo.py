@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.contracts import Aligned, Aligner, Bench, FewShot, Need
 from harness.hookspecs import hookimpl
-from harness.recipes import require_pairs, steps
+from harness.recipes import Epochs, Warmup, cosine, require_pairs
 
 
 class DpoConfig(BaseModel):
@@ -28,15 +28,8 @@ class DpoConfig(BaseModel):
         description="peak, cosine to 0 (pilot search for LoRA; paper 1e-6)",
         json_schema_extra={"probe": 1e-3},
     )
-    epochs: float = Field(
-        3.0,
-        gt=0,
-        description="passes over the pairs; the regime's minimum of steps holds (ours)",
-        json_schema_extra={"probe": 40.0},
-    )
-    warmup: float = Field(
-        0.1, ge=0, lt=1, description="share of steps with rising rate (ours)", json_schema_extra={"probe": 0.5}
-    )
+    epochs: Epochs = 3.0
+    warmup: Warmup = 0.1
 
 
 class Dpo:
@@ -53,23 +46,13 @@ class Dpo:
 
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         """Train on the pairs."""
-        require_pairs(self.name, few_shot.pairs)
         from harness.paired import dpo_trainer
 
+        require_pairs(self.name, few_shot.pairs)
         pairs, held_out = bench.split(few_shot.pairs)
         c = self.config
-        trainer = dpo_trainer(
-            bench,
-            pairs,
-            max_steps=steps(bench, len(pairs), c.epochs),
-            method={
-                "beta": c.beta,
-                "learning_rate": c.learning_rate,
-                "lr_scheduler_type": "cosine",
-                "warmup_steps": c.warmup,
-            },
-        )
-        bench.train(trainer, held_out=held_out)
+        schedule = cosine(bench, len(pairs), learning_rate=c.learning_rate, epochs=c.epochs, warmup=c.warmup)
+        bench.train(dpo_trainer(bench, pairs, beta=c.beta, **schedule), held_out=held_out)
         return bench.aligned()
 
 

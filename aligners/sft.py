@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.contracts import Aligned, Aligner, Bench, FewShot, Need
 from harness.hookspecs import hookimpl
-from harness.recipes import require_pairs, supervised_trainer
+from harness.recipes import Epochs, Warmup, require_pairs, supervised_trainer
 
 
 class SftConfig(BaseModel):
@@ -19,15 +19,8 @@ class SftConfig(BaseModel):
     learning_rate: float = Field(
         2e-3, gt=0, description="peak, cosine to 0 (pilot search for LoRA)", json_schema_extra={"probe": 1e-4}
     )
-    epochs: float = Field(
-        3.0,
-        gt=0,
-        description="passes over the pairs; the regime's minimum of steps holds (ours)",
-        json_schema_extra={"probe": 40.0},
-    )
-    warmup: float = Field(
-        0.1, ge=0, lt=1, description="share of steps with rising rate (ours)", json_schema_extra={"probe": 0.5}
-    )
+    epochs: Epochs = 3.0
+    warmup: Warmup = 0.1
 
 
 class Sft:

@@ -29,7 +29,8 @@ class Budget(_Frozen):
     prompts: int = Field(default=128, ge=0, description="unlabelled prompts, disjoint from the pairs")
     batch: int = Field(default=4, ge=1, description="pairs per optimizer step")
     min_steps: int = Field(default=32, ge=1, description="optimizer steps, at least, over all phases of a method")
-    selection: Literal["last", "holdout25"] = "last"
+    selection: Literal["last", "holdout25", "kfold"] = "last"
+    tune: int = Field(default=0, ge=0, description="trials of hyper-parameters, compared by k-fold over the labels")
     track: Literal["labels", "labels+compute", "parity"] = "labels"
     cap_flops: float | None = Field(default=None, gt=0, description="FLOP cap of the track labels+compute")
 
@@ -199,6 +200,11 @@ def budget_of(values: Mapping[str, Any], where: str) -> Budget:
         raise HarnessError(
             f"{where}: track 'labels+compute' and a FLOP cap go together, "
             f"but the track is {budget.track!r} and the cap is {budget.cap_flops}"
+        )
+    if (budget.selection == "kfold") != (budget.tune > 0):
+        raise HarnessError(
+            f"{where}: selection 'kfold' and trials to compare go together, "
+            f"but the selection is {budget.selection!r} and tune is {budget.tune}; use --tune N"
         )
     return budget
 

@@ -277,7 +277,7 @@ class Bench(Protocol):
         ...
 
     def split(self, pairs: Sequence[Pair]) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-        """(training, held-out) pairs under the regime's selection: nothing is held out under `last`."""
+        """(training, held-out) pairs under the regime's selection: nothing is held out but under `holdout25`."""
         ...
 
     def train(self, trainer: Any, *, held_out: Sequence[Pair] = ()) -> None:
@@ -384,7 +384,7 @@ class Regime:
     min_steps: int
     """Optimizer steps that a method takes at the least, over all its phases."""
     selection: str
-    """`last` or `holdout25`."""
+    """`last`, `holdout25`, or `kfold`: the hyper-parameters were chosen by trials, and the last step counts."""
     prompt_tokens: int
     completion_tokens: int
     new_tokens: int
@@ -398,7 +398,8 @@ class Regime:
 class Aligner(Protocol):
     """A method. One file each; constructed with its validated config; holds no other state.
 
-    A method whose result is more than the adapted language model also implements `Loads`.
+    A method whose result is more than the adapted language model also implements `Loads`; one that goes by other names
+    has a class attribute `aliases: ClassVar[tuple[str, ...]]`.
     """
 
     name: ClassVar[str]

@@ -205,6 +205,7 @@ def _job(plan: Plan, registry: Registry) -> dict[str, Any]:
         },
         "cap_flops": budget.cap_flops if budget.track == "labels+compute" else None,
         "seed": config.seed,
+        "tune": budget.tune,
         "checkpoint_steps": config.checkpoint_steps,
         "pool": plan.pool.name,
         "data": config.data if plan.source.kind == "folder" else plan.source.kind,

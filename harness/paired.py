@@ -8,7 +8,7 @@ a pass over the vocabulary at every position.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -114,15 +114,12 @@ def _laid_out(values: Sequence[Tensor], starts: Sequence[int], shape: tuple[int,
     return torch.stack(padded)
 
 
-def dpo_trainer(bench: Bench, pairs: Sequence[Pair], *, max_steps: int, method: Mapping[str, Any]) -> Any:
-    """TRL's DPOTrainer on the shared-prefix step; `method` are fields of DPOConfig that the method owns.
-
-    The reference is the base model: adapters off.
-    """
+def dpo_trainer(bench: Bench, pairs: Sequence[Pair], **method: Any) -> Any:
+    """TRL's DPOTrainer on the shared-prefix step; `method` are its arguments. The reference is the base model."""
     from datasets import Dataset
     from trl import DPOConfig
 
-    arguments = bench.arguments(DPOConfig, max_steps=max_steps, precompute_ref_log_probs=True, **method)
+    arguments = bench.arguments(DPOConfig, precompute_ref_log_probs=True, **method)
     return shared_prefix_dpo()(
         model=bench.policy,
         args=arguments,

@@ -4,14 +4,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from harness.contracts import Bench, HarnessError, Pair
+
+Epochs = Annotated[
+    float,
+    Field(
+        gt=0,
+        description="passes over the pairs; the regime's minimum of steps holds [N]",
+        json_schema_extra={"probe": 6.0},
+    ),
+]
+Warmup = Annotated[
+    float, Field(ge=0, lt=1, description="share of steps with rising rate [N]", json_schema_extra={"probe": 0.5})
+]
 
 
 def steps(bench: Bench, items: int, epochs: float) -> int:
     """Optimizer steps for `epochs` passes over `items` in the regime's batches, and never fewer than its minimum."""
     return max(bench.regime.min_steps, math.ceil(epochs * items / bench.regime.batch))
+
+
+def cosine(bench: Bench, items: int, *, learning_rate: float, epochs: float, warmup: float) -> dict[str, Any]:
+    """Training arguments of the schedule that the pair methods share: rises over `warmup`, then a cosine to 0."""
+    return {
+        "learning_rate": learning_rate,
+        "max_steps": steps(bench, items, epochs),
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": warmup,
+    }
 
 
 def require_pairs(name: str, pairs: Sequence[Pair]) -> None:
@@ -28,15 +52,8 @@ def supervised_trainer(
     from trl import SFTConfig, SFTTrainer
 
     rows = [_supervised_row(bench, pair) for pair in pairs]
-    arguments = bench.arguments(
-        SFTConfig,
-        learning_rate=learning_rate,
-        max_steps=steps(bench, len(pairs), epochs),
-        lr_scheduler_type="cosine",
-        warmup_steps=warmup,
-        completion_only_loss=True,
-        packing=False,
-    )
+    schedule = cosine(bench, len(pairs), learning_rate=learning_rate, epochs=epochs, warmup=warmup)
+    arguments = bench.arguments(SFTConfig, completion_only_loss=True, packing=False, **schedule)
     return SFTTrainer(
         model=bench.policy, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=bench.tokenizer
     )

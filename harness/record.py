@@ -77,7 +77,9 @@ class AlignerInfo(_Frozen):
     fit_id: str
     config: dict[str, Any]
     changed: dict[str, Any] = Field(default_factory=dict)
-    """The hyper-parameters that differ from the method's defaults: they name a row of a table."""
+    """The hyper-parameters that somebody changed from the method's defaults: they name a row of a table."""
+    trials: tuple[dict[str, Any], ...] = ()
+    """What `--tune` compared: config, mean score, score of each fold; `config` holds the best."""
     liveness: dict[str, float] = Field(default_factory=dict)
     adapter_hash: str | None = None
     """sha256 over the adapter's tensors; None for aligners that train nothing."""
@@ -136,6 +138,7 @@ class BudgetInfo(_Frozen):
     batch: int
     min_steps: int
     selection: str
+    tune: int = 0
     track: str
     cap_flops: float | None
     profile: str | None = None

@@ -40,7 +40,19 @@ BUILTIN: tuple[str, ...] = (
     "aligners.icl",
     "aligners.sft",
     "aligners.dpo",
+    "aligners.dpo_variants",
+    "aligners.orpo",
+    "aligners.simpo",
+    "aligners.kto",
+    "aligners.best_of_n",
     "aligners.gem",
+    "aligners.selfie",
+    "aligners.grpo",
+    "aligners.gpo",
+    "aligners.ridge",
+    "aligners.mean_of_groups",
+    "aligners.uniform",
+    "aligners.icl_groups",
     "aligners.random_adapter",
     "tasks.medqa",
     "tasks.pairs_task",
@@ -70,6 +82,8 @@ class Registry:
     observers: Mapping[str, RunObserver]
     provenance: Mapping[str, str]
     """`kind:name` -> distribution and version, for example `aligner:gem` -> `align-harness 0.1.0`."""
+    aliases: Mapping[str, str]
+    """Other names of aligners (`spa`) -> the name that records and tables use."""
     skipped: Mapping[str, str]
     """Entry-point name of every third-party plug-in that was left out -> its distribution and the reason."""
     plugins: bool = True
@@ -78,8 +92,8 @@ class Registry:
     """The allow-list of third parties, None for all: a child process loads the same registry with it."""
 
     def aligner(self, name: str) -> type[Aligner]:
-        """The aligner called `name`. Raises HarnessError with the nearest name."""
-        return self._find("aligner", self.aligners, name)
+        """The aligner called `name`, or known by it. Raises HarnessError with the nearest name."""
+        return self._find("aligner", self.aligners, self.aliases.get(name, name))
 
     def task(self, name: str) -> type[Task]:
         """The task called `name`. Raises HarnessError with the nearest name."""
@@ -219,7 +233,12 @@ class _Loader:
                 provider[label] = plugin
         frozen: dict[str, Any] = {f"{kind}s": MappingProxyType(table) for kind, table in tables.items()}
         provenance = {label: self.origin[plugin] for label, plugin in provider.items()}
-        return Registry(**frozen, provenance=MappingProxyType(provenance), skipped=MappingProxyType(self.skipped))
+        return Registry(
+            **frozen,
+            provenance=MappingProxyType(provenance),
+            aliases=MappingProxyType(_aliases(tables["aligner"])),
+            skipped=MappingProxyType(self.skipped),
+        )
 
     def _offers(self, plugin: str) -> list[tuple[_Kind, str, object]]:
         """What one plug-in offers, validated; empty, and noted as skipped, when a third party's hook raises."""
@@ -252,6 +271,16 @@ class _Loader:
         for fault in kind.faults(value):
             raise HarnessError(f"plug-in {plugin!r}: {kind.name} {label!r} {fault}{self._way_out(plugin)}")
         return str(label), value
+
+
+def _aliases(aligners: Mapping[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, aligner in aligners.items():
+        for alias in getattr(aligner, "aliases", ()):
+            if alias in aligners or alias in found:
+                raise HarnessError(f"aligner {name!r} is also to be called {alias!r}, which is another aligner's name")
+            found[alias] = name
+    return found
 
 
 # ---------------------------------------------------------------- validation

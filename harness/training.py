@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 import shutil
 import time
@@ -37,6 +38,7 @@ from harness.contracts import (
     LanguageModel,
     Messages,
     Pair,
+    PreferRequest,
     Regime,
     Span,
     TokenScores,
@@ -61,6 +63,8 @@ SHARED = frozenset(
     }
 )
 HELD_OUT_SHARE = 0.25
+SMALLEST = 1e-12
+"""Probability below which a wrong certainty costs no more."""
 HELD_OUT_LOOKS = 4
 """How often a phase looks at its held-out pairs."""
 
@@ -283,7 +287,7 @@ class LocalBench:
     def split(self, pairs: Sequence[Pair]) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
         """(training, held-out) pairs; whole units are held out, the last quarter of the draw's order."""
         everything = tuple(pairs)
-        if self._regime.selection == "last":
+        if self._regime.selection != "holdout25":
             return everything, ()
         units = list(dict.fromkeys(p.unit for p in everything))
         if len(units) < 2:
@@ -431,14 +435,14 @@ class LocalBench:
         """Remember the adapter as the best so far."""
         if self._best is not None and score <= self._best[0]:
             return False
-        self._best = (score, self._adapter_state(name))
+        self._best = (score, self.adapter_state(name))
         return True
 
     def restore_best(self) -> bool:
         """Load the kept adapter into the policy."""
         if self._best is None:
             return False
-        self._load_adapter_state(self._best[1])
+        self.load_adapter_state(self._best[1])
         return True
 
     def spend(self, flops: float) -> None:
@@ -462,7 +466,7 @@ class LocalBench:
         from safetensors.torch import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
-        state = {k: v.detach().cpu().contiguous() for k, v in self._adapter_state(POLICY).items()}
+        state = {k: v.detach().cpu().contiguous() for k, v in self.adapter_state(POLICY).items()}
         save_file(state, str(folder / "adapter_model.safetensors"))
         self._model.peft_config[POLICY].save_pretrained(str(folder))
 
@@ -481,12 +485,13 @@ class LocalBench:
             "alive": dict(self.alive),
         }
 
-    def restore_state(self, state: Mapping[str, Any]) -> None:
-        """Go back to the figures of a checkpoint."""
+    def restore_state(self, state: Mapping[str, Any], *, cut: bool = True) -> None:
+        """Go back to the figures of a checkpoint; `cut` forgets what was logged after it."""
         self.meter.restore(state["meter"])
         self._tallies = dict(state["tallies"])
         self.alive = dict(state["alive"])
-        self.journal.cut(int(state["log"]))
+        if cut:
+            self.journal.cut(int(state["log"]))
         self.seconds_before, self._started = float(state["seconds"]), time.monotonic()
 
     def best_state(self) -> tuple[float, dict[str, torch.Tensor]] | None:
@@ -499,12 +504,12 @@ class LocalBench:
         The trainer's own checkpoint is not enough: with a second adapter on the model (a reference) transformers saves
         the live one and does not load it again.
         """
-        torch.save({"adapter": self._adapter_state(POLICY), "best": self._best}, path)
+        torch.save({"adapter": self.adapter_state(POLICY), "best": self._best}, path)
 
     def load_private(self, path: Path) -> None:
         """Put back what `save_private` wrote."""
         saved = torch.load(path, weights_only=True)
-        self._load_adapter_state(saved["adapter"])
+        self.load_adapter_state(saved["adapter"])
         self._best = saved["best"]
 
     def held_out_score(self, pairs: Sequence[Pair]) -> float:
@@ -518,6 +523,22 @@ class LocalBench:
             margin = torch.tensor((a.total - c.total) - (b.total - d.total), dtype=torch.float64)
             total += float(torch.nn.functional.logsigmoid(0.1 * margin))
         return total / len(pairs)
+
+    def within(self, folder: Path) -> LocalBench:
+        """Another bench over the same model, with a folder, phases and tallies of its own; its work counts here."""
+        folder.mkdir(parents=True, exist_ok=True)
+        inner = LocalBench(
+            self._model,
+            self._tokenizer,
+            regime=self._regime,
+            meter=self.meter,
+            seed=self._seed,
+            workdir=folder,
+            journal=self.journal,
+            checkpoint_steps=self._checkpoint_steps,
+        )
+        inner._embedded = self._embedded
+        return inner
 
     def close(self) -> None:
         """Remove the meter's hooks."""
@@ -568,13 +589,15 @@ class LocalBench:
         self._pristine.restore(self._model, frozenset(self._forks))
         self._model.set_adapter(POLICY)
 
-    def _adapter_state(self, name: str) -> dict[str, torch.Tensor]:
+    def adapter_state(self, name: str = POLICY) -> dict[str, torch.Tensor]:
+        """A copy of an adapter's tensors."""
         from peft import get_peft_model_state_dict
 
         state: dict[str, torch.Tensor] = get_peft_model_state_dict(self._model, adapter_name=name)
         return {k: v.detach().clone() for k, v in state.items()}
 
-    def _load_adapter_state(self, state: Mapping[str, torch.Tensor]) -> None:
+    def load_adapter_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Put tensors of `adapter_state` into the live adapter."""
         from peft import set_peft_model_state_dict
 
         set_peft_model_state_dict(self._model, dict(state), adapter_name=POLICY)
@@ -586,8 +609,11 @@ class LocalBench:
         temporary.replace(path)
 
     def _load_phase(self, path: Path) -> None:
+        """Put back a finished phase; what the next one logged stays where that one can be put back, too."""
         self.load_private(path)
-        self.restore_state(read_json(path.with_suffix(".json")) or {})
+        following = self._phase_dir()
+        onward = (following / "done.pt").exists() or _last_checkpoint(following) is not None
+        self.restore_state(read_json(path.with_suffix(".json")) or {}, cut=not onward)
 
 
 def _silence(trainer: Any) -> None:
@@ -670,6 +696,18 @@ def fit(aligner: Aligner, bench: LocalBench, few_shot: FewShot) -> Fitted:
             bench.log("cap", reason=str(stop))
     status: Literal["ok", "degenerate"] = "degenerate" if bench.degenerate else "ok"
     return Fitted(aligned, status, bench.degenerate or reason, dict(bench.alive))
+
+
+def preference_score(bench: LocalBench, aligned: Aligned, pairs: Sequence[Pair]) -> float:
+    """How well a fitted model tells held-out pairs apart, mean log-probability of the label in nats.
+
+    For the language model itself the log-ratio margin to base decides (`LocalBench.held_out_score`), for anything else
+    its own rule.
+    """
+    if isinstance(aligned, ModelAligned):
+        return bench.held_out_score(pairs)
+    answers = aligned.prefer([PreferRequest(pair.prompt, a=pair.chosen, b=pair.rejected) for pair in pairs])
+    return sum(math.log(max(answer.p_a, SMALLEST)) for answer in answers) / len(pairs)
 
 
 def _only_needed(aligner: Aligner, few_shot: FewShot, meter: Meter) -> FewShot:

@@ -88,6 +88,7 @@ def run_job(folder: Path) -> None:
     from harness.recording import peak_memory
     from harness.registry import load as load_registry
     from harness.training import Journal, LocalBench, fit
+    from harness.tuning import as_json, tune
 
     job: dict[str, Any] = dict(read_json(folder / "job.json") or {})
     torch.set_num_threads(job["threads"])
@@ -96,6 +97,8 @@ def run_job(folder: Path) -> None:
     aligner = aligner_class(aligner_class.Config.model_validate(job["aligner_config"]))
     few_shot = few_shot_from_json(job["few_shot"], _verifier(job, registry, aligner))
     progress, workdir = PipeProgress(), folder / "work"
+    if not any(workdir.rglob("*.json")):
+        (folder / "log.jsonl").unlink(missing_ok=True)  # of a start that left nothing to go on from
     lost = _lost(folder)
     progress.stage("load the model")
     started = time.monotonic()
@@ -113,6 +116,7 @@ def run_job(folder: Path) -> None:
         log=Journal(folder / "log.jsonl", progress, progress.log),
         checkpoint_steps=job["checkpoint_steps"],
     )
+    aligner, trials = tune(aligner, bench, few_shot, job["tune"]) if job["tune"] else (aligner, ())
     fitted = fit(aligner, bench, few_shot)
     result = folder / "result"
     fitted.aligned.save(result)
@@ -123,6 +127,8 @@ def run_job(folder: Path) -> None:
             "status": fitted.status,
             "reason": fitted.reason,
             "liveness": fitted.liveness,
+            "config": aligner.config.model_dump(mode="json", by_alias=True),
+            "trials": as_json(trials),
             "spend": bench.meter.state()["spend"],
             "seconds": {"load": seconds_load, "fit": bench.seconds()},
             "peak_memory_bytes": peak_memory(job["device"]),

@@ -21,7 +21,7 @@ from leaderboards.load import Entry
 from leaderboards.table import Cost, Metric, Provenance, Row, Setting, Table, Verdict
 
 _SEVERITY: tuple[Status, ...] = ("ok", "degenerate", "failed")
-_BUDGET = ("preset", "labels", "prompts", "batch", "min_steps", "selection", "track", "cap_flops", "profile")
+_BUDGET = ("preset", "labels", "prompts", "batch", "min_steps", "selection", "tune", "track", "cap_flops", "profile")
 _TOLERANCE = 1e-6
 
 
@@ -114,7 +114,8 @@ def _bucket(entries: Iterable[Entry], key: Callable[[Entry], str]) -> list[list[
 
 def _row_key(record: Record) -> str:
     aligner = record.aligner
-    return json.dumps([aligner.name, aligner.version, aligner.changed], sort_keys=True, default=str)
+    draw = record.seed.draw if record.data.rating_ids else None  # another draw of groups asks other groups
+    return json.dumps([aligner.name, aligner.version, aligner.changed, draw], sort_keys=True, default=str)
 
 
 def _setting_of(row: Sequence[Entry]) -> Setting:
@@ -128,7 +129,7 @@ def _split_by_pairs(rows: Sequence[list[Entry]]) -> list[tuple[str | None, list[
     """
     parts: list[tuple[dict[int, str], list[list[Entry]]]] = []
     for row in rows:
-        mine = {e.record.seed.draw: _digest(e.record.data.pair_ids) for e in row if e.record.data.pair_ids}
+        mine = {e.record.seed.draw: _digest(ids) for e in row if (ids := _label_ids(e.record))}
         for seen, members in parts:
             if all(seen.get(draw, digest) == digest for draw, digest in mine.items()):
                 seen.update(mine)
@@ -139,6 +140,14 @@ def _split_by_pairs(rows: Sequence[list[Entry]]) -> list[tuple[str | None, list[
     return [(_digest(map(str, sorted(seen.items()))) if seen else None, members) for seen, members in parts]
 
 
+def _label_ids(record: Record) -> tuple[str, ...]:
+    data = record.data
+    return (
+        *data.pair_ids,
+        *(f"{group}\x1f{question}" for group, given in data.rating_ids.items() for question in given),
+    )
+
+
 def _digest(ids: Iterable[str]) -> str:
     return hashlib.sha256(json.dumps(sorted(ids)).encode()).hexdigest()
 
@@ -146,10 +155,12 @@ def _digest(ids: Iterable[str]) -> str:
 def _shares_base(base: Record, shared: Setting) -> bool:
     """Whether a record of the base model answers the same items in the same way as a table's rows.
 
-    The base model is not trained, so budget, adapter shape and draw leave it as it is; few-shot prompts alone make
-    it depend on the labelled pairs.
+    The base model is not trained, so budget, adapter shape and draw leave it as it is; only few-shot prompts make it
+    depend on the labelled pairs, and a draw of groups decides what is asked.
     """
     free: tuple[str, ...] = ("lora", *_BUDGET, "draw_seeds", "pairs_hash")
+    if base.data.rating_ids and base.seed.draw not in shared.draw_seeds:
+        return False
     if shared.num_fewshot:
         if base.seed.draw not in shared.draw_seeds:
             return False

@@ -277,7 +277,7 @@ def _budget(s: Setting) -> str:
     profile = f", profile {s.profile}" if s.profile else ""
     return (
         f"budget {s.preset}: {s.labels} labels, {s.prompts} prompts, batch {s.batch}, at least {s.min_steps} steps, "
-        f"selection {s.selection}, track {s.track}{cap}{profile}"
+        f"selection {s.selection}{f' ({s.tune} trials)' if s.tune else ''}, track {s.track}{cap}{profile}"
     )
 
 

@@ -38,6 +38,7 @@ class Setting:
     batch: int
     min_steps: int
     selection: str
+    tune: int
     track: str
     cap_flops: float | None
     profile: str | None

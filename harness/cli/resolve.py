@@ -6,7 +6,7 @@ Precedence, weakest first: defaults, the profile `cpu-demo`, the config file, op
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,13 @@ from harness.config import (
     read_yaml,
     validated,
 )
-from harness.contracts import HarnessError
+from harness.contracts import BASE, HarnessError
 from harness.registry import Registry
 
 SECTIONS = ("budget", "groups", "lora", "lengths")
 """The nested models of RunConfig that `--set` reaches into."""
+EVERY = "all"
+"""Stands for every aligner but base, which each cell is compared with anyway."""
 COMPUTE_KEYS = frozenset({"track", "cap_flops"})
 """Budget keys that say how compute is treated, not how much is bought: they leave the profile in place."""
 
@@ -46,6 +48,7 @@ class Options:
     budget: str | None = None
     track: str | None = None
     cap_flops: float | None = None
+    tune: int | None = None
     seeds: tuple[int, ...] = ()
     draw_seed: int | None = None
     limit: int | None = None
@@ -74,6 +77,7 @@ def resolve(options: Options, registry: Registry) -> RunConfig:
         raise HarnessError(f"name an aligner: --aligner, {_installed(registry.aligners)}")
     if "task" not in asked:
         raise HarnessError(f"name a task: --task, {_installed(registry.tasks)}")
+    asked["aligner"] = registry.aligner(asked["aligner"]).name
     asked["aligner_config"] = _aligner_config(registry, asked, options.sets)
     if profile := _profile(asked, options.cuda):
         asked = _overlay({**CPU_DEMO, "profile": profile}, asked)
@@ -86,9 +90,14 @@ def resolve(options: Options, registry: Registry) -> RunConfig:
 
 
 def cells(options: Options, registry: Registry) -> list[RunConfig]:
-    """One config per training seed asked for; they differ in nothing else. Raises HarnessError as `resolve` does."""
-    config = resolve(options, registry)
-    return [config.model_copy(update={"seed": seed}) for seed in options.seeds or (config.seed,)]
+    """One config per aligner and training seed asked for. Raises HarnessError as `resolve` does.
+
+    `options.aligner` may name several, separated by commas, or all that are installed.
+    """
+    named = [name.strip() for name in (options.aligner or "").split(",") if name.strip()]
+    names = [name for name in registry.aligners if name != BASE] if named == [EVERY] else named
+    configs = [resolve(replace(options, aligner=name), registry) for name in names] or [resolve(options, registry)]
+    return [c.model_copy(update={"seed": seed}) for c in configs for seed in options.seeds or (c.seed,)]
 
 
 def parse_seeds(texts: Sequence[str]) -> tuple[int, ...]:
@@ -121,9 +130,11 @@ def _asked(options: Options) -> dict[str, Any]:
 def _flags(options: Options) -> dict[str, Any]:
     names = [field.name for field in fields(options) if field.name in keys(RunConfig) and field.name != "budget"]
     flags = {name: value for name in names if (value := getattr(options, name)) is not None}
-    compute = {name: value for name in COMPUTE_KEYS if (value := getattr(options, name)) is not None}
-    if compute:
-        flags["budget"] = compute
+    terms = {name: value for name in (*COMPUTE_KEYS, "tune") if (value := getattr(options, name)) is not None}
+    if options.tune:
+        terms["selection"] = "kfold"
+    if terms:
+        flags["budget"] = terms
     if options.seeds:
         flags["seed"] = options.seeds[0]
     return flags
@@ -182,7 +193,7 @@ def _profile(asked: Mapping[str, Any], cuda: bool) -> str | None:
     """`cpu-demo` for the default model on a CPU when nobody asked for an amount of data."""
     if "profile" in asked:
         return _explicit_profile(asked, cuda)
-    bought = set(asked.get("budget", {})) - COMPUTE_KEYS
+    bought = set(asked.get("budget", {})) - COMPUTE_KEYS - {"tune", "selection"}
     default_model = asked.get("model", DEFAULT_MODEL) == DEFAULT_MODEL
     return "cpu-demo" if _on_cpu(asked, cuda) and default_model and not bought else None
 

@@ -15,8 +15,9 @@ from harness.cli.errors import complain
 from harness.cli.leaderboard import show_tables
 from harness.cli.output import emit_json, say, stdout_to_stderr
 from harness.cli.progress import watching
-from harness.cli.resolve import Options, cells, parse_seeds
+from harness.cli.resolve import EVERY, Options, cells, parse_seeds
 from harness.config import PRESETS, RunConfig
+from harness.contracts import HarnessError
 from harness.progress import Progress
 from harness.record import Record
 from harness.registry import Registry
@@ -26,7 +27,10 @@ FAILED = 1
 
 def run(
     *,
-    aligner: Annotated[str | None, typer.Option(help="The method; see `list aligners`.", show_default=False)] = None,
+    aligner: Annotated[
+        str | None,
+        typer.Option(metavar="NAME[,NAME]|all", help="The methods; see `list aligners`.", show_default=False),
+    ] = None,
     task: Annotated[str | None, typer.Option(help="What is scored; see `list tasks`.", show_default=False)] = None,
     model: Annotated[
         str | None, typer.Option(help="Built-in name, hub id or folder; see `models`.", show_default=False)
@@ -44,6 +48,9 @@ def run(
         str | None, typer.Option(metavar="labels|labels+compute|parity", help="How compute is treated.")
     ] = None,
     cap_flops: Annotated[float | None, typer.Option(metavar="X", help="The cap of track labels+compute.")] = None,
+    tune: Annotated[
+        int | None, typer.Option(metavar="N", help="Compare N trials of hyper-parameters, inside the budget.")
+    ] = None,
     seed: Annotated[
         list[str] | None, typer.Option(metavar="N[,N]", help="Training seed; one cell each.", show_default=False)
     ] = None,
@@ -87,6 +94,7 @@ def run(
         budget=budget,
         track=track,
         cap_flops=cap_flops,
+        tune=tune,
         seeds=parse_seeds(seed or ()),
         draw_seed=draw_seed,
         limit=limit,
@@ -102,7 +110,7 @@ def run(
         cuda=looks_like_cuda(),
     )
     configs = cells(typed, registry)
-    records = execute(configs, registry, quiet=quiet)
+    records = execute(configs, registry, quiet=quiet, forgiving=typed.aligner == EVERY)
     report(records, configs[0].store, as_json=as_json)
 
 
@@ -114,14 +122,29 @@ def looks_like_cuda() -> bool:
     return Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") is not None
 
 
-def execute(configs: Sequence[RunConfig], registry: Registry, *, quiet: bool) -> list[Record]:
-    """Run every cell in turn; progress goes to standard error."""
+def execute(configs: Sequence[RunConfig], registry: Registry, *, quiet: bool, forgiving: bool = False) -> list[Record]:
+    """Run every cell in turn; progress goes to standard error.
+
+    `forgiving` leaves out, with a note, cells whose input is refused (an aligner that needs what the pool does not
+    offer), unless all are.
+    """
     with stdout_to_stderr():
         from harness import engine
 
         with watching(quiet) as progress:
             announce(configs[0], progress)
-            return [engine.run(config, registry=registry, observer=progress) for config in configs]
+            records, refused = [], None
+            for config in configs:
+                try:
+                    records.append(engine.run(config, registry=registry, observer=progress))
+                except HarnessError as error:
+                    if not forgiving:
+                        raise
+                    refused = error
+                    progress.note(f"{config.aligner} is left out: {error}")
+            if refused is not None and not records:
+                raise refused
+            return records
 
 
 def announce(config: RunConfig, progress: Progress) -> None:

@@ -35,6 +35,10 @@ class Method:
     Config: ClassVar[type[BaseModel]] = Settings
 
 
+class OtherMethod(Method):
+    name: ClassVar[str] = "other_method"
+
+
 class Plain(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,7 +50,7 @@ class Base:
 
 def make_registry() -> Registry:
     any_: Any = object
-    aligners: Any = {"method": Method, "base": Base}
+    aligners: Any = {"method": Method, "other_method": OtherMethod, "base": Base}
     return Registry(
         aligners=aligners,
         tasks={"quiz": any_},
@@ -57,6 +61,7 @@ def make_registry() -> Registry:
         executors={},
         observers={},
         provenance={},
+        aliases={"technique": "method"},
         skipped={},
     )
 
@@ -188,6 +193,24 @@ def test_one_cell_per_seed_in_order_and_nothing_else_differs() -> None:
     configs = cells(options, make_registry())
     assert [config.seed for config in configs] == [2, 0, 1]
     assert len({config.model_copy(update={"seed": 0}).model_dump_json() for config in configs}) == 1
+
+
+def test_several_aligners_are_several_cells() -> None:
+    def named(aligner: str) -> list[tuple[str, int]]:
+        options = Options(aligner=aligner, task="quiz", seeds=(0, 1))
+        return [(config.aligner, config.seed) for config in cells(options, make_registry())]
+
+    both = [("method", 0), ("method", 1), ("other_method", 0), ("other_method", 1)]
+    assert named("method, other_method") == both
+    assert named("all") == both, "base runs with each of them anyway"
+    assert named("technique") == both[:2], "a table knows a method by one name"
+
+
+def test_trials_are_compared_by_kfold() -> None:
+    budget = typed(tune=6).budget
+    assert (budget.tune, budget.selection, budget.labels) == (6, "kfold", 8), "the profile stays"
+    assert "use --tune N" in mistake(["budget.selection=kfold"])
+    assert "tune is 3" in mistake(["budget.tune=3"])
 
 
 def test_every_field_is_reachable_by_set_or_option() -> None:

@@ -65,7 +65,7 @@ def record(run_id: str, aligner: str, scores: Mapping[str, Any], changes: Mappin
             "pair_ids": [] if aligner == "base" else ["a", "b"], "prompt_ids": [],
         },
         "budget": {
-            "preset": "32", "labels": 32, "prompts": 128, "batch": 4, "min_steps": 32, "selection": "last",
+            "preset": "32", "labels": 32, "prompts": 128, "batch": 4, "min_steps": 32, "selection": "last", "tune": 0,
             "track": "labels", "cap_flops": None, "profile": None,
         },
         "spent": {

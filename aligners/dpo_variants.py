@@ -1,0 +1,121 @@
+"""Pair losses that TRL's DPOTrainer knows by name: the data, the reference and the schedule are those of `dpo`.
+
+With r(y) = log pi(y|x) - log pi_ref(y|x), the reference being the base model, and w chosen over l:
+
+    ipo    (r(w)/|w| - r(l)/|l| - 1/(2 beta))^2                 arXiv 2310.12036, Eq. 17, per token; beta is its tau
+    irpo   -log sigmoid(beta (r(w) - r(l))) - alpha log pi(w|x)/|w|                            arXiv 2404.19733, Eq. 1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.contracts import Aligned, Aligner, Bench, FewShot, Need
+from harness.hookspecs import hookimpl
+from harness.recipes import Epochs, Warmup, cosine, require_pairs
+
+
+class IpoConfig(BaseModel):
+    """Hyper-parameters of IPO."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    beta: float = Field(
+        0.1,
+        gt=0,
+        description="tau of the paper: the margin aimed at is 1/(2 beta) nats a token; 0.1 is TRL's [R]",
+        json_schema_extra={"probe": 2.0},
+    )
+    learning_rate: float = Field(
+        5e-5,
+        gt=0,
+        description="peak, cosine to 0; that of dpo, for an adapter [R]; the paper trains no language model",
+        json_schema_extra={"probe": 1e-3},
+    )
+    epochs: Epochs = 3.0
+    warmup: Warmup = 0.1
+
+
+class IrpoConfig(BaseModel):
+    """Hyper-parameters of one iteration of iterative reasoning preference optimization."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    beta: float = Field(
+        0.1, gt=0, description="strength of the pull to the reference [S]", json_schema_extra={"probe": 1.0}
+    )
+    alpha: float = Field(
+        1.0,
+        ge=0,
+        description="weight of the chosen answers' mean negative log-likelihood [S]; 0 is DPO",
+        json_schema_extra={"probe": 0.0},
+    )
+    learning_rate: float = Field(
+        5e-5,
+        gt=0,
+        description="peak, cosine to 0; that of dpo, for an adapter [R]; paper 7e-7, all weights [S]",
+        json_schema_extra={"probe": 1e-3},
+    )
+    epochs: Epochs = 3.0
+    warmup: Warmup = 0.1
+
+
+LOSSES: Mapping[str, Callable[[Any], dict[str, Any]]] = {
+    "ipo": lambda config: {"loss_type": "ipo"},
+    "irpo": lambda config: {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, config.alpha]},
+}
+"""What each method tells TRL of its loss."""
+
+
+class Ipo:
+    """Regresses the margin between chosen and rejected answers to a fixed value, so that it cannot grow for ever."""
+
+    name: ClassVar[str] = "ipo"
+    paper: ClassVar[str] = "2310.12036"
+    version: ClassVar[str] = "1"
+    needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    Config: ClassVar[type[BaseModel]] = IpoConfig
+
+    def __init__(self, config: IpoConfig) -> None:
+        self.config = config
+
+    def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
+        """Train on the pairs."""
+        return _fit(self.name, self.config, bench, few_shot)
+
+
+class Irpo:
+    """DPO that also keeps the chosen answers likely."""
+
+    name: ClassVar[str] = "irpo"
+    paper: ClassVar[str] = "2404.19733"
+    version: ClassVar[str] = "1"
+    needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    Config: ClassVar[type[BaseModel]] = IrpoConfig
+
+    def __init__(self, config: IrpoConfig) -> None:
+        self.config = config
+
+    def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
+        """Train on the pairs."""
+        return _fit(self.name, self.config, bench, few_shot)
+
+
+def _fit(name: str, config: IpoConfig | IrpoConfig, bench: Bench, few_shot: FewShot) -> Aligned:
+    from harness.paired import dpo_trainer
+
+    require_pairs(name, few_shot.pairs)
+    pairs, held_out = bench.split(few_shot.pairs)
+    schedule = cosine(bench, len(pairs), learning_rate=config.learning_rate, epochs=config.epochs, warmup=config.warmup)
+    trainer = dpo_trainer(bench, pairs, beta=config.beta, **LOSSES[name](config), **schedule)
+    bench.train(trainer, held_out=held_out)
+    return bench.aligned()
+
+
+@hookimpl
+def harness_aligners() -> list[type[Aligner]]:
+    """Register the aligners."""
+    return [Ipo, Irpo]

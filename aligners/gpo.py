@@ -1,0 +1,766 @@
+"""GPO: group preference optimization (Zhao et al. 2023, arXiv 2310.11523).
+
+A small transformer beside the frozen language model learns, over many groups, to read a group's taste from a few rated
+options and to predict its preferences for others. In the paper's order:
+
+    1. embed each option once: x = mean hidden state over prompt, listed options and "A. option text"
+    2. an episode: a source's questions at random, some as context (x, y), others as targets (x, 0)
+    3. the module gives (mu, raw) per target; p = softmax of mu over the options of one question
+    4. loss -log N(y; p, sigma), or cross-entropy, or Bradley-Terry; Adam, cosine to 0
+    5. a new group is asked about with its own few ratings as context; nothing is trained for it
+
+A source is a group, or the few-shot pairs as one more group: each pair is a question, y is 1 for the chosen answer and
+0 for the rejected. Sources of the settings: [S] the paper, [R] our reading, [N] not given in the paper, ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from harness.contracts import (
+    BASE,
+    Aligned,
+    Aligner,
+    Bench,
+    BudgetExceeded,
+    Capability,
+    ChooseRequest,
+    Completion,
+    FewShot,
+    GenerateRequest,
+    HarnessError,
+    LanguageModel,
+    Loglik,
+    LoglikRequest,
+    Need,
+    Pair,
+    Preference,
+    PreferRequest,
+)
+from harness.hookspecs import hookimpl
+from harness.opinions import (
+    Embedder,
+    Features,
+    Question,
+    Rated,
+    answers_question,
+    known_group,
+    log_distribution,
+    option_question,
+    plain,
+    rated,
+    rated_pairs,
+    read,
+    write,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from harness.neural_process import NeuralProcess, Targets
+
+    Singles = NDArray[np.float32]
+
+Contexts = Mapping[str, tuple[Rated, ...]]
+"""Rated questions by source."""
+PAIRS = ""
+"""Name of the source that the few-shot pairs make; no group may be called so."""
+PAPER = {
+    "steps": 200_000,
+    "loss": "gaussian",
+    "sigma": "exp",
+    "centre": "none",
+    "standardise": False,
+    "pool": "all",
+    "most": 100,
+    "balanced": False,
+}
+"""What `preset=paper` sets where nothing else is given."""
+STEPS_WITH_PAIRS, STEPS_WITH_GROUPS = 12, 32
+"""Steps of the module for one of the regime's least steps, where it learns from pairs alone or from groups."""
+LEAST_EPISODES = 4
+"""Episodes a batch where there are fewer sources: with pairs there is one."""
+CHECKPOINT_EVERY = 64
+LOOKS = 4
+"""How often held-out pairs are looked at, where the regime holds some out; also how often the loss is logged."""
+TARGETS_AT_ONCE = 512
+"""Questions of one forward at inference."""
+MIN_SENSITIVITY = 1e-3
+
+
+def _probe(value: object, **needed: object) -> dict[str, Any]:
+    return {"probe": value, "probe_with": needed} if needed else {"probe": value}
+
+
+class GpoConfig(BaseModel):
+    """Every hyper-parameter of GPO; the module's sizes are the paper's and cannot be set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: Literal["ours", "paper"] = Field(
+        "ours",
+        description="whose settings stand where none is given: ours, for few shots [R]; the paper's [S]",
+        json_schema_extra=_probe("paper", steps=8),
+    )
+    steps: int | None = Field(
+        None,
+        ge=1,
+        description="steps; by default 12 times the regime's least, 32 with groups [R]; paper 200,000 [S]",
+        json_schema_extra=_probe(5),
+    )
+    learning_rate: float = Field(3e-4, gt=0, description="of Adam, cosine to 0 [S]", json_schema_extra=_probe(3e-3))
+    batch: int = Field(
+        32, ge=1, description="episodes a step: all training groups, at most so many [S]", json_schema_extra=_probe(2)
+    )
+    least: int = Field(
+        10,
+        ge=1,
+        description="questions of a context and of a target set, at least [S]; no more than half of a source's [R]",
+        json_schema_extra=_probe(1),
+    )
+    most: int = Field(
+        20,
+        ge=1,
+        description="questions of a context or target set, at most; half a source's if less [R]; paper 100 [S]",
+        json_schema_extra=_probe(1),
+    )
+    loss: Literal["gaussian", "cross_entropy", "bradley_terry"] = Field(
+        "cross_entropy",
+        description="-log N(y; p, sigma) [S]; -sum y log p [R]; -log sigmoid(mu_w - mu_l) [R]",
+        json_schema_extra=_probe("gaussian"),
+    )
+    sigma: Literal["exp", "bounded"] = Field(
+        "bounded",
+        description="exp(raw) [S], or 0.05 + 0.95 softplus(raw), under which the likelihood cannot diverge [R]",
+        json_schema_extra=_probe("exp", loss="gaussian"),
+    )
+    balanced: bool = Field(
+        True,
+        description="first weights give y as much say as all of x together [R]; false: as little as one dimension [S]",
+        json_schema_extra=_probe(False),
+    )
+    centre: Literal["none", "question", "both"] = Field(
+        "both",
+        description="embeddings as they are [S], less the mean of their question's options, or both side by side [R]",
+        json_schema_extra=_probe("none"),
+    )
+    standardise: bool = Field(
+        True,
+        description="unit variance per dimension over the training texts [R]; paper false [S]",
+        json_schema_extra=_probe(False),
+    )
+    pool: Literal["all", "answer"] = Field(
+        "all",
+        description="tokens in the mean: prompt, options and answer [S], or those of the answer only [R]",
+        json_schema_extra=_probe("answer"),
+    )
+    layer: int = Field(
+        -1, description="hidden layer; -1 is the last [S], 0 the token embeddings", json_schema_extra=_probe(1)
+    )
+    context: Literal["own", "swapped", "none"] = Field(
+        "own",
+        description="what the module reads: the group's own ratings [S]; as controls another's, or nothing [R]",
+        json_schema_extra=_probe("swapped"),
+    )
+    n: int = Field(4, ge=1, description="samples of which `generate` gives the best [R]", json_schema_extra=_probe(1))
+    temperature: float = Field(
+        0.7,
+        gt=0,
+        description="of the n samples where a task asks for greedy decoding [R]",
+        json_schema_extra={"no_effect": "greedy requests only; others bring their own"},
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_preset(cls, data: Any) -> Any:
+        """Write a preset's values out, so that a record shows what ran."""
+        named = isinstance(data, Mapping) and data.get("preset") == "paper"
+        return {**PAPER, **data} if named else data
+
+
+# ---------------------------------------------------------------- 1. sources and their embeddings
+
+
+def training_sources(few_shot: FewShot, pairs: Sequence[Pair]) -> dict[str, tuple[Rated, ...]]:
+    """What episodes are cut from: auxiliary groups (without them the target groups' own ratings), and the pairs.
+
+    Raises HarnessError when no source has the two questions that an episode needs.
+    """
+    sources = {name: rated(ratings) for name, ratings in (few_shot.auxiliary or few_shot.groups).items()}
+    if pairs:
+        sources[PAIRS] = rated_pairs(pairs)
+    usable = {name: source for name, source in sources.items() if len(source) > 1}
+    if not usable:
+        raise HarnessError(
+            "aligner gpo needs two labelled pairs, or a group with two rated questions, and was given neither; "
+            "raise --budget or train on a pool with pairs or groups"
+        )
+    return usable
+
+
+def contexts_of(few_shot: FewShot, pairs: Sequence[Pair], rule: str) -> dict[str, tuple[Rated, ...]]:
+    """What the module reads on behalf of each group (`PAIRS`: on nobody's), by the switch `context`.
+
+    Swapped, a group gets the ratings of the next one in order of name, and pairs have their labels exchanged. Raises
+    HarnessError when there is one group only and it should be swapped.
+    """
+    names = sorted(few_shot.groups)
+    if rule == "swapped" and len(names) == 1:
+        raise HarnessError(f"context=swapped needs two target groups, there is only {names[0]!r}")
+    shift = 1 if rule == "swapped" else 0
+    found = {name: rated(few_shot.groups[names[(i + shift) % len(names)]]) for i, name in enumerate(names)}
+    if pairs:
+        found[PAIRS] = rated_pairs(pairs, swapped=rule == "swapped")
+    return dict.fromkeys(found, ()) if rule == "none" else found
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Features of every training option, (1 + N, D), and where each source's questions stand in them.
+
+    Row 0 is zero: it stands for padding, and for a context that holds nothing.
+    """
+
+    x: Tensor
+    sources: tuple[tuple[tuple[tuple[int, ...], tuple[float, ...]], ...], ...]
+    """Per source, per question: (rows of x, y)."""
+
+    @classmethod
+    def of(cls, sources: Mapping[str, Sequence[Rated]], embedder: Embedder, features: Features, device: Any) -> Table:
+        """Lay out each distinct question once."""
+        import torch
+
+        blocks: list[Any] = []
+        place: dict[str, tuple[int, ...]] = {}
+        count = 1
+        for one in (one for source in sources.values() for one in source):
+            if one.question.key not in place:
+                blocks.append(torch.from_numpy(features(embedder(one.question))))
+                place[one.question.key] = tuple(range(count, count + len(one.y)))
+                count += len(one.y)
+        x = torch.cat([torch.zeros(1, blocks[0].shape[1]), *blocks]).to(device)
+        laid = tuple(tuple((place[one.question.key], one.y) for one in source) for source in sources.values())
+        return cls(x, laid)
+
+
+# ---------------------------------------------------------------- 2. episodes
+
+
+@dataclass(frozen=True, eq=False)
+class Episodes:
+    """A batch: `index` (B, T) into the table's rows, `y` (B, T) with 0 at targets and padding, `context` (B,) tokens.
+
+    `place` (M,) are the targets' positions in the batch laid end to end.
+    """
+
+    index: Tensor
+    y: Tensor
+    context: Tensor
+    place: Tensor
+    targets: Targets
+
+
+def draw(table: Table, config: GpoConfig, seed: tuple[int, ...]) -> Episodes:
+    """One batch of episodes: each takes one source's questions, some as context, some as targets, none as both.
+
+    The sizes of context and target set are drawn once a batch, so that little of it is padding.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    rows = min(config.batch, max(len(table.sources), LEAST_EPISODES))
+    order = [int(i) for _ in range(-(-rows // len(table.sources))) for i in rng.permutation(len(table.sources))]
+    shares = (float(rng.random()), float(rng.random()))
+    cut = [_cut(table.sources[i], config, shares, rng) for i in order[:rows]]
+    return collate(cut, table.x.device, config.context)
+
+
+Half = Sequence[tuple[tuple[int, ...], tuple[float, ...]]]
+
+
+def _cut(source: Half, config: GpoConfig, shares: tuple[float, float], rng: np.random.Generator) -> tuple[Half, Half]:
+    """(context, targets): whole questions, each set of `least` to `most` and no more than half of the source."""
+    most = min(config.most, len(source) // 2)
+    least = min(config.least, most)
+    context, targets = (least + int(share * (most - least + 1)) for share in shares)
+    order = rng.permutation(len(source))
+    return [source[i] for i in order[:context]], [source[i] for i in order[context : context + targets]]
+
+
+def collate(rows: Sequence[tuple[Half, Half]], device: Any, rule: str = "own") -> Episodes:
+    """Pad episodes to one length. A context that holds nothing (always under `none`) becomes one null token."""
+    import torch
+
+    context = [[t for q in ([] if rule == "none" else c) for t in zip(*q, strict=True)] or [(0, 0.0)] for c, _ in rows]
+    targets = [[i for indices, _ in t for i in indices] for _, t in rows]
+    length = max(len(c) + len(t) for c, t in zip(context, targets, strict=True))
+    index = torch.zeros(len(rows), length, dtype=torch.long)
+    y = torch.zeros(len(rows), length)
+    place: list[int] = []
+    for b, (c, t) in enumerate(zip(context, targets, strict=True)):
+        index[b, : len(c) + len(t)] = torch.tensor([i for i, _ in c] + t)
+        y[b, : len(c)] = torch.tensor([float(v) for _, v in c])
+        place += range(b * length + len(c), b * length + len(c) + len(t))
+    sizes = torch.tensor([len(c) for c in context], device=device)
+    to = partial(torch.as_tensor, device=device)
+    return Episodes(to(index), to(y), sizes, to(place), truth([q for _, t in rows for q in t], len(rows), device))
+
+
+def truth(questions: Half, rows: int, device: Any) -> Targets:
+    """The target tokens' preferences, and which of them belong together."""
+    import torch
+
+    from harness.neural_process import Targets
+
+    owner = [number for number, (indices, _) in enumerate(questions) for _ in indices]
+    y = [value for _, values in questions for value in values]
+    better, worse, start = list[int](), list[int](), 0
+    for _, values in questions:
+        couples = [(i, j) for i, a in enumerate(values) for j, b in enumerate(values) if a > b]
+        better += [start + i for i, _ in couples]
+        worse += [start + j for _, j in couples]
+        start += len(values)
+    whole = partial(torch.tensor, dtype=torch.long, device=device)
+    real = torch.tensor(y, dtype=torch.float32, device=device)
+    return Targets(real, whole(owner), len(questions), rows, whole(better), whole(worse))
+
+
+# ---------------------------------------------------------------- 3. and 4. the module and its training
+
+
+def loss_of(module: NeuralProcess, table: Table, batch: Episodes, config: GpoConfig) -> Tensor:
+    """The chosen loss of one batch, in nats."""
+    from harness import neural_process as np_
+
+    mu, raw = module(table.x[batch.index], batch.y, batch.context)
+    mu, raw = mu.flatten()[batch.place], raw.flatten()[batch.place]
+    losses = {
+        "gaussian": lambda: np_.gaussian(mu, raw, batch.targets, config.sigma),
+        "cross_entropy": lambda: np_.cross_entropy(mu, batch.targets),
+        "bradley_terry": lambda: np_.bradley_terry(mu, batch.targets),
+    }
+    return losses[config.loss]()
+
+
+def new_module(dim_x: int, seed: int, device: Any, *, balanced: bool = False) -> NeuralProcess:
+    """A module whose first weights follow from the seed alone.
+
+    Among hundreds of standardised dimensions a single y is not heard, and the module learns the questions and never the
+    groups. `balanced` multiplies its column in the first layer by sqrt(D + 1), at the start only.
+    """
+    import torch
+
+    from harness.neural_process import NeuralProcess
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = NeuralProcess(dim_x)
+    if balanced:
+        with torch.no_grad():
+            module.get_parameter("embedder.0.weight")[:, -1] *= math.sqrt(dim_x + 1)
+    return module.to(device)
+
+
+def steps_of(table: Table) -> int:
+    """Steps for one of the regime's: learning to tell groups apart takes longer than learning one taste."""
+    return STEPS_WITH_GROUPS if len(table.sources) > 1 else STEPS_WITH_PAIRS
+
+
+class Training:
+    """Meta-training under way: everything that a checkpoint must hold."""
+
+    def __init__(self, bench: Bench, config: GpoConfig, table: Table, held_out: Episodes | None) -> None:
+        import torch
+
+        self.bench, self.config, self.table, self.held_out = bench, config, table, held_out
+        self.steps = config.steps or steps_of(table) * bench.regime.min_steps
+        self.module = new_module(table.x.shape[1], bench.seed, table.x.device, balanced=config.balanced)
+        self.optimizer = torch.optim.Adam(self.module.parameters(), lr=config.learning_rate)
+        self.losses: list[float] = []
+        self.flops = 0.0
+        self.best: tuple[float, dict[str, Tensor]] | None = None
+
+    def run(self) -> None:
+        """All steps, from the last checkpoint where there is one. Raises BudgetExceeded at the track's cap."""
+        self._resume()
+        every = max(1, self.steps // LOOKS)
+        while len(self.losses) < self.steps:
+            self._step()
+            done = len(self.losses)
+            if done % every == 0 or done == self.steps:
+                self.bench.log("gpo", step=done, loss=self.losses[-1])
+                self._look()
+            if done % CHECKPOINT_EVERY == 0:
+                self._store()
+        self.finish()
+
+    def finish(self) -> None:
+        """Take the module that did best on held-out pairs, where there are any."""
+        if self.best is not None:
+            self.module.load_state_dict(self.best[1])
+
+    def _step(self) -> None:
+        step = len(self.losses)
+        batch = draw(self.table, self.config, (self.bench.seed, step))
+        # A backward costs twice its forward.
+        self._spend(3.0 * _flops(self.module, batch))
+        rate = 0.5 * self.config.learning_rate * (1 + math.cos(math.pi * step / self.steps))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss = loss_of(self.module, self.table, batch, self.config)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.losses.append(loss.item())
+        if not math.isfinite(self.losses[-1]):
+            raise HarnessError(f"gpo's loss is {self.losses[-1]} at step {step}; try sigma=bounded or a lower rate")
+
+    def _look(self) -> None:
+        """Keep the module if it is the best so far on held-out pairs: mean log sigmoid(mu_w - mu_l)."""
+        import torch
+
+        if self.held_out is None:
+            return
+        self._spend(_flops(self.module, self.held_out))
+        judged = self.config.model_copy(update={"loss": "bradley_terry"})
+        with torch.no_grad():
+            score = -float(loss_of(self.module, self.table, self.held_out, judged))
+        kept = self.best is None or score > self.best[0]
+        if kept:
+            self.best = (score, {k: v.clone() for k, v in self.module.state_dict().items()})
+        self.bench.log("held_out", step=len(self.losses), score=score, kept=kept)
+
+    def _spend(self, flops: float) -> None:
+        self.flops += flops
+        self.bench.spend(flops)
+
+    def _path(self) -> Path:
+        return self.bench.workdir / "gpo.pt"
+
+    def _store(self) -> None:
+        import torch
+
+        state = {
+            "module": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "losses": self.losses,
+            "flops": self.flops,
+            "best": self.best,
+        }
+        temporary = self._path().with_suffix(".tmp")
+        torch.save(state, temporary)
+        temporary.replace(self._path())
+
+    def _resume(self) -> None:
+        """Go on where an interrupted fit was; its FLOPs are counted again, since the meter started anew."""
+        import torch
+
+        if not self._path().exists():
+            return
+        state = torch.load(self._path(), weights_only=True, map_location=self.table.x.device)
+        self.module.load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.losses, self.best = list(state["losses"]), state["best"]
+        self._spend(state["flops"])
+
+
+# ---------------------------------------------------------------- 5. the result
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """The trained module, the features it was trained on, and the contexts it reads: predicts mu for any option."""
+
+    module: NeuralProcess
+    features: Features
+    contexts: Mapping[str, tuple[Singles, Singles]]
+    """By group: features (C, D) and preferences (C,) of its context tokens."""
+
+    def mu(self, embedder: Embedder, questions: Sequence[Question], group: str) -> list[list[float]]:
+        """Preference of every option of every question, on behalf of `group`; defined up to a constant per question."""
+        found: list[list[float]] = []
+        for start in range(0, len(questions), TARGETS_AT_ONCE):
+            part = [self.features(embedder(q)) for q in questions[start : start + TARGETS_AT_ONCE]]
+            flat = iter(self._forward(part, group))
+            found += [[next(flat) for _ in one] for one in part]
+        return found
+
+    def flops(self, options: int, group: str) -> float:
+        """FLOPs of asking about so many options at once."""
+        context = len(self.contexts[group][1])
+        return self.module.flops(1, context + options, context)
+
+    def _forward(self, part: Sequence[Singles], group: str) -> list[float]:
+        import numpy as np
+        import torch
+
+        shown, y = self.contexts[group]
+        device = next(self.module.parameters()).device
+        x = torch.from_numpy(np.concatenate([shown, *part])).to(device)
+        preferences = torch.zeros(len(x), device=device)
+        preferences[: len(y)] = torch.from_numpy(y)
+        with torch.no_grad():
+            mu, _ = self.module(x[None], preferences[None], torch.tensor([len(y)], device=device))
+        return [float(value) for value in mu[0, len(y) :]]
+
+
+@dataclass(frozen=True, eq=False)
+class GpoAligned:
+    """The frozen language model and the module that ranks its answers."""
+
+    model: LanguageModel
+    reader: Reader
+    config: GpoConfig
+    embedder: Embedder
+
+    @classmethod
+    def around(cls, model: LanguageModel, reader: Reader, config: GpoConfig) -> GpoAligned:
+        """Embeds under the model's base weights, as the fit did."""
+        return cls(model, reader, config, Embedder(model.embed, config.layer, config.pool, model.adapter_off))
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """It chooses; trained on pairs, it also writes and prefers."""
+        return frozenset({"choose", "generate", "prefer"} if self._pairs else {"choose"})
+
+    @property
+    def tokenizer(self) -> Any:
+        """The language model's tokenizer."""
+        return self.model.tokenizer
+
+    @property
+    def max_length(self) -> int:
+        """The language model's, in tokens."""
+        return self.model.max_length
+
+    @property
+    def _pairs(self) -> bool:
+        return PAIRS in self.reader.contexts
+
+    def choose(self, requests: Sequence[ChooseRequest]) -> list[list[float]]:
+        """log softmax(mu) over the options of each question, read in the context of its group (else of the pairs)."""
+        by_group: dict[str, list[int]] = {}
+        for index, request in enumerate(requests):
+            by_group.setdefault(self._group(request.group), []).append(index)
+        found: list[list[float]] = [[] for _ in requests]
+        for group, indices in by_group.items():
+            asked = [option_question(plain(requests[i].prompt), requests[i].options) for i in indices]
+            for i, mu in zip(indices, self.reader.mu(self.embedder, asked, group), strict=True):
+                found[i] = log_distribution(_softmax(mu))
+        return found
+
+    def prefer(self, requests: Sequence[PreferRequest]) -> list[Preference]:
+        """P(a better) = sigmoid(mu_a - mu_b): no likelihood of the language model's enters."""
+        self._must_have_pairs("prefer")
+        asked = [answers_question(plain(r.prompt), (r.a, r.b)) for r in requests]
+        return [Preference(_softmax(mu)[0], None, None) for mu in self.reader.mu(self.embedder, asked, PAIRS)]
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
+        """Best of n: the frozen model samples n answers for each that is asked for, the highest mu is given."""
+        self._must_have_pairs("generate")
+        wider = [replace(r, n=r.n * self.config.n, temperature=self._heat(r)) for r in requests]
+        samples = self.model.generate(wider)
+        return [self._best(r, several) for r, several in zip(requests, samples, strict=True)]
+
+    def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik]:
+        """Raises HarnessError: a preference is no likelihood."""
+        raise HarnessError("the result of gpo cannot loglik; it can choose, and with pairs generate and prefer")
+
+    def save(self, folder: Path) -> None:
+        """Write the language model's part, the module, the features and the contexts: safetensors and JSON."""
+        import numpy as np
+
+        self.model.save(folder)
+        reader, names = self.reader, sorted(self.reader.contexts)
+        arrays = {f"module.{k}": v.detach().cpu().numpy() for k, v in reader.module.state_dict().items()}
+        arrays |= {"features.mean": reader.features.mean, "features.scale": reader.features.scale}
+        for i, name in enumerate(names):
+            arrays[f"context.{i}.x"], arrays[f"context.{i}.y"] = reader.contexts[name]
+        contiguous = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
+        write(folder, Gpo.name, {"config": self.config.model_dump(mode="json"), "contexts": names}, contiguous)
+
+    def _group(self, group: str | None) -> str:
+        if self._pairs and group not in self.reader.contexts:
+            return PAIRS
+        return known_group(group, self.reader.contexts)
+
+    def _heat(self, request: GenerateRequest) -> float:
+        greedy = request.temperature == 0 and self.config.n > 1
+        return self.config.temperature if greedy else request.temperature
+
+    def _best(self, request: GenerateRequest, samples: Sequence[Completion]) -> list[Completion]:
+        prompt = request.context if isinstance(request.context, str) else plain(request.context)
+        n = self.config.n
+        if n == 1:
+            return list(samples)
+        lots = [samples[i : i + n] for i in range(0, len(samples), n)]
+        asked = [answers_question(prompt, [one.text for one in lot]) for lot in lots]
+        found = self.reader.mu(self.embedder, asked, PAIRS)
+        return [lot[max(range(n), key=mu.__getitem__)] for lot, mu in zip(lots, found, strict=True)]
+
+    def _must_have_pairs(self, what: str) -> None:
+        if not self._pairs:
+            raise HarnessError(f"gpo was fitted on groups and cannot {what}; it can choose")
+
+
+def _softmax(mu: Sequence[float]) -> list[float]:
+    top = max(mu)
+    shares = [math.exp(value - top) for value in mu]
+    return [share / sum(shares) for share in shares]
+
+
+def load_reader(settings: Mapping[str, Any], arrays: Mapping[str, Any], config: GpoConfig, device: Any) -> Reader:
+    """What `GpoAligned.save` wrote, on a device."""
+    import torch
+
+    features = Features(config.centre, arrays["features.mean"], arrays["features.scale"])
+    module = new_module(len(features.mean), 0, device)
+    prefix = "module."
+    state = {k.removeprefix(prefix): torch.from_numpy(v) for k, v in arrays.items() if k.startswith(prefix)}
+    module.load_state_dict(state)
+    names = settings["contexts"]
+    contexts = {n: (arrays[f"context.{i}.x"], arrays[f"context.{i}.y"]) for i, n in enumerate(names)}
+    return Reader(module.eval(), features, contexts)
+
+
+# ---------------------------------------------------------------- the aligner
+
+
+class Gpo:
+    """Learns over groups, or splits of the pairs, to predict preferences in context; the language model is frozen."""
+
+    name: ClassVar[str] = "gpo"
+    paper: ClassVar[str] = "2310.11523"
+    version: ClassVar[str] = "1"
+    needs: ClassVar[frozenset[Need]] = frozenset({"pairs", "groups", "auxiliary"})
+    Config: ClassVar[type[BaseModel]] = GpoConfig
+
+    def __init__(self, config: GpoConfig) -> None:
+        self.config = config
+
+    @classmethod
+    def load(cls, model: LanguageModel, folder: Path) -> Aligned:
+        """The saved module around the model; the model alone where the fit was stopped before its first step."""
+        saved = read(folder, cls.name)
+        if saved is None:
+            return model
+        config = GpoConfig.model_validate(saved[0]["config"])
+        return GpoAligned.around(model, load_reader(*saved, config, "cpu"), config)
+
+    def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
+        """Embed, meta-train, and hand over the module with the contexts that the labels bought."""
+        pairs, held_out = bench.split(few_shot.pairs)
+        sources = training_sources(few_shot, pairs)
+        contexts = contexts_of(few_shot, pairs, self.config.context)
+        embedder = Embedder(partial(bench.embed, of=BASE), self.config.layer, self.config.pool)
+        features = self._features(sources, embedder)
+        held = {"held out": rated_pairs(held_out)} if held_out and PAIRS in sources else {}
+        table = Table.of({**sources, **held}, embedder, features, _device(bench))
+        training = self._training(bench, table, bool(held), list(sources).index(PAIRS) if held else 0)
+        reader = Reader(
+            training.module.eval(),
+            features,
+            {name: context_tokens(context, embedder, features) for name, context in contexts.items()},
+        )
+        try:
+            training.run()
+            report(bench, training.losses, self._moved(bench, reader, embedder, sources, swappable(few_shot, pairs)))
+        except BudgetExceeded as stop:
+            if not training.losses:
+                raise
+            training.finish()
+            bench.log("cap", reason=str(stop))
+            bench.liveness(steps=len(training.losses))
+        return GpoAligned.around(bench.aligned(), reader, self.config)
+
+    def _moved(
+        self, bench: Bench, reader: Reader, embedder: Embedder, sources: Contexts, sides: Sequence[Contexts]
+    ) -> float | None:
+        if not sides or self.config.context == "none":
+            return None
+        questions = {one.question.key: one.question for source in sources.values() for one in source}
+        return sensitivity(bench, reader, embedder, list(questions.values()), sides)
+
+    def _features(self, sources: Mapping[str, Sequence[Rated]], embedder: Embedder) -> Features:
+        distinct = {one.question.key: one.question for source in sources.values() for one in source}
+        raw = [embedder(question) for question in distinct.values()]
+        return Features.of(raw, self.config.centre, standardise=self.config.standardise)
+
+    def _training(self, bench: Bench, table: Table, held: bool, pairs: int) -> Training:
+        """The training; a held-out source stands last in the table, and is asked about in the context of the pairs."""
+        if not held:
+            return Training(bench, self.config, table, None)
+        looked = collate([(table.sources[pairs], table.sources[-1])], table.x.device, self.config.context)
+        return Training(bench, self.config, replace(table, sources=table.sources[:-1]), looked)
+
+
+def context_tokens(context: Sequence[Rated], embedder: Embedder, features: Features) -> tuple[Singles, Singles]:
+    """(x (C, D), y (C,)) of a context; one null token where it holds nothing."""
+    import numpy as np
+
+    if not context:
+        return np.zeros((1, len(features.mean)), np.float32), np.zeros(1, np.float32)
+    x = np.concatenate([features(embedder(one.question)) for one in context]).astype(np.float32)
+    return x, np.array([value for one in context for value in one.y], np.float32)
+
+
+def report(bench: Bench, losses: Sequence[float], moved: float | None) -> None:
+    """Liveness: did the loss fall, and does it matter whose context is read?
+
+    `moved` is the mean |p(own) - p(swapped)| over the options of the training questions; None where nothing can be
+    swapped.
+    """
+    tenth = max(1, len(losses) // 10)
+    start, end = fmean(losses[:tenth]), fmean(losses[-tenth:])
+    figures = {"steps": float(len(losses)), "loss_start": start, "loss_end": end}
+    reason = None if end < start else f"the loss did not fall: {start:.4f} at the start, {end:.4f} at the end"
+    if moved is not None:
+        figures["context_sensitivity"] = moved
+        if moved < MIN_SENSITIVITY:
+            reason = f"the module ignores its context: swapped, it moves predictions by {moved:.1e} on average"
+    bench.liveness(degenerate=reason, **figures)
+
+
+def sensitivity(
+    bench: Bench, reader: Reader, embedder: Embedder, questions: Sequence[Question], sides: Sequence[Contexts]
+) -> float:
+    """Mean |p(one side) - p(other side)| over all options and contexts. Raises BudgetExceeded at the cap."""
+    found = []
+    for contexts in sides:
+        tokens = {name: context_tokens(c, embedder, reader.features) for name, c in contexts.items()}
+        one = replace(reader, contexts=tokens)
+        for name in tokens:
+            bench.spend(one.flops(sum(len(q.texts) for q in questions), name))
+        found.append([p for name in tokens for mu in one.mu(embedder, questions, name) for p in _softmax(mu)])
+    return fmean(abs(a - b) for a, b in zip(*found, strict=True))
+
+
+def swappable(few_shot: FewShot, pairs: Sequence[Pair]) -> list[Contexts]:
+    """The contexts that have a swapped counterpart, own and swapped; empty where there are none."""
+    alone = FewShot(groups=few_shot.groups if len(few_shot.groups) > 1 else {})
+    return [contexts_of(alone, pairs, rule) for rule in ("own", "swapped")] if alone.groups or pairs else []
+
+
+def _flops(module: NeuralProcess, batch: Episodes) -> float:
+    rows, tokens = batch.index.shape
+    return module.flops(rows, tokens, int(batch.context.max()))
+
+
+def _device(bench: Bench) -> Any:
+    return next(bench.policy.parameters()).device
+
+
+@hookimpl
+def harness_aligners() -> list[type[Aligner]]:
+    """Register the aligner."""
+    return [Gpo]

@@ -1,0 +1,199 @@
+"""Group relative policy optimization (Shao et al. 2024, arXiv 2402.03300), with TRL's GRPOTrainer.
+
+For each prompt q of a step:
+
+    1. sample a group o_1 .. o_k from the policy, in evaluation mode
+    2. r_i: what the pool's verifier says of o_i
+    3. A_i = (r_i - mean(r)) / std(r), the same for all tokens of o_i
+    4. step on  -(1/k) sum_i 1/|o_i| sum_t A_i pi(o_it | ..)/pi_old(o_it | ..)  + beta KL(pi || pi_ref)       (Eq. 3)
+
+There is one update per sample batch, so pi_old is pi: the ratio is 1, clipping never acts, and the gradient is that of
+A_i log pi. The verifier is asked about the prompts of the labelled pairs: the budget's labels are those items, and
+which answer of a pair was preferred is not read (but to select among candidates, where the regime holds pairs out).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.contracts import Aligned, Aligner, Bench, FewShot, HarnessError, Messages, Need, Pair, Verifier
+from harness.hookspecs import hookimpl
+from harness.recipes import Warmup, require_pairs
+from harness.text import content_hash
+
+SAME = 1e-6
+"""Rewards of a group that differ by less are equal: the group moves nothing."""
+
+
+class GrpoConfig(BaseModel):
+    """Hyper-parameters of GRPO. Prompts a step and the longest sample belong to the study."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    k: int = Field(
+        8, ge=2, description="samples per prompt; 8 is TRL's [R], paper 64 [S]", json_schema_extra={"probe": 4}
+    )
+    temperature: float = Field(
+        1.0, gt=0, description="of the samples and of the policy that is trained [N]", json_schema_extra={"probe": 0.6}
+    )
+    beta: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the KL divergence to the base model; 0 is TRL's and later work's [R], paper 0.04 [S]",
+        json_schema_extra={"probe": 1.0},
+    )
+    loss: Literal["grpo", "dapo", "dr_grpo"] = Field(
+        "grpo",
+        description="mean per answer, then over answers (Eq. 3) [S]; dapo: over tokens; dr_grpo: over a fixed length",
+        json_schema_extra={"probe": "dr_grpo"},
+    )
+    scale: Literal["group", "batch", "none"] = Field(
+        "group",
+        description="advantages over the standard deviation of the group [S], of the step, or as they are",
+        json_schema_extra={"probe": "none"},
+    )
+    learning_rate: float = Field(
+        1e-4,
+        gt=0,
+        description="peak, cosine to 0; that of gem's on-policy phase, for an adapter [R]; paper 1e-6, all weights [S]",
+        json_schema_extra={"probe": 1e-3},
+    )
+    steps: int | None = Field(
+        None, ge=1, description="optimizer steps; by default the regime's least [R]", json_schema_extra={"probe": 12}
+    )
+    warmup: Warmup = 0.1
+
+
+class Grpo:
+    """Reinforces those of its own samples that the verifier rates above their group's mean."""
+
+    name: ClassVar[str] = "grpo"
+    paper: ClassVar[str] = "2402.03300"
+    version: ClassVar[str] = "1"
+    needs: ClassVar[frozenset[Need]] = frozenset({"pairs", "verifier"})
+    Config: ClassVar[type[BaseModel]] = GrpoConfig
+
+    def __init__(self, config: GrpoConfig) -> None:
+        self.config = config
+
+    def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
+        """Sample answers to the pairs' prompts and reinforce the better ones."""
+        require_pairs(self.name, few_shot.pairs)
+        if few_shot.verifier is None:
+            raise HarnessError("aligner grpo needs a pool that can check answers and was given none; try aligner dpo")
+        pairs, held_out = bench.split(few_shot.pairs)
+        bench.train(self._trainer(bench, pairs, few_shot.verifier), held_out=held_out)
+        report(bench)
+        return bench.aligned()
+
+    def _trainer(self, bench: Bench, pairs: Sequence[Pair], verifier: Verifier) -> Any:
+        from datasets import Dataset
+        from trl import GRPOTrainer
+
+        arguments = self._arguments(bench)
+        rollouts = Rollouts(bench, {p.id: p.prompt for p in pairs}, verifier, self.config, arguments.max_steps)
+        # The sampler drops what does not fill a step: a draw smaller than one is gone through more than once.
+        copies = math.ceil(bench.regime.sample_prompts / len(pairs))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*rollout_func.*")  # TRL calls the hook experimental.
+            return GRPOTrainer(
+                model=bench.policy,
+                args=arguments,
+                reward_funcs=rollouts.reward,
+                rollout_func=rollouts.sample,
+                train_dataset=Dataset.from_list([{"prompt": p.id} for p in pairs] * copies),
+                processing_class=bench.tokenizer,
+            )
+
+    def _arguments(self, bench: Bench) -> Any:
+        from trl import GRPOConfig
+
+        config, prompts = self.config, bench.regime.sample_prompts
+        arguments = bench.arguments(
+            GRPOConfig,
+            per_device_train_batch_size=prompts,
+            num_generations=config.k,
+            generation_batch_size=prompts * config.k,
+            temperature=config.temperature,
+            beta=config.beta,
+            loss_type=config.loss,
+            scale_rewards=config.scale,
+            disable_dropout=True,
+            learning_rate=config.learning_rate,
+            max_steps=config.steps or bench.regime.min_steps,
+            lr_scheduler_type="cosine",
+            warmup_steps=config.warmup,
+        )
+        # The trainer's rows are samples: `prompts` of them at a time until each prompt's k samples are through, and
+        # then one optimizer step, so that no sample is older than the policy that it trains.
+        arguments.gradient_accumulation_steps = config.k
+        arguments.max_completion_length = bench.regime.new_tokens
+        return arguments
+
+
+class Rollouts:
+    """Where TRL's trainer gets its samples and rewards: from the bench, which meters them, and from the verifier."""
+
+    def __init__(
+        self, bench: Bench, prompts: dict[str, Messages], verifier: Verifier, config: GrpoConfig, steps: int
+    ) -> None:
+        self.bench, self.prompts, self.verifier, self.config, self.steps = bench, prompts, verifier, config, steps
+        self.step = 0
+
+    def sample(self, ids: list[str], trainer: Any) -> dict[str, Any]:
+        """Samples for `ids`, in which each prompt's id stands k times in a row, and the text of each for `reward`."""
+        k, self.step = self.config.k, int(trainer.state.global_step)
+        asked = [self.prompts[identity] for identity in ids[::k]]
+        seed = int(content_hash("grpo", self.bench.seed, self.step)[:8], 16) >> 1
+        groups = self.bench.generate(asked, n=k, temperature=self.config.temperature, seed=seed)
+        answers = [answer for group in groups for answer in group]
+        return {
+            "prompt_ids": [self.bench.render(self.prompts[identity]) for identity in ids],
+            "completion_ids": [list(answer.ids) for answer in answers],
+            "logprobs": None,
+            "answer": [answer.text for answer in answers],
+        }
+
+    def reward(self, prompts: list[str], answer: list[str], **_: Any) -> list[Any]:
+        """The verifier's reward of every answer; its figures are added to the sums of the fit."""
+        rewards = [float(self.verifier(identity, text)) for identity, text in zip(prompts, answer, strict=True)]
+        self.bench.tally(**step_figures(rewards, self.config.k, self.step, self.steps))
+        return rewards
+
+
+def step_figures(rewards: Sequence[float], k: int, step: int, steps: int) -> dict[str, float]:
+    """What one step adds to the sums: groups, groups of equal rewards, and the reward of the first and last quarter."""
+    groups = [rewards[start : start + k] for start in range(0, len(rewards), k)]
+    figures = {"groups": float(len(groups)), "flat": float(sum(max(g) - min(g) < SAME for g in groups))}
+    quarter = max(1, steps // 4)
+    for name, counts in (("first", step < quarter), ("last", step >= steps - quarter)):
+        if counts:
+            figures |= {f"reward_{name}": fmean(rewards), f"steps_{name}": 1.0}
+    return figures
+
+
+def report(bench: Bench) -> None:
+    """Liveness of the fit; degenerate when no group ever had two different rewards: nothing was there to learn from."""
+    sums = bench.tally()
+    if not sums.get("groups"):
+        return
+    zero = sums["flat"] / sums["groups"]
+    rewards = {
+        name: sums[f"reward_{name}"] / sums[f"steps_{name}"] for name in ("first", "last") if f"steps_{name}" in sums
+    }
+    reason = "the rewards of every group were equal, so no step moved anything" if zero == 1 else None
+    bench.liveness(
+        degenerate=reason, zero_variance=zero, **{f"reward_{name}": value for name, value in rewards.items()}
+    )
+
+
+@hookimpl
+def harness_aligners() -> list[type[Aligner]]:
+    """Register the aligner."""
+    return [Grpo]

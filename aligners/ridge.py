@@ -1,0 +1,239 @@
+"""Ridge: linear regression from an option's embedding to its preference, and a second one to what a group adds.
+
+    p_hat(option) = 1/k + w . x + v_g . x        clipped at 0 and normalised over the question
+
+w is fitted on the auxiliary groups' mean deviation from uniform; v_g on what that leaves of group g's own ratings. Both
+penalties are chosen by leaving one question out of the data they are fitted on, in closed form. The embeddings are
+those of `gpo`, so that the two differ by the model alone. Hoerl and Kennard 1970.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.contracts import (
+    BASE,
+    Aligned,
+    Aligner,
+    Bench,
+    ChooseRequest,
+    FewShot,
+    HarnessError,
+    LanguageModel,
+    Need,
+    Ratings,
+)
+from harness.hookspecs import hookimpl
+from harness.opinions import (
+    Embedder,
+    Features,
+    GroupAligned,
+    Rated,
+    known_group,
+    option_question,
+    plain,
+    rated,
+    read,
+)
+
+if TYPE_CHECKING:
+    from harness.opinions import Floats
+
+ALPHAS = tuple(10.0**power for power in range(-2, 9))
+"""Penalties tried, in units of the mean squared length of a row of features; the largest is as good as no fit."""
+
+
+class RidgeConfig(BaseModel):
+    """Hyper-parameters of the regression."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    group: bool = Field(
+        True,
+        description="fit what each group adds to the mean; false predicts the same for all (ours)",
+        json_schema_extra={"probe": False},
+    )
+    context: Literal["own", "swapped"] = Field(
+        "own",
+        description="whose ratings the second fit reads: the group's own, or as a control the next group's (ours)",
+        json_schema_extra={"probe": "swapped"},
+    )
+    centre: Literal["none", "question", "both"] = Field(
+        "question",
+        description="embeddings as they are, less the mean of their question's options, or both (as in gpo; ours)",
+        json_schema_extra={"probe": "none"},
+    )
+    standardise: bool = Field(
+        True, description="unit variance per dimension (as in gpo; ours)", json_schema_extra={"probe": False}
+    )
+    pool: Literal["all", "answer"] = Field(
+        "all", description="tokens in the mean (as in gpo)", json_schema_extra={"probe": "answer"}
+    )
+    layer: int = Field(-1, description="hidden layer, -1 is the last (as in gpo)", json_schema_extra={"probe": 1})
+
+
+# ---------------------------------------------------------------- the regression
+
+
+def fit_ridge(x: Floats, y: Floats, alpha: float) -> Floats:
+    """argmin_w |y - x w|^2 + alpha s |w|^2, with s the mean squared row of x: (N, D), (N, K) -> (D, K)."""
+    import numpy as np
+
+    kernel = x @ x.T
+    weights: Floats = x.T @ np.linalg.solve(kernel + alpha * _size(x) * np.eye(len(x)), y)
+    return weights
+
+
+def left_out(x: Floats, y: Floats, owner: Floats, alpha: float) -> Floats:
+    """Errors (N, K) on each question's rows of the fit without them: (I - H_QQ)^-1 (y - H y)_Q, exact."""
+    import numpy as np
+
+    kernel = x @ x.T
+    hat = np.linalg.solve(kernel + alpha * _size(x) * np.eye(len(x)), kernel).T
+    residual = y - hat @ y
+    errors = np.empty_like(residual)
+    for question in np.unique(owner):
+        rows = np.flatnonzero(owner == question)
+        errors[rows] = np.linalg.solve(np.eye(len(rows)) - hat[np.ix_(rows, rows)], residual[rows])
+    return errors
+
+
+def pick_alpha(parts: Sequence[tuple[Floats, Floats, Floats]]) -> float:
+    """The penalty of least squared error, summed over parts (x, y, owner) that are fitted apart; ties: the largest."""
+    totals = {a: sum(float((left_out(x, y, owner, a) ** 2).sum()) for x, y, owner in parts) for a in ALPHAS}
+    return min(reversed(ALPHAS), key=totals.__getitem__)
+
+
+def _size(x: Floats) -> float:
+    return max(float((x**2).sum(1).mean()), 1e-12)
+
+
+# ---------------------------------------------------------------- from ratings to weights
+
+
+def rows_of(source: Sequence[Rated], embedder: Embedder, features: Features) -> tuple[Floats, Floats, Floats]:
+    """(x (N, D), y - 1/k (N,), number of the question (N,)) of rated questions."""
+    import numpy as np
+
+    x = np.concatenate([features(embedder(one.question)) for one in source]).astype(np.float64)
+    y = np.array([value - 1 / len(one.y) for one in source for value in one.y])
+    return x, y, np.array([number for number, one in enumerate(source) for _ in one.y], dtype=np.float64)
+
+
+def mean_ratings(groups: Ratings) -> tuple[Rated, ...]:
+    """Each distinct question once, with the mean of the groups' preferences."""
+    import numpy as np
+
+    answers: dict[str, list[Rated]] = {}
+    for one in (one for ratings in groups.values() for one in rated(ratings)):
+        answers.setdefault(one.question.key, []).append(one)
+    means = {key: np.mean([one.y for one in rows], axis=0) for key, rows in answers.items()}
+    return tuple(Rated(rows[0].question, tuple(float(v) for v in means[key])) for key, rows in answers.items())
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """The fitted weights: those of all groups, and per group what it adds."""
+
+    embedder: Embedder
+    features: Features
+    shared: Floats
+    own: Mapping[str, Floats]
+    config: RidgeConfig
+
+    def predict(self, request: ChooseRequest) -> Sequence[float]:
+        """1/k + w . x + v_g . x, clipped at 0; uniform where nothing is left."""
+        import numpy as np
+
+        raw = self.embedder(option_question(plain(request.prompt), request.options))
+        weights = self.shared + self.own[known_group(request.group, self.own)]
+        p = np.maximum(1 / len(raw) + self.features(raw).astype(np.float64) @ weights, 0.0)
+        return [float(v) for v in (p if p.sum() > 0 else np.ones_like(p))]
+
+    def settings(self) -> dict[str, Any]:
+        """The config and the groups' names."""
+        return {"config": self.config.model_dump(mode="json"), "groups": sorted(self.own)}
+
+    def arrays(self) -> dict[str, Any]:
+        """Weights and features."""
+        import numpy as np
+
+        own = np.stack([self.own[name] for name in sorted(self.own)])
+        return {"shared": self.shared, "own": own, "mean": self.features.mean, "scale": self.features.scale}
+
+
+class Ridge:
+    """Linear in the embedding; the frozen language model only embeds."""
+
+    name: ClassVar[str] = "ridge"
+    paper: ClassVar[str] = ""
+    version: ClassVar[str] = "1"
+    needs: ClassVar[frozenset[Need]] = frozenset({"groups", "auxiliary"})
+    Config: ClassVar[type[BaseModel]] = RidgeConfig
+
+    def __init__(self, config: RidgeConfig) -> None:
+        self.config = config
+
+    @classmethod
+    def load(cls, model: LanguageModel, folder: Path) -> Aligned:
+        """The saved weights; the model alone where there are none."""
+        saved = read(folder, cls.name)
+        if saved is None:
+            return model
+        settings, arrays = saved
+        config = RidgeConfig.model_validate(settings["config"])
+        own = dict(zip(settings["groups"], arrays["own"], strict=True))
+        features = Features(config.centre, arrays["mean"], arrays["scale"])
+        return GroupAligned(model, cls.name, Linear(_asking(model, config), features, arrays["shared"], own, config))
+
+    def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
+        """Two closed-form fits. Raises HarnessError without groups."""
+        if not few_shot.groups:
+            raise HarnessError("aligner ridge needs groups and was given none; train on a pool with groups")
+        config = self.config
+        embedder = Embedder(partial(bench.embed, of=BASE), config.layer, config.pool)
+        training = mean_ratings(few_shot.auxiliary or few_shot.groups)
+        raw = [embedder(one.question) for one in training]
+        features = Features.of(raw, config.centre, standardise=config.standardise)
+        rows = rows_of(training, embedder, features)
+        alpha = pick_alpha([rows])
+        shared = fit_ridge(rows[0], rows[1], alpha)
+        own = {name: rows_of(rated(r), embedder, features) for name, r in _contexts(few_shot.groups, config).items()}
+        added, alpha_group = self._added(own, shared)
+        bench.liveness(alpha=alpha, alpha_group=alpha_group, questions=len(training))
+        model = bench.aligned()
+        return GroupAligned(model, self.name, Linear(_asking(model, config), features, shared, added, config))
+
+    def _added(
+        self, own: Mapping[str, tuple[Floats, Floats, Floats]], shared: Floats
+    ) -> tuple[dict[str, Floats], float]:
+        """What each group adds, under one penalty that all groups choose together (0 weights where it is off)."""
+        if not self.config.group:
+            return dict.fromkeys(own, shared * 0.0), ALPHAS[-1]
+        left = {name: (x, y - x @ shared, owner) for name, (x, y, owner) in own.items()}
+        alpha = pick_alpha(list(left.values()))
+        return {name: fit_ridge(x, y, alpha) for name, (x, y, _) in left.items()}, alpha
+
+
+def _contexts(groups: Ratings, config: RidgeConfig) -> Ratings:
+    names = sorted(groups)
+    if config.context == "swapped" and len(names) == 1:
+        raise HarnessError(f"context=swapped needs two target groups, there is only {names[0]!r}")
+    shift = 1 if config.context == "swapped" else 0
+    return {name: groups[names[(i + shift) % len(names)]] for i, name in enumerate(names)}
+
+
+def _asking(model: LanguageModel, config: RidgeConfig) -> Embedder:
+    return Embedder(model.embed, config.layer, config.pool, model.adapter_off)
+
+
+@hookimpl
+def harness_aligners() -> list[type[Aligner]]:
+    """Register the aligner."""
+    return [Ridge]

@@ -1,0 +1,85 @@
+"""Simple preference optimization with a reference-free reward (Meng et al. 2024, arXiv 2405.14734), with TRL.
+
+Loss, Eq. 6: `-log sigmoid(beta/|w| log pi(w|x) - beta/|l| log pi(l|x) - gamma)`, lengths in tokens, end of turn
+included. TRL has it as a loss of its CPOTrainer, whose likelihood term is switched off here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.contracts import Aligned, Aligner, Bench, FewShot, Need, Pair
+from harness.hookspecs import hookimpl
+from harness.recipes import Epochs, Warmup, cosine, require_pairs
+
+
+class SimpoConfig(BaseModel):
+    """Hyper-parameters of SimPO."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    beta: float = Field(
+        2.0,
+        gt=0,
+        description="scale of the mean log-probability of a token [S]: 2.0 to 2.5, later 10",
+        json_schema_extra={"probe": 8.0},
+    )
+    gamma: float = Field(
+        1.0,
+        ge=0,
+        description="margin that the reward of chosen must have over rejected [S]: 0.5 beta",
+        json_schema_extra={"probe": 4.0},
+    )
+    learning_rate: float = Field(
+        5e-5,
+        gt=0,
+        description="peak, cosine to 0; that of dpo, for an adapter [R]; paper 3e-7 to 1e-6, all weights [S]",
+        json_schema_extra={"probe": 1e-3},
+    )
+    epochs: Epochs = 3.0
+    warmup: Warmup = 0.1
+
+
+class Simpo:
+    """Makes chosen answers more likely per token than rejected ones, by a margin and without a reference."""
+
+    name: ClassVar[str] = "simpo"
+    paper: ClassVar[str] = "2405.14734"
+    version: ClassVar[str] = "1"
+    needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    Config: ClassVar[type[BaseModel]] = SimpoConfig
+
+    def __init__(self, config: SimpoConfig) -> None:
+        self.config = config
+
+    def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
+        """Train on the pairs."""
+        require_pairs(self.name, few_shot.pairs)
+        pairs, held_out = bench.split(few_shot.pairs)
+        bench.train(self._trainer(bench, pairs), held_out=held_out)
+        return bench.aligned()
+
+    def _trainer(self, bench: Bench, pairs: tuple[Pair, ...]) -> Any:
+        from harness.trl_experimental import cpo_trainer
+
+        config = self.config
+        schedule = cosine(
+            bench, len(pairs), learning_rate=config.learning_rate, epochs=config.epochs, warmup=config.warmup
+        )
+        return cpo_trainer(
+            bench,
+            pairs,
+            loss_type="simpo",
+            cpo_alpha=0.0,  # TRL adds CPO's likelihood term to SimPO unless told not to.
+            beta=config.beta,
+            simpo_gamma=config.gamma,
+            **schedule,
+        )
+
+
+@hookimpl
+def harness_aligners() -> list[type[Aligner]]:
+    """Register the aligner."""
+    return [Simpo]

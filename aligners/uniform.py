@@ -1,0 +1,65 @@
+"""Uniform: every option of a question is equally likely, whoever is asked. The floor of every table about groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from harness.contracts import Aligned, Aligner, Bench, ChooseRequest, FewShot, HarnessError, LanguageModel, Need
+from harness.hookspecs import hookimpl
+from harness.opinions import GroupAligned
+
+
+class UniformConfig(BaseModel):
+    """Nothing to set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Flat:
+    """p = 1/k."""
+
+    def predict(self, request: ChooseRequest) -> Sequence[float]:
+        """The same share for each option."""
+        return [1 / len(request.options)] * len(request.options)
+
+    def settings(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def arrays(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+
+class Uniform:
+    """Uses no label beyond asking that there are groups at all."""
+
+    name: ClassVar[str] = "uniform"
+    paper: ClassVar[str] = ""
+    version: ClassVar[str] = "1"
+    needs: ClassVar[frozenset[Need]] = frozenset({"groups"})
+    Config: ClassVar[type[BaseModel]] = UniformConfig
+
+    def __init__(self, config: UniformConfig) -> None:
+        self.config = config
+
+    @classmethod
+    def load(cls, model: LanguageModel, folder: Path) -> Aligned:
+        """There is nothing to load."""
+        return GroupAligned(model, cls.name, Flat())
+
+    def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
+        """Raises HarnessError without groups: it cannot stand beside methods that learn from pairs."""
+        if not few_shot.groups:
+            raise HarnessError("aligner uniform needs groups and was given none; train on a pool with groups")
+        return GroupAligned(bench.aligned(), self.name, Flat())
+
+
+@hookimpl
+def harness_aligners() -> list[type[Aligner]]:
+    """Register the aligner."""
+    return [Uniform]

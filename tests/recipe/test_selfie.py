@@ -1,0 +1,406 @@
+"""Selfie through the whole loop on a tiny model: conformance, TRL's own loss, detection on real logits, interruptions.
+
+The positive control (held-out accuracy above 0.9 from 32 pairs) is among the conformance checks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import aligners.selfie
+import harness.logprobs
+from aligners.selfie import DpoStep, Row, Selfie, SelfieConfig, Window
+from harness.budget import Meter
+from harness.config import Lora
+from harness.conformance import Check, lesson, lesson_pairs, parametrize_with_checks
+from harness.contracts import BASE, POLICY, FewShot, Prompt, Regime
+from harness.text import end_of_turn
+from harness.tiny import tiny_model, tiny_tokenizer
+from harness.training import Fitted, LocalBench, fit
+
+pytestmark = pytest.mark.recipe
+
+PROMPTS = tuple(Prompt(p.id, p.prompt) for p in lesson_pairs(("barn", "rope", "basket", "wagon", "tower", "bench")))
+DATA = FewShot(pairs=lesson(4).pairs, prompts=PROMPTS)
+DETECTING: dict[str, Any] = {"round_epochs": 3.0, "rounds": 2, "quantile": 0.6, "min_margins": 4}
+
+
+@parametrize_with_checks([Selfie])
+def test_selfie_conforms(check: Check) -> None:
+    check()
+
+
+def make_bench(folder: Path, *, seed: int = 0, cap: float | None = None, **changes: Any) -> LocalBench:
+    settings: dict[str, Any] = {
+        "batch": 2,
+        "min_steps": 4,
+        "selection": "last",
+        "prompt_tokens": 128,
+        "completion_tokens": 24,
+        "new_tokens": 16,
+        "sample_prompts": 2,
+        "device": "cpu",
+        "precision": "fp32",
+    }
+    return LocalBench.create(
+        tiny_model(),
+        tiny_tokenizer(),
+        regime=Regime(**{**settings, **changes}),
+        meter=Meter(cap_flops=cap),
+        seed=seed,
+        workdir=folder,
+        lora=Lora(r=4, alpha=64),
+        checkpoint_steps=2,
+    )
+
+
+def run(bench: LocalBench, few_shot: FewShot = DATA, **values: Any) -> Fitted:
+    return fit(Selfie(SelfieConfig.model_validate({"seed_epochs": 1.0, **values})), bench, few_shot)
+
+
+def spy(bench: LocalBench, name: str) -> list[tuple[Any, Any, Any]]:
+    """(first argument, keyword `of`, result) of every call of a method from here on."""
+    calls: list[tuple[Any, Any, Any]] = []
+    method = getattr(bench, name)
+
+    def spied(*args: Any, **kwargs: Any) -> Any:
+        calls.append((args[0], kwargs.get("of", POLICY), method(*args, **kwargs)))
+        return calls[-1][2]
+
+    vars(bench)[name] = spied
+    return calls
+
+
+def weights(bench: LocalBench, name: str = POLICY) -> torch.Tensor:
+    return torch.cat([p.detach().flatten().clone() for n, p in bench.policy.named_parameters() if f".{name}." in n])
+
+
+def shake(bench: LocalBench, seed: int) -> None:
+    """Move the live adapter somewhere else."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in bench.policy.named_parameters():
+            if f".{POLICY}." in name:
+                parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+
+
+@pytest.fixture
+def moved(tmp_path: Path) -> LocalBench:
+    """A policy that has left its frozen reference `before`, which has left the base model."""
+    bench = make_bench(tmp_path)
+    shake(bench, 1)
+    bench.fork("before")
+    shake(bench, 2)
+    return bench
+
+
+def rows_of(bench: LocalBench) -> list[Row]:
+    return [Row(bench.render(p.prompt), bench.encode(p.chosen), bench.encode(p.rejected)) for p in lesson(3).pairs]
+
+
+def swapped(rows: list[Row]) -> list[Row]:
+    return [Row(r.prompt, r.rejected, r.chosen) for r in rows]
+
+
+def step_of(bench: LocalBench, *, reference: str = "before", lam: float = 0.0, **values: Any) -> DpoStep:
+    window = Window(bench.workdir / "margins.jsonl") if values.get("alpha", 0.1) else None
+    return DpoStep(bench, SelfieConfig.model_validate({"detect_after": 0.0, **values}), 10, reference, lam, window)
+
+
+# ---------------------------------------------------------------- one step
+
+
+@pytest.mark.parametrize("reference", ["before", BASE])
+def test_without_alpha_loss_and_gradient_are_those_of_trls_trainer(moved: LocalBench, reference: str) -> None:
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    class Encoded(DPOTrainer):  # type: ignore[misc]
+        def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
+            return dataset
+
+    rows, live = rows_of(moved), weights(moved)
+    table = [{"prompt_ids": r.prompt, "chosen_ids": r.chosen, "rejected_ids": r.rejected} for r in rows]
+    arguments = moved.arguments(DPOConfig, beta=0.1, loss_type=["sigmoid"])
+    trl = Encoded(
+        model=moved.policy,
+        args=arguments,
+        train_dataset=Dataset.from_list(table),
+        processing_class=moved.tokenizer,
+    )
+    copy_weights(moved, "ref", reference)
+    moved.policy.eval()
+    parameters = [p for n, p in moved.policy.named_parameters() if f".{POLICY}." in n]
+    theirs = trl.compute_loss(moved.policy, trl.data_collator([dict(row) for row in table]))
+    expected = torch.autograd.grad(theirs, parameters)
+    ours = step_of(moved, reference=reference, alpha=0.0)(moved.policy, 0, rows)
+    assert ours is not None
+    assert torch.equal(weights(moved), live)
+    assert abs(ours.item() - 0.6931) > 1e-3
+    assert ours.item() == pytest.approx(theirs.item(), abs=1e-5)
+    for a, b in zip(expected, torch.autograd.grad(ours, parameters), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+def copy_weights(bench: LocalBench, name: str, of: str) -> None:
+    """Make adapter `name`, TRL's copy of the live one, what Selfie's reference is; zeros are the base model."""
+    with torch.no_grad():
+        for key, parameter in bench.policy.named_parameters():
+            if f".{name}." in key:
+                source = None if of == BASE else bench.policy.get_parameter(key.replace(f".{name}.", f".{of}."))
+                parameter.zero_() if source is None else parameter.copy_(source)
+
+
+def test_at_the_first_step_all_margins_are_zero(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path)
+    shake(bench, 1)
+    bench.fork("before")
+    loss = step_of(bench, lam=0.5)(bench.policy, 0, rows_of(bench))
+    assert loss is not None
+    assert loss.item() == pytest.approx(0.693147, abs=1e-6)
+    assert bench.tally()["margin"] == pytest.approx(0, abs=1e-6)
+    assert bench.tally()["decoupled_margin"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("block", [1, 5, 10**6])
+def test_decoupled_margins_of_the_model_keep_the_identity_in_any_blocks(
+    moved: LocalBench, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against the bench's own full distributions, read one policy at a time."""
+    lam, beta, rows, pairs = 0.5, 0.1, rows_of(moved), lesson(3).pairs
+    vocabulary = moved.policy.get_base_model().config.vocab_size
+    monkeypatch.setattr(harness.logprobs, "CHUNK_ELEMENTS", block * vocabulary)
+    step = step_of(moved, lam=lam)
+    sums, found = step._decoupled(moved.policy, rows)
+    for row, pair, reference, m_tilde in zip(rows, pairs, sums, found, strict=True):
+        m, log_z = [], []
+        for text, ids in ((pair.chosen, row.chosen), (pair.rejected, row.rejected)):
+            p, q = (full(moved, pair.prompt, text, of) for of in (POLICY, "before"))
+            picked = torch.arange(len(ids)), torch.tensor(ids)
+            m.append(beta * (p[picked] - q[picked]).sum())
+            log_z.append(((1 + lam) * p - lam * q).logsumexp(-1).sum())
+            assert (log_z[-1] > 0).item()
+        expected = (1 + lam) * (m[0] - m[1]) - beta * (log_z[0] - log_z[1])
+        assert float(m_tilde) == pytest.approx(float(expected), abs=1e-4)
+        plain = moved.score([pair.prompt], [(pair.chosen, pair.rejected)], of="before")[0]
+        assert reference.tolist() == pytest.approx([one.total for one in plain], abs=1e-4)
+
+
+def full(bench: LocalBench, prompt: Any, text: str, of: str) -> torch.Tensor:
+    return torch.cat([torch.from_numpy(block).double() for block in bench.logits([prompt], [text], of=of)])
+
+
+def test_exchanged_answers_negate_both_margins_and_the_lambda_matters(moved: LocalBench) -> None:
+    rows = rows_of(moved)
+    found = step_of(moved, lam=0.5)._decoupled(moved.policy, rows)[1]
+    mirrored = step_of(moved, lam=0.5)._decoupled(moved.policy, swapped(rows))[1]
+    assert torch.allclose(found, -mirrored, atol=1e-5)
+    other = step_of(moved, lam=0.25)._decoupled(moved.policy, rows)[1]
+    assert not torch.allclose(found, other, atol=1e-4)
+
+
+def test_without_lambda_the_pairs_are_picked_on_plain_margins(moved: LocalBench) -> None:
+    step = step_of(moved, min_margins=2)
+    step(moved.policy, 0, rows_of(moved))
+    assert step.window is not None
+    plain = step.window.before(1)
+    assert "decoupled_margin" not in moved.tally()
+    (moved.workdir / "margins.jsonl").unlink()
+    lifted = step_of(moved, lam=1e-7, min_margins=2)
+    lifted(moved.policy, 0, rows_of(moved))
+    assert lifted.window is not None
+    assert lifted.window.before(1) == pytest.approx(plain, abs=1e-5)
+
+
+def test_a_marked_pair_enters_the_loss_with_both_labels(moved: LocalBench) -> None:
+    rows = rows_of(moved)
+    plain = step_of(moved, alpha=0.0)(moved.policy, 0, rows)
+    noisy = step_of(moved, alpha=0.4, min_margins=2, quantile=0.1)(moved.policy, 0, rows)
+    assert plain is not None
+    assert noisy is not None
+    margins = Window(moved.workdir / "margins.jsonl").before(1)
+    # -(1-a) log s(m) - a log s(-m) = -log s(m) + a m
+    assert noisy.item() - plain.item() == pytest.approx(0.4 * min(margins) / len(rows), abs=1e-5)
+
+
+# ---------------------------------------------------------------- rounds
+
+
+def test_the_judge_stays_with_the_base_model_and_the_training_reference_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, trained, base_class = make_bench(tmp_path), list[tuple[str, float, float]](), aligners.selfie.DpoStep
+    scored = spy(bench, "score")
+
+    def step(*args: Any) -> DpoStep:
+        made = base_class(*args)
+        same = torch.equal(weights(bench), weights(bench, made.reference)) if made.reference != BASE else True
+        trained.append((made.reference, made.lam, float(same)))
+        return made
+
+    monkeypatch.setattr(aligners.selfie, "DpoStep", step)
+    run(bench)
+    judged = [of for _, of, _ in scored]
+    assert trained == [(BASE, 0.0, 1), ("selfie1", 0.5, 1), ("selfie2", 0.25, 1), ("selfie3", 0.125, 1)]
+    for current in ("selfie1", "selfie2", "selfie3"):
+        assert judged[judged.index(current) + 1] == BASE
+    assert list(bench.policy.peft_config) == [POLICY]
+    assert set(judged) == {"selfie1", "selfie2", "selfie3", BASE}
+
+
+def test_the_previous_judge_is_held_against_the_policy_before(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path)
+    scored = spy(bench, "score")
+    run(bench, judge="previous")
+    judged = [of for _, of, _ in scored]
+    pairs = list(zip(judged[::2], judged[1::2], strict=True))
+    assert pairs == [("selfie1", BASE)] * 2 + [("selfie2", "selfie1")] * 2 + [("selfie3", "selfie2")] * 2
+
+
+@pytest.mark.parametrize("judge", ["none", "llm"])
+def test_other_judges_run_and_say_how_far_they_agree_with_the_labels(tmp_path: Path, judge: str) -> None:
+    done = run(make_bench(tmp_path), judge=judge, rounds=1)
+    assert 0 <= done.liveness["agreement"] <= 1
+
+
+def test_a_truncated_sample_has_no_supervised_end_of_turn(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path, new_tokens=8)
+    sampled = spy(bench, "generate")
+    done = run(bench, rounds=1)
+    rows = aligners.selfie.read_rows(tmp_path / "selfie-round-1-pairs.json")
+    finished = {one.ids: one.finish for _, _, groups in sampled for group in groups for one in group}
+    end = end_of_turn(bench.tokenizer)
+    answers = [tuple(ids) for row in rows for ids in (row.chosen, row.rejected)]
+    assert {finished[ids] for ids in answers} >= {"length"}
+    assert all((ids[-1] == end) == (finished[ids] == "stop") for ids in answers)
+    assert done.liveness["truncation"] > 0
+
+
+def test_rounds_use_every_prompt_once_and_in_proportion(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path)
+    sampled = spy(bench, "generate")
+    run(bench)
+    asked = [prompts for prompts, _, _ in sampled]
+    assert [len(prompts) for prompts in asked] == [2, 4, 6]
+    assert {p for prompts in asked for p in prompts} == {p.messages for p in PROMPTS}
+
+
+def test_detection_marks_about_k_of_the_pairs_and_says_so(tmp_path: Path) -> None:
+    done = run(make_bench(tmp_path), learning_rate=1e-3, **DETECTING)
+    assert done.liveness["detection_never_fired"] == 0
+    assert 0 < done.liveness["share_z"] <= 0.6
+    assert {"tau", "margin", "decoupled_margin", "winner_tokens", "loser_tokens", "agreement"} <= set(done.liveness)
+    assert done.liveness["agreement_held_out"] == 0
+    silent = run(make_bench(tmp_path / "silent"), min_margins=10_000)
+    assert silent.liveness["detection_never_fired"] == 1
+    assert silent.liveness["share_z"] == 0
+    assert silent.status == "ok"
+    off = run(make_bench(tmp_path / "off"), alpha=0.0)
+    assert "detection_never_fired" not in off.liveness
+
+
+def test_held_out_pairs_check_the_judge_where_there_are_any(tmp_path: Path) -> None:
+    done = run(make_bench(tmp_path, selection="holdout25"), rounds=1)
+    assert done.liveness["agreement_held_out"] == 1
+
+
+def test_equal_samples_move_nothing_and_the_run_is_degenerate(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path / "equal", min_steps=1)
+    generate, fork, before = bench.generate, bench.fork, list[torch.Tensor]()
+
+    def twice(*args: Any, **kwargs: Any) -> Any:
+        return [[group[0]] * 2 for group in generate(*args, **kwargs)]
+
+    def noted(name: str) -> None:
+        before.append(weights(bench))
+        fork(name)
+
+    vars(bench).update(generate=twice, fork=noted)
+    done = run(bench, learning_rate=1e-2)
+    assert len(before) == 3
+    assert torch.equal(before[0], weights(bench))
+    assert done.status == "degenerate"
+    assert done.liveness["pairs_used"] == 0
+
+
+def test_without_unlabelled_prompts_it_is_the_seed_alone_and_degenerate(tmp_path: Path) -> None:
+    done = run(make_bench(tmp_path), FewShot(pairs=DATA.pairs))
+    assert done.status == "degenerate"
+    assert "no unlabelled prompts" in (done.reason or "")
+    assert run(make_bench(tmp_path / "asked"), rounds=0).status == "ok"
+
+
+# ---------------------------------------------------------------- interruptions
+
+
+def breaks_at(call: int, function: Any) -> Any:
+    """The function, interrupted at its n-th call."""
+    calls: list[int] = []
+
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return function(*args, **kwargs)
+
+    return broken
+
+
+FIRING: dict[str, Any] = {"learning_rate": 1e-3, **DETECTING}
+LOSS = aligners.selfie.noise_aware_loss
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[LocalBench, Fitted]:
+    bench = make_bench(tmp_path_factory.mktemp("whole"))
+    return bench, run(bench, **FIRING)
+
+
+@pytest.mark.parametrize(
+    ("what", "call", "sampled_again"),
+    [
+        ("loss", 2, 2),  # in the seed
+        ("score", 5, 1),  # while round 2 is judged
+        ("loss", 9, 1),  # in round 2 before its first checkpoint
+        ("loss", 14, 0),  # in round 2, which goes on from its checkpoint with the margins of its window
+    ],
+)
+def test_an_interrupted_fit_ends_as_an_undisturbed_one(
+    tmp_path: Path,
+    what: str,
+    call: int,
+    sampled_again: int,
+    undisturbed: tuple[LocalBench, Fitted],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, expected = undisturbed
+    assert expected.liveness["share_z"] > 0
+    broken = make_bench(tmp_path / "broken")
+    with monkeypatch.context() as patch:
+        if what == "score":
+            patch.setattr(broken, "score", breaks_at(call, broken.score))
+        else:  # the seed takes 2 steps, round 1 then 5, round 2 14
+            patch.setattr(aligners.selfie, "noise_aware_loss", breaks_at(call, LOSS))
+        with pytest.raises(KeyboardInterrupt):
+            run(broken, **FIRING)
+    resumed = make_bench(tmp_path / "broken")
+    sampled = spy(resumed, "generate")
+    done = run(resumed, **FIRING)
+    assert torch.equal(weights(resumed), weights(whole))
+    assert done.liveness == expected.liveness
+    assert resumed.meter.spend == whole.meter.spend
+    assert len(sampled) == sampled_again
+
+
+def test_the_cap_stops_a_round_and_its_figures_are_reported(tmp_path: Path) -> None:
+    free = make_bench(tmp_path / "free")
+    run(free)
+    bench = make_bench(tmp_path / "capped", cap=free.meter.spend.flops * 0.8)
+    done = run(bench)
+    assert "cap" in (done.reason or "")
+    assert done.liveness["pairs_used"] > 0
+    assert list(bench.policy.peft_config) == [POLICY]

@@ -1,0 +1,128 @@
+"""Trials of hyper-parameters: inside the budget, on the cell's own labels, the same after an interruption."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from aligners.icl import Icl, IclConfig
+from aligners.sft import Sft, SftConfig
+from harness import training, tuning
+from harness.budget import Meter
+from harness.config import Lora
+from harness.contracts import FewShot, HarnessError, Pair, Regime, user
+from harness.tiny import tiny_model, tiny_tokenizer
+from harness.training import LocalBench, fit
+from harness.tuning import candidates, folds, searched, tune
+
+pytestmark = pytest.mark.recipe
+
+PAIRS = tuple(Pair(f"p{i}", user(f"question {i}?"), f"the answer is {i}", f"no idea about {i}") for i in range(8))
+REGIME = Regime(
+    batch=4,
+    min_steps=4,
+    selection="kfold",
+    prompt_tokens=64,
+    completion_tokens=32,
+    new_tokens=8,
+    sample_prompts=2,
+    device="cpu",
+    precision="fp32",
+)
+
+
+def make_bench(folder: Path, cap: float | None = None) -> LocalBench:
+    return LocalBench.create(
+        tiny_model(),
+        tiny_tokenizer(),
+        regime=REGIME,
+        meter=Meter(cap_flops=cap),
+        seed=0,
+        workdir=folder,
+        lora=Lora(r=4, alpha=8),
+        checkpoint_steps=2,
+    )
+
+
+def tuned(folder: Path, trials: int = 3, cap: float | None = None) -> tuple[Any, Sequence[tuning.Trial], LocalBench]:
+    bench = make_bench(folder, cap)
+    aligner, done = tune(Sft(SftConfig.model_validate({"learning_rate": 3e-3})), bench, FewShot(pairs=PAIRS), trials)
+    return aligner, done, bench
+
+
+def test_the_best_trial_wins_and_everything_is_counted(tmp_path: Path) -> None:
+    aligner, done, bench = tuned(tmp_path)
+    assert len(done) == 3
+    assert done[0].config["learning_rate"] == 3e-3
+    assert len({trial.config["learning_rate"] for trial in done}) == 3
+    assert aligner.config.learning_rate == max(done, key=lambda t: t.score).config["learning_rate"]
+    assert all(len(trial.folds) == tuning.FOLDS for trial in done)
+    spend = bench.meter.spend
+    assert spend.labels == len(PAIRS), "no label is asked for twice"
+    assert spend.optimizer_steps == 3 * tuning.FOLDS * 5, "three epochs of 6 pairs in batches of 4"
+    before = bench.adapter_state()
+    assert all(bool((value == 0).all()) for name, value in before.items() if "lora_B" in name), "a fresh adapter"
+    fit(aligner, bench, FewShot(pairs=PAIRS))
+    assert spend.optimizer_steps == 3 * tuning.FOLDS * 5 + 6, "the final fit, on all pairs, comes on top"
+
+
+def test_an_interrupted_search_ends_as_an_undisturbed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, undisturbed, calm = tuned(tmp_path / "calm")
+    scored = training.preference_score
+    calls: list[int] = []
+
+    def failing(*arguments: Any) -> float:
+        calls.append(1)
+        if len(calls) == 6:
+            raise RuntimeError("power is out")
+        return scored(*arguments)
+
+    monkeypatch.setattr("harness.tuning.preference_score", failing)
+    with pytest.raises(RuntimeError, match="power"):
+        tuned(tmp_path / "hit")
+    _, resumed, bench = tuned(tmp_path / "hit")
+    assert resumed == undisturbed
+    assert len(calls) == 3 * tuning.FOLDS + 1
+    assert bench.meter.spend == calm.meter.spend
+    assert all(torch.equal(a, calm.adapter_state()[name]) for name, a in bench.adapter_state().items())
+
+
+def test_the_cap_leaves_room_for_the_final_fit(tmp_path: Path) -> None:
+    _, _, free = tuned(tmp_path / "free", trials=1)
+    cost = free.meter.spend.flops
+    aligner, done, bench = tuned(tmp_path / "capped", trials=3, cap=2.2 * cost)
+    assert len(done) == 1
+    assert fit(aligner, bench, FewShot(pairs=PAIRS)).reason is None
+    with pytest.raises(HarnessError, match="reached within the first trial of sft"):
+        tuned(tmp_path / "small", cap=0.5 * cost)
+
+
+def test_a_method_with_nothing_to_search_is_left_alone(tmp_path: Path) -> None:
+    aligner = Icl(IclConfig.model_validate({}))
+    assert tune(aligner, make_bench(tmp_path), FewShot(pairs=PAIRS), 5) == (aligner, ())
+
+
+def test_candidates_stay_near_what_was_given_and_follow_the_seed() -> None:
+    config = SftConfig.model_validate({"learning_rate": 1e-3})
+    assert searched(config) == ("learning_rate",)
+    rates = [c.model_dump()["learning_rate"] for c in candidates(config, 50, seed=1)]
+    assert rates[0] == 1e-3
+    assert all(2.5e-4 <= rate <= 4e-3 for rate in rates)
+    assert max(rates) > 2e-3 > 5e-4 > min(rates)
+    assert rates[1] == candidates(config, 2, seed=1)[1].model_dump()["learning_rate"]
+    assert rates[1] != candidates(config, 2, seed=2)[1].model_dump()["learning_rate"]
+
+
+def test_folds_hold_out_whole_questions_once_each() -> None:
+    pairs = [Pair(f"p{i}", user("?"), "a", "b", cluster=f"q{i // 2}") for i in range(10)]
+    parts = folds(pairs)
+    assert len(parts) == tuning.FOLDS
+    assert sorted(p.id for _, held_out in parts for p in held_out) == sorted(p.id for p in pairs)
+    for kept, held_out in parts:
+        assert not {p.unit for p in kept} & {p.unit for p in held_out}
+    with pytest.raises(HarnessError, match="at least 2 questions"):
+        folds(pairs[:2])
