@@ -300,8 +300,10 @@ class Result:
     behaviour: tuple[Any, ...]
     adapter: str
     trained: bool
+    likelihood: bool
+    """Whether the model's rule of preference is its likelihood."""
     margins: tuple[float, ...]
-    """log pi(right answer) - log pi(wrong answer) of every held-out pair, in nats."""
+    """log pi(right answer) - log pi(wrong answer) of every held-out pair, or the log-odds of its own rule, in nats."""
     choices: tuple[tuple[float, ...], ...]
     """Log-probabilities over yes and no of every question asked of the target groups."""
     flops: float
@@ -367,6 +369,10 @@ class Lab:
         """Margins of the untouched model on the held-out pairs, in nats."""
         return _margins(_bare(tiny_model()))
 
+    def gain(self, result: Result) -> float:
+        """Mean margin over what an untouched model has: base's own, or 0 for a rule that is no likelihood."""
+        return fmean(result.margins) - (fmean(self.base_margins) if result.likelihood else 0.0)
+
     @property
     def config(self) -> BaseModel:
         """The config that fits use: the instance's own, else the defaults."""
@@ -422,7 +428,15 @@ class Lab:
     def _result(self, session: Session, aligned: Aligned, before: str) -> Result:
         adapter = session.adapter()
         flops = session.meter.spend.flops
-        return Result(behaviour(aligned), adapter, adapter != before, _margins(aligned), _choices(aligned), flops)
+        return Result(
+            behaviour(aligned),
+            adapter,
+            adapter != before,
+            _likelihood(aligned),
+            _margins(aligned),
+            _choices(aligned),
+            flops,
+        )
 
 
 def behaviour(aligned: Aligned) -> tuple[Any, ...]:
@@ -462,6 +476,10 @@ def _margins(aligned: Aligned) -> tuple[float, ...]:
     if "prefer" not in aligned.capabilities:
         return (0.0,) * len(_held_out())
     return tuple(_margin(preference) for preference in aligned.prefer(_held_out()))
+
+
+def _likelihood(aligned: Aligned) -> bool:
+    return "prefer" in aligned.capabilities and all(p.a is not None for p in aligned.prefer(_held_out()[:1]))
 
 
 def _margin(preference: Preference) -> float:
@@ -780,8 +798,7 @@ def check_positive_control(lab: Lab) -> str:
 def check_labels_swapped(lab: Lab) -> str:
     """With chosen and rejected exchanged the method learns the opposite: the held-out margin changes its sign."""
     lab.needs("pairs")
-    base = fmean(lab.base_margins)
-    right, swapped = (fmean(lab.result(trial).margins) - base for trial in (FULL, replace(FULL, swapped=True)))
+    right, swapped = (lab.gain(lab.result(trial)) for trial in (FULL, replace(FULL, swapped=True)))
     figures = f"over base the mean margin is {right:+.3f} nats with the labels and {swapped:+.3f} with swapped ones"
     _require(right > 0 > swapped, f"{lab.aligner_class.name}: the labels do not decide what is learned: {figures}")
     return figures

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, get_args, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,7 +132,7 @@ class FewShot:
 
     def unmet(self, needs: Collection[Need]) -> tuple[Need, ...]:
         """Those of an aligner's needs that stop it: a missing verifier, or everything where nothing at all is there."""
-        missing = tuple(need for need in sorted(needs) if not getattr(self, need))
+        missing = tuple(need for need in get_args(Need) if need in needs and not getattr(self, need))
         nothing = len(missing) == len(frozenset(needs))
         return missing if nothing else tuple(need for need in missing if need == "verifier")
 

@@ -52,7 +52,7 @@ def shared_prefix_dpo() -> type[Any]:
         def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
             return dataset
 
-        def _precompute_ref_logps(self, dataset: Any, *_: Any) -> Any:
+        def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
             if "ref_chosen_logps" not in dataset.column_names:
                 raise HarnessError("the rows of a DPO trainer were expected to hold the reference's log-probabilities")
             return dataset
@@ -60,7 +60,7 @@ def shared_prefix_dpo() -> type[Any]:
         def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
             loss = super()._compute_loss(SharedPrefixModel(model), inputs, return_outputs)
             for figure in UNKNOWN:
-                self._metrics["train" if self.model.training else "eval"].pop(figure, None)
+                self._metrics["train" if model.training else "eval"].pop(figure, None)
             return loss
 
     return SharedPrefixDPO
