@@ -223,6 +223,141 @@ def _centred(raw: Singles, centre: Centre) -> Singles:
     return inner if centre == "question" else np.concatenate([raw, inner], axis=1)
 
 
+# ---------------------------------------------------------------- what groups share, and along what they differ
+
+
+PENALTIES = tuple(10.0**power for power in range(-2, 9))
+"""Penalties tried, in units of the mean squared length of a row; the largest is as good as no fit."""
+LEAST_SHARE = 1e-3
+"""Least share of an option in what groups are said to share, so that no logarithm runs away."""
+
+
+def ridge(x: Floats, y: Floats, penalty: float) -> Floats:
+    """argmin_w |y - x w|^2 + penalty s |w|^2, with s the mean squared row of x: (N, D), (N, K) -> (D, K)."""
+    import numpy as np
+
+    weights: Floats = x.T @ np.linalg.solve(x @ x.T + penalty * _size(x) * np.eye(len(x)), y)
+    return weights
+
+
+def ridge_without_each(x: Floats, y: Floats, blocks: Sequence[slice], penalty: float) -> Floats:
+    """Predictions (N, K) for each block of rows by the fit without it, exact: y_B - (I - H_BB)^-1 (y - H y)_B."""
+    import numpy as np
+
+    kernel = x @ x.T
+    hat = np.linalg.solve(kernel + penalty * _size(x) * np.eye(len(x)), kernel).T
+    residual, found = y - hat @ y, np.empty_like(y)
+    for rows in blocks:
+        inner = np.eye(rows.stop - rows.start) - hat[rows, rows]
+        found[rows] = y[rows] - np.linalg.solve(inner, residual[rows])
+    return found
+
+
+def best_penalty(x: Floats, y: Floats, blocks: Sequence[slice]) -> float:
+    """The penalty under which blocks that are left out are predicted best (squared error); of equals, the largest."""
+
+    def error(penalty: float) -> float:
+        return float(((ridge_without_each(x, y, blocks, penalty) - y) ** 2).sum())
+
+    return min(reversed(PENALTIES), key=error)
+
+
+def _size(x: Floats) -> float:
+    return max(float((x**2).sum(1).mean()), 1e-12)
+
+
+@dataclass(frozen=True, eq=False)
+class Outlook:
+    """What the training groups share, and the axes along which they differ, read off an option's features by ridge.
+
+    The axes are the first K principal directions of the groups' deviations from their mean, as predicted for each
+    training question by the fit without it: a feature then means the same for a question that no group has answered.
+    """
+
+    weights: Floats
+    """(D, 1 + K): from features, less their question's mean, to the mean's deviation from uniform and to the axes."""
+    unit: float
+    """Root mean square of the deviations from the mean."""
+    known: Mapping[str, Floats]
+    """By key of a training question: (options, 1 + K), the mean itself and the axes."""
+
+    @property
+    def axes(self) -> int:
+        """K."""
+        return self.weights.shape[1] - 1
+
+    def __call__(self, question: Question, x: Singles) -> tuple[Floats, Singles]:
+        """(what groups share (options,), summing to 1; axes (options, K)) of features x (options, D)."""
+        import numpy as np
+
+        found = self.known.get(question.key)
+        if found is None:
+            found = _inner(x) @ self.weights
+            found[:, 0] += 1 / len(x)
+        shared = np.maximum(found[:, 0], LEAST_SHARE)
+        return shared / shared.sum(), found[:, 1:].astype(np.float32)
+
+    @classmethod
+    def of(
+        cls, sources: Sequence[Sequence[Rated]], features: Callable[[Question], Singles], axes: int
+    ) -> Outlook | None:
+        """Fit on groups' ratings; None unless two groups differ, and on two questions that they share."""
+        import numpy as np
+
+        questions, ratings = _shared(sources)
+        if len(questions) < 2:
+            return None
+        x = np.concatenate([_inner(features(one)) for one in questions])
+        mean = np.nanmean(ratings, axis=0)
+        apart = np.nan_to_num(ratings - mean)
+        _, size, directions = np.linalg.svd(apart, full_matrices=False)
+        if size[0] < LEAST:
+            return None
+        kept = min(axes, int((size > 1e-6 * size[0]).sum()))
+        return cls._fit(questions, x, mean, directions[:kept].T * size[:kept], float(np.sqrt((apart**2).mean())))
+
+    @classmethod
+    def _fit(cls, questions: Sequence[Question], x: Floats, mean: Floats, axes: Floats, unit: float) -> Outlook:
+        import numpy as np
+
+        ends = np.cumsum([len(one.texts) for one in questions]).tolist()
+        blocks = [slice(end - len(one.texts), end) for one, end in zip(questions, ends, strict=True)]
+        uniform = np.concatenate([np.full(len(one.texts), 1 / len(one.texts)) for one in questions])
+        base = (mean - uniform)[:, None]
+        weights = ridge(x, base, best_penalty(x, base, blocks))
+        if axes.shape[1]:
+            penalty = best_penalty(x, axes, blocks)
+            axes, slopes = ridge_without_each(x, axes, blocks, penalty), ridge(x, axes, penalty)
+            spread = np.where(axes.std(0) > LEAST, axes.std(0), 1.0)
+            axes, weights = axes / spread, np.concatenate([weights, slopes / spread], axis=1)
+        rows = np.concatenate([mean[:, None], axes], axis=1)
+        known = {one.key: rows[block] for one, block in zip(questions, blocks, strict=True)}
+        return cls(weights, unit, known)
+
+
+def _inner(x: Singles) -> Floats:
+    """Rows less their mean: what groups think of a question's options sums to 1, so deviations sum to 0."""
+    import numpy as np
+
+    return x.astype(np.float64) - x.mean(0, dtype=np.float64)
+
+
+def _shared(sources: Sequence[Sequence[Rated]]) -> tuple[list[Question], Floats]:
+    """Questions that two sources or more have rated, and (sources, options of all) ratings; NaN where there is none."""
+    import numpy as np
+
+    given: dict[str, dict[int, tuple[float, ...]]] = {}
+    questions: dict[str, Question] = {}
+    for number, source in enumerate(sources):
+        for one in source:
+            questions[one.question.key] = one.question
+            given.setdefault(one.question.key, {})[number] = one.y
+    shared = [key for key, found in given.items() if len(found) > 1]
+    blank = {key: (np.nan,) * len(questions[key].texts) for key in shared}
+    rows = [[v for key in shared for v in given[key].get(n, blank[key])] for n in range(len(sources))]
+    return [questions[key] for key in shared], np.array(rows, dtype=np.float64)
+
+
 # ---------------------------------------------------------------- results
 
 

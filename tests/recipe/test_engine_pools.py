@@ -1,0 +1,140 @@
+"""Groups' opinions, re-rankers and pools of pairs through the whole loop: fitted in one process, asked in another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.config import PRESETS, Lengths, Lora, RunConfig
+from harness.contracts import HarnessError
+from harness.engine import run
+from harness.registry import Registry, load
+from harness.store import read_samples
+from harness.tiny import tiny_folder
+from leaderboards import tables
+
+pytestmark = pytest.mark.recipe
+
+GROUPS, QUESTIONS = 10, 16
+OPTIONS = ("Never", "Sometimes", "Always")
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return load(plugins=False)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_folder(tmp_path_factory.mktemp("model") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Opinions of ten groups, half of which say the opposite of the other half, and pairs with and without answers."""
+    root = tmp_path_factory.mktemp("data")
+    listed = " ".join(f"{letter}. {option}" for letter, option in zip("ABC", OPTIONS, strict=True))
+    opinions = [
+        {
+            "question": f"Question: How often do you walk {question} miles?\nOptions: {listed}\nAnswer:",
+            "options": OPTIONS,
+            "attribute": f"GROUP_{group}",
+            "gold_distribution": [0.8, 0.1, 0.1] if group % 2 else [0.1, 0.1, 0.8],
+        }
+        for group in range(GROUPS)
+        for question in range(QUESTIONS)
+    ]
+    write(root / "opinionqa" / "all.jsonl", opinions)
+    for split, start in (("train", 0), ("test", 100)):
+        pairs = [
+            {"prompt": f"Say the number {n}.", "chosen": f"The number is {n}.", "rejected": f"I will not say {n}."}
+            for n in range(start, start + 12)
+        ]
+        write(root / "pairs" / f"{split}.jsonl", pairs)
+    return root
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def cell(tiny: str, store: Path, folder: Path, **changes: Any) -> RunConfig:
+    settings = {
+        "model": tiny,
+        "store": store,
+        "data": str(folder),
+        "task": "opinionqa",
+        "budget": PRESETS["8"].model_copy(update={"min_steps": 4, "prompts": 4, "labels": 4}),
+        "lengths": Lengths(prompt=96, completion=32, new_tokens=24, sample_prompts=2),
+        "lora": Lora(r=4, alpha=8),
+    }
+    return RunConfig(**{**settings, **changes})
+
+
+def test_group_methods_stand_in_one_table_for_each_draw(
+    tiny: str, folder: Path, tmp_path: Path, registry: Registry
+) -> None:
+    records = [
+        run(cell(tiny, tmp_path, folder, aligner=aligner, draw_seed=draw), registry=registry)
+        for draw in (0, 1)
+        for aligner in ("uniform", "mean_of_groups", "ridge")
+    ]
+    uniform, mean, ridge = records[:3]
+    targets = 4
+    assert (uniform.spent.labels, uniform.spent.auxiliary_labels) == (4 * targets, 0)
+    assert (mean.spent.labels, mean.spent.auxiliary_labels) == (0, 6 * 12)
+    assert (ridge.spent.labels, ridge.spent.auxiliary_labels) == (4 * targets, 6 * 12)
+    assert set(ridge.data.rating_ids) | set(ridge.data.auxiliary_groups) == {f"GROUP_{g}" for g in range(GROUPS)}
+    rows = read_samples(tmp_path / ridge.id / "samples.parquet")
+    assert len(rows) == targets * (QUESTIONS - 4), "what was bought is not asked again"
+    assert ridge.scores["similarity_swapped"].mean != ridge.scores["similarity"].mean
+    found = tables(tmp_path, task="opinionqa")
+    assert [[row.label for row in table.rows if row.label != "base"] for table in found].count([]) == 0
+    assert len(found) == 2, "another draw asks other groups"
+    assert all({row.label for row in t.rows} == {"base", "uniform", "mean_of_groups", "ridge"} for t in found)
+
+
+def test_what_a_pool_does_not_offer_is_refused_before_anything_runs(
+    tiny: str, folder: Path, tmp_path: Path, registry: Registry
+) -> None:
+    with pytest.raises(HarnessError, match="aligner dpo needs pairs, which pool 'opinionqa' does not offer"):
+        run(cell(tiny, tmp_path, folder, aligner="dpo"), registry=registry)
+    with pytest.raises(HarnessError, match="aligner grpo needs verifier"):
+        run(cell(tiny, tmp_path, folder, aligner="grpo", task="preference", train_on="pairs"), registry=registry)
+    assert not list(tmp_path.glob("*/record.json"))
+
+
+def test_a_re_ranker_is_loaded_again_and_scored_by_its_own_rule(
+    tiny: str, folder: Path, tmp_path: Path, registry: Registry
+) -> None:
+    settings: dict[str, Any] = {"task": "preference", "train_on": "pairs"}
+    ranked = run(cell(tiny, tmp_path, folder, aligner="best_of_n", **settings), registry=registry)
+    plain = run(cell(tiny, tmp_path, folder, aligner="dpo", **settings), registry=registry)
+    assert (ranked.status, plain.status) == ("ok", "ok")
+    assert set(ranked.scores) == {"pref"}
+    assert set(plain.scores) == {"pref", "pref_sum", "pref_mean", "pref_ratio"}
+    assert ranked.aligner.adapter_hash == plain.aligner.adapter_hash, "the same training under the same seed"
+    assert ranked.scores["pref"].mean == plain.scores["pref_ratio"].mean, "its rule is the log-ratio to base"
+    assert ranked.data.pool == "pairs"
+    (table,) = tables(tmp_path, task="preference")
+    assert {row.label for row in table.rows} == {"base", "best_of_n", "dpo"}
+
+
+def test_trials_are_recorded_and_the_best_one_is_what_ran(
+    tiny: str, folder: Path, tmp_path: Path, registry: Registry
+) -> None:
+    budget = PRESETS["8"].model_copy(update={"min_steps": 2, "prompts": 0, "selection": "kfold", "tune": 2})
+    config = cell(tiny, tmp_path, folder, aligner="sft", task="preference", train_on="pairs", budget=budget)
+    record = run(config, registry=registry)
+    scores = [trial["score"] for trial in record.aligner.trials]
+    assert len(scores) == 2
+    assert record.aligner.config == record.aligner.trials[scores.index(max(scores))]["config"]
+    assert record.aligner.changed == {}, "nobody changed a setting"
+    assert record.spent.labels == 8
+    assert record.spent.optimizer_steps == 2 * 4 * 5 + 6
+    (table,) = tables(tmp_path, task="preference")
+    assert table.setting.tune == 2
