@@ -9,6 +9,10 @@ options and to predict its preferences for others. In the paper's order:
     4. loss -log N(y; p, sigma), or cross-entropy, or Bradley-Terry; Adam, cosine to 0
     5. a new group is asked about with its own few ratings as context; nothing is trained for it
 
+With several groups the module starts, unless `preset=paper`, from what they share: it reads by how much a group departs
+from their mean, over features that are the axes along which they depart, and its mu is added to the logarithm of the
+mean (`Outlook`).
+
 A source is a group, or the few-shot pairs as one more group: each pair is a question, y is 1 for the chosen answer and
 0 for the rejected. Sources of the settings: [S] the paper, [R] our reading, [N] not given in the paper, ours.
 """
@@ -16,9 +20,9 @@ A source is a group, or the few-shot pairs as one more group: each pair is a que
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -49,6 +53,7 @@ from harness.hookspecs import hookimpl
 from harness.opinions import (
     Embedder,
     Features,
+    Outlook,
     Question,
     Rated,
     answers_question,
@@ -69,6 +74,7 @@ if TYPE_CHECKING:
 
     from harness.neural_process import NeuralProcess, Targets
 
+    Floats = NDArray[np.float64]
     Singles = NDArray[np.float32]
 
 Contexts = Mapping[str, tuple[Rated, ...]]
@@ -84,10 +90,15 @@ PAPER = {
     "pool": "all",
     "most": 100,
     "balanced": False,
+    "warmup": 0.0,
+    "context_y": "raw",
+    "axes": 0,
 }
 """What `preset=paper` sets where nothing else is given."""
-STEPS_WITH_PAIRS, STEPS_WITH_GROUPS = 12, 32
+STEPS_WITH_PAIRS, STEPS_WITH_GROUPS = 12, 20
 """Steps of the module for one of the regime's least steps, where it learns from pairs alone or from groups."""
+JUDGED_BATCHES = 4
+"""Training batches on which the module is judged before and after."""
 LEAST_EPISODES = 4
 """Episodes a batch where there are fewer sources: with pairs there is one."""
 CHECKPOINT_EVERY = 64
@@ -99,7 +110,8 @@ MIN_SENSITIVITY = 1e-3
 
 
 def _probe(value: object, **needed: object) -> dict[str, Any]:
-    return {"probe": value, "probe_with": needed} if needed else {"probe": value}
+    """Probed in short fits: whether a setting matters shows after a few steps."""
+    return {"probe": value, "probe_with": {"steps": 6, **needed}}
 
 
 class GpoConfig(BaseModel):
@@ -110,15 +122,22 @@ class GpoConfig(BaseModel):
     preset: Literal["ours", "paper"] = Field(
         "ours",
         description="whose settings stand where none is given: ours, for few shots [R]; the paper's [S]",
-        json_schema_extra=_probe("paper", steps=8),
+        json_schema_extra=_probe("paper"),
     )
     steps: int | None = Field(
         None,
         ge=1,
-        description="steps; by default 12 times the regime's least, 32 with groups [R]; paper 200,000 [S]",
-        json_schema_extra=_probe(5),
+        description="steps; by default 12 times the regime's least, 20 with groups [R]; paper 200,000 [S]",
+        json_schema_extra={"probe": 5},
     )
     learning_rate: float = Field(3e-4, gt=0, description="of Adam, cosine to 0 [S]", json_schema_extra=_probe(3e-3))
+    warmup: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="share of the steps in which the rate rises from 0 [R]; paper 0 [S]",
+        json_schema_extra=_probe(0.5),
+    )
     batch: int = Field(
         32, ge=1, description="episodes a step: all training groups, at most so many [S]", json_schema_extra=_probe(2)
     )
@@ -148,6 +167,17 @@ class GpoConfig(BaseModel):
         True,
         description="first weights give y as much say as all of x together [R]; false: as little as one dimension [S]",
         json_schema_extra=_probe(False),
+    )
+    context_y: Literal["residual", "raw"] = Field(
+        "residual",
+        description="groups' labels as they are [S], or what they add to the training groups' mean, as does mu [R]",
+        json_schema_extra={"no_effect": "groups only: pairs share no mean"},
+    )
+    axes: int = Field(
+        4,
+        ge=0,
+        description="axes of the training groups' differences, read off the embeddings, as x [R]; 0: embeddings [S]",
+        json_schema_extra={"no_effect": "groups only: pairs do not differ along axes"},
     )
     centre: Literal["none", "question", "both"] = Field(
         "both",
@@ -225,6 +255,68 @@ def contexts_of(few_shot: FewShot, pairs: Sequence[Pair], rule: str) -> dict[str
 
 
 @dataclass(frozen=True, eq=False)
+class Seen:
+    """A question's options as the module meets them: inputs x (options, D), and what groups share (options,)."""
+
+    x: Singles
+    shared: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Turns questions into the module's inputs, and preferences into its labels."""
+
+    embedder: Embedder
+    features: Features
+    outlook: Outlook | None
+    """None: there is nothing that groups share, and embeddings are read as they are."""
+    relative: bool
+    """Labels depart from what groups share, and so does mu."""
+
+    @classmethod
+    def of(cls, sources: Contexts, embedder: Embedder, config: GpoConfig) -> View:
+        """Fit on the training sources; groups share something where there is no source but groups."""
+        distinct = {one.question.key: one.question for source in sources.values() for one in source}
+        raw = [embedder(question) for question in distinct.values()]
+        features = Features.of(raw, config.centre, standardise=config.standardise)
+        relative, axes = config.context_y == "residual", config.axes
+        wanted = (relative or axes) and PAIRS not in sources
+        outlook = Outlook.of(list(sources.values()), lambda q: features(embedder(q)), axes) if wanted else None
+        return cls(embedder, features, outlook, relative and outlook is not None)
+
+    def __call__(self, question: Question) -> Seen:
+        """The question's options."""
+        import numpy as np
+
+        x = self.features(self.embedder(question)).astype(np.float32)
+        if self.outlook is None:
+            return Seen(x, np.ones(len(x)))
+        shared, axes = self.outlook(question, x)
+        return Seen(axes if self.outlook.axes else x, shared)
+
+    @property
+    def dim_x(self) -> int:
+        """Width of x."""
+        return (self.outlook.axes if self.outlook else 0) or len(self.features.mean)
+
+    @property
+    def unit(self) -> float:
+        """Of labels that are departures."""
+        return self.outlook.unit if self.outlook and self.relative else 1.0
+
+    def tokens(self, context: Sequence[Rated]) -> tuple[Singles, Singles]:
+        """(x (C, D), labels (C,)) of a context; one null token where it holds nothing."""
+        import numpy as np
+
+        if not context:
+            return np.zeros((1, self.dim_x), np.float32), np.zeros(1, np.float32)
+        seen = [self(one.question) for one in context]
+        y = np.array([value for one in context for value in one.y])
+        labels = (y - np.concatenate([one.shared for one in seen])) / self.unit if self.relative else y
+        return np.concatenate([one.x for one in seen]), labels.astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
 class Table:
     """Features of every training option, (1 + N, D), and where each source's questions stand in them.
 
@@ -234,23 +326,38 @@ class Table:
     x: Tensor
     sources: tuple[tuple[tuple[tuple[int, ...], tuple[float, ...]], ...], ...]
     """Per source, per question: (rows of x, y)."""
+    shared: Tensor | None = None
+    """What groups share (1 + N,), to whose logarithm mu is added and from which labels depart; None: nothing."""
+    unit: float = 1.0
+    """Of departures."""
 
     @classmethod
-    def of(cls, sources: Mapping[str, Sequence[Rated]], embedder: Embedder, features: Features, device: Any) -> Table:
+    def of(cls, sources: Mapping[str, Sequence[Rated]], view: View, device: Any) -> Table:
         """Lay out each distinct question once."""
         import torch
 
         blocks: list[Any] = []
+        shares: list[Any] = [torch.ones(1)]
         place: dict[str, tuple[int, ...]] = {}
         count = 1
         for one in (one for source in sources.values() for one in source):
             if one.question.key not in place:
-                blocks.append(torch.from_numpy(features(embedder(one.question))))
+                seen = view(one.question)
+                blocks.append(torch.from_numpy(seen.x))
+                shares.append(torch.from_numpy(seen.shared).float())
                 place[one.question.key] = tuple(range(count, count + len(one.y)))
                 count += len(one.y)
         x = torch.cat([torch.zeros(1, blocks[0].shape[1]), *blocks]).to(device)
         laid = tuple(tuple((place[one.question.key], one.y) for one in source) for source in sources.values())
-        return cls(x, laid)
+        return cls(x, laid, torch.cat(shares).to(device) if view.relative else None, view.unit)
+
+    def label(self, row: int, y: float) -> float:
+        """What the module reads for a preference."""
+        return y if self.shared is None else (y - self._shares[row]) / self.unit
+
+    @cached_property
+    def _shares(self) -> list[float]:
+        return [] if self.shared is None else self.shared.tolist()
 
 
 # ---------------------------------------------------------------- 2. episodes
@@ -282,7 +389,7 @@ def draw(table: Table, config: GpoConfig, seed: tuple[int, ...]) -> Episodes:
     order = [int(i) for _ in range(-(-rows // len(table.sources))) for i in rng.permutation(len(table.sources))]
     shares = (float(rng.random()), float(rng.random()))
     cut = [_cut(table.sources[i], config, shares, rng) for i in order[:rows]]
-    return collate(cut, table.x.device, config.context)
+    return collate(cut, table.x.device, config.context, table.label)
 
 
 Half = Sequence[tuple[tuple[int, ...], tuple[float, ...]]]
@@ -297,11 +404,20 @@ def _cut(source: Half, config: GpoConfig, shares: tuple[float, float], rng: np.r
     return [source[i] for i in order[:context]], [source[i] for i in order[context : context + targets]]
 
 
-def collate(rows: Sequence[tuple[Half, Half]], device: Any, rule: str = "own") -> Episodes:
-    """Pad episodes to one length. A context that holds nothing (always under `none`) becomes one null token."""
+def collate(
+    rows: Sequence[tuple[Half, Half]],
+    device: Any,
+    rule: str = "own",
+    label: Callable[[int, float], float] = lambda _, y: y,
+) -> Episodes:
+    """Pad episodes to one length. A context that holds nothing (always under `none`) becomes one null token.
+
+    `label` gives what the module reads for a row of the table and a preference.
+    """
     import torch
 
-    context = [[t for q in ([] if rule == "none" else c) for t in zip(*q, strict=True)] or [(0, 0.0)] for c, _ in rows]
+    shown = [[] if rule == "none" else [t for q in c for t in zip(*q, strict=True)] for c, _ in rows]
+    context = [[(row, label(row, y)) for row, y in one] or [(0, 0.0)] for one in shown]
     targets = [[i for indices, _ in t for i in indices] for _, t in rows]
     length = max(len(c) + len(t) for c, t in zip(context, targets, strict=True))
     index = torch.zeros(len(rows), length, dtype=torch.long)
@@ -309,7 +425,7 @@ def collate(rows: Sequence[tuple[Half, Half]], device: Any, rule: str = "own") -
     place: list[int] = []
     for b, (c, t) in enumerate(zip(context, targets, strict=True)):
         index[b, : len(c) + len(t)] = torch.tensor([i for i, _ in c] + t)
-        y[b, : len(c)] = torch.tensor([float(v) for _, v in c])
+        y[b, : len(c)] = torch.tensor([v for _, v in c])
         place += range(b * length + len(c), b * length + len(c) + len(t))
     sizes = torch.tensor([len(c) for c in context], device=device)
     to = partial(torch.as_tensor, device=device)
@@ -344,6 +460,8 @@ def loss_of(module: NeuralProcess, table: Table, batch: Episodes, config: GpoCon
 
     mu, raw = module(table.x[batch.index], batch.y, batch.context)
     mu, raw = mu.flatten()[batch.place], raw.flatten()[batch.place]
+    if table.shared is not None:
+        mu = mu + table.shared[batch.index.flatten()[batch.place]].log()
     losses = {
         "gaussian": lambda: np_.gaussian(mu, raw, batch.targets, config.sigma),
         "cross_entropy": lambda: np_.cross_entropy(mu, batch.targets),
@@ -376,6 +494,12 @@ def steps_of(table: Table) -> int:
     return STEPS_WITH_GROUPS if len(table.sources) > 1 else STEPS_WITH_PAIRS
 
 
+def rate_at(step: int, steps: int, config: GpoConfig) -> float:
+    """Learning rate of a step: half a cosine to 0, times a straight rise over the first steps."""
+    rise = min(1.0, (step + 1) / max(1.0, config.warmup * steps))
+    return rise * 0.5 * config.learning_rate * (1 + math.cos(math.pi * step / steps))
+
+
 class Training:
     """Meta-training under way: everything that a checkpoint must hold."""
 
@@ -384,7 +508,7 @@ class Training:
 
         self.bench, self.config, self.table, self.held_out = bench, config, table, held_out
         self.steps = config.steps or steps_of(table) * bench.regime.min_steps
-        self.module = new_module(table.x.shape[1], bench.seed, table.x.device, balanced=config.balanced)
+        self.module = self._fresh()
         self.optimizer = torch.optim.Adam(self.module.parameters(), lr=config.learning_rate)
         self.losses: list[float] = []
         self.flops = 0.0
@@ -414,9 +538,8 @@ class Training:
         batch = draw(self.table, self.config, (self.bench.seed, step))
         # A backward costs twice its forward.
         self._spend(3.0 * _flops(self.module, batch))
-        rate = 0.5 * self.config.learning_rate * (1 + math.cos(math.pi * step / self.steps))
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate_at(step, self.steps, self.config)
         loss = loss_of(self.module, self.table, batch, self.config)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -439,6 +562,25 @@ class Training:
         if kept:
             self.best = (score, {k: v.clone() for k, v in self.module.state_dict().items()})
         self.bench.log("held_out", step=len(self.losses), score=score, kept=kept)
+
+    def judge(self) -> tuple[float, float]:
+        """Loss of the first and of the present module, in nats, both on the same few training batches.
+
+        Batches differ by more than the module gains: how sure groups are differs from question to question.
+        """
+        import torch
+
+        batches = [draw(self.table, self.config, (self.bench.seed, step)) for step in range(JUDGED_BATCHES)]
+        found = []
+        for module in (self._fresh(), self.module):
+            self._spend(sum(_flops(module, batch) for batch in batches))
+            with torch.no_grad():
+                found.append(fmean(float(loss_of(module, self.table, b, self.config)) for b in batches))
+        return found[0], found[1]
+
+    def _fresh(self) -> NeuralProcess:
+        device = self.table.x.device
+        return new_module(self.table.x.shape[1], self.bench.seed, device, balanced=self.config.balanced)
 
     def _spend(self, flops: float) -> None:
         self.flops += flops
@@ -482,17 +624,21 @@ class Reader:
     """The trained module, the features it was trained on, and the contexts it reads: predicts mu for any option."""
 
     module: NeuralProcess
-    features: Features
+    view: View
     contexts: Mapping[str, tuple[Singles, Singles]]
-    """By group: features (C, D) and preferences (C,) of its context tokens."""
+    """By group: inputs (C, D) and labels (C,) of its context tokens."""
 
-    def mu(self, embedder: Embedder, questions: Sequence[Question], group: str) -> list[list[float]]:
-        """Preference of every option of every question, on behalf of `group`; defined up to a constant per question."""
+    def mu(self, questions: Sequence[Question], group: str) -> list[list[float]]:
+        """Preference of every option of every question, on behalf of `group`; defined up to a constant per question.
+
+        Where labels depart from what groups share, its logarithm is in it.
+        """
         found: list[list[float]] = []
         for start in range(0, len(questions), TARGETS_AT_ONCE):
-            part = [self.features(embedder(q)) for q in questions[start : start + TARGETS_AT_ONCE]]
-            flat = iter(self._forward(part, group))
-            found += [[next(flat) for _ in one] for one in part]
+            part = [self.view(q) for q in questions[start : start + TARGETS_AT_ONCE]]
+            flat = iter(self._forward([one.x for one in part], group))
+            base = [[math.log(p) if self.view.relative else 0.0 for p in one.shared] for one in part]
+            found += [[next(flat) + log_p for log_p in one] for one in base]
         return found
 
     def flops(self, options: int, group: str) -> float:
@@ -521,12 +667,16 @@ class GpoAligned:
     model: LanguageModel
     reader: Reader
     config: GpoConfig
-    embedder: Embedder
+    n: int
+    heat: float
+    """Temperature of the samples where greedy decoding is asked for."""
 
     @classmethod
     def around(cls, model: LanguageModel, reader: Reader, config: GpoConfig) -> GpoAligned:
         """Embeds under the model's base weights, as the fit did."""
-        return cls(model, reader, config, Embedder(model.embed, config.layer, config.pool, model.adapter_off))
+        embedder = Embedder(model.embed, config.layer, config.pool, model.adapter_off)
+        reader = replace(reader, view=replace(reader.view, embedder=embedder))
+        return cls(model, reader, config, config.n, config.temperature)
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -555,7 +705,7 @@ class GpoAligned:
         found: list[list[float]] = [[] for _ in requests]
         for group, indices in by_group.items():
             asked = [option_question(plain(requests[i].prompt), requests[i].options) for i in indices]
-            for i, mu in zip(indices, self.reader.mu(self.embedder, asked, group), strict=True):
+            for i, mu in zip(indices, self.reader.mu(asked, group), strict=True):
                 found[i] = log_distribution(_softmax(mu))
         return found
 
@@ -563,12 +713,12 @@ class GpoAligned:
         """P(a better) = sigmoid(mu_a - mu_b): no likelihood of the language model's enters."""
         self._must_have_pairs("prefer")
         asked = [answers_question(plain(r.prompt), (r.a, r.b)) for r in requests]
-        return [Preference(_softmax(mu)[0], None, None) for mu in self.reader.mu(self.embedder, asked, PAIRS)]
+        return [Preference(_softmax(mu)[0], None, None) for mu in self.reader.mu(asked, PAIRS)]
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
         """Best of n: the frozen model samples n answers for each that is asked for, the highest mu is given."""
         self._must_have_pairs("generate")
-        wider = [replace(r, n=r.n * self.config.n, temperature=self._heat(r)) for r in requests]
+        wider = [replace(r, n=r.n * self.n, temperature=self._heat(r)) for r in requests]
         samples = self.model.generate(wider)
         return [self._best(r, several) for r, several in zip(requests, samples, strict=True)]
 
@@ -583,7 +733,11 @@ class GpoAligned:
         self.model.save(folder)
         reader, names = self.reader, sorted(self.reader.contexts)
         arrays = {f"module.{k}": v.detach().cpu().numpy() for k, v in reader.module.state_dict().items()}
-        arrays |= {"features.mean": reader.features.mean, "features.scale": reader.features.scale}
+        view, outlook = reader.view, reader.view.outlook
+        arrays |= {"features.mean": view.features.mean, "features.scale": view.features.scale}
+        if outlook is not None:
+            arrays |= {f"outlook.known.{key}": rows for key, rows in outlook.known.items()}
+            arrays |= {"outlook.weights": outlook.weights, "outlook.unit": np.array([outlook.unit])}
         for i, name in enumerate(names):
             arrays[f"context.{i}.x"], arrays[f"context.{i}.y"] = reader.contexts[name]
         contiguous = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
@@ -595,17 +749,17 @@ class GpoAligned:
         return known_group(group, self.reader.contexts)
 
     def _heat(self, request: GenerateRequest) -> float:
-        greedy = request.temperature == 0 and self.config.n > 1
-        return self.config.temperature if greedy else request.temperature
+        greedy = request.temperature == 0 and self.n > 1
+        return self.heat if greedy else request.temperature
 
     def _best(self, request: GenerateRequest, samples: Sequence[Completion]) -> list[Completion]:
         prompt = request.context if isinstance(request.context, str) else plain(request.context)
-        n = self.config.n
+        n = self.n
         if n == 1:
             return list(samples)
         lots = [samples[i : i + n] for i in range(0, len(samples), n)]
         asked = [answers_question(prompt, [one.text for one in lot]) for lot in lots]
-        found = self.reader.mu(self.embedder, asked, PAIRS)
+        found = self.reader.mu(asked, PAIRS)
         return [lot[max(range(n), key=mu.__getitem__)] for lot, mu in zip(lots, found, strict=True)]
 
     def _must_have_pairs(self, what: str) -> None:
@@ -619,18 +773,25 @@ def _softmax(mu: Sequence[float]) -> list[float]:
     return [share / sum(shares) for share in shares]
 
 
-def load_reader(settings: Mapping[str, Any], arrays: Mapping[str, Any], config: GpoConfig, device: Any) -> Reader:
-    """What `GpoAligned.save` wrote, on a device."""
+def load_reader(
+    settings: Mapping[str, Any], arrays: Mapping[str, Any], config: GpoConfig, embedder: Embedder
+) -> Reader:
+    """What `GpoAligned.save` wrote."""
     import torch
 
+    def under(prefix: str) -> dict[str, Any]:
+        return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
     features = Features(config.centre, arrays["features.mean"], arrays["features.scale"])
-    module = new_module(len(features.mean), 0, device)
-    prefix = "module."
-    state = {k.removeprefix(prefix): torch.from_numpy(v) for k, v in arrays.items() if k.startswith(prefix)}
-    module.load_state_dict(state)
+    outlook = None
+    if "outlook.weights" in arrays:
+        outlook = Outlook(arrays["outlook.weights"], float(arrays["outlook.unit"][0]), under("outlook.known."))
+    view = View(embedder, features, outlook, config.context_y == "residual" and outlook is not None)
+    module = new_module(view.dim_x, 0, "cpu")
+    module.load_state_dict({k: torch.from_numpy(v) for k, v in under("module.").items()})
     names = settings["contexts"]
     contexts = {n: (arrays[f"context.{i}.x"], arrays[f"context.{i}.y"]) for i, n in enumerate(names)}
-    return Reader(module.eval(), features, contexts)
+    return Reader(module.eval(), view, contexts)
 
 
 # ---------------------------------------------------------------- the aligner
@@ -655,7 +816,8 @@ class Gpo:
         if saved is None:
             return model
         config = GpoConfig.model_validate(saved[0]["config"])
-        return GpoAligned.around(model, load_reader(*saved, config, "cpu"), config)
+        embedder = Embedder(model.embed, config.layer, config.pool, model.adapter_off)
+        return GpoAligned.around(model, load_reader(*saved, config, embedder), config)
 
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         """Embed, meta-train, and hand over the module with the contexts that the labels bought."""
@@ -663,18 +825,15 @@ class Gpo:
         sources = training_sources(few_shot, pairs)
         contexts = contexts_of(few_shot, pairs, self.config.context)
         embedder = Embedder(partial(bench.embed, of=BASE), self.config.layer, self.config.pool)
-        features = self._features(sources, embedder)
+        view = View.of(sources, embedder, self.config)
         held = {"held out": rated_pairs(held_out)} if held_out and PAIRS in sources else {}
-        table = Table.of({**sources, **held}, embedder, features, _device(bench))
+        table = Table.of({**sources, **held}, view, _device(bench))
         training = self._training(bench, table, bool(held), list(sources).index(PAIRS) if held else 0)
-        reader = Reader(
-            training.module.eval(),
-            features,
-            {name: context_tokens(context, embedder, features) for name, context in contexts.items()},
-        )
+        tokens = {name: view.tokens(context) for name, context in contexts.items()}
+        reader = Reader(training.module.eval(), view, tokens)
         try:
             training.run()
-            report(bench, training.losses, self._moved(bench, reader, embedder, sources, swappable(few_shot, pairs)))
+            report(training, self._moved(bench, reader, sources, swappable(few_shot, pairs)))
         except BudgetExceeded as stop:
             if not training.losses:
                 raise
@@ -683,18 +842,11 @@ class Gpo:
             bench.liveness(steps=len(training.losses))
         return GpoAligned.around(bench.aligned(), reader, self.config)
 
-    def _moved(
-        self, bench: Bench, reader: Reader, embedder: Embedder, sources: Contexts, sides: Sequence[Contexts]
-    ) -> float | None:
+    def _moved(self, bench: Bench, reader: Reader, sources: Contexts, sides: Sequence[Contexts]) -> float | None:
         if not sides or self.config.context == "none":
             return None
         questions = {one.question.key: one.question for source in sources.values() for one in source}
-        return sensitivity(bench, reader, embedder, list(questions.values()), sides)
-
-    def _features(self, sources: Mapping[str, Sequence[Rated]], embedder: Embedder) -> Features:
-        distinct = {one.question.key: one.question for source in sources.values() for one in source}
-        raw = [embedder(question) for question in distinct.values()]
-        return Features.of(raw, self.config.centre, standardise=self.config.standardise)
+        return sensitivity(bench, reader, list(questions.values()), sides)
 
     def _training(self, bench: Bench, table: Table, held: bool, pairs: int) -> Training:
         """The training; a held-out source stands last in the table, and is asked about in the context of the pairs."""
@@ -704,44 +856,31 @@ class Gpo:
         return Training(bench, self.config, replace(table, sources=table.sources[:-1]), looked)
 
 
-def context_tokens(context: Sequence[Rated], embedder: Embedder, features: Features) -> tuple[Singles, Singles]:
-    """(x (C, D), y (C,)) of a context; one null token where it holds nothing."""
-    import numpy as np
-
-    if not context:
-        return np.zeros((1, len(features.mean)), np.float32), np.zeros(1, np.float32)
-    x = np.concatenate([features(embedder(one.question)) for one in context]).astype(np.float32)
-    return x, np.array([value for one in context for value in one.y], np.float32)
-
-
-def report(bench: Bench, losses: Sequence[float], moved: float | None) -> None:
-    """Liveness: did the loss fall, and does it matter whose context is read?
+def report(training: Training, moved: float | None) -> None:
+    """Liveness: did the loss fall, and does it matter whose context is read? Raises BudgetExceeded at the cap.
 
     `moved` is the mean |p(own) - p(swapped)| over the options of the training questions; None where nothing can be
     swapped.
     """
-    tenth = max(1, len(losses) // 10)
-    start, end = fmean(losses[:tenth]), fmean(losses[-tenth:])
-    figures = {"steps": float(len(losses)), "loss_start": start, "loss_end": end}
+    start, end = training.judge()
+    figures = {"steps": float(len(training.losses)), "loss_start": start, "loss_end": end}
     reason = None if end < start else f"the loss did not fall: {start:.4f} at the start, {end:.4f} at the end"
     if moved is not None:
         figures["context_sensitivity"] = moved
         if moved < MIN_SENSITIVITY:
             reason = f"the module ignores its context: swapped, it moves predictions by {moved:.1e} on average"
-    bench.liveness(degenerate=reason, **figures)
+    training.bench.liveness(degenerate=reason, **figures)
 
 
-def sensitivity(
-    bench: Bench, reader: Reader, embedder: Embedder, questions: Sequence[Question], sides: Sequence[Contexts]
-) -> float:
+def sensitivity(bench: Bench, reader: Reader, questions: Sequence[Question], sides: Sequence[Contexts]) -> float:
     """Mean |p(one side) - p(other side)| over all options and contexts. Raises BudgetExceeded at the cap."""
     found = []
     for contexts in sides:
-        tokens = {name: context_tokens(c, embedder, reader.features) for name, c in contexts.items()}
+        tokens = {name: reader.view.tokens(context) for name, context in contexts.items()}
         one = replace(reader, contexts=tokens)
         for name in tokens:
             bench.spend(one.flops(sum(len(q.texts) for q in questions), name))
-        found.append([p for name in tokens for mu in one.mu(embedder, questions, name) for p in _softmax(mu)])
+        found.append([p for name in tokens for mu in one.mu(questions, name) for p in _softmax(mu)])
     return fmean(abs(a - b) for a, b in zip(*found, strict=True))
 
 

@@ -96,13 +96,15 @@ class Grpo:
         from datasets import Dataset
         from trl import GRPOTrainer
 
+        from harness.paired import sharing_prefixes
+
         arguments = self._arguments(bench)
         rollouts = Rollouts(bench, {p.id: p.prompt for p in pairs}, verifier, self.config, arguments.max_steps)
         # The sampler drops what does not fill a step: a draw smaller than one is gone through more than once.
         copies = math.ceil(bench.regime.sample_prompts / len(pairs))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*rollout_func.*")  # TRL calls the hook experimental.
-            return GRPOTrainer(
+            return sharing_prefixes(GRPOTrainer)(
                 model=bench.policy,
                 args=arguments,
                 reward_funcs=rollouts.reward,
@@ -130,9 +132,10 @@ class Grpo:
             lr_scheduler_type="cosine",
             warmup_steps=config.warmup,
         )
-        # The trainer's rows are samples: `prompts` of them at a time until each prompt's k samples are through, and
-        # then one optimizer step, so that no sample is older than the policy that it trains.
-        arguments.gradient_accumulation_steps = config.k
+        # The trainer's rows are samples, the regime counts prompts: all samples of a step are one batch, so that none
+        # is older than the policy that it trains, and each prompt is computed once.
+        arguments.per_device_train_batch_size = prompts * config.k
+        arguments.steps_per_generation = 1
         arguments.max_completion_length = bench.regime.new_tokens
         return arguments
 

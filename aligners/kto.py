@@ -80,7 +80,9 @@ class Kto:
         from datasets import Dataset
         from trl import KTOConfig, KTOTrainer
 
-        class Encoded(KTOTrainer):  # type: ignore[misc]
+        from harness.paired import sharing_prefixes
+
+        class Encoded(sharing_prefixes(KTOTrainer)):  # type: ignore[misc]
             def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
                 return dataset
 

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from harness.backends.hf import HfBackend
+from harness.config import Lora
 from harness.logprobs import Group, group_logprobs
-from harness.models import load, resolve
+from harness.models import add_lora, load, resolve
 from harness.registry import load as load_registry
 
 SHAPES = {"medical pairs": (200, 60, 2), "groups of five": (100, 50, 5)}
@@ -59,6 +60,32 @@ def test_score(benchmark: Any, default_model: tuple[Any, Any], shape: str, side:
         other = {"plain": ours, "ours": plain}[side](default_model[0], groups)
     benchmark.extra_info["largest difference in nats"] = float((result - other).abs().max())
     assert torch.allclose(result, other, atol=2e-3)
+
+
+@pytest.fixture(scope="module")
+def adapted_model() -> Any:
+    """A model of its own with a fresh adapter, whose weights get gradients."""
+    files = resolve("smollm2-135m-instruct", registry_models=load_registry(plugins=False).models)
+    return add_lora(load(files, device="cpu", precision="fp32")[0], Lora(), 0)
+
+
+@pytest.mark.realmodel
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("side", ["plain", "ours"])
+def test_update(benchmark: Any, adapted_model: Any, shape: str, side: str) -> None:
+    """Loss and gradient of one update; GEM's has five answers to a prompt."""
+    groups = make_groups(*SHAPES[shape])
+    benchmark.group = f"update {shape}"
+
+    def update(of: str) -> torch.Tensor:
+        adapted_model.zero_grad(set_to_none=True)
+        {"plain": plain, "ours": ours}[of](adapted_model, groups).mean().backward()
+        return torch.cat([p.grad.flatten() for p in adapted_model.parameters() if p.grad is not None])
+
+    mine = benchmark.pedantic(update, args=(side,), rounds=2, warmup_rounds=1)
+    theirs = update({"plain": "ours", "ours": "plain"}[side])
+    benchmark.extra_info["relative difference of gradients"] = float((mine - theirs).norm() / theirs.norm())
+    assert float((mine - theirs).norm() / theirs.norm()) < 1e-3
 
 
 @pytest.mark.realmodel

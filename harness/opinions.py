@@ -284,7 +284,7 @@ class Outlook:
     @property
     def axes(self) -> int:
         """K."""
-        return self.weights.shape[1] - 1
+        return int(self.weights.shape[1]) - 1
 
     def __call__(self, question: Question, x: Singles) -> tuple[Floats, Singles]:
         """(what groups share (options,), summing to 1; axes (options, K)) of features x (options, D)."""
@@ -339,7 +339,9 @@ def _inner(x: Singles) -> Floats:
     """Rows less their mean: what groups think of a question's options sums to 1, so deviations sum to 0."""
     import numpy as np
 
-    return x.astype(np.float64) - x.mean(0, dtype=np.float64)
+    wide = x.astype(np.float64)
+    inner: Floats = wide - wide.mean(0)
+    return inner
 
 
 def _shared(sources: Sequence[Sequence[Rated]]) -> tuple[list[Question], Floats]:

@@ -1,7 +1,7 @@
 """TRL's preference trainers on the shared-prefix log-prob step.
 
-TRL lays a pair out as two rows that both hold the prompt. Here the prompt is computed once for both answers and the
-head is applied at answer positions only (see `harness.logprobs`); the loss, its options and what it logs stay TRL's.
+TRL lays a prompt's answers out as rows that all hold the prompt. Here it is computed once for all of them and the head
+is applied at answer positions only (see `harness.logprobs`); the loss, its options and what it logs stay TRL's.
 What TRL logs of whole next-token distributions (entropy, mean logits) is left out: no loss here needs it, and it costs
 a pass over the vocabulary at every position.
 """
@@ -9,6 +9,7 @@ a pass over the vocabulary at every position.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ from harness.logprobs import Group, group_logprobs
 
 UNKNOWN = ("entropy", "logits/chosen", "logits/rejected")
 """Figures of TRL's log that the shared-prefix step does not compute."""
+UNSCORED = -100
+"""Label of a token whose log-probability is not asked for."""
 Rows = list[dict[str, Any]]
 
 
@@ -42,13 +45,27 @@ def preference_rows(bench: Bench, pairs: Sequence[Pair], *, reference: str | Non
     return rows
 
 
+def sharing_prefixes(trainer_class: type[Any]) -> type[Any]:
+    """A subclass of a TRL trainer with a fused head (DPO, KTO, GRPO) that computes each prompt of a batch once.
+
+    The trainer's loss code runs as it is, on log-probabilities from `SharedPrefixModel`.
+    """
+
+    class Sharing(trainer_class):  # type: ignore[misc]
+        def _compute_loss(self, model: Any, *arguments: Any, **named: Any) -> Any:
+            loss = super()._compute_loss(SharedPrefixModel(model), *arguments, **named)
+            for figure in UNKNOWN:
+                self._metrics["train" if model.training else "eval"].pop(figure, None)
+            return loss
+
+    return Sharing
+
+
 def shared_prefix_dpo() -> type[Any]:
-    """A subclass of TRL's DPOTrainer that takes `preference_rows` as they are and computes each prompt once."""
+    """TRL's DPOTrainer on `preference_rows`: token ids, with the reference's log-probabilities among them."""
     from trl import DPOTrainer
 
-    class SharedPrefixDPO(DPOTrainer):  # type: ignore[misc]
-        """TRL's DPO; its rows are token ids, the reference's log-probs among them."""
-
+    class Prepared(sharing_prefixes(DPOTrainer)):  # type: ignore[misc]
         def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
             return dataset
 
@@ -57,61 +74,66 @@ def shared_prefix_dpo() -> type[Any]:
                 raise HarnessError("the rows of a DPO trainer were expected to hold the reference's log-probabilities")
             return dataset
 
-        def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
-            loss = super()._compute_loss(SharedPrefixModel(model), inputs, return_outputs)
-            for figure in UNKNOWN:
-                self._metrics["train" if model.training else "eval"].pop(figure, None)
-            return loss
+    return Prepared
 
-    return SharedPrefixDPO
+
+@dataclass(frozen=True, slots=True)
+class _Sequence:
+    """A row of a batch without its padding: what is given, what is scored, and the column of the first scored token."""
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+    start: int
 
 
 class SharedPrefixModel:
-    """Stands in for a model with TRL's fused head, for a batch of rows [chosen; rejected] with the same prompts."""
+    """Stands in for a model with TRL's fused head: rows with the same prompt share its computation."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
 
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the model's own."""
+        return getattr(self._model, name)
+
     def __call__(self, *, input_ids: Tensor, attention_mask: Tensor, labels: Tensor, **_: Any) -> Any:
-        """Per-token figures of shape (2 B, L - 1), zero where the label is -100."""
+        """Per-token figures of shape (B, L - 1), zero where the label is -100, for rows padded on either side.
+
+        The answer is what has labels; it is taken to be the end of a row.
+        """
         from trl.trainer.utils import FusedCausalLMOutput
 
-        halves = _answers(input_ids, attention_mask, labels)
-        pairs = len(halves) // 2
-        groups = [_group(halves[i], halves[i + pairs]) for i in range(pairs)]
-        scored = group_logprobs(self._model, groups)
-        stats = [first for first, _ in scored] + [second for _, second in scored]
+        rows = _sequences(input_ids, attention_mask, labels)
+        prompts = list(dict.fromkeys(row.prompt for row in rows))
+        members = {prompt: [i for i, row in enumerate(rows) if row.prompt == prompt] for prompt in prompts}
+        scored = group_logprobs(self._model, [Group(p, [rows[i].answer for i in members[p]]) for p in prompts])
+        stats = {
+            i: one
+            for prompt, group in zip(prompts, scored, strict=True)
+            for i, one in zip(members[prompt], group, strict=True)
+        }
         shape = (input_ids.shape[0], input_ids.shape[1] - 1)
-        starts = [len(prompt) - 1 for prompt, _ in halves]
-        logprobs = _laid_out([s.logprobs for s in stats], starts, shape)
-        greedy = _laid_out([s.greedy for s in stats], starts, shape)
+        starts = [row.start - 1 for row in rows]
+        logprobs = _laid_out([stats[i].logprobs for i in range(len(rows))], starts, shape[1])
+        greedy = _laid_out([stats[i].greedy for i in range(len(rows))], starts, shape[1])
         zeros = torch.zeros(shape, device=input_ids.device)
         return FusedCausalLMOutput(log_probs=logprobs, entropy=zeros, mean_logits=zeros, is_top1=greedy)
 
 
-def _answers(input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> list[tuple[list[int], list[int]]]:
-    """(prompt ids, answer ids) of every right-padded row."""
+def _sequences(input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> list[_Sequence]:
     rows = []
-    for ids, real, wanted in zip(input_ids.tolist(), attention_mask.sum(1).tolist(), labels.tolist(), strict=True):
-        start = next((i for i, label in enumerate(wanted) if label != -100), real)
-        rows.append((ids[:start], ids[start:real]))
+    for ids, real, wanted in zip(input_ids.tolist(), attention_mask.tolist(), labels.tolist(), strict=True):
+        start = next((i for i, label in enumerate(wanted) if label != UNSCORED), len(ids))
+        kept = [i for i in range(len(ids)) if real[i]]
+        prompt = tuple(ids[i] for i in kept if i < start)
+        rows.append(_Sequence(prompt, tuple(ids[i] for i in kept if i >= start), start))
     return rows
 
 
-def _group(chosen: tuple[list[int], list[int]], rejected: tuple[list[int], list[int]]) -> Group:
-    if chosen[0] != rejected[0]:
-        raise HarnessError("the two answers of a pair were expected to follow the same prompt")
-    return Group(chosen[0], [chosen[1], rejected[1]])
-
-
-def _laid_out(values: Sequence[Tensor], starts: Sequence[int], shape: tuple[int, int]) -> Tensor:
+def _laid_out(values: Sequence[Tensor], starts: Sequence[int], width: int) -> Tensor:
     """Rows of zeros with each `values[i]` from column `starts[i]` on; differentiable."""
-    width = shape[1]
-    padded = [
-        torch.nn.functional.pad(value, (start, width - start - len(value)))
-        for value, start in zip(values, starts, strict=True)
-    ]
-    return torch.stack(padded)
+    pad = torch.nn.functional.pad
+    return torch.stack([pad(v, (start, width - start - len(v))) for v, start in zip(values, starts, strict=True)])
 
 
 def dpo_trainer(bench: Bench, pairs: Sequence[Pair], **method: Any) -> Any:

@@ -165,18 +165,20 @@ def test_kto_says_that_its_order_is_its_own_and_how_its_reference_point_was_foun
 
 
 def test_every_pair_method_takes_the_regimes_pairs_and_steps() -> None:
-    for aligner in (Ipo, Irpo, Simpo, Orpo, Kto):
+    for aligner, prompts in ((Ipo, 1), (Irpo, 1), (Kto, 1), (Simpo, 2), (Orpo, 2)):
         with Lab(aligner).session(Trial()) as session:
             session.fit()
             spend, regime = session.meter.spend, session.bench.regime
-            tokens = [_tokens(session.bench, pair) for pair in session.few_shot.pairs]
+            tokens = [_tokens(session.bench, pair, prompts) for pair in session.few_shot.pairs]
         assert spend.labels == 8, aligner.name
         assert spend.optimizer_steps == max(regime.min_steps, 12), aligner.name
         assert min(tokens) <= spend.trained_tokens / (spend.optimizer_steps * regime.batch) <= max(tokens), aligner.name
 
 
-def _tokens(bench: LocalBench, pair: Pair) -> int:
-    return 2 * len(bench.render(pair.prompt)) + len(bench.encode(pair.chosen)) + len(bench.encode(pair.rejected))
+def _tokens(bench: LocalBench, pair: Pair, prompts: int) -> int:
+    """What a step computes of a pair: its prompt once, without the last token of each answer, or twice, with them."""
+    answers = len(bench.encode(pair.chosen)) + len(bench.encode(pair.rejected))
+    return prompts * len(bench.render(pair.prompt)) + answers - (2 if prompts == 1 else 0)
 
 
 def test_best_of_n_writes_with_the_base_model_and_ranks_by_the_adapter(both_ways: None, tmp_path: Path) -> None:

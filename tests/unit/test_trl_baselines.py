@@ -282,8 +282,8 @@ def test_kto_gives_a_step_as_many_pairs_as_the_regime(bench: LocalBench) -> None
 
 def test_grpo_takes_one_step_for_one_round_of_samples(bench: LocalBench) -> None:
     arguments = Grpo(GrpoConfig(k=6))._arguments(bench)
-    assert arguments.generation_batch_size == 12
-    assert arguments.gradient_accumulation_steps == arguments.steps_per_generation == 6
+    assert arguments.generation_batch_size == arguments.per_device_train_batch_size == 12
+    assert arguments.gradient_accumulation_steps == arguments.steps_per_generation == 1
     assert arguments.max_steps == 4
     assert arguments.max_completion_length == 16
 
