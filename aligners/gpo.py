@@ -95,11 +95,11 @@ PAPER = {
     "axes": 0,
 }
 """What `preset=paper` sets where nothing else is given."""
-STEPS_WITH_PAIRS, STEPS_WITH_GROUPS = 12, 20
+STEPS_WITH_PAIRS, STEPS_WITH_GROUPS = 6, 20
 """Steps of the module for one of the regime's least steps, where it learns from pairs alone or from groups."""
 JUDGED_BATCHES = 4
 """Training batches on which the module is judged before and after."""
-LEAST_EPISODES = 4
+LEAST_EPISODES = 3
 """Episodes a batch where there are fewer sources: with pairs there is one."""
 CHECKPOINT_EVERY = 64
 LOOKS = 4
@@ -127,7 +127,7 @@ class GpoConfig(BaseModel):
     steps: int | None = Field(
         None,
         ge=1,
-        description="steps; by default 12 times the regime's least, 20 with groups [R]; paper 200,000 [S]",
+        description="steps; by default 6 times the regime's least, 20 with groups [R]; paper 200,000 [S]",
         json_schema_extra={"probe": 5},
     )
     learning_rate: float = Field(3e-4, gt=0, description="of Adam, cosine to 0 [S]", json_schema_extra=_probe(3e-3))

@@ -28,9 +28,9 @@ class OrpoConfig(BaseModel):
         json_schema_extra={"probe": 2.0},
     )
     prompt_loss: bool = Field(
-        True,
-        description="the likelihood term covers the prompt too, as in TRL [R]; false: the answer alone",
-        json_schema_extra={"probe": False},
+        False,
+        description="the likelihood term covers the prompt too, as in TRL [R]; the paper's: the answer alone [S]",
+        json_schema_extra={"probe": True},
     )
     learning_rate: float = Field(
         5e-5,

@@ -1,7 +1,7 @@
 """Simple preference optimization with a reference-free reward (Meng et al. 2024, arXiv 2405.14734), with TRL.
 
 Loss, Eq. 6: `-log sigmoid(beta/|w| log pi(w|x) - beta/|l| log pi(l|x) - gamma)`, lengths in tokens, end of turn
-included. TRL has it as a loss of its CPOTrainer, whose likelihood term is switched off here.
+included. TRL has it as a loss of its CPOTrainer; each prompt is computed once for both answers.
 """
 
 from __future__ import annotations
@@ -62,21 +62,13 @@ class Simpo:
         return bench.aligned()
 
     def _trainer(self, bench: Bench, pairs: tuple[Pair, ...]) -> Any:
-        from harness.trl_experimental import cpo_trainer
+        from harness.trl_experimental import simpo_trainer
 
         config = self.config
         schedule = cosine(
             bench, len(pairs), learning_rate=config.learning_rate, epochs=config.epochs, warmup=config.warmup
         )
-        return cpo_trainer(
-            bench,
-            pairs,
-            loss_type="simpo",
-            cpo_alpha=0.0,  # TRL adds CPO's likelihood term to SimPO unless told not to.
-            beta=config.beta,
-            simpo_gamma=config.gamma,
-            **schedule,
-        )
+        return simpo_trainer(bench, pairs, beta=config.beta, simpo_gamma=config.gamma, **schedule)
 
 
 @hookimpl

@@ -8,44 +8,74 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from harness.contracts import Bench, HarnessError, Pair
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from harness.logprobs import Group, group_logprobs
 
 WRITTEN_FOR = "1.16"
+UNSCORED = -100
+"""Label of a token whose log-probability is not asked for."""
 
 
-def cpo_trainer(bench: Bench, pairs: Sequence[Pair], **method: Any) -> Any:
-    """TRL's CPOTrainer on `pairs`, with `method` as its arguments. Raises HarnessError when TRL has moved it."""
+def simpo_trainer(bench: Bench, pairs: Sequence[Pair], **method: Any) -> Any:
+    """TRL's CPOTrainer with SimPO's loss on `pairs`, with `method` as its arguments.
+
+    Raises HarnessError when TRL has moved it.
+    """
     config_class, trainer_class = (_found("cpo", name) for name in ("CPOConfig", "CPOTrainer"))
-    return _built(trainer_class, bench, pairs, bench.arguments(config_class, **method))
+    # TRL adds CPO's likelihood term to SimPO unless told not to.
+    arguments = bench.arguments(config_class, loss_type="simpo", cpo_alpha=0.0, **method)
+    return _built(sharing_prefixes(trainer_class), bench, pairs, arguments)
 
 
 def orpo_trainer(bench: Bench, pairs: Sequence[Pair], *, prompt_loss: bool, **method: Any) -> Any:
     """TRL's ORPOTrainer on `pairs`, with `method` as its arguments. Raises HarnessError when TRL has moved it.
 
-    Its likelihood term covers prompt and answer; with `prompt_loss` off, the answer alone.
+    Its likelihood term covers the chosen answer; with `prompt_loss`, as in TRL, the prompt too.
     """
     config_class, trainer_class = (_found("orpo", name) for name in ("ORPOConfig", "ORPOTrainer"))
-
-    class AnswersOnly(trainer_class):  # type: ignore[misc, valid-type]
-        def concatenated_forward(self, model: Any, batch: Any) -> tuple[Any, ...]:
-            chosen, rejected, chosen_logits, rejected_logits, _, *rest = super().concatenated_forward(model, batch)
-            likelihood = token_mean(chosen, (batch["chosen_labels"][:, 1:] != -100).sum(1))
-            return (chosen, rejected, chosen_logits, rejected_logits, -likelihood, *rest)
-
-    chosen_class = trainer_class if prompt_loss else AnswersOnly
+    chosen_class = trainer_class if prompt_loss else sharing_prefixes(trainer_class)
     return _built(chosen_class, bench, pairs, bench.arguments(config_class, **method))
 
 
-def token_mean(means: Tensor, tokens: Tensor) -> Tensor:
-    """Mean over all tokens of a batch from each sequence's mean and number of tokens, both of shape (B,)."""
-    return (means * tokens).sum() / tokens.sum()
+def sharing_prefixes(trainer_class: type[Any]) -> type[Any]:
+    """A subclass of an experimental pair trainer that computes each prompt once and the head at answers only.
+
+    TRL's loss code runs as it is, on mean log-probabilities of a token; the likelihood term is that of the chosen
+    answers' tokens. TRL's log of mean logits, which needs them at every position, is left out.
+    """
+
+    class Sharing(trainer_class):  # type: ignore[misc]
+        def concatenated_forward(self, model: Any, batch: Any) -> tuple[Any, ...]:
+            chosen, rejected = answer_logprobs(model, batch)
+            none = torch.zeros(1, device=model.device)
+            means = (torch.stack([one.mean() for one in side]) for side in (chosen, rejected))
+            return (*means, none, none, -torch.cat(chosen).mean())
+
+        def get_batch_loss_metrics(self, model: Any, batch: Any, train_eval: str = "train") -> Any:
+            loss, metrics = super().get_batch_loss_metrics(model, batch, train_eval)
+            return loss, {name: value for name, value in metrics.items() if "logits/" not in name}
+
+    return Sharing
+
+
+def answer_logprobs(model: Any, batch: Mapping[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Per-token log-probabilities (nats) of every chosen and every rejected answer of a batch of `padded_row`s."""
+
+    def scored(side: str) -> list[list[int]]:
+        return [[token for token in row if token != UNSCORED] for row in batch[f"{side}_labels"].tolist()]
+
+    prompts = zip(batch["prompt_input_ids"].tolist(), batch["prompt_attention_mask"].tolist(), strict=True)
+    given = [[token for token, real in zip(ids, mask, strict=True) if real] for ids, mask in prompts]
+    groups = [Group(p, [w, lo]) for p, w, lo in zip(given, scored("chosen"), scored("rejected"), strict=True)]
+    stats = group_logprobs(model, groups)
+    return [pair[0].logprobs for pair in stats], [pair[1].logprobs for pair in stats]
 
 
 def padded_row(bench: Bench, pair: Pair) -> dict[str, list[int]]:
@@ -56,7 +86,7 @@ def padded_row(bench: Bench, pair: Pair) -> dict[str, list[int]]:
         answer = bench.encode(text)
         row[f"{side}_input_ids"] = prompt + answer
         row[f"{side}_attention_mask"] = [1] * (len(prompt) + len(answer))
-        row[f"{side}_labels"] = [-100] * len(prompt) + answer
+        row[f"{side}_labels"] = [UNSCORED] * len(prompt) + answer
     return row
 
 

@@ -153,6 +153,18 @@ def test_answers_are_distributions_and_the_same_after_loading(tmp_path: Path, al
     assert loaded(tmp_path / "saved", aligner).choose(questions("north")) == before
 
 
+@pytest.mark.parametrize("switch", [{"context_y": "raw"}, {"axes": 0}])
+def test_what_groups_share_and_the_axes_change_the_result_and_survive_saving(
+    tmp_path: Path, switch: dict[str, Any]
+) -> None:
+    default, _ = run(tmp_path / "default", GROUPS, steps=4)
+    done, _ = run(tmp_path / "work", GROUPS, steps=4, **switch)
+    answers = done.aligned.choose(questions("north"))
+    assert answers != default.aligned.choose(questions("north"))
+    done.aligned.save(tmp_path / "saved")
+    assert loaded(tmp_path / "saved").choose(questions("north")) == answers
+
+
 def test_a_group_that_is_no_target_is_refused(tmp_path: Path) -> None:
     done, _ = run(tmp_path, GROUPS, steps=2)
     with pytest.raises(HarnessError, match=r"'nort'.*north"):

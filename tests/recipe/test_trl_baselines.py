@@ -165,8 +165,9 @@ def test_kto_says_that_its_order_is_its_own_and_how_its_reference_point_was_foun
 
 
 def test_every_pair_method_takes_the_regimes_pairs_and_steps() -> None:
-    for aligner, prompts in ((Ipo, 1), (Irpo, 1), (Kto, 1), (Simpo, 2), (Orpo, 2)):
-        with Lab(aligner).session(Trial()) as session:
+    methods = [*((method, {}, 1) for method in (Ipo, Irpo, Kto, Simpo, Orpo)), (Orpo, {"prompt_loss": True}, 2)]
+    for aligner, values, prompts in methods:
+        with Lab(aligner).session(Trial(), aligner.Config.model_validate(values)) as session:
             session.fit()
             spend, regime = session.meter.spend, session.bench.regime
             tokens = [_tokens(session.bench, pair, prompts) for pair in session.few_shot.pairs]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,20 @@ import torch
 from torch import Tensor, nn
 
 from aligners import gpo
-from aligners.gpo import PAIRS, GpoConfig, Table, contexts_of, draw, loss_of, new_module, training_sources, truth
+from aligners.gpo import (
+    PAIRS,
+    GpoConfig,
+    Reader,
+    Table,
+    View,
+    contexts_of,
+    draw,
+    loss_of,
+    new_module,
+    rate_at,
+    training_sources,
+    truth,
+)
 from harness.contracts import FewShot, HarnessError, Pair, Rating, user
 from harness.neural_process import (
     LAYERS,
@@ -24,6 +39,7 @@ from harness.neural_process import (
     gaussian,
     log_softmax_by_question,
 )
+from harness.opinions import Embedder, Rated, option_question, ridge_without_each
 
 DIM = 6
 
@@ -228,10 +244,10 @@ def test_changing_a_targets_truth_changes_the_loss_but_no_input() -> None:
     assert torch.equal(first.y.flatten() * (1 - hidden), torch.zeros_like(hidden))
 
 
-def test_a_batch_holds_every_source_once_at_most_batch_and_at_least_four() -> None:
+def test_a_batch_holds_every_source_once_at_most_batch_and_at_least_three() -> None:
     assert len(draw(table(40), GpoConfig(), (0, 0)).index) == 32
     assert len(draw(table(5), GpoConfig(), (0, 0)).index) == 5
-    assert len(draw(table(1), GpoConfig(), (0, 0)).index) == 4
+    assert len(draw(table(1), GpoConfig(), (0, 0)).index) == 3
 
 
 def test_without_context_every_row_reads_one_null_token() -> None:
@@ -268,28 +284,177 @@ def test_swapped_contexts_are_the_next_groups_and_pairs_with_exchanged_labels() 
 def test_the_papers_preset_is_written_out_and_yields_to_what_is_given() -> None:
     paper = GpoConfig.model_validate({"preset": "paper", "sigma": "bounded"})
     assert (paper.steps, paper.loss, paper.centre, paper.sigma) == (200_000, "gaussian", "none", "bounded")
+    assert (paper.context_y, paper.axes, paper.warmup) == ("raw", 0, 0)
+
+
+# ---------------------------------------------------------------- what groups share, and where they differ
+
+
+def outlook_of(groups: int, axes: int = 4) -> tuple[World, dict[str, tuple[Rated, ...]], View]:
+    world = World(DIM)
+    sources = {f"g{i}": world.group(i, range(12)) for i in range(groups)}
+    return world, sources, View.of(sources, world.embedder, GpoConfig(axes=axes))
+
+
+def test_groups_share_their_mean_on_seen_questions_and_a_prediction_on_others() -> None:
+    world, sources, view = outlook_of(5)
+    first = [source[0].y for source in sources.values()]
+    assert np.allclose(view(sources["g0"][0].question).shared, np.mean(first, axis=0), atol=1e-6)
+    new = [one.question for one in world.group(0, range(20, 60))]
+    truth_of = [np.mean([world.group(g, [20 + i])[0].y for g in range(5)], axis=0) for i in range(40)]
+    assert all(view(q).shared.sum() == pytest.approx(1) for q in new)
+    gaps = [abs(view(q).shared - y).mean() for q, y in zip(new, truth_of, strict=True)]
+    even = [abs(1 / len(y) - y).mean() for y in truth_of]
+    assert np.mean(gaps) < 0.7 * np.mean(even)
+
+
+def test_an_axis_of_a_training_question_is_what_the_fit_without_it_says() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(9, 4)), rng.normal(size=(9, 2))
+    blocks = [slice(0, 2), slice(2, 5), slice(5, 9)]
+    found = ridge_without_each(x, y, blocks, 0.1)
+    size = float((x**2).sum(1).mean())
+    for rows in blocks:
+        rest = [i for i in range(9) if not rows.start <= i < rows.stop]
+        gram = x[rest].T @ x[rest] + 0.1 * size * np.eye(4)
+        assert np.allclose(found[rows], x[rows] @ np.linalg.solve(gram, x[rest].T @ y[rest]))
+
+
+@pytest.mark.parametrize("names", [("g0",), ("g0", "g0")])
+def test_one_group_or_equal_groups_share_nothing_to_depart_from(names: tuple[str, ...]) -> None:
+    world = World(DIM)
+    sources = {str(i): world.group(0, range(12)) for i, _ in enumerate(names)}
+    view = View.of(sources, world.embedder, GpoConfig())
+    assert view.outlook is None
+    assert not view.relative
+    assert view.dim_x == 2 * DIM
+
+
+def test_with_pairs_embeddings_and_labels_are_read_as_they_are() -> None:
+    world, sources, _ = outlook_of(3)
+    view = View.of({**sources, PAIRS: world.group(9, range(12))}, world.embedder, GpoConfig())
+    assert view.outlook is None
+
+
+def test_labels_depart_from_what_groups_share_in_training_and_in_a_context_alike() -> None:
+    _, sources, view = outlook_of(5)
+    made = Table.of(sources, view, "cpu")
+    x, labels = view.tokens(sources["g1"][:3])
+    laid = gpo.collate([(made.sources[1][:3], made.sources[1][3:4])], "cpu", label=made.label)
+    shown = int(laid.context[0])
+    assert np.allclose(made.x[laid.index[0, :shown]].numpy(), x, atol=1e-6)
+    assert np.allclose(laid.y[0, :shown].numpy(), labels, atol=1e-5)
+    rows = np.concatenate([view.tokens(source)[1] for source in sources.values()])
+    assert np.sqrt(np.mean(rows**2)) == pytest.approx(1, abs=1e-3)
+    assert np.mean(rows) == pytest.approx(0, abs=1e-3)
+
+
+def test_a_silent_module_predicts_what_groups_share() -> None:
+    _, sources, view = outlook_of(5)
+    made = Table.of(sources, view, "cpu")
+    module = new_module(view.dim_x, 0, "cpu")
+    with torch.no_grad():
+        module.get_parameter("head.2.weight").zero_()
+    reader = Reader(module, view, {"g": view.tokens(())})
+    (mu,) = reader.mu([sources["g0"][0].question], "g")
+    assert np.allclose(softmax(mu), view(sources["g0"][0].question).shared, atol=1e-5)
+    batch = draw(made, GpoConfig(), (0, 0))
+    assert made.shared is not None
+    log_p = made.shared[batch.index.flatten()[batch.place]].log()
+    expected = -(batch.targets.y * log_p).sum() / batch.targets.questions
+    assert loss_of(module, made, batch, GpoConfig()).item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize(("axes", "residual"), [(0, "residual"), (2, "raw"), (0, "raw")])
+def test_axes_and_residuals_can_be_had_apart(axes: int, residual: str) -> None:
+    world, sources, _ = outlook_of(5)
+    view = View.of(sources, world.embedder, GpoConfig.model_validate({"axes": axes, "context_y": residual}))
+    assert view.dim_x == (axes or 2 * DIM)
+    assert view.relative == (residual == "residual")
+    assert (Table.of(sources, view, "cpu").shared is None) == (residual == "raw")
+
+
+def test_the_rate_rises_and_then_follows_half_a_cosine() -> None:
+    config = GpoConfig(warmup=0.1, learning_rate=1.0)
+    rates = [rate_at(step, 100, config) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] or max(rates) == rates[10]
+    assert rates[50] == pytest.approx(0.5)
+    assert rates[99] < 1e-3
+    assert rate_at(0, 100, config.model_copy(update={"warmup": 0.0})) == 1
 
 
 # ---------------------------------------------------------------- it learns to read its context
 
 
-@pytest.mark.parametrize("dim", [1])
-def test_on_synthetic_groups_the_own_context_beats_the_swapped_one(dim: int) -> None:
-    """Groups and questions of the test are new: only the context can tell what a group prefers."""
-    config = GpoConfig(least=6, most=6)
-    module, steps = new_module(dim, 0, "cpu", balanced=True), 120
-    optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
+def trained(fresh: Callable[[int], Table], config: GpoConfig, steps: int, rate: float) -> NeuralProcess:
+    """A module after so many steps, each on the table that `fresh` gives for it."""
+    timing = config.model_copy(update={"learning_rate": rate})
+    module = new_module(fresh(0).x.shape[1], 0, "cpu", balanced=True)
+    optimizer = torch.optim.Adam(module.parameters())
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = 5e-4 * (1 + math.cos(math.pi * step / steps))
-        fresh = taste(16, 12, dim, seed=step)
-        value = loss_of(module, fresh, draw(fresh, config, (1, step)), config)
+            group["lr"] = rate_at(step, steps, timing)
+        made = fresh(step)
+        value = loss_of(module, made, draw(made, config, (1, step)), config)
         optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    test = taste(12, 24, dim, seed=10_000)
+    return module.eval()
+
+
+def test_with_raw_labels_the_own_context_beats_the_swapped_one_in_one_dimension() -> None:
+    """Groups and questions of the test are new: only the context can tell what a group prefers."""
+    config = GpoConfig(least=6, most=6)
+    module = trained(lambda step: taste(16, 12, 1, seed=step), config, 120, 1e-3)
+    test = taste(12, 24, 1, seed=10_000)
     own, swapped = (error(module, test, shift) for shift in (0, 1))
     assert own < 0.5 * swapped
+
+
+def test_on_synthetic_groups_in_24_dimensions_the_own_context_beats_the_swapped_one() -> None:
+    """y = softmax(w_g . x): groups of the test are new, and so are the questions that they are asked about."""
+    world = World(24)
+    training = {f"g{i}": world.group(i, range(40)) for i in range(12)}
+    view = View.of(training, world.embedder, GpoConfig())
+    assert view.dim_x <= 4
+    made = Table.of(training, view, "cpu")
+    reader = Reader(trained(lambda _: made, GpoConfig(), 160, 1e-3), view, {})
+    own, swapped, none = (world.error(reader, range(100, 112), shift) for shift in (0, 1, None))
+    assert own < 0.7 * none < 0.7 * swapped
+
+
+class World:
+    """Questions whose options are points, and groups whose tastes share a direction and differ along two."""
+
+    def __init__(self, dim: int) -> None:
+        rng = np.random.default_rng(0)
+        self.common, *self.apart = rng.normal(size=(3, dim)) / math.sqrt(dim)
+        self.dim = dim
+        self.embedder = Embedder(self.embed)
+
+    def embed(self, texts: Sequence[str], **_: Any) -> Any:
+        return np.stack([self.point(text) for text in texts])
+
+    def point(self, text: str) -> Any:
+        return np.random.default_rng(list(text.encode())).normal(size=self.dim).astype(np.float32)
+
+    def group(self, number: int, questions: Iterable[int]) -> tuple[Rated, ...]:
+        z = np.random.default_rng((1, number)).normal(size=2)
+        w = self.common + z[0] * self.apart[0] + z[1] * self.apart[1]
+        asked = [option_question(f"What of {i}?", ["tea", "rain", "snow"][: 2 + i % 2]) for i in questions]
+        return tuple(Rated(q, tuple(softmax((self.embed(q.texts) @ w).tolist()).tolist())) for q in asked)
+
+    def error(self, reader: Reader, groups: Sequence[int], shift: int | None) -> float:
+        """Mean |p - y| of new groups on new questions, in the context of the `shift`-next group, or in none."""
+        gaps = []
+        for i, number in enumerate(groups):
+            shown = [] if shift is None else self.group(groups[(i + shift) % len(groups)], range(20))
+            asked = self.group(number, range(40, 80))
+            here = replace(reader, contexts={"g": reader.view.tokens(shown)})
+            found = here.mu([one.question for one in asked], "g")
+            gaps += [abs(softmax(mu) - np.array(one.y)).mean() for mu, one in zip(found, asked, strict=True)]
+        return float(np.mean(gaps))
 
 
 def taste(groups: int, questions: int, dim: int, seed: int) -> Table:

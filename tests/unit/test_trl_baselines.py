@@ -37,7 +37,7 @@ from harness.logprobs import Group, group_logprobs
 from harness.paired import dpo_trainer, preference_rows
 from harness.tiny import tiny_model, tiny_tokenizer
 from harness.training import LocalBench
-from harness.trl_experimental import cpo_trainer, padded_row, token_mean
+from harness.trl_experimental import padded_row, simpo_trainer
 
 PAIRS = (
     Pair("a", user("What of the sea?"), "It is wide and blue.", "It is dry."),
@@ -299,10 +299,6 @@ def test_grpo_counts_groups_of_equal_rewards_and_keeps_first_and_last_rewards_ap
     assert step_figures([0, 1], 2, step=6, steps=8)["reward_last"] == 0.5
 
 
-def test_token_mean_weighs_sequences_by_their_tokens() -> None:
-    assert token_mean(torch.tensor([-1.0, -4.0]), torch.tensor([3, 1])) == -1.75
-
-
 # ---------------------------------------------------------------- what TRL moved, and what is refused
 
 
@@ -314,7 +310,7 @@ def test_a_class_that_trl_moved_is_named_with_the_installed_release(
     monkeypatch.delattr(trl.experimental.cpo, "CPOTrainer")
     monkeypatch.setattr("harness.trl_experimental.version", lambda name: "9.9")
     with pytest.raises(HarnessError, match=r"TRL 9\.9 has no CPOTrainer in trl\.experimental\.cpo or trl.*install"):
-        cpo_trainer(bench, PAIRS)
+        simpo_trainer(bench, PAIRS)
 
 
 @pytest.mark.parametrize(
