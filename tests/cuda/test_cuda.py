@@ -29,7 +29,12 @@ def test_scores_agree_with_the_cpu() -> None:
         assert abs(a.total - b.total) < 1e-3
 
 
-@pytest.mark.parametrize("aligner", ["base", "sft", "dpo", "gem", "random", "icl"])
+OPINIONS_ONLY = {"groups", "auxiliary"}
+FED = [name for name, a in load(plugins=False).aligners.items() if not a.needs or a.needs - OPINIONS_ONLY]
+"""Every aligner that a pool of pairs and prompts can feed."""
+
+
+@pytest.mark.parametrize("aligner", FED)
 def test_every_aligner_goes_through_the_loop(aligner: str, tmp_path: Path) -> None:
     config = RunConfig(
         aligner=aligner,

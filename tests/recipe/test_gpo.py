@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from aligners.gpo import PAIRS as PAIRS_SOURCE
 from aligners.gpo import Gpo, GpoAligned, GpoConfig, Training
 from aligners.icl_groups import IclGroups
 from aligners.mean_of_groups import MeanOfGroups
@@ -35,6 +36,7 @@ from harness.contracts import (
     Regime,
     user,
 )
+from harness.opinions import answers_question
 from harness.tiny import tiny_model, tiny_tokenizer
 from harness.training import Fitted, LocalBench, fit
 
@@ -216,9 +218,10 @@ def test_generation_gives_the_best_of_n_for_each_sample_asked_for(temperature: f
     heat = temperature or result.config.temperature
     (pool,) = result.model.generate([GenerateRequest(request.context, 6, temperature=heat, n=8, seed=3)])
     for one, lot in zip(given, (pool[:4], pool[4:]), strict=True):
-        asked = [PreferRequest(PAIRS[0].prompt, one.text, other.text) for other in lot]
-        assert all(p.p_a >= 0.5 - 1e-4 for p in result.prefer(asked))
-        assert one in lot
+        # Options are centred over the whole lot, so that only all four together say which is best.
+        (mu,) = result.reader.mu([answers_question("Say 0.", [other.text for other in lot])], PAIRS_SOURCE)
+        assert one == lot[max(range(4), key=mu.__getitem__)]
+        assert len(set(mu)) > 1
 
 
 def test_held_out_pairs_select_the_module(tmp_path: Path) -> None:
