@@ -95,7 +95,7 @@ PAPER = {
     "axes": 0,
 }
 """What `preset=paper` sets where nothing else is given."""
-STEPS_WITH_PAIRS, STEPS_WITH_GROUPS = 6, 20
+STEPS_WITH_PAIRS, STEPS_WITH_GROUPS = 5, 20
 """Steps of the module for one of the regime's least steps, where it learns from pairs alone or from groups."""
 JUDGED_BATCHES = 4
 """Training batches on which the module is judged before and after."""
@@ -127,7 +127,7 @@ class GpoConfig(BaseModel):
     steps: int | None = Field(
         None,
         ge=1,
-        description="steps; by default 6 times the regime's least, 20 with groups [R]; paper 200,000 [S]",
+        description="steps; by default 5 times the regime's least, 20 with groups [R]; paper 200,000 [S]",
         json_schema_extra={"probe": 5},
     )
     learning_rate: float = Field(3e-4, gt=0, description="of Adam, cosine to 0 [S]", json_schema_extra=_probe(3e-3))
@@ -634,6 +634,7 @@ class Reader:
         Where labels depart from what groups share, its logarithm is in it.
         """
         found: list[list[float]] = []
+        self.view.embedder.prepare(questions)
         for start in range(0, len(questions), TARGETS_AT_ONCE):
             part = [self.view(q) for q in questions[start : start + TARGETS_AT_ONCE]]
             flat = iter(self._forward([one.x for one in part], group))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol
@@ -169,19 +169,21 @@ class Embedder:
 
     def __call__(self, question: Question) -> Singles:
         """(options, D), from memory where the same content was asked before."""
-        key = question.key
-        if key not in self.known:
-            self.known[key] = self._embed(question)
-        return self.known[key]
+        self.prepare([question])
+        return self.known[question.key]
+
+    def prepare(self, questions: Iterable[Question]) -> None:
+        """Embed what is not in memory yet; the base weights are entered once for all, which costs time."""
+        missing = {one.key: one for one in questions if one.key not in self.known}
+        if missing:
+            with nullcontext() if self.off is None else self.off():
+                self.known |= {key: self._embed(one) for key, one in missing.items()}
 
     def _embed(self, question: Question) -> Singles:
         import numpy as np
 
         spans = question.spans if self.pool == "answer" else None
-        if self.off is None:
-            return np.asarray(self.embed(question.texts, layer=self.layer, spans=spans), dtype=np.float32)
-        with self.off():
-            return np.asarray(self.embed(question.texts, layer=self.layer, spans=spans), dtype=np.float32)
+        return np.asarray(self.embed(question.texts, layer=self.layer, spans=spans), dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
