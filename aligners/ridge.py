@@ -31,22 +31,23 @@ from harness.contracts import (
 )
 from harness.hookspecs import hookimpl
 from harness.opinions import (
+    PENALTIES,
     Embedder,
     Features,
     GroupAligned,
+    Part,
     Rated,
+    best_penalty,
     known_group,
     option_question,
     plain,
     rated,
     read,
+    ridge,
 )
 
 if TYPE_CHECKING:
     from harness.opinions import Floats
-
-ALPHAS = tuple(10.0**power for power in range(-2, 9))
-"""Penalties tried, in units of the mean squared length of a row of features; the largest is as good as no fit."""
 
 
 class RidgeConfig(BaseModel):
@@ -78,52 +79,17 @@ class RidgeConfig(BaseModel):
     layer: int = Field(-1, description="hidden layer, -1 is the last (as in gpo)", json_schema_extra={"probe": 1})
 
 
-# ---------------------------------------------------------------- the regression
-
-
-def fit_ridge(x: Floats, y: Floats, alpha: float) -> Floats:
-    """argmin_w |y - x w|^2 + alpha s |w|^2, with s the mean squared row of x: (N, D), (N, K) -> (D, K)."""
-    import numpy as np
-
-    kernel = x @ x.T
-    weights: Floats = x.T @ np.linalg.solve(kernel + alpha * _size(x) * np.eye(len(x)), y)
-    return weights
-
-
-def left_out(x: Floats, y: Floats, owner: Floats, alpha: float) -> Floats:
-    """Errors (N, K) on each question's rows of the fit without them: (I - H_QQ)^-1 (y - H y)_Q, exact."""
-    import numpy as np
-
-    kernel = x @ x.T
-    hat = np.linalg.solve(kernel + alpha * _size(x) * np.eye(len(x)), kernel).T
-    residual = y - hat @ y
-    errors = np.empty_like(residual)
-    for question in np.unique(owner):
-        rows = np.flatnonzero(owner == question)
-        errors[rows] = np.linalg.solve(np.eye(len(rows)) - hat[np.ix_(rows, rows)], residual[rows])
-    return errors
-
-
-def pick_alpha(parts: Sequence[tuple[Floats, Floats, Floats]]) -> float:
-    """The penalty of least squared error, summed over parts (x, y, owner) that are fitted apart; ties: the largest."""
-    totals = {a: sum(float((left_out(x, y, owner, a) ** 2).sum()) for x, y, owner in parts) for a in ALPHAS}
-    return min(reversed(ALPHAS), key=totals.__getitem__)
-
-
-def _size(x: Floats) -> float:
-    return max(float((x**2).sum(1).mean()), 1e-12)
-
-
 # ---------------------------------------------------------------- from ratings to weights
 
 
-def rows_of(source: Sequence[Rated], embedder: Embedder, features: Features) -> tuple[Floats, Floats, Floats]:
-    """(x (N, D), y - 1/k (N,), number of the question (N,)) of rated questions."""
+def rows_of(source: Sequence[Rated], embedder: Embedder, features: Features) -> Part:
+    """(x (N, D), y - 1/k (N,), the rows of each question) of rated questions."""
     import numpy as np
 
     x = np.concatenate([features(embedder(one.question)) for one in source]).astype(np.float64)
     y = np.array([value - 1 / len(one.y) for one in source for value in one.y])
-    return x, y, np.array([number for number, one in enumerate(source) for _ in one.y], dtype=np.float64)
+    ends = np.cumsum([len(one.y) for one in source]).tolist()
+    return x, y, [slice(end - len(one.y), end) for one, end in zip(source, ends, strict=True)]
 
 
 def mean_ratings(groups: Ratings) -> tuple[Rated, ...]:
@@ -202,23 +168,21 @@ class Ridge:
         raw = [embedder(one.question) for one in training]
         features = Features.of(raw, config.centre, standardise=config.standardise)
         rows = rows_of(training, embedder, features)
-        alpha = pick_alpha([rows])
-        shared = fit_ridge(rows[0], rows[1], alpha)
+        alpha = best_penalty([rows])
+        shared = ridge(rows[0], rows[1], alpha)
         own = {name: rows_of(rated(r), embedder, features) for name, r in _contexts(few_shot.groups, config).items()}
         added, alpha_group = self._added(own, shared)
         bench.liveness(alpha=alpha, alpha_group=alpha_group, questions=len(training))
         model = bench.aligned()
         return GroupAligned(model, self.name, Linear(_asking(model, config), features, shared, added, config))
 
-    def _added(
-        self, own: Mapping[str, tuple[Floats, Floats, Floats]], shared: Floats
-    ) -> tuple[dict[str, Floats], float]:
+    def _added(self, own: Mapping[str, Part], shared: Floats) -> tuple[dict[str, Floats], float]:
         """What each group adds, under one penalty that all groups choose together (0 weights where it is off)."""
         if not self.config.group:
-            return dict.fromkeys(own, shared * 0.0), ALPHAS[-1]
-        left = {name: (x, y - x @ shared, owner) for name, (x, y, owner) in own.items()}
-        alpha = pick_alpha(list(left.values()))
-        return {name: fit_ridge(x, y, alpha) for name, (x, y, _) in left.items()}, alpha
+            return dict.fromkeys(own, shared * 0.0), PENALTIES[-1]
+        left = {name: (x, y - x @ shared, blocks) for name, (x, y, blocks) in own.items()}
+        alpha = best_penalty(list(left.values()))
+        return {name: ridge(x, y, alpha) for name, (x, y, _) in left.items()}, alpha
 
 
 def _contexts(groups: Ratings, config: RidgeConfig) -> Ratings:

@@ -255,11 +255,18 @@ def ridge_without_each(x: Floats, y: Floats, blocks: Sequence[slice], penalty: f
     return found
 
 
-def best_penalty(x: Floats, y: Floats, blocks: Sequence[slice]) -> float:
-    """The penalty under which blocks that are left out are predicted best (squared error); of equals, the largest."""
+Part = tuple["Floats", "Floats", Sequence[slice]]
+"""Rows (N, D), targets (N,) or (N, K), and the rows of each question."""
+
+
+def best_penalty(parts: Sequence[Part]) -> float:
+    """The penalty under which questions that are left out are predicted best; of equals, the largest.
+
+    The squared error is summed over parts that are fitted apart.
+    """
 
     def error(penalty: float) -> float:
-        return float(((ridge_without_each(x, y, blocks, penalty) - y) ** 2).sum())
+        return sum(float(((ridge_without_each(x, y, blocks, penalty) - y) ** 2).sum()) for x, y, blocks in parts)
 
     return min(reversed(PENALTIES), key=error)
 
@@ -326,9 +333,9 @@ class Outlook:
         blocks = [slice(end - len(one.texts), end) for one, end in zip(questions, ends, strict=True)]
         uniform = np.concatenate([np.full(len(one.texts), 1 / len(one.texts)) for one in questions])
         base = (mean - uniform)[:, None]
-        weights = ridge(x, base, best_penalty(x, base, blocks))
+        weights = ridge(x, base, best_penalty([(x, base, blocks)]))
         if axes.shape[1]:
-            penalty = best_penalty(x, axes, blocks)
+            penalty = best_penalty([(x, axes, blocks)])
             axes, slopes = ridge_without_each(x, axes, blocks, penalty), ridge(x, axes, penalty)
             spread = np.where(axes.std(0) > LEAST, axes.std(0), 1.0)
             axes, weights = axes / spread, np.concatenate([weights, slopes / spread], axis=1)

@@ -39,7 +39,7 @@ from harness.neural_process import (
     gaussian,
     log_softmax_by_question,
 )
-from harness.opinions import Embedder, Rated, option_question, ridge_without_each
+from harness.opinions import Embedder, Rated, option_question
 
 DIM = 6
 
@@ -306,18 +306,6 @@ def test_groups_share_their_mean_on_seen_questions_and_a_prediction_on_others() 
     gaps = [abs(view(q).shared - y).mean() for q, y in zip(new, truth_of, strict=True)]
     even = [abs(1 / len(y) - y).mean() for y in truth_of]
     assert np.mean(gaps) < 0.7 * np.mean(even)
-
-
-def test_an_axis_of_a_training_question_is_what_the_fit_without_it_says() -> None:
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(9, 4)), rng.normal(size=(9, 2))
-    blocks = [slice(0, 2), slice(2, 5), slice(5, 9)]
-    found = ridge_without_each(x, y, blocks, 0.1)
-    size = float((x**2).sum(1).mean())
-    for rows in blocks:
-        rest = [i for i in range(9) if not rows.start <= i < rows.stop]
-        gram = x[rest].T @ x[rest] + 0.1 * size * np.eye(4)
-        assert np.allclose(found[rows], x[rows] @ np.linalg.solve(gram, x[rest].T @ y[rest]))
 
 
 @pytest.mark.parametrize("names", [("g0",), ("g0", "g0")])

@@ -14,21 +14,25 @@ import pytest
 from aligners.icl_groups import IclGroupsConfig, prompt_of, shown_rating
 from aligners.icl_groups import contexts_of as icl_contexts
 from aligners.mean_of_groups import Means
-from aligners.ridge import ALPHAS, fit_ridge, left_out, mean_ratings, pick_alpha
+from aligners.ridge import mean_ratings
 from aligners.uniform import Flat
 from harness.contracts import ChooseRequest, HarnessError, Pair, PreferRequest, Rating, user
 from harness.opinions import (
+    PENALTIES,
     Embedder,
     Features,
     GroupAligned,
     answers_question,
     bare,
+    best_penalty,
     known_group,
     log_distribution,
     option_question,
     rated,
     rated_pairs,
     read,
+    ridge,
+    ridge_without_each,
     same_question,
     write,
 )
@@ -232,38 +236,37 @@ def test_swapped_shows_the_next_groups_ratings() -> None:
 # ---------------------------------------------------------------- ridge
 
 
-def regression(rows: int = 24, width: int = 40) -> tuple[Any, Any, Any]:
+def regression(rows: int = 24, width: int = 40) -> tuple[Any, Any, list[slice]]:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(rows, width))
-    return x, x[:, 0] * 0.3 + 0.1 * rng.normal(size=rows), np.repeat(np.arange(rows // 3), 3).astype(float)
+    return x, x[:, 0] * 0.3 + 0.1 * rng.normal(size=rows), [slice(start, start + 3) for start in range(0, rows, 3)]
 
 
 def test_ridge_solves_its_normal_equations() -> None:
     x, y, _ = regression()
-    w = fit_ridge(x, y, 0.1)
+    w = ridge(x, y, 0.1)
     penalty = 0.1 * (x**2).sum(1).mean()
     assert np.allclose(x.T @ (y - x @ w), penalty * w)
 
 
 def test_leaving_a_question_out_in_closed_form_is_leaving_it_out() -> None:
-    x, y, owner = regression()
+    x, y, blocks = regression()
     size = (x**2).sum(1).mean()
-    errors = left_out(x, y, owner, 0.1)
-    for question in (0, 5):
-        held = owner == question
+    found = ridge_without_each(x, y, blocks, 0.1)
+    for rows in (blocks[0], blocks[5]):
         # The penalty is in units of the mean squared row: rescale it to that of all rows.
-        kept = x[~held]
-        w = fit_ridge(kept, y[~held], 0.1 * size / (kept**2).sum(1).mean())
-        assert np.allclose(errors[held], y[held] - x[held] @ w)
+        kept = np.delete(x, rows, axis=0)
+        w = ridge(kept, np.delete(y, rows), 0.1 * size / (kept**2).sum(1).mean())
+        assert np.allclose(found[rows], x[rows] @ w)
 
 
 def test_the_penalty_follows_the_signal() -> None:
-    x, _, owner = regression(90, 4)
+    x, _, blocks = regression(90, 4)
     rng = np.random.default_rng(1)
     signal, noise = x @ np.array([1.0, -1.0, 0.5, 0.0]), rng.normal(size=90)
-    assert pick_alpha([(x, signal, owner)]) == ALPHAS[0]
-    assert pick_alpha([(x, np.zeros(90), owner)]) == ALPHAS[-1]
-    assert pick_alpha([(x, noise, owner)]) > pick_alpha([(x, signal, owner)])
+    assert best_penalty([(x, signal, blocks)]) == PENALTIES[0]
+    assert best_penalty([(x, np.zeros(90), blocks)]) == PENALTIES[-1]
+    assert best_penalty([(x, noise, blocks)]) > best_penalty([(x, signal, blocks)])
 
 
 def test_mean_ratings_average_each_question_once() -> None:
