@@ -33,6 +33,9 @@ CHUNK_ELEMENTS = 2**24
 """Most logits that exist at once (64 MiB in fp32)."""
 LOWEST = -1e4
 """Log-probability that stands for none in an entropy: its share is exactly 0 either way, and it is a number."""
+CPU_ROW, CPU_ROW_WITH_GRADIENT = 512, 256
+"""Tokens up to which several groups share a row on a CPU, where a row's attention is computed for all pairs of its
+tokens, those of different groups included: longer rows cost more than the fewer calls save."""
 MASKED_ATTENTION = ("sdpa", "eager")
 """Attention implementations that take a 4-D mask."""
 _TREES: WeakKeyDictionary[torch.nn.Module, dict[bool, bool]] = WeakKeyDictionary()
@@ -93,9 +96,9 @@ def group_logprobs(
     """Log-probability of every completion token given its prompt, for each group and completion in the given order.
 
     Exact, and differentiable where gradients are enabled. `max_tokens` bounds the tokens of a row; rows are cut at
-    group borders, and a longer group still is one row, unless gradients are off: then its completions are spread over
-    rows. With `prefix` (no gradients) every prompt must start with its ids and be longer. Raises HarnessError for an
-    empty prompt.
+    group borders (on a CPU earlier: several groups share a short row only), and a longer group still is one row, unless
+    gradients are off: then its completions are spread over rows. With `prefix` (no gradients) every prompt must start
+    with its ids and be longer. Raises HarnessError for an empty prompt.
     """
     _check(groups, prefix)
     if not tree_attention(model, max(map(_span, groups), default=0)):
@@ -116,7 +119,7 @@ def completion_log_softmax(
     if not tree_attention(model, max(map(_span, groups), default=0)):
         yield from _padded_log_softmax(model, groups, chunk)
         return
-    for row in _pack(groups, max_tokens, 0, split=True):
+    for row in _pack(groups, max_tokens, 0, split=True, shared=_shared(model, max_tokens)):
         hidden = _row_hidden(model, row, None)
         for where in torch.split(torch.tensor(row.predictors, device=hidden.device), chunk):
             yield head_logits(model, hidden[where]).log_softmax(-1)
@@ -209,7 +212,7 @@ def _trees(
 ) -> list[list[TokenStats]]:
     out = _Results(groups)
     start = 0 if prefix is None else len(prefix.ids)
-    for row in _pack(groups, max_tokens, start, split=not torch.is_grad_enabled()):
+    for row in _pack(groups, max_tokens, start, split=not torch.is_grad_enabled(), shared=_shared(model, max_tokens)):
         hidden = _row_hidden(model, row, prefix)
         out.add(row.owners, _token_stats(model, hidden, row.predictors, row.targets, entropy))
     return out.listed(model, entropy)
@@ -233,13 +236,20 @@ def _computed(completion: Sequence[int]) -> int:
     return max(len(completion) - 1, 0)
 
 
-def _pack(groups: Sequence[Group], max_tokens: int, start: int, *, split: bool) -> Iterator[_Row]:
-    """Rows of at most `max_tokens` tokens, cut between groups, in order."""
+def _shared(model: Any, max_tokens: int) -> int:
+    """Tokens up to which several groups share a row."""
+    if model.device.type != "cpu":
+        return max_tokens
+    return min(max_tokens, CPU_ROW_WITH_GRADIENT if torch.is_grad_enabled() else CPU_ROW)
+
+
+def _pack(groups: Sequence[Group], max_tokens: int, start: int, *, split: bool, shared: int) -> Iterator[_Row]:
+    """Rows in order: groups share one up to `shared` tokens, and one by itself has at most `max_tokens`."""
     row = _Row()
     for index, group in enumerate(groups):
         for members in _portions(group, max_tokens - (len(group.prompt) - start), split=split):
             size = len(group.prompt) - start + sum(_computed(group.completions[m]) for m in members)
-            if row.ids and len(row.ids) + size > max_tokens:
+            if row.ids and len(row.ids) + size > shared:
                 yield row
                 row = _Row()
             _append_tree(row, index, group, members, start)

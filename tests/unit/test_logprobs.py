@@ -93,11 +93,21 @@ def test_order_and_company_do_not_matter(model: Any) -> None:
 
 def test_rows_are_cut_between_groups_and_a_group_is_split_only_without_gradient(model: Any) -> None:
     def sizes(grad: bool, max_tokens: int) -> list[int]:
-        return [len(row.ids) for row in logprobs._pack(GROUPS, max_tokens, 0, split=not grad)]
+        return [len(row.ids) for row in logprobs._pack(GROUPS, max_tokens, 0, split=not grad, shared=max_tokens)]
 
     assert sizes(True, 1024) == [5 + 2 + 0 + 3 + 2 + 1 + 2 + 1 + 5]
     assert sizes(True, 8) == [10, 5, 6]
     assert sizes(False, 8) == [7, 8, 5, 6]
+    (lone,) = logprobs._pack(GROUPS[:1], 1024, 0, split=True, shared=1)
+    assert len(lone.ids) == 10, "a group by itself may be longer than a row that groups share"
+
+
+def test_on_a_cpu_groups_share_short_rows_only(model: Any) -> None:
+    with torch.no_grad():
+        assert logprobs._shared(model, 1024) == logprobs.CPU_ROW
+        assert logprobs._shared(model, 6) == 6
+    with torch.enable_grad():
+        assert logprobs._shared(model, 1024) == logprobs.CPU_ROW_WITH_GRADIENT
 
 
 def test_peft_model(model: Any) -> None:
