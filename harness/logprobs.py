@@ -33,6 +33,8 @@ CHUNK_ELEMENTS = 2**24
 """Most logits that exist at once (64 MiB in fp32)."""
 LOWEST = -1e4
 """Log-probability that stands for none in an entropy: its share is exactly 0 either way, and it is a number."""
+UNSCORED = -100
+"""The libraries' label of a token whose log-probability is not asked for."""
 CPU_ROW, CPU_ROW_WITH_GRADIENT = 512, 256
 """Tokens up to which several groups share a row on a CPU, where a row's attention is computed for all pairs of its
 tokens, those of different groups included: longer rows cost more than the fewer calls save."""

@@ -16,12 +16,10 @@ import torch
 from torch import Tensor
 
 from harness.contracts import BASE, Bench, HarnessError, Pair
-from harness.logprobs import Group, group_logprobs
+from harness.logprobs import UNSCORED, Group, group_logprobs
 
 UNKNOWN = ("entropy", "logits/chosen", "logits/rejected")
 """Figures of TRL's log that the shared-prefix step does not compute."""
-UNSCORED = -100
-"""Label of a token whose log-probability is not asked for."""
 Rows = list[dict[str, Any]]
 
 

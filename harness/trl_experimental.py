@@ -16,11 +16,9 @@ import torch
 from torch import Tensor
 
 from harness.contracts import Bench, HarnessError, Pair
-from harness.logprobs import Group, group_logprobs
+from harness.logprobs import UNSCORED, Group, group_logprobs
 
 WRITTEN_FOR = "1.16"
-UNSCORED = -100
-"""Label of a token whose log-probability is not asked for."""
 
 
 def simpo_trainer(bench: Bench, pairs: Sequence[Pair], **method: Any) -> Any:
