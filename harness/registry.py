@@ -58,6 +58,7 @@ BUILTIN: tuple[str, ...] = (
     "tasks.medqa",
     "tasks.pairs_task",
     "tasks.opinions",
+    "tasks.alpaca_eval",
     "tasks.pools.medqa",
     "tasks.pools.pairs",
     "tasks.pools.opinions",
