@@ -162,7 +162,7 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> float:
     """Rank correlation."""
     from scipy.stats import spearmanr
 
-    return float(spearmanr(a, b).statistic)
+    return float(spearmanr(a, b)[0])
 
 
 def read_published(path: Path) -> dict[str, dict[str, float]]:

@@ -202,7 +202,7 @@ def _gamed_rows(gamed: Gamed, positions: Sequence[int]) -> Any:
 
     columns = {name: list(getattr(gamed, name)) for name in _COLUMNS}
     rows = pd.DataFrame({**columns, "not_gamed_baseline": False})
-    return rows[rows["index"].isin(set(positions))]
+    return rows[rows["index"].isin(list(positions))]
 
 
 def _win_rate(glm: ModuleType, design: _Design, counts: Floats) -> float:
