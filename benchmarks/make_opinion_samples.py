@@ -80,16 +80,20 @@ SURVEYS = (
     Survey(
         "opinionqa",
         ("trust", "novelty", "sharing", "caution"),
-        tuple(f"TOWN_{name}" for name in ("Harrowmouth", "Dunnock Ferry", "Siskin Hill", "Osterwick"))
-        + tuple(f"GUILD_{name}" for name in ("Saltkeepers", "Lampwrights", "Netmenders", "Hedgers"))
-        + tuple(f"PARTY_{name}" for name in ("Lantern", "Plover", "Heron", "Anchor")),
+        (
+            *(f"TOWN_{name}" for name in ("Harrowmouth", "Dunnock Ferry", "Siskin Hill", "Osterwick")),
+            *(f"GUILD_{name}" for name in ("Saltkeepers", "Lampwrights", "Netmenders", "Hedgers")),
+            *(f"PARTY_{name}" for name in ("Lantern", "Plover", "Heron", "Anchor")),
+        ),
         waves=False,
     ),
     Survey(
         "global_opinions",
         ("open", "nature", "custom", "provision"),
-        ("Belmora", "Castrine", "Dovany", "Ellumar", "Fennoria", "Galdovia", "Harune", "Istrava")
-        + ("Jorvania", "Kelmarine", "Lusendra", "Morvane", "Nethria", "Orsolia", "Pellandor", "Quorina"),
+        (
+            *("Belmora", "Castrine", "Dovany", "Ellumar", "Fennoria", "Galdovia", "Harune", "Istrava"),
+            *("Jorvania", "Kelmarine", "Lusendra", "Morvane", "Nethria", "Orsolia", "Pellandor", "Quorina"),
+        ),
         waves=True,
     ),
 )

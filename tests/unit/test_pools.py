@@ -9,7 +9,6 @@ import pytest
 
 from harness.contracts import Dataset, HarnessError, Message, Pool, SourceKind, user
 from harness.data import open_source
-from tasks.opinions import GlobalOpinions, OpinionQA
 from tasks.pairs_task import PreferenceTask
 from tasks.pools import opinions, pairs
 from tasks.pools.opinions import GlobalOpinionsPool, OpinionQAPool, lettered

@@ -1,4 +1,4 @@
-"""What the shipped UltraFeedback sample promises: size, kinds, one form on both sides, no leak, shortcuts near chance."""
+"""What the shipped UltraFeedback sample promises: size, kinds, one form on both sides, no leak, no shortcut."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_every_row_is_a_pair(split: str, count: int) -> None:
 def test_kinds_are_spread_evenly(split: str) -> None:
     counts = Counter(row["kind"] for row in _rows(split))
     assert len(counts) == KINDS
-    assert max(counts.values()) <= min(counts.values()) + 1
+    assert max(counts.values()) <= min(counts.values()) + 2
 
 
 @pytest.mark.core
