@@ -9,11 +9,11 @@ were written by hand, from its meaning: `opinion_questions/*.jsonl`. For an answ
 
     P(o) = softmax(base_qo + STRENGTH x_qo . z_g + noise_gqo)
 
-with x_qo = t_o a_q on a scale, whose options have places t from 1 to -1, and the option's own loadings where options
-have no order. On a scale base_qo = t_o (lean_q + surprise_q) + MIDDLE (1 - |t_o|) and noise_gqo = t_o noise_gq; else
-base and noise are drawn for each option. (Anderson 1984, the stereotype model, and the multinomial logit.) A few
-respondents of each group give no opinion where a scale allows for it. A group's distribution is that of 150 to 400
-respondents drawn from P, as shares with four digits.
+with x_qo = t_o a_q on a scale, whose options have places t from 1 to -1, and UNORDERED times the option's own loadings
+where options have no order. On a scale base_qo = t_o (lean_q + surprise_q) + MIDDLE (1 - |t_o|) and
+noise_gqo = t_o noise_gq; else base and noise are drawn for each option. (Anderson 1984, the stereotype model, and the
+multinomial logit.) A few respondents of each group give no opinion where a scale allows for it. A group's distribution
+is that of 150 to 400 respondents drawn from P, as shares with four digits.
 
 Whether a scale is listed from its most to its least end or the other way round is chosen question by question, so that
 loadings and leans sum to about 0 along the list: the place of an option then tells nothing about what it means.
@@ -38,6 +38,8 @@ SAMPLES = HERE.parent / "tasks" / "samples"
 SEED = "invented groups 1"
 STRENGTH = 0.28
 """Logits for a loading of 1 and a profile of 1 at the end of a scale."""
+UNORDERED = 2.0
+"""How many times as much a loading counts where options have no order and each is one among three or four."""
 SURPRISE = 0.9
 """Spread of what all groups think of a question beyond its hand-written lean."""
 NOISE = 0.2
@@ -150,7 +152,7 @@ def on_scale(row: Mapping[str, Any], axes: Sequence[str], rng: random.Random, ru
 def unordered(row: Mapping[str, Any], axes: Sequence[str], rng: random.Random) -> Asked:
     """A question whose options have no order; they are listed in a drawn one."""
     options = rng.sample(row["options"], len(row["options"]))
-    loadings = tuple(tuple(2 * option["axes"].get(axis, 0.0) for axis in axes) for option in options)
+    loadings = tuple(tuple(UNORDERED * option["axes"].get(axis, 0.0) for axis in axes) for option in options)
     base = tuple(rng.gauss(0, SURPRISE) for _ in options)
     return Asked(row["question"], tuple(option["text"] for option in options), loadings, base, None)
 

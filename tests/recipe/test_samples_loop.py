@@ -51,7 +51,7 @@ def test_preference_runs_on_its_sample(registry: Registry, tiny: str, tmp_path: 
     assert (record.data.source, record.data.pool) == ("sample", "ultrafeedback")
     assert record.scores["pref"].n == 12
     assert record.task.notes["held_out_leaks"] == 0
-    assert record.task.notes["shortcut_training_pairs"] == 8
+    assert record.task.notes["shortcut_training_pairs"] == 102
 
 
 @pytest.mark.parametrize("task", OWN)
