@@ -180,3 +180,27 @@ def test_only_meaning_beats_the_mean_on_unseen_questions(
     assert means["mean"] > means["uniform"] + 0.03
     assert means["by_place"] < means["mean"] + 0.005
     assert means["by_meaning"] > means["mean"] + 0.03
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_words_alone_do_not_tell_the_loadings_of_a_new_question(
+    maker: ModuleType, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("sklearn")
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import RidgeCV
+
+    asked = maker.questions(_survey(maker, name))
+    options = [(i, o, x) for i, one in enumerate(asked) for o, x in zip(one.options, one.loadings, strict=False)]
+    texts = [" ".join([o, asked[i].text, *(f"{word}|{o}" for word in asked[i].text.split())]) for i, o, _ in options]
+    loadings = np.array([x for *_, x in options])
+    explained = []
+    for start in range(4):
+        held = np.array([i % 4 == start for i, *_ in options])
+        words = TfidfVectorizer(token_pattern=r"\S+").fit([t for t, out in zip(texts, held, strict=True) if not out])
+        x = words.transform(texts)
+        guess = RidgeCV(alphas=np.logspace(-2, 3, 12)).fit(x[~held], loadings[~held]).predict(x[held])
+        explained.append(1 - ((guess - loadings[held]) ** 2).sum() / (loadings[held] ** 2).sum())
+    with capsys.disabled():
+        print(name, f"variance of loadings told by words {np.mean(explained):.3f}", end=" ")
+    assert np.mean(explained) < 0.2
