@@ -58,6 +58,7 @@ BUILTIN: tuple[str, ...] = (
     "tasks.pairs_task",
     "tasks.opinions",
     "tasks.pools.medqa",
+    "tasks.pools.gsm8k",
     "tasks.pools.pairs",
     "tasks.pools.opinions",
     "harness.models",
