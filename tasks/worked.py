@@ -45,13 +45,12 @@ _SPELLED = re.compile(rf"(?<![\w.,%/*+-])((?:\$?{NUMBER}%?\s*[-+*/x]\s*)+\$?{NUM
 
 FACTORS = frozenset(map(Fraction, (1, 2, 3, 4, 5, 7, 10, 12, 16, 24, 30, 31, 36, 52, 60, 100, 360, 365, 1000, 3600)))
 """Numbers that a step may use unasked: halves, feet in a yard, days, ounces, minutes, cents, grams."""
-_UNITS = dict(zip("one two three four five six seven eight nine".split(), range(1, 10), strict=True))
-_TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
-_TENS = dict(zip("twenty thirty forty fifty sixty seventy eighty ninety".split(), range(20, 100, 10), strict=True))
+_UNITS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9}
+_TEENS = {"ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16}
+_LATE_TEENS = {"seventeen": 17, "eighteen": 18, "nineteen": 19}
+_TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
 WORDS: Mapping[str, Fraction] = {
-    **{word: Fraction(value) for word, value in _UNITS.items()},
-    **{word: Fraction(value) for word, value in zip(_TEENS, range(10, 20), strict=True)},
-    **{word: Fraction(value) for word, value in _TENS.items()},
+    **{word: Fraction(value) for word, value in (_UNITS | _TEENS | _LATE_TEENS | _TENS).items()},
     **{f"{ten}-{unit}": Fraction(a + b) for ten, a in _TENS.items() for unit, b in _UNITS.items()},
     **dict.fromkeys(("twice", "double", "doubled", "doubles", "pair", "pairs", "couple", "both"), Fraction(2)),
     **dict.fromkeys(("thrice", "triple", "tripled", "triples"), Fraction(3)),
@@ -59,7 +58,10 @@ WORDS: Mapping[str, Fraction] = {
     **dict.fromkeys(("third", "thirds"), Fraction(1, 3)),
     **dict.fromkeys(("quarter", "quarters", "fourth", "fourths"), Fraction(1, 4)),
     **dict.fromkeys(("fifth", "fifths"), Fraction(1, 5)),
-    **{"dozen": Fraction(12), "hundred": Fraction(100), "thousand": Fraction(1000), "million": Fraction(10**6)},
+    "dozen": Fraction(12),
+    "hundred": Fraction(100),
+    "thousand": Fraction(1000),
+    "million": Fraction(10**6),
 }
 _WORD = re.compile(r"[a-z]+(?:-[a-z]+)?")
 _LARGE = frozenset({"hundred", "thousand", "million"})
@@ -423,7 +425,7 @@ def _fill(parts: Sequence[Part], values: Mapping[int, Fraction]) -> str:
 def _flips(right: str, altered: str) -> int:
     """How many equations that the text spells out are true in one and false in the other."""
     sides = zip_longest(_SPELLED.findall(plain(right)), _SPELLED.findall(plain(altered)))
-    return sum(before is None or after is None or _holds(before) and not _holds(after) for before, after in sides)
+    return sum(before is None or after is None or (_holds(before) and not _holds(after)) for before, after in sides)
 
 
 def _holds(equation: tuple[str, str]) -> bool:

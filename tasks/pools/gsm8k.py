@@ -104,7 +104,7 @@ def final_number(completion: str) -> Fraction | None:
     """The number after the last "Final Answer" or `####`, or None where there is none.
 
     Of a line with equals signs the last side counts, else the line's first number. Thousands commas, currency and
-    percent signs, units, bold type and closing zeros make no difference: `$1,250.00`, `**1250**` and `1250 m` are equal.
+    percent signs, units, bold type and closing zeros make no difference: `$1,250.00`, `**1250**`, `1250 m` are equal.
     """
     marks = list(_MARK.finditer(completion))
     if not marks:
