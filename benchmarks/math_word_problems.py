@@ -1,8 +1,9 @@
 """Templates of the GSM8K sample: word problems written for this project. `make_math_samples.py` fills them in.
 
 In a question, `{name}` is a parameter or one of who, he, his, him. In a solution, `[[result = expression]]` is a
-step: it is written out with the figures, computed, and annotated; with `~` for `=` its result need not be whole. `answer` is the same quantity by a formula in the
-parameters alone, so that two ways of computing must agree. A range is `low-high` or `low-high:step`.
+step: it is written out with the figures, computed, and annotated; with `~` for `=` its result need not be whole.
+`answer` is the same quantity by a formula in the parameters alone, so that two ways of computing must agree. A range
+is `low-high` or `low-high:step`.
 """
 
 from __future__ import annotations
@@ -512,6 +513,29 @@ POOL = (
         times="5-6",
         less="24-33",
         later="4-9",
+    ),
+    _t(
+        "candles",
+        "{who} pours {moulds} trays of candles with {per} candles in each tray. {gone} candles are given to the "
+        "neighbours. "
+        "How many candles stay with {him}?",
+        "The trays make [[all = moulds * per]] candles.\nWith {him} stay [[left = all - gone]] candles.",
+        "moulds * per - gone",
+        moulds="6-14",
+        per="8-18",
+        gone="13-46",
+    ),
+    _t(
+        "hedge",
+        "A hedge is {first} centimetres tall and grows {grow} centimetres a year. How tall is it in centimetres after "
+        "{years} "
+        "years?",
+        "In that time it grows by [[more = grow * years]] centimetres.\n"
+        "Then it is [[tall = first + more]] centimetres tall.",
+        "first + grow * years",
+        first="45-110",
+        grow="13-28",
+        years="5-9",
     ),
 )
 
@@ -1184,5 +1208,27 @@ EVAL = (
         packets="6-11",
         gift="13-47",
         beds="6-9",
+    ),
+    _t(
+        "tickets",
+        "The drawer of a tram conductor holds {all_} tickets. {who} sells {strips} strips of {per} tickets from it. "
+        "How many "
+        "tickets are in the drawer afterwards?",
+        "The strips take [[sold = strips * per]] tickets.\nIn the drawer are then [[left = all_ - sold]] tickets.",
+        "all_ - strips * per",
+        all_="350-700:10",
+        strips="14-28",
+        per="6-9",
+    ),
+    _t(
+        "barrels",
+        "Rain fills {full} barrels of {litres} litres each to the brim. {who} bottles the water in canisters of {can} "
+        "litres. "
+        "How many canisters does {he} fill?",
+        "There are [[water = full * litres]] litres of water.\nThey fill [[cans = water / can]] canisters.",
+        "full * litres / can",
+        full="6-13",
+        litres="80-210:10",
+        can="15-35:5",
     ),
 )
