@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 from harness.contracts import Dataset, HarnessError, Messages, Pair, Pool, Prompt, Ratings, Source, Verifier, user
 from harness.hookspecs import hookimpl
 from harness.text import content_hash
-from tasks.gsm8k import DATASET
+from tasks.gsm8k import DATASET, row_ids
 from tasks.worked import Altered, Unsound, alter, plain
 
 SYSTEM = 'Think step by step, then end with a line "Final Answer: <number>".'
@@ -110,17 +110,6 @@ def final_number(completion: str) -> Fraction | None:
     if not marks:
         return None
     return _first_number(_LAST_SIDE.sub("", completion[marks[-1].end() :].partition("\n")[0]))
-
-
-def row_ids(rows: Sequence[Row]) -> list[str]:
-    """The rows' own ids; where a row has none, a hash of its question, numbered when it occurs again."""
-    seen: Counter[str] = Counter()
-    ids: list[str] = []
-    for row in rows:
-        identity = str(row["id"]) if "id" in row else content_hash(row.get("question"))[:16]
-        seen[identity] += 1
-        ids.append(identity if seen[identity] == 1 else f"{identity}.{seen[identity]}")
-    return ids
 
 
 def _first_number(text: str) -> Fraction | None:
