@@ -62,7 +62,7 @@ def test_counts_and_fields(name: str, split: str) -> None:
     assert len(found) == COUNTS[name][split]
     fields = {
         "gsm8k": {"question", "answer"},
-        "math500": set(["problem", "solution", "answer", "subject", "level", "unique_id"]),
+        "math500": {"problem", "solution", "answer", "subject", "level", "unique_id"},
     }
     assert all(set(row) == fields[name] and all(row.values()) for row in found)
 
