@@ -58,6 +58,8 @@ BUILTIN: tuple[str, ...] = (
     "tasks.pairs_task",
     "tasks.opinions",
     "tasks.pools.medqa",
+    "tasks.pools.medmcqa",
+    "tasks.pools.pubmedqa",
     "tasks.pools.pairs",
     "tasks.pools.opinions",
     "harness.models",
