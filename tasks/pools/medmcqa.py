@@ -73,8 +73,13 @@ def _rows(source: Source, split: str) -> list[tuple[str, Row]]:
 def _check(identity: str, row: Row) -> None:
     """Raises HarnessError naming the row (hidden keys of the public test split are -1)."""
     whole = all(isinstance(row.get(column), str) and row[column] for column in ("question", *COLUMNS.values()))
-    if not whole or row.get("cop") not in range(len(LETTERS)):
+    if not whole or _letter(row.get("cop")) is None:
         raise HarnessError(f"medmcqa row {identity!r} is malformed: expected question, opa to opd and cop from 0 to 3")
+
+
+def _letter(index: Any) -> str | None:
+    """The letter of a 0-based index, or None for anything that is none."""
+    return LETTERS[index] if isinstance(index, int) and 0 <= index < len(LETTERS) else None
 
 
 def _options(row: Row) -> dict[str, str]:
@@ -87,7 +92,7 @@ def _prompt(row: Row) -> Messages:
 
 def _pair(identity: str, row: Row) -> Pair:
     gold, index = LETTERS[row["cop"]], row.get("wrong_idx")
-    wrong = LETTERS[index] if index in range(len(LETTERS)) else None if index is None else str(index)
+    wrong = None if index is None else _letter(index) or f"wrong_idx {index}"
     sides = opposed("medmcqa", identity, row, gold, wrong, LETTERS)
     return Pair(identity, _prompt(row), *lettered_answers(sides, gold, _options(row)), cluster=identity)
 
