@@ -30,18 +30,18 @@ class Opposed:
     for_wrong: str
 
 
-def opposed(pool: str, identity: str, row: Row, gold: str, wrong: str | None, choices: Sequence[str]) -> Opposed:
+def opposed(row: Row, pool: str, gold: str, wrong: str | None, choices: Sequence[str]) -> Opposed:
     """The arguments of a row with `explanation`, a `wrong` choice and `wrong_argument`; else a wrong choice alone.
 
-    Without arguments the wrong choice is drawn by a hash of the row's id. Raises HarnessError naming pool and row when
-    `wrong` is the gold choice, or no choice at all.
+    Without arguments the wrong choice is drawn by a hash of the row's `id`. Raises HarnessError naming pool and row
+    when `wrong` is the gold choice, or no choice at all.
     """
     others = [choice for choice in choices if choice != gold]
     if not (wrong and row.get("explanation") and row.get("wrong_argument")):
-        return Opposed("", others[int(content_hash("rejected", identity), 16) % len(others)], "")
+        return Opposed("", others[int(content_hash("rejected", row["id"]), 16) % len(others)], "")
     if wrong not in others:
         raise HarnessError(
-            f"{pool} row {identity!r}: {wrong!r} is no wrong choice; one of {', '.join(others)} was expected"
+            f"{pool} row {row['id']!r}: {wrong!r} is no wrong choice; one of {', '.join(others)} was expected"
         )
     return Opposed(str(row["explanation"]), wrong, str(row["wrong_argument"]))
 

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
 
-from harness.contracts import Dataset, HarnessError, Messages, Pair, Pool, Prompt, Ratings, Source, Verifier, user
+from harness.contracts import Dataset, Messages, Pair, Pool, Prompt, Ratings, Source, Verifier, user
 from harness.hookspecs import hookimpl
 from harness.text import content_hash
-from tasks.medqa import DATASET, LETTERS, row_ids
+from tasks.medqa import DATASET, LETTERS, document, row_ids
 from tasks.pools.closing import LETTERED, FinalAnswer, lettered, lettered_answers, opposed
 
 Row = Mapping[str, Any]
@@ -38,15 +38,15 @@ class MedQAPool:
 
         Raises HarnessError naming a row that is malformed.
         """
-        return [_pair(identity, row) for identity, row in _rows(source, split)]
+        return [_pair(row) for row in _rows(source, split)]
 
     def questions(self, source: Source) -> Mapping[str, str]:
         """Vignette and question of every training row, without its options."""
-        return {identity: str(row["question"]) for identity, row in _rows(source, "pool")}
+        return {row["id"]: str(row["question"]) for row in _rows(source, "pool")}
 
     def prompts(self, source: Source) -> Sequence[Prompt]:
         """Every training question, under the id of its pair."""
-        return [Prompt(identity, _prompt(row)) for identity, row in _rows(source, "pool")]
+        return [Prompt(row["id"], _prompt(row)) for row in _rows(source, "pool")]
 
     def groups(self, source: Source) -> Ratings:
         """None: nobody's opinions."""
@@ -54,22 +54,13 @@ class MedQAPool:
 
     def verifier(self, source: Source) -> Verifier:
         """1.0 where the last closing line of a completion names the gold letter."""
-        return FinalAnswer({identity: str(row["answer_idx"]) for identity, row in _rows(source, "pool")})
+        return FinalAnswer({row["id"]: str(row["answer_idx"]) for row in _rows(source, "pool")})
 
 
-def _rows(source: Source, split: str) -> list[tuple[str, Row]]:
+def _rows(source: Source, split: str) -> list[Row]:
+    """The split's rows with their ids, each read as the task reads it: a malformed one is named."""
     rows = source.rows(DATASET, split)
-    named = list(zip(row_ids(rows), rows, strict=True))
-    for identity, row in named:
-        _check(identity, row)
-    return named
-
-
-def _check(identity: str, row: Row) -> None:
-    options = row.get("options")
-    whole = isinstance(options, Mapping) and set(options) == set(LETTERS) and row.get("answer_idx") in LETTERS
-    if not (row.get("question") and whole):
-        raise HarnessError(f"medqa row {identity!r} is malformed: expected question, options A to D and answer_idx")
+    return [{**row, **document(row, identity)} for identity, row in zip(row_ids(rows), rows, strict=True)]
 
 
 def _prompt(row: Row) -> Messages:
@@ -80,11 +71,11 @@ def _options(row: Row) -> dict[str, str]:
     return {letter: str(row["options"][letter]) for letter in LETTERS}
 
 
-def _pair(identity: str, row: Row) -> Pair:
+def _pair(row: Row) -> Pair:
     gold = str(row["answer_idx"])
     wrong = str(row["wrong_idx"]) if row.get("wrong_idx") else None
-    sides = opposed("medqa", identity, row, gold, wrong, LETTERS)
-    return Pair(identity, _prompt(row), *lettered_answers(sides, gold, _options(row)), cluster=identity)
+    sides = opposed(row, "medqa", gold, wrong, LETTERS)
+    return Pair(row["id"], _prompt(row), *lettered_answers(sides, gold, _options(row)), cluster=row["id"])
 
 
 @hookimpl

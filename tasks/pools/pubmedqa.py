@@ -17,11 +17,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
 
-from harness.contracts import Dataset, HarnessError, Messages, Pair, Pool, Prompt, Ratings, Source, Verifier, user
+from harness.contracts import Dataset, Messages, Pair, Pool, Prompt, Ratings, Source, Verifier, user
 from harness.hookspecs import hookimpl
 from harness.text import content_hash
 from tasks.pools.closing import LEAD, FinalAnswer, closed, last, opposed
-from tasks.pubmedqa import ANSWERS, DATASET
+from tasks.pubmedqa import ANSWERS, DATASET, document, row_ids
 
 SYSTEM = 'Think step by step, then end with a line "Final Answer: <decision>".'
 ASKED = "Is the answer yes, no or maybe?"
@@ -51,15 +51,15 @@ class PubMedQAPool:
 
         Raises HarnessError naming a row that is malformed.
         """
-        return [_pair(identity, row) for identity, row in _rows(source, split)]
+        return [_pair(row) for row in _rows(source, split)]
 
     def questions(self, source: Source) -> Mapping[str, str]:
         """Every training question, without its abstract."""
-        return {identity: str(row["question"]) for identity, row in _rows(source, "pool")}
+        return {row["id"]: str(row["question"]) for row in _rows(source, "pool")}
 
     def prompts(self, source: Source) -> Sequence[Prompt]:
         """Every training question behind its abstract, under the id of its pair."""
-        return [Prompt(identity, _prompt(row)) for identity, row in _rows(source, "pool")]
+        return [Prompt(row["id"], _prompt(row)) for row in _rows(source, "pool")]
 
     def groups(self, source: Source) -> Ratings:
         """None: nobody's opinions."""
@@ -67,7 +67,7 @@ class PubMedQAPool:
 
     def verifier(self, source: Source) -> Verifier:
         """1.0 where the last closing line of a completion names the gold decision."""
-        gold = {identity: str(row["final_decision"]) for identity, row in _rows(source, "pool")}
+        gold = {row["id"]: str(row["final_decision"]) for row in _rows(source, "pool")}
         return FinalAnswer(gold, final_decision)
 
 
@@ -77,47 +77,23 @@ def final_decision(completion: str) -> str | None:
     return found.lower() if found else None
 
 
-def row_ids(rows: Sequence[Row]) -> list[str]:
-    """The rows' `pubid`; where a row has none, a hash of its question; numbered when it occurs again."""
-    seen: dict[str, int] = {}
-    ids: list[str] = []
-    for row in rows:
-        identity = str(row["pubid"]) if "pubid" in row else content_hash(row.get("question"))[:16]
-        count = seen[identity] = seen.get(identity, 0) + 1
-        ids.append(identity if count == 1 else f"{identity}.{count}")
-    return ids
-
-
-def _rows(source: Source, split: str) -> list[tuple[str, Row]]:
+def _rows(source: Source, split: str) -> list[Row]:
+    """The split's rows with their ids, each read as the task reads it: a malformed one is named."""
     rows = source.rows(DATASET, split)
-    named = list(zip(row_ids(rows), rows, strict=True))
-    for identity, row in named:
-        _check(identity, row)
-    return named
-
-
-def _check(identity: str, row: Row) -> None:
-    context = row.get("context")
-    contexts = context.get("contexts") if isinstance(context, Mapping) else None
-    whole = isinstance(contexts, Sequence) and not isinstance(contexts, str) and any(contexts)
-    if not (row.get("question") and whole and row.get("final_decision") in ANSWERS):
-        raise HarnessError(
-            f"pubmedqa row {identity!r} is malformed: expected question, context.contexts and final_decision "
-            f"({', '.join(ANSWERS)})"
-        )
+    return [{**row, **document(row, identity)} for identity, row in zip(row_ids(rows), rows, strict=True)]
 
 
 def _prompt(row: Row) -> Messages:
-    abstract = "\n".join(str(part) for part in row["context"]["contexts"])
-    return user(f"Abstract: {abstract}\nQuestion: {row['question']}\n{ASKED}", system=SYSTEM)
+    abstract = "\n".join(row["CONTEXTS"])
+    return user(f"Abstract: {abstract}\nQuestion: {row['QUESTION']}\n{ASKED}", system=SYSTEM)
 
 
-def _pair(identity: str, row: Row) -> Pair:
+def _pair(row: Row) -> Pair:
     gold = str(row["final_decision"])
     wrong = str(row["wrong_decision"]) if row.get("wrong_decision") else None
-    sides = opposed("pubmedqa", identity, row, gold, wrong, ANSWERS)
+    sides = opposed(row, "pubmedqa", gold, wrong, ANSWERS)
     chosen, rejected = closed(sides.for_gold, gold), closed(sides.for_wrong, sides.wrong)
-    return Pair(identity, _prompt(row), chosen, rejected, cluster=identity)
+    return Pair(row["id"], _prompt(row), chosen, rejected, cluster=row["id"])
 
 
 @hookimpl

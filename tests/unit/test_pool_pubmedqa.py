@@ -92,7 +92,6 @@ def test_revision_follows_the_data_and_the_template(monkeypatch: pytest.MonkeyPa
         {"context": None},
         {"context": {}},
         {"context": {"contexts": []}},
-        {"context": {"contexts": "We asked."}},
         {"final_decision": "perhaps"},
         {"final_decision": None},
         {"wrong_decision": "yes"},

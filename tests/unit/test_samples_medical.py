@@ -11,8 +11,9 @@ import pytest
 from harness.contracts import Pool
 from harness.data import SampleSource, find_leaks
 from harness.text import normalise
+from tasks.medmcqa import OPTIONS
 from tasks.pools.closing import final_letter
-from tasks.pools.medmcqa import COLUMNS, MedMCQAPool
+from tasks.pools.medmcqa import MedMCQAPool
 from tasks.pools.pubmedqa import PubMedQAPool, final_decision
 from tasks.pubmedqa import ANSWERS
 from tasks.shortcuts import bag_of_words, length_only
@@ -45,7 +46,7 @@ def test_size_and_ids(pool: Any, split: str) -> None:
 @pytest.mark.core
 def test_every_medmcqa_row_is_whole() -> None:
     for row in _all(MedMCQAPool):
-        assert len({normalise(row[column]) for column in COLUMNS.values()}) == 4
+        assert len({normalise(row[column]) for column in OPTIONS}) == 4
         assert row["wrong_idx"] in set(range(4)) - {row["cop"]}
         assert row["question"].endswith("?")
         assert row["subject_name"]
@@ -113,7 +114,7 @@ def test_arguments_have_one_length(pool: Any, split: str) -> None:
 @pytest.mark.parametrize("split", SPLITS)
 def test_gold_is_rarely_the_longest_option(split: str) -> None:
     rows = _rows(MedMCQAPool, split)
-    options = [[len(row[column]) for column in COLUMNS.values()] for row in rows]
+    options = [[len(row[column]) for column in OPTIONS] for row in rows]
     longest = sum(lengths[row["cop"]] == max(lengths) for row, lengths in zip(rows, options, strict=True))
     assert longest / len(rows) <= 0.4
 
