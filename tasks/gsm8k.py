@@ -53,7 +53,9 @@ def document(row: Row, identity: str) -> Document:
     """
     question, answer = row.get("question"), row.get("answer")
     if not question or "####" not in str(answer):
-        raise HarnessError(f"gsm8k row {identity!r} is malformed: expected question, and answer that ends `#### NUMBER`")
+        raise HarnessError(
+            f"gsm8k row {identity!r} is malformed: expected question, and answer ending in `#### NUMBER`"
+        )
     return {"id": identity, "question": str(question), "answer": str(answer)}
 
 

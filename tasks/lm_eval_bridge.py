@@ -120,7 +120,7 @@ def run_task(
 ) -> Evaluation:
     """Run a task object of lm-eval's, as `stock_task` builds it, on its first `limit` documents.
 
-    Raises HarnessError for a document that cannot be scored, FloatingPointError for a log-probability that is no number.
+    Raises HarnessError for a document that cannot be scored, FloatingPointError for a log-probability that is none.
     """
     from lm_eval.evaluator import evaluate
 
@@ -181,9 +181,13 @@ def stock_config(name: str) -> Mapping[str, Any]:
     manager, entry = stock_entry(name, None)
     if entry.kind in (Kind.GROUP, Kind.TAG):
         members = _members(manager, entry)
-        raise HarnessError(f"lm-eval's {name!r} is a group of {len(members)} tasks; name one of them, as {members[0]!r}")
+        raise HarnessError(
+            f"lm-eval's {name!r} is a group of {len(members)} tasks; name one of them, as {members[0]!r}"
+        )
     if entry.kind is Kind.PY_TASK:
-        raise HarnessError(f"lm-eval's {name!r} is a Python class with its own data; a task set up in YAML was expected")
+        raise HarnessError(
+            f"lm-eval's {name!r} is a Python class with its own data; a task set up in YAML was expected"
+        )
     config: Mapping[str, Any] = manager._factory._load_full_config(entry)
     for key, what in (("unsafe_code", "runs generated code"), ("doc_to_image", "shows images")):
         if config.get(key):
@@ -587,10 +591,14 @@ def _option(result: Loglik, text: str) -> Option:
 
 def _splits(config: Mapping[str, Any], rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """In-memory data sets for every split that the config names; nothing is written to a cache."""
-    from datasets import Dataset
-
     named = [config.get(f"{role}_split") for role in ("training", "validation", "test", "fewshot")]
     named.append((config.get("fewshot_config") or {}).get("split"))
     names = {*rows, *(str(name) for name in named if name)}
-    given = {split: [dict(row) for row in rows.get(split, ())] for split in names}
-    return {split: Dataset.from_list(content) for split, content in given.items()}
+    return {split: _data_set(rows.get(split, ())) for split in names}
+
+
+def _data_set(rows: Sequence[Row]) -> Any:
+    """Rows as a data set of the library that lm-eval reads; one of that library's stays what it is."""
+    from datasets import Dataset
+
+    return rows if isinstance(rows, Dataset) else Dataset.from_list([dict(row) for row in rows])

@@ -1,8 +1,8 @@
 """MATH-500 (competition problems with a boxed answer): lm-eval's stock task `minerva_math500`; math-verify counts.
 
-Hendrycks et al. 2021, "Measuring Mathematical Problem Solving With the MATH Dataset", arXiv:2103.03874; the 500 problems
-are those of Lightman et al. 2023, "Let's Verify Step by Step", arXiv:2305.20050; data MIT. The data set has no training
-split: methods train on `gsm8k`, and the stock task's own four solved problems are few-shot examples on track `parity`.
+Hendrycks et al. 2021, "Measuring Mathematical Problem Solving With the MATH Dataset", arXiv:2103.03874; the 500
+problems are those of Lightman et al. 2023, "Let's Verify Step by Step", arXiv:2305.20050; data MIT. The data set has no
+training split: methods train on `gsm8k`, and few-shot examples are the stock task's own four, on track `parity`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DATASET = Dataset(folder="math500", hub="HuggingFaceH4/MATH-500", splits={"eval"
 
 
 class Math500:
-    """Competition problems; the generated text is right where math-verify finds an answer in it that equals the gold."""
+    """Competition problems; a text is right where math-verify finds an answer in it that equals the gold one."""
 
     name: ClassVar[str] = "math500"
     paper: ClassVar[str] = "2305.20050"

@@ -126,9 +126,7 @@ def require_choosing(name: str, capabilities: Collection[Capability]) -> None:
         raise HarnessError(f"{name} asks for {' or '.join(sorted(CHOOSING))}; the model's capabilities are: {offered}")
 
 
-def _answers(
-    stock: Stock, aligned: Aligned, ctx: EvalContext, items: Mapping[str, Document]
-) -> tuple[Sample, ...]:
+def _answers(stock: Stock, aligned: Aligned, ctx: EvalContext, items: Mapping[str, Document]) -> tuple[Sample, ...]:
     """Run the stock task. Raises HarnessError when there are fewer demonstrations than asked for."""
     parity, trained = ctx.track == "parity", "pool" in stock.dataset.splits
     train = list(documents(stock, ctx.source, "pool").values()) if parity and trained and ctx.num_fewshot else []
@@ -170,6 +168,8 @@ def preferences(
 ) -> tuple[dict[str, list[Judged]], list[SampleRow], dict[str, float]]:
     """What the model says of the held-out pairs: by item, in rows of their own, and the controls beside them."""
     pairs, owners = _held_out(aligned, ctx, texts, folder)
+    if not pairs:
+        return {item: [] for item in texts}, [], {}
     base = base_margins(ctx.base)
     judged = [(m, accuracies(m, base_of(m, base))) for m in margins(aligned, pairs, ctx.progress)]
     owned: dict[str, list[Judged]] = {item: [] for item in texts}
@@ -179,7 +179,7 @@ def preferences(
             owned[owners[pair.id]].append((margin, values))
         else:
             loose.append(SampleRow(f"pair:{pair.id}", pair.unit, values, {"preferences": [margin.as_detail()]}))
-    return owned, loose, controls(ctx.training_pairs, pairs) if pairs else {}
+    return owned, loose, controls(ctx.training_pairs, pairs)
 
 
 def _held_out(
