@@ -65,6 +65,8 @@ BUILTIN: tuple[str, ...] = (
     "tasks.opinions",
     "tasks.pools.medqa",
     "tasks.pools.gsm8k",
+    "tasks.pools.medmcqa",
+    "tasks.pools.pubmedqa",
     "tasks.pools.pairs",
     "tasks.pools.opinions",
     "harness.models",
