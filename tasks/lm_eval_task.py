@@ -70,7 +70,7 @@ class LmEval:
         attributes = {
             "__doc__": f"lm-eval's task `{argument}`.",
             "name": f"{LmEval.name}:{argument}",
-            "main_metric": next(iter(names)),
+            "main_metric": _main(names),
             "metrics": {**{name: _meaning(*found) for name, found in names.items()}, **METRICS},
             "needs": NEEDS[_output_type(config)],
             "chosen": argument,
@@ -231,11 +231,22 @@ def _from_hub(name: str, config: Mapping[str, Any]) -> Rows:
 
 
 def _text(task: Any, entry: Mapping[str, Any]) -> str:
-    """What the task compares for contamination, else the document's prompt, else its choices."""
-    text = task.doc_to_decontamination_query(entry) if task.should_decontaminate() else task.doc_to_text(entry)
+    """What the task compares for contamination, else the document's prompt, else its choices or its target."""
+    from lm_eval.utils import apply_template
+
+    query = task.config.doc_to_decontamination_query if task.should_decontaminate() else None
+    if isinstance(query, str):
+        return str(entry[query] if query in entry else apply_template(query, entry))
+    text = task.doc_to_text(entry)
     if isinstance(text, str) and text.strip():
         return text
     return " ".join(task.doc_to_choice(entry)) if task.config.doc_to_choice else str(task.doc_to_target(entry))
+
+
+def _main(names: Mapping[str, Any]) -> str:
+    """The first metric of which more is better; of texts scored whole, the one that does not grow with their length."""
+    rising = [name for name in names if not name.startswith("neg_")]
+    return next(iter([*rising, *(name for name in names if "bits_per_byte" in name), *names]))
 
 
 def _meaning(metric: str, chosen: str) -> str:
