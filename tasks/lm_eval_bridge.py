@@ -127,7 +127,7 @@ def run_task(
 
     with quiet():
         model = lm(aligned, seed=seed, progress=progress)
-        tasks = {"tasks": {task.task_name: task}}
+        tasks: Any = {"tasks": {task.task_name: task}}
         results: Any = evaluate(model, tasks, limit=limit, bootstrap_iters=0, log_samples=True)
     by_document: dict[int, list[Mapping[str, Any]]] = {}
     for entry in results["samples"][task.task_name]:

@@ -249,7 +249,7 @@ def _compared(task: Any, entry: Mapping[str, Any]) -> Any:
     query = task.config.doc_to_decontamination_query
     if not isinstance(query, str):
         return task.doc_to_text(entry)
-    return entry[query] if query in entry else apply_template(query, entry)
+    return entry[query] if query in entry else apply_template(query, dict(entry))
 
 
 def _main(names: Mapping[str, Any]) -> str:
