@@ -168,18 +168,19 @@ class HubSource:
 DescribedSource = SampleSource | FolderSource | HubSource
 
 
-def open_source(spec: str, dataset: Dataset) -> DescribedSource:
+def open_source(spec: str, dataset: Dataset, *others: Dataset) -> DescribedSource:
     """The source that `--data spec` means: `auto`, `hub`, `sample` or a folder; nothing is read yet.
 
-    `auto` is the hub where `dataset` is cached or the hub answers within three seconds, else the sample; `announce()`
-    of the result says which, and why. Raises HarnessError for an unknown word or a path that is no folder.
+    `auto` is the hub where `dataset` (the pool's) and the `others` (the task's) are cached or the hub answers within
+    three seconds, else the sample; `announce()` of the result says which, and why. Raises HarnessError for an unknown
+    word or a path that is no folder.
     """
     if spec == "sample":
         return SampleSource()
     if spec == "hub":
         return HubSource(dataset.hub)
     if spec == "auto":
-        return _auto(dataset)
+        return _auto(dataset, *others)
     root = Path(spec).expanduser()
     if root.is_dir():
         return FolderSource(root)
@@ -189,8 +190,8 @@ def open_source(spec: str, dataset: Dataset) -> DescribedSource:
     raise HarnessError(f"data {spec!r} is neither auto, hub, sample nor a folder (it is {kind}); {hint}")
 
 
-def _auto(dataset: Dataset) -> DescribedSource:
-    if _cached(dataset.hub):
+def _auto(dataset: Dataset, *others: Dataset) -> DescribedSource:
+    if all(_cached(needed.hub) for needed in (dataset, *others)):
         return HubSource(dataset.hub, "cached")
     if _reachable():
         return HubSource(dataset.hub, "the hub answers")

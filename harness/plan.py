@@ -153,7 +153,8 @@ def make_plan(config: RunConfig, registry: Registry, progress: Progress) -> Plan
     config = _with_judge(config, task)
     judge_version = None if config.judge is None else registry.judge(config.judge).version
     device, precision = pick_device(config.device)
-    source = open_source(config.data, pool.dataset)
+    own = getattr(task, "dataset", None)
+    source = open_source(config.data, pool.dataset, *([own] if own is not None else []))
     progress.note(f"data: {source.announce()}")
     files = resolve(
         config.model,
