@@ -52,7 +52,7 @@ class Figures(_Frozen):
     shift: float | None = None
     """Mean absolute change of P(a better) when the answers change places."""
     longer: Score | None = None
-    """Share of verdicts for the answer with more characters, ties half, where people preferred one of unequal length."""
+    """Share of verdicts for the answer with more characters, ties half, where people saw no tie."""
     longer_people: Score | None = None
     """The same of people's own verdicts on these pairs."""
     ties: Score | None = None

@@ -15,7 +15,7 @@ from harness.stats import mean_interval
 from harness.text import content_hash
 
 SUBSET = 64
-"""Pairs, from the first on, that are judged again (second run, null model, and changed places where that needs a run)."""
+"""Pairs, from the first on, that are judged again: second run, null model, and (unless it shows both) other order."""
 TIE = 1e-6
 """P(a better) this close to 0.5 is a tie."""
 NULL_ANSWER = (
@@ -168,7 +168,9 @@ def _against_null(pair: LabelledPair, null_is_a: bool) -> JudgeItem:
 def _compare(judge: Judge, items: Sequence[JudgeItem]) -> list[Verdict]:
     verdicts = judge.compare(items) if items else []
     if len(verdicts) != len(items):
-        raise HarnessError(f"judge {judge.name} gave {len(verdicts)} verdicts on {len(items)} items: one each was expected")
+        raise HarnessError(
+            f"judge {judge.name} gave {len(verdicts)} verdicts on {len(items)} items: one each was expected"
+        )
     return verdicts
 
 

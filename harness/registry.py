@@ -61,6 +61,10 @@ BUILTIN: tuple[str, ...] = (
     "tasks.pools.medqa",
     "tasks.pools.pairs",
     "tasks.pools.opinions",
+    "tasks.judges.similarity",
+    "tasks.judges.local",
+    "tasks.judges.alpaca_eval",
+    "tasks.judges.constant",
     "harness.models",
     "harness.backends.hf",
 )

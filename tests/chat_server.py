@@ -25,7 +25,7 @@ class Endpoint:
 
 
 def completion(body: dict[str, Any], p_first: float, names: tuple[str, str], text: str | None) -> dict[str, Any]:
-    """A chat completion that says the likelier identifier, with both identifiers' log-probs where they are asked for."""
+    """A chat completion that says the likelier identifier; both identifiers' log-probs where they are asked for."""
     logprobs = [math.log(max(p, 1e-9)) for p in (p_first, 1 - p_first)]
     top = [{"token": n, "logprob": p, "bytes": list(n.encode())} for n, p in zip(names, logprobs, strict=True)]
     best = max(top, key=lambda entry: entry["logprob"])

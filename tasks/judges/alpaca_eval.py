@@ -1,4 +1,4 @@
-"""Annotators of the alpaca_eval package as judges: `alpaca_eval:NAME`, or `alpaca_eval:PATH` of one's own configuration.
+"""Annotators of the alpaca_eval package as judges: `alpaca_eval:NAME`, or `alpaca_eval:PATH` to one's own.
 
 The package does the annotation: its prompts, its decoders, its parsers, its seeded choice of which answer is shown
 first. What is ours is where its cache lies, what the endpoint and the key are, and that no failure looks like a tie.
@@ -176,7 +176,9 @@ def _annotators(path: Path) -> dict[str, dict[str, Any]]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise HarnessError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict) or not all(isinstance(value, dict) for value in found.values()):
-        raise HarnessError(f"{path} is no annotator configuration: a mapping from its name to its settings was expected")
+        raise HarnessError(
+            f"{path} is no annotator configuration: a mapping from its name to its settings was expected"
+        )
     return found
 
 

@@ -46,7 +46,7 @@ SETS: Mapping[str, LabelledSet] = {
     SAMPLE: LabelledSet("sample", LLMBAR, "a language model, which wrote the pairs; no person"),
     "llmbar": LabelledSet("LLMBar_Natural", LLMBAR, "people (authors of LLMBar)"),
     "llmbar_adversarial": LabelledSet("LLMBar_Adversarial_Neighbor", LLMBAR, "people (authors of LLMBar)"),
-    "mtbench": LabelledSet("Processed_MT-Bench", LLMBAR, "people (experts, majority)"),
+    "mtbench": LabelledSet("Processed_MT-Bench", LLMBAR, "people (MT-Bench's experts, as processed by LLMBar)"),
     "autoj": LabelledSet("autoj", AUTOJ, "people (authors of Auto-J)"),
 }
 

@@ -3,7 +3,7 @@
 P(a better) is the probability of a's letter among the two, averaged over both orders of the answers, so that a liking
 for one letter or one position cancels. Works on whatever `JudgeTools.load` gives: it asks for log-likelihoods only.
 
-Weighted verdicts: Dubois et al. 2024, arXiv:2404.04475 (AlpacaEval 2); both orders: Zheng et al. 2023, arXiv:2306.05685.
+Weights: Dubois et al. 2024 (AlpacaEval 2), arXiv:2404.04475; both orders: Zheng et al. 2023, arXiv:2306.05685.
 """
 
 from __future__ import annotations
@@ -111,7 +111,9 @@ def _verdict(asked: _Asked, answers: Sequence[Loglik]) -> Verdict:
     totals = [answer.total for answer in answers]
     per_order = tuple(_share(totals[i], totals[i + 1]) for i in (0, 2))
     if not all(map(math.isfinite, per_order)):
-        return Verdict(0.5, (), json.dumps({"logprobs": list(map(str, totals))}), 0, 0.0, "the model gave no probability")
+        return Verdict(
+            0.5, (), json.dumps({"logprobs": list(map(str, totals))}), 0, 0.0, "the model gave no probability"
+        )
     raw = json.dumps({"logprobs": [totals[:2], totals[2:]], "cut": asked.cut})
     tokens = sum(len(r.context) + len(r.continuation) for r in asked.requests[::2])
     return Verdict(sum(per_order) / 2, per_order, raw, tokens, 0.0)
@@ -133,7 +135,9 @@ def _fitted(tokenizer: Any, item: JudgeItem, limit: int) -> tuple[str, str, str,
     """
     room = limit - len(_render(tokenizer, "", "", ""))
     if room < LEAST_ROOM:
-        raise HarnessError(f"the judge's template leaves {room} tokens of {limit} for texts: at least {LEAST_ROOM} needed")
+        raise HarnessError(
+            f"the judge's template leaves {room} tokens of {limit} for texts: at least {LEAST_ROOM} needed"
+        )
     instruction, notes = conversation(item.prompt), []
     allowed = int(room * INSTRUCTION_SHARE)
     ids = _plain(tokenizer, instruction)
@@ -152,7 +156,7 @@ def _fitted_answers(
     """The answers, cut above the same number of tokens where the prompt is too long, and that number."""
     ids = [_plain(tokenizer, text) for text in answers]
     shown, kept = list(answers), None
-    while (excess := _excess(tokenizer, instruction, *shown, limit)) > 0 and kept != 1:
+    while (excess := _excess(tokenizer, instruction, shown[0], shown[1], limit)) > 0 and kept != 1:
         before = max(map(len, ids)) if kept is None else kept
         kept = max(1, _level([min(len(one), before) for one in ids], excess))
         shown = [

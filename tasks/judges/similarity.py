@@ -34,7 +34,7 @@ NO_REFERENCE = "no reference answer to compare with"
 
 
 class Similarity:
-    """The answer closer in meaning to the reference answer is better (sentence embeddings; offline, no model of ours)."""
+    """The answer closer in meaning to the reference answer is better (sentence embeddings, offline)."""
 
     name: ClassVar[str] = "similarity"
     version: ClassVar[str] = "1"
