@@ -219,7 +219,7 @@ def _manifest(plan: Plan, provenance: Mapping[str, str]) -> Manifest:
         f"pool:{plan.pool.name}",
         f"model:{plan.files.name}",
         f"backend:{plan.config.backend}",
-        f"judge:{_family(plan.config.judge or '')}",
+        *(f"judge:{_family(name)}" for name in (plan.config.judge, (plan.fit_judge or (None,))[0]) if name),
     }
     return Manifest(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
