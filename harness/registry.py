@@ -69,6 +69,10 @@ BUILTIN: tuple[str, ...] = (
     "tasks.pools.pubmedqa",
     "tasks.pools.pairs",
     "tasks.pools.opinions",
+    "tasks.judges.similarity",
+    "tasks.judges.local",
+    "tasks.judges.alpaca_eval",
+    "tasks.judges.constant",
     "harness.models",
     "harness.backends.hf",
 )
