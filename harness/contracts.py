@@ -594,11 +594,24 @@ class SampleRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Whole:
+    """A metric that is one figure for the whole set and no mean over rows, with its own 95 % interval over units."""
+
+    value: float
+    ci95: tuple[float, float] | None
+    """None where the data do not allow one."""
+    n: int
+    """Independent units behind it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Scores:
     """A task's result: one row per sample; `notes` are figures of the data, not of the model (shortcut controls)."""
 
     rows: tuple[SampleRow, ...]
     notes: Mapping[str, float] = field(default_factory=dict)
+    whole: Mapping[str, Whole] = field(default_factory=dict)
+    """Metrics of the whole set, under other names than the rows' (a fit over all rows)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,32 @@ def test_folder_reads_every_format_once(tmp_path: Path, ending: str) -> None:
     assert list(source.rows(DATASET, "pool")) == rows
 
 
+def test_files_below_folders_csv_and_json(tmp_path: Path) -> None:
+    nested = Dataset("quiz", "x/y", splits={})
+    _write(tmp_path / "quiz" / "outputs" / "model.jsonl", [{"n": 1}])
+    (tmp_path / "quiz" / "table.csv").write_text('a,b\n1,"x, y"\n')
+    (tmp_path / "quiz" / "list.json").write_text('[{"n": 1}, {"n": 2}]')
+    source = data.FolderSource(tmp_path)
+    assert source.rows(nested, "outputs/model") == [{"n": 1}]
+    assert source.rows(nested, "table") == [{"a": "1", "b": "x, y"}]
+    assert source.rows(nested, "list") == [{"n": 1}, {"n": 2}]
+    with pytest.raises(HarnessError, match=r"outputs/modell is missing .*did you mean 'model'"):
+        source.rows(nested, "outputs/modell")
+    with pytest.raises(HarnessError, match="others/model is missing"):
+        source.rows(nested, "others/model")
+    for content, said in (
+        ('{"n": 1}', "a JSON array of objects"),
+        ("[1]", "a JSON array of objects"),
+        ("[", "readable"),
+    ):
+        (tmp_path / "quiz" / "list.json").write_text(content)
+        with pytest.raises(HarnessError, match=said):
+            data.FolderSource(tmp_path).rows(nested, "list")
+    (tmp_path / "quiz" / "table.csv").write_bytes(b"a\n\xff\n")
+    with pytest.raises(HarnessError, match="cannot be read as CSV"):
+        data.FolderSource(tmp_path).rows(nested, "table")
+
+
 def test_splits_follow_the_data_set(tmp_path: Path) -> None:
     _write(tmp_path / "quiz" / "all.jsonl", [{"n": 1}])
     _write(tmp_path / "quiz" / "validation.jsonl", [{"n": 2}])
@@ -160,6 +186,27 @@ def test_any_answer_of_the_hub_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
     assert data._ask(0.5) is True
+
+
+def test_a_file_of_the_hub_is_a_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    pytest.importorskip("datasets")
+    snapshot = tmp_path / "snapshots" / ("b2" * 20)
+    snapshot.mkdir(parents=True)
+    (snapshot / "all.json").write_text('[{"n": 1}]')
+
+    def fetch(repository: str, name: str, *, repo_type: str) -> str:
+        assert (repository, repo_type) == ("someone/Quiz-Set", "dataset")
+        if name != "all.json":
+            raise OSError("offline")
+        return str(snapshot / name)
+
+    monkeypatch.setattr(hub, "hf_hub_download", fetch)
+    source = data.HubSource(DATASET.hub)
+    assert source.rows(DATASET, "all.json") == [{"n": 1}]
+    assert source.describe() == f"hub someone/Quiz-Set@{'b2' * 20}"
+    with pytest.raises(HarnessError, match=r"file 'x\.csv' of someone/Quiz-Set is neither cached .*OSError: offline"):
+        source.rows(DATASET, "x.csv")
 
 
 def test_hub_failure_is_one_sentence_and_revision_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
