@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from harness.contracts import (
     LoglikRequest,
     Message,
     Messages,
+    ModelSource,
     Pair,
     Preference,
     PreferRequest,
@@ -219,14 +220,17 @@ def demonstrations(folder: Path) -> tuple[Pair, ...]:
     )
 
 
-def load_base(model: str, device: str = "auto") -> ModelAligned:
-    """The untouched base model by its harness name, hub id or folder, as a task sees it."""
+def load_base(model: str, device: str = "auto", models: Mapping[str, ModelSource] | None = None) -> ModelAligned:
+    """The untouched base model by its harness name, hub id or folder, as a task sees it.
+
+    `models` are the registry's built-in models; those of every installed plug-in where none are given.
+    """
     from harness.config import Lengths
     from harness.models import load, pick_device, resolve
     from harness.registry import load as load_registry
 
     chosen, precision = pick_device(device)
-    files = resolve(model, registry_models=load_registry().models)
+    files = resolve(model, registry_models=load_registry().models if models is None else models)
     loaded, tokenizer = load(files, device=chosen, precision=precision)
     lengths = Lengths()
     return ModelAligned(HfBackend(loaded, tokenizer), lengths.prompt, lengths.completion)

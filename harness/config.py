@@ -92,6 +92,9 @@ class RunConfig(_Frozen):
     limit: int | None = Field(default=None, ge=1, description="evaluate the first N items")
     num_fewshot: int = Field(default=0, ge=0)
     judge: str | None = None
+    baseline: str | None = Field(
+        default=None, description="whose answers are judged against: base, or a run's id; None: the task's references"
+    )
     profile: Literal["cpu-demo"] | None = None
     trust_remote_code: bool = False
     checkpoint_steps: int = Field(default=8, ge=1, description="optimizer steps between resumable checkpoints")

@@ -599,6 +599,9 @@ class EvalContext:
     pool: Pool | None = None
     """The pool that the cell trains on; held-out pairs for preference accuracy come from its `eval` split."""
     judge: Judge | None = None
+    """Constructed and given its tools; None where the task is not judged."""
+    baseline: Mapping[str, SampleRow] | None = None
+    """Rows, by id, of the run that answers are judged against; None means the task's own reference outputs."""
     base: Mapping[str, SampleRow] | None = None
     """The base model's rows on the same items, by id, for ratios to it; None while base itself is scored."""
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None
@@ -632,6 +635,27 @@ class Task(Protocol):
         ...
 
     def evaluate(self, aligned: Aligned, ctx: EvalContext) -> Scores: ...
+
+
+@runtime_checkable
+class Family(Protocol):
+    """What a class of tasks or judges adds when the user picks one of many by what follows a colon.
+
+    `--task lm_eval:arc_easy` is the class called `lm_eval`, asked for `arc_easy`.
+    """
+
+    @classmethod
+    def named(cls, argument: str) -> type:
+        """The class of that one, whose `name` is the full one. Raises HarnessError for an unknown argument."""
+        ...
+
+
+@runtime_checkable
+class Judged(Protocol):
+    """What a task adds when a judge compares its answers."""
+
+    default_judge: ClassVar[str]
+    """Used where the user names none."""
 
 
 @runtime_checkable
@@ -677,6 +701,26 @@ class Judge(Protocol):
     version: ClassVar[str]
 
     def compare(self, items: Sequence[JudgeItem]) -> list[Verdict]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeTools:
+    """What a judge may use beside the answers."""
+
+    load: Callable[[str], LanguageModel]
+    """An untouched base model by its harness name, hub id or folder; "" is the study's own."""
+    cache: Path
+    """A folder of the judge's own, kept between runs; it may not exist yet."""
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None
+
+
+@runtime_checkable
+class TakesTools(Protocol):
+    """What a judge adds when it needs a model, a cache or progress."""
+
+    def with_tools(self, tools: JudgeTools) -> Judge:
+        """This judge with its tools; called once, before it compares anything."""
+        ...
 
 
 class Backend(Protocol):

@@ -21,7 +21,18 @@ from typing import TYPE_CHECKING, Any
 
 from harness.budget import Meter
 from harness.config import RunConfig
-from harness.contracts import Aligned, EvalContext, HarnessError, Loads, SampleRow, Scores
+from harness.contracts import (
+    Aligned,
+    EvalContext,
+    HarnessError,
+    Judge,
+    JudgeTools,
+    LanguageModel,
+    Loads,
+    SampleRow,
+    Scores,
+    TakesTools,
+)
 from harness.plan import BASE_ALIGNER, Plan, make_plan
 from harness.progress import Progress, Silent
 from harness.record import Failure, Inference, Record
@@ -72,6 +83,14 @@ class Session:
         gc.collect()
 
 
+@dataclass(frozen=True)
+class Against:
+    """Other runs' rows, by id, that a cell's answers are held against; None where there are none."""
+
+    base: Mapping[str, SampleRow] | None
+    baseline: Mapping[str, SampleRow] | None
+
+
 def run(config: RunConfig, *, registry: Registry, observer: Progress | None = None) -> Record:
     """Run one cell (and the base cell it is compared with) unless its record exists already.
 
@@ -88,15 +107,16 @@ def run_cell(config: RunConfig, session: Session) -> Record:
     if known is not None:
         session.progress.note(f"run {known.id} exists already")
         return known
+    against = Against(base, _baseline_rows(plan, session))
 
     def waiting() -> None:
         session.progress.note(f"another process works on run {plan.run_id}; waiting for it")
 
     with session.store.lock(plan.run_id, waiting):
-        return _finished(plan, session) or _observed(plan, session, base)
+        return _finished(plan, session) or _observed(plan, session, against)
 
 
-def _observed(plan: Plan, session: Session, base: Mapping[str, SampleRow] | None) -> Record:
+def _observed(plan: Plan, session: Session, against: Against) -> Record:
     """Execute the cell, and tell the observers when it starts and how it ends."""
     summary = {
         "config": plan.config.model_dump(mode="json"),
@@ -104,7 +124,7 @@ def _observed(plan: Plan, session: Session, base: Mapping[str, SampleRow] | None
         "task_revision": plan.task_revision,
     }
     session.tell("started", plan.run_id, summary)
-    record = _execute(plan, session, base)
+    record = _execute(plan, session, against)
     session.tell("finished", plan.run_id, record.model_dump(mode="json"))
     return record
 
@@ -118,16 +138,44 @@ def _base_rows(plan: Plan, session: Session) -> dict[str, SampleRow] | None:
     """The base model's rows on the same items; evaluated now if they are not there yet."""
     if plan.config.aligner == BASE_ALIGNER:
         return None
-    record = run_cell(plan.base_config, session)
+    return _rows_of(_base_record(plan.base_config, session), session)
+
+
+def _base_record(config: RunConfig, session: Session) -> Record:
+    record = run_cell(config, session)
     if record.status == "failed":
         raise HarnessError(f"the base model's run {record.id} failed: {record.reason}")
+    return record
+
+
+def _rows_of(record: Record, session: Session) -> dict[str, SampleRow]:
     rows = read_samples(session.store.run_dir(record.id) / "samples.parquet")
     return {row.id: row for row in rows}
 
 
-def _execute(plan: Plan, session: Session, base: Mapping[str, SampleRow] | None) -> Record:
+def _baseline_rows(plan: Plan, session: Session) -> dict[str, SampleRow] | None:
+    """Rows of the run that answers are judged against; None where the task's own references are meant.
+
+    Raises HarnessError for a run that is not there or scored other items.
+    """
+    named = plan.config.baseline
+    if named is None:
+        return None
+    if named == BASE_ALIGNER:  # the base model's answers do not depend on what they were judged against
+        return _rows_of(_base_record(plan.base_config.model_copy(update={"baseline": None}), session), session)
+    folder = session.store.find(named)
+    record = session.store.record(folder.name)
+    if record is None or record.status == "failed" or record.task.name != plan.config.task:
+        what = "failed" if record is not None and record.status == "failed" else "is of another task"
+        raise HarnessError(f"baseline {named!r} {what}; a finished run of task {plan.config.task!r} was expected")
+    if record.task.revision != plan.task_revision:
+        raise HarnessError(f"baseline {named!r} answered another revision of {plan.config.task!r}; run it again")
+    return _rows_of(record, session)
+
+
+def _execute(plan: Plan, session: Session, against: Against) -> Record:
     try:
-        outcome = _outcome(plan, session, base)
+        outcome = _outcome(plan, session, against)
     except (HarnessError, KeyboardInterrupt):
         raise
     except Exception as error:
@@ -139,11 +187,11 @@ def _execute(plan: Plan, session: Session, base: Mapping[str, SampleRow] | None)
     return record
 
 
-def _outcome(plan: Plan, session: Session, base: Mapping[str, SampleRow] | None) -> Outcome:
+def _outcome(plan: Plan, session: Session, against: Against) -> Outcome:
     fitted = _fit(plan, session)
     if isinstance(fitted, Failure):
         return Outcome(failure=fitted)
-    return _evaluate(plan, session, base, fitted)
+    return _evaluate(plan, session, against, fitted)
 
 
 # ---------------------------------------------------------------- fit
@@ -261,7 +309,7 @@ def _forward(line: bytes, run_id: str, session: Session) -> None:
 # ---------------------------------------------------------------- evaluate
 
 
-def _evaluate(plan: Plan, session: Session, base: Mapping[str, SampleRow] | None, fitted: Mapping[str, Any]) -> Outcome:
+def _evaluate(plan: Plan, session: Session, against: Against, fitted: Mapping[str, Any]) -> Outcome:
     import torch
 
     from harness.aligned import Resumable
@@ -281,7 +329,7 @@ def _evaluate(plan: Plan, session: Session, base: Mapping[str, SampleRow] | None
         resumable = Resumable(aligned(tokenizer), answers, meter, progress=_shown(plan, session.progress))
         started = time.monotonic()
         with metered(active, meter):
-            scores = plan.task.evaluate(resumable, _context(plan, session, base))
+            scores = plan.task.evaluate(resumable, _context(plan, session, against))
         seconds = time.monotonic() - started + resumable.seconds_before
     _check(scores, plan)
     spend = meter.spend
@@ -311,9 +359,8 @@ def _shown(plan: Plan, progress: Progress) -> Callable[[str, int, int], None]:
     return show
 
 
-def _context(plan: Plan, session: Session, base: Mapping[str, SampleRow] | None) -> EvalContext:
+def _context(plan: Plan, session: Session, against: Against) -> EvalContext:
     config = plan.config
-    judge = session.registry.judge(config.judge)() if config.judge is not None else None
     return EvalContext(
         source=plan.source,
         limit=config.limit,
@@ -322,12 +369,28 @@ def _context(plan: Plan, session: Session, base: Mapping[str, SampleRow] | None)
         demonstrations=plan.few_shot.pairs,
         track=config.budget.track,
         pool=plan.pool,
-        judge=judge,
-        base=base,
+        judge=None if config.judge is None else open_judge(config.judge, session, plan),
+        baseline=against.baseline,
+        base=against.base,
         groups=plan.few_shot.groups,
         auxiliary=plan.few_shot.auxiliary,
         training_pairs=plan.labels.training_pairs,
     )
+
+
+def open_judge(name: str, session: Session, plan: Plan) -> Judge:
+    """The judge called `name` with its tools: models, a cache below the store, progress."""
+    judge = session.registry.judge(name)()
+    if not isinstance(judge, TakesTools):
+        return judge
+
+    def load(model: str) -> LanguageModel:
+        from harness.aligned import load_base
+
+        session.progress.stage(f"load the judge's model {model or plan.files.name}")
+        return load_base(model or plan.config.model, plan.machine.device, session.registry.models)
+
+    return judge.with_tools(JudgeTools(load, session.store.judge_dir(name), _shown(plan, session.progress)))
 
 
 @contextlib.contextmanager

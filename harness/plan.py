@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from harness.config import RunConfig
-from harness.contracts import FewShot, FollowsPool, HarnessError, Pair, Pool, Ratings, Source, Task
+from harness.contracts import FewShot, FollowsPool, HarnessError, Judged, Pair, Pool, Ratings, Source, Task
 from harness.data import draw, find_leaks, open_source
 from harness.models import ModelFiles, pick_device, resolve
 from harness.progress import Progress
@@ -98,7 +98,7 @@ class Plan:
             self.fit_id,
             [config.task, self.task_revision, config.limit, config.num_fewshot, shown],
             [self.pool.name, self.pool_revision, self.source.describe(), list(self.labels.dropped)],
-            [config.budget.track, config.judge, self.judge_version],
+            [config.budget.track, config.judge, self.judge_version, config.baseline],
             [rating_ids(self.few_shot.groups), rating_ids(self.few_shot.auxiliary)],
         )[:16]
 
@@ -128,6 +128,7 @@ def make_plan(config: RunConfig, registry: Registry, progress: Progress) -> Plan
     pool = registry.pool(config.train_on or task.default_pool)()
     task = task.for_pool(pool) if isinstance(task, FollowsPool) else task
     registry.backend(config.backend)
+    config = _with_judge(config, task)
     judge_version = None if config.judge is None else registry.judge(config.judge).version
     device, precision = pick_device(config.device)
     source = open_source(config.data, pool.dataset)
@@ -161,6 +162,19 @@ def make_plan(config: RunConfig, registry: Registry, progress: Progress) -> Plan
         pool_revision=pool.revision(source) if labels.training_pairs or labels.few_shot.groups else "none",
         judge_version=judge_version,
     )
+
+
+def _with_judge(config: RunConfig, task: Task) -> RunConfig:
+    """The task's own judge where the user named none. Raises HarnessError where nothing is judged but was asked for."""
+    if isinstance(task, Judged):
+        return config.model_copy(update={"judge": config.judge or task.default_judge})
+    asked = {"judge": config.judge, "baseline": config.baseline}
+    for option, value in asked.items():
+        if value is not None:
+            raise HarnessError(
+                f"task {config.task!r} judges no answers, but --{option} {value} was given; leave it out"
+            )
+    return config
 
 
 def thread_count() -> int:

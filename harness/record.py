@@ -97,6 +97,9 @@ class TaskInfo(_Frozen):
     num_fewshot: int
     n_items: int
     judge: str | None = None
+    judge_version: str | None = None
+    baseline: str | None = None
+    """What answers were judged against: `base`, a run's id, or None for the task's own reference outputs."""
     notes: dict[str, float] = Field(default_factory=dict)
 
 

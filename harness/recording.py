@@ -149,6 +149,8 @@ def _task_info(plan: Plan, scores: Scores) -> TaskInfo:
         num_fewshot=plan.config.num_fewshot,
         n_items=sum(main in row.values for row in scores.rows),
         judge=plan.config.judge,
+        judge_version=plan.judge_version,
+        baseline=plan.config.baseline,
         notes=dict(scores.notes),
     )
 
@@ -202,11 +204,11 @@ def _manifest(plan: Plan, provenance: Mapping[str, str]) -> Manifest:
     commit, dirty = git_state()
     used = {
         f"aligner:{plan.aligner_class.name}",
-        f"task:{plan.config.task}",
+        f"task:{_family(plan.config.task)}",
         f"pool:{plan.pool.name}",
         f"model:{plan.files.name}",
         f"backend:{plan.config.backend}",
-        f"judge:{plan.config.judge}",
+        f"judge:{_family(plan.config.judge or '')}",
     }
     return Manifest(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -220,6 +222,11 @@ def _manifest(plan: Plan, provenance: Mapping[str, str]) -> Manifest:
         git_commit=commit,
         git_dirty=dirty,
     )
+
+
+def _family(name: str) -> str:
+    """The name that a plug-in offered: what stands before the colon of `lm_eval:arc_easy`."""
+    return name.partition(":")[0]
 
 
 def _device_name(device: str) -> str:

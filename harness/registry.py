@@ -25,6 +25,7 @@ from harness.contracts import (
     Capability,
     Dataset,
     Executor,
+    Family,
     HarnessError,
     Judge,
     ModelSource,
@@ -98,16 +99,16 @@ class Registry:
         return self._find("aligner", self.aligners, self.aliases.get(name, name))
 
     def task(self, name: str) -> type[Task]:
-        """The task called `name`. Raises HarnessError with the nearest name."""
-        return self._find("task", self.tasks, name)
+        """The task called `name`, or `family:one`. Raises HarnessError with the nearest name."""
+        return self._member("task", self.tasks, name)
 
     def pool(self, name: str) -> type[Pool]:
         """The pool called `name`. Raises HarnessError with the nearest name."""
         return self._find("pool", self.pools, name)
 
     def judge(self, name: str) -> type[Judge]:
-        """The judge called `name`. Raises HarnessError with the nearest name."""
-        return self._find("judge", self.judges, name)
+        """The judge called `name`, or `family:one`. Raises HarnessError with the nearest name."""
+        return self._member("judge", self.judges, name)
 
     def backend(self, name: str) -> type[Backend]:
         """The backend called `name`. Raises HarnessError with the nearest name."""
@@ -124,6 +125,16 @@ class Registry:
     def observer(self, name: str) -> RunObserver:
         """The run observer called `name`. Raises HarnessError with the nearest name."""
         return self._find("observer", self.observers, name)
+
+    def _member(self, kind: str, known: Mapping[str, type[V]], name: str) -> type[V]:
+        head, colon, argument = name.partition(":")
+        found = self._find(kind, known, head)
+        if not colon:
+            return found
+        family: object = found
+        if not isinstance(family, Family):
+            raise HarnessError(f"{kind} {head!r} takes nothing after a colon, but {name!r} was asked for")
+        return cast("type[V]", family.named(argument))
 
     def _find(self, kind: str, known: Mapping[str, V], name: str) -> V:
         if name in known:

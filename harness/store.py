@@ -3,6 +3,7 @@
 <root>/<id>/            record.json samples.parquet adapter/ log.jsonl     a finished cell
 <root>/.fits/<fit_id>/  job.json log.jsonl work/ result/ fit.json         a fit, shared by the cells that score it
 <root>/.evals/<id>/     responses.jsonl                                    an evaluation under way
+<root>/.judges/<name>/  what a judge keeps between runs                    a cache
 <root>/.locks/          one file per cell or fit, held while it is worked on
 """
 
@@ -12,6 +13,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -88,6 +90,10 @@ class Store:
     def eval_dir(self, run_id: str) -> Path:
         """Where an unfinished evaluation keeps its answers."""
         return self.root / ".evals" / run_id
+
+    def judge_dir(self, name: str) -> Path:
+        """Where a judge keeps what it was told: a cache, which may be deleted at any time."""
+        return self.root / ".judges" / re.sub(r"[^A-Za-z0-9._-]", "_", name)
 
     def record(self, run_id: str) -> Record | None:
         """The record of a cell, or None."""

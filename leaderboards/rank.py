@@ -33,6 +33,8 @@ def setting(record: Record, draw_seeds: Iterable[int]) -> Setting:
         task_revision=task.revision,
         main_metric=task.main_metric,
         judge=task.judge,
+        judge_version=task.judge_version,
+        baseline=task.baseline,
         limit=task.limit,
         num_fewshot=task.num_fewshot,
         source=data.source,

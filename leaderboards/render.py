@@ -251,7 +251,8 @@ def _other_cell(metric: Metric | None) -> str:
 def _facts(table: Table) -> Iterator[str]:
     s, made = table.setting, table.provenance
     items = "all items" if s.limit is None else f"first {s.limit} items"
-    judge = f", judge {s.judge}" if s.judge else ""
+    against = f" against {s.baseline}" if s.baseline else ""
+    judge = f", judge {s.judge} (version {s.judge_version}){against}" if s.judge else ""
     yield f"task {s.task}, revision `{_short(s.task_revision)}`, {items}, {s.num_fewshot} shots{judge}"
     pairs = f", pairs `{_short(s.pairs_hash)}`" if s.pairs_hash else ""
     yield f"data {s.source}, pool {s.pool}, revision `{_short(s.pool_revision)}`, draws {_list(s.draw_seeds)}{pairs}"

@@ -20,6 +20,8 @@ class Setting:
     task_revision: str
     main_metric: str
     judge: str | None
+    judge_version: str | None
+    baseline: str | None
     limit: int | None
     num_fewshot: int
     source: str

@@ -56,6 +56,7 @@ class Options:
     device: str | None = None
     backend: str | None = None
     judge: str | None = None
+    baseline: str | None = None
     store: Path | None = None
     trust_remote_code: bool | None = None
     config: Path | None = None

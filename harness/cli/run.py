@@ -66,6 +66,10 @@ def run(
     device: Annotated[str | None, typer.Option(metavar="auto|cpu|cuda", show_default=False)] = None,
     backend: Annotated[str | None, typer.Option(help="What runs the model.", show_default=False)] = None,
     judge: Annotated[str | None, typer.Option(metavar="NAME", help="For judged tasks.", show_default=False)] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="base|RUN", help="Judge against this run's answers (the references).", show_default=False),
+    ] = None,
     store: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where runs are kept (runs).")] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="Settings; options override it.")] = None,
     sets: Annotated[
@@ -102,6 +106,7 @@ def run(
         device=device,
         backend=backend,
         judge=judge,
+        baseline=baseline,
         store=store,
         trust_remote_code=trust_remote_code or None,
         config=config,

@@ -228,6 +228,8 @@ def test_newest_run_of_a_seed_stands(tmp_path):
         {"task__limit": 5},
         {"task__num_fewshot": 3},
         {"task__judge": "judge-2"},
+        {"task__judge_version": "2"},
+        {"task__baseline": "base"},
         {"seed__draw": 1},
     ],
     ids=lambda change: next(iter(change)),

@@ -396,3 +396,24 @@ def test_what_ships_is_there_and_says_where_it_comes_from() -> None:
     assert {"smollm2-135m-instruct", "gemma3-270m"} <= set(offered.models)
     assert offered.backend("hf").capabilities >= {"generate", "score"}
     assert all(origin.startswith("align-harness ") for origin in offered.provenance.values())
+
+
+def test_one_of_a_family_is_found_by_what_follows_the_colon(alone: None) -> None:
+    class Many(Referee):
+        name = "many"
+
+        @classmethod
+        def named(cls, argument: str) -> type:
+            return type("One", (cls,), {"name": f"many:{argument}"})
+
+    found = registry.load(plugins=False, extra=[plugin(judge=Many)])
+    assert found.judge("many") is Many
+    assert found.judge("many:one:two").name == "many:one:two"
+    with pytest.raises(HarnessError, match="judge 'manny' is not installed; did you mean 'many'"):
+        found.judge("manny:one")
+
+
+def test_what_is_no_family_takes_nothing_after_a_colon(alone: None) -> None:
+    found = registry.load(plugins=False, extra=[plugin(task=Quiz)])
+    with pytest.raises(HarnessError, match="task 'quiz' takes nothing after a colon"):
+        found.task("quiz:hard")

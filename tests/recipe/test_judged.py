@@ -1,0 +1,169 @@
+"""A judged task through the whole loop: which judge, with which tools, against whose answers."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from harness.config import PRESETS, Lengths, Lora, RunConfig
+from harness.contracts import (
+    Aligned,
+    EvalContext,
+    GenerateRequest,
+    HarnessError,
+    JudgeItem,
+    JudgeTools,
+    SampleRow,
+    Scores,
+    Source,
+    Verdict,
+    user,
+)
+from harness.engine import run
+from harness.hookspecs import hookimpl
+from harness.record import Record
+from harness.registry import Registry, load
+from harness.tiny import tiny_folder
+
+pytestmark = pytest.mark.recipe
+
+QUESTIONS = {"q0": "Say one.", "q1": "Say two."}
+
+
+class Longer:
+    """Prefers the longer answer; `longer:letters` counts letters, and asks for a model to show that it can."""
+
+    name: ClassVar[str] = "longer"
+    version: ClassVar[str] = "1"
+    tools: JudgeTools | None = None
+
+    @classmethod
+    def named(cls, argument: str) -> type[Longer]:
+        if argument != "letters":
+            raise HarnessError(f"judge longer counts letters, not {argument!r}")
+        return type("Letters", (cls,), {"name": "longer:letters", "version": "2"})
+
+    def with_tools(self, tools: JudgeTools) -> Longer:
+        self.tools = tools
+        return self
+
+    def compare(self, items: Sequence[JudgeItem]) -> list[Verdict]:
+        assert self.tools is not None
+        if self.version == "2":
+            assert "loglik" in self.tools.load("").capabilities
+        self.tools.cache.mkdir(parents=True, exist_ok=True)
+        (self.tools.cache / "asked").write_text(str(len(items)))
+        return [Verdict(_better(len(i.a), len(i.b)), (_better(len(i.a), len(i.b)),), "", 0, 0.0) for i in items]
+
+
+def _better(a: int, b: int) -> float:
+    return 0.5 if a == b else float(a > b)
+
+
+class Essay:
+    """Two questions; the reference answers are longer than anything that the tiny model says."""
+
+    name: ClassVar[str] = "essay"
+    paper: ClassVar[str] = ""
+    licence: ClassVar[str] = "none"
+    main_metric: ClassVar[str] = "win_rate"
+    metrics: ClassVar[Mapping[str, str]] = {"win_rate": "P(better)"}
+    default_pool: ClassVar[str] = "medqa"
+    default_judge: ClassVar[str] = "longer"
+    needs: ClassVar[frozenset[Any]] = frozenset({"generate"})
+
+    def revision(self, source: Source) -> str:
+        return "1"
+
+    def questions(self, source: Source, limit: int | None) -> Mapping[str, str]:
+        return QUESTIONS
+
+    def evaluate(self, aligned: Aligned, ctx: EvalContext) -> Scores:
+        asked = [GenerateRequest(user(text), max_new_tokens=8) for text in QUESTIONS.values()]
+        answers = [row[0].text for row in aligned.generate(asked)]
+        others = [str(ctx.baseline[i].detail["output"]) if ctx.baseline else "x" * 999 for i in QUESTIONS]
+        assert ctx.judge is not None
+        items = [JudgeItem(i, user(q), a, b) for (i, q), a, b in zip(QUESTIONS.items(), answers, others, strict=True)]
+        rows = zip(items, ctx.judge.compare(items), strict=True)
+        return Scores(tuple(SampleRow(i.id, i.id, {"win_rate": v.p_a}, {"output": i.a}) for i, v in rows))
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    plugin = types.ModuleType("essays")
+    plugin.harness_tasks = hookimpl(lambda: [Essay])  # type: ignore[attr-defined]
+    plugin.harness_judges = hookimpl(lambda: [Longer])  # type: ignore[attr-defined]
+    return load(plugins=False, extra=[plugin])
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_folder(tmp_path_factory.mktemp("model") / "tiny"))
+
+
+def cell(tiny: str, store: Path, **changes: Any) -> RunConfig:
+    return RunConfig(
+        **{
+            "aligner": "base",
+            "task": "essay",
+            "model": tiny,
+            "store": store,
+            "data": "sample",
+            "budget": small_budget(),
+            "lengths": Lengths(prompt=96, completion=32, new_tokens=16),
+            "lora": Lora(r=4, alpha=8),
+            **changes,
+        }
+    )
+
+
+def small_budget() -> Any:
+    return PRESETS["8"].model_copy(update={"min_steps": 1, "prompts": 2, "labels": 2})
+
+
+def win_rate(record: Record) -> float:
+    return record.scores["win_rate"].mean
+
+
+def test_the_task_s_own_judge_compares_with_the_references(tiny: str, tmp_path: Path, registry: Registry) -> None:
+    record = run(cell(tiny, tmp_path), registry=registry)
+    assert (record.task.judge, record.task.judge_version, record.task.baseline) == ("longer", "1", None)
+    assert win_rate(record) == 0.0
+    assert (tmp_path / ".judges" / "longer" / "asked").read_text() == "2"
+    assert record.manifest.plugins["judge:longer"] == "given in code"
+
+
+def test_one_of_a_family_has_its_own_name_version_and_run(tiny: str, tmp_path: Path, registry: Registry) -> None:
+    plain = run(cell(tiny, tmp_path), registry=registry)
+    letters = run(cell(tiny, tmp_path, judge="longer:letters"), registry=registry)
+    assert (letters.task.judge, letters.task.judge_version) == ("longer:letters", "2")
+    assert letters.id != plain.id
+    assert letters.manifest.plugins["judge:longer"] == "given in code"
+    with pytest.raises(HarnessError, match="counts letters, not 'words'"):
+        run(cell(tiny, tmp_path, judge="longer:words"), registry=registry)
+
+
+def test_answers_are_judged_against_the_base_model_or_another_run(
+    tiny: str, tmp_path: Path, registry: Registry
+) -> None:
+    plain = run(cell(tiny, tmp_path), registry=registry)
+    assert win_rate(run(cell(tiny, tmp_path, baseline="base"), registry=registry)) == 0.5
+    fitted = run(cell(tiny, tmp_path, aligner="sft", baseline="base"), registry=registry)
+    assert fitted.task.baseline == "base"
+    assert win_rate(fitted) > 0.0  # the references are longer than everything, the base model's answers are not
+    assert win_rate(run(cell(tiny, tmp_path, baseline=plain.id), registry=registry)) == 0.5
+
+
+def test_a_baseline_that_cannot_be_used_is_named(tiny: str, tmp_path: Path, registry: Registry) -> None:
+    other = run(cell(tiny, tmp_path, task="medqa", limit=2), registry=registry)
+    with pytest.raises(HarnessError, match="no run 'nowhere'"):
+        run(cell(tiny, tmp_path, aligner="sft", baseline="nowhere"), registry=registry)
+    assert not (tmp_path / ".fits").exists(), "refused before anything is fitted"
+    with pytest.raises(HarnessError, match="is of another task"):
+        run(cell(tiny, tmp_path, baseline=other.id), registry=registry)
+    with pytest.raises(HarnessError, match="judges no answers, but --judge longer was given"):
+        run(cell(tiny, tmp_path, task="medqa", judge="longer"), registry=registry)
