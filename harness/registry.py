@@ -63,6 +63,10 @@ BUILTIN: tuple[str, ...] = (
     "tasks.pools.pairs",
     "tasks.pools.medical_dialogue",
     "tasks.pools.opinions",
+    "tasks.judges.similarity",
+    "tasks.judges.local",
+    "tasks.judges.alpaca_eval",
+    "tasks.judges.constant",
     "harness.models",
     "harness.backends.hf",
 )

@@ -1,0 +1,125 @@
+"""`judge check` without its command line: open a judge, measure it on labelled pairs, keep what came of it."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.aligned import load_base
+from harness.calibration import NULL_WINS, Calibration, Figures, save
+from harness.config import DEFAULT_MODEL
+from harness.contracts import HarnessError, Judge, JudgeTools, LanguageModel, Source, TakesTools
+from harness.data import open_source
+from harness.judging import SUBSET, measure, revision
+from harness.plan import version
+from harness.progress import Progress, Silent
+from harness.recording import LISTED, git_state
+from harness.registry import Registry
+from harness.store import Store, storage
+from tasks.judges.labelled import DATASET, SAMPLE, labelled_set, read
+
+
+@dataclass
+class Bench:
+    """Opens judges, and remembers whether one asked for the study's own model. Every model is loaded once."""
+
+    registry: Registry
+    progress: Progress
+    model: str
+    device: str
+    asked_for_model: bool = False
+    _models: dict[str, LanguageModel] = field(default_factory=dict)
+    _stage: tuple[str, int] = ("", 0)
+
+    def open(self, judge: type[Judge], cache: Path) -> Judge:
+        """The judge with its tools."""
+        made = judge()
+        return made.with_tools(JudgeTools(self._load, cache, self._shown)) if isinstance(made, TakesTools) else made
+
+    def _load(self, name: str) -> LanguageModel:
+        self.asked_for_model |= not name
+        wanted = name or self.model
+        if wanted not in self._models:
+            self.progress.stage(f"load the judge's model {wanted}")
+            self._models[wanted] = load_base(wanted, self.device, self.registry.models)
+        return self._models[wanted]
+
+    def _shown(self, stage: str, done: int, total: int) -> None:
+        if self._stage != (stage, total):
+            self._stage = (stage, total)
+            self.progress.stage(stage, total)
+        self.progress.advance(done, total)
+
+
+def check(
+    name: str,
+    *,
+    registry: Registry,
+    store: Store,
+    pairs: str = SAMPLE,
+    data: str = "sample",
+    limit: int | None = None,
+    repeat: int = SUBSET,
+    model: str = DEFAULT_MODEL,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Calibration:
+    """Measure judge `name` on the first `limit` pairs of the set `pairs`, and store what came of it.
+
+    The first `repeat` pairs are judged again for consistency and against a constant answer. The second run has an
+    empty cache of its own, which is deleted. Raises HarnessError for an unknown judge, set or
+    place, and for whatever stops the judge (no key, no answer from its endpoint).
+    """
+    judge = registry.judge(name)
+    source = source_of(pairs, data)
+    labelled = read(source, pairs, limit)
+    bench = Bench(registry, progress or Silent(), model, device)
+    with tempfile.TemporaryDirectory() as empty:
+        opened = bench.open(judge, store.judge_dir(judge.name))
+        figures = measure(opened, bench.open(judge, Path(empty)), labelled, subset=repeat)
+    commit, dirty = git_state()
+    made = Calibration(
+        judge=judge.name,
+        judge_version=judge.version,
+        model=model if bench.asked_for_model else None,
+        set=pairs,
+        labelled_by=labelled_set(pairs).labelled_by,
+        source=source.describe(),
+        revision=revision(labelled),
+        limit=limit,
+        figures=figures,
+        fails=faults(figures),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        packages={name: found for name in LISTED if (found := version(name)) is not None},
+        python=platform.python_version(),
+        platform=platform.platform(),
+        git_commit=commit,
+        git_dirty=dirty,
+    )
+    with storage(store.root):
+        save(store.root, made)
+    return made
+
+
+def faults(figures: Figures) -> tuple[str, ...]:
+    """What makes a judge unfit: a constant answer that wins more than half of its comparisons."""
+    null = figures.null_win_rate
+    return (NULL_WINS,) if null is not None and null.mean > 0.5 else ()
+
+
+def source_of(pairs: str, data: str) -> Source:
+    """Where a set's rows come from. Raises HarnessError for a set that does not ship when no folder is named."""
+    labelled_set(pairs)
+    if data in ("auto", "sample"):
+        if pairs != SAMPLE:
+            raise HarnessError(
+                f"the labelled pairs {pairs!r} do not ship with align-harness; name the folder that holds "
+                f"{DATASET.folder}: --data PATH"
+            )
+        return open_source("sample", DATASET)
+    if data == "hub":
+        raise HarnessError("labelled pairs come from a folder or the sample, not from the hub: --data PATH")
+    return open_source("sample" if pairs == SAMPLE else data, DATASET)
