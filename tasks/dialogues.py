@@ -3,15 +3,16 @@
 A row is known by its fields, whatever folder it stands in; its question is a text or a list of messages that ends with
 the patient's turn:
 
-    question, answer, grade                  one graded answer (LiveQA-Med): 1 incorrect, 2 related, 3 incomplete, 4 excellent
+    question, answer, grade                  one graded answer (LiveQA-Med): 1 incorrect, 2 related, 3 incomplete,
+                                             4 excellent
     question, answer_pos, answer_neg         a better answer and a worse one (GEM's form of iCliniq)
-    Question, Free_form_answer, Must_have,   a physician's answer and what an answer must say, and had better say (K-QA)
+    Question, Free_form_answer, Must_have,   a physician's answer, and what an answer must say and had better say (K-QA)
       Nice_to_have
     question, answers, Must_have,            graded answers of one question together, statements where there are any
       Nice_to_have                           (the shipped sample); answers is a list of {"grade", "text"}
 
-Ben Abacha et al. 2017 and Ben Abacha and Demner-Fushman 2019, arXiv:1901.08079 (LiveQA-Med, CC BY 4.0); Manes et al. 2024,
-"K-QA", arXiv:2401.14493 (MIT); GEM, arXiv:2511.13007 (iCliniq's form).
+Ben Abacha et al. 2017; Ben Abacha and Demner-Fushman 2019, arXiv:1901.08079 (LiveQA-Med, CC BY 4.0). Manes et al. 2024,
+"K-QA", arXiv:2401.14493 (MIT). GEM, arXiv:2511.13007 (iCliniq's form).
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class _Part:
 
 
 def dialogues(source: Source, split: str, layout: str = "") -> list[Dialogue]:
-    """Dialogues of a split: of the folder `layout`, or of every known folder that the source holds, one of each in turn.
+    """Dialogues of a split: of the folder `layout`, or of every known folder that the source holds, taken in turn.
 
     Rows of one question are one dialogue. Raises HarnessError naming a malformed row, and where the source holds none
     of the folders.

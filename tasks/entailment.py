@@ -1,14 +1,15 @@
 """Does an answer say what a statement says? Judges of that, and how often they are right where the data know.
 
-A judge is a function of claims (premise, hypothesis) that returns P(premise entails hypothesis) for each. Before anything
-is counted by it, it is measured on claims that a set of questions with physicians' answers gives by itself, half of them
+A judge is a function of claims (premise, hypothesis) that returns P(premise entails hypothesis) for each. Before
+anything is counted by it, it is measured on claims that questions with physicians' answers give by themselves, half of
+them
 
     entailed        (the question's own answer, one of its statements)
     not entailed    (another question's answer, the same statement)
 
-The threshold is the one that serves best on half of the questions; agreement is measured on the other half, and its 95 %
-interval resamples questions. Contradiction is the entailment of the negated statement, by the same threshold: there the
-measure is whether the judge tells a statement from its negation (by rule, `negated`), own answer given.
+The threshold is the one that serves best on half of the questions; agreement is measured on the other half, and its
+95 % interval resamples questions. Contradiction is the entailment of the negated statement, by the same threshold:
+there the measure is whether the judge tells a statement from its negation (by rule, `negated`), own answer given.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from harness.contracts import Aligned, ChooseRequest, user
@@ -117,7 +119,7 @@ class Measured:
 
 
 def by_similarity(embed: Embed) -> Entails:
-    """The cosine of a statement and its nearest sentence of the premise, cut at 0: what it is about, not what it says."""
+    """The cosine of a statement and its nearest sentence of the premise, cut at 0: what both are about, no more."""
 
     def entails(claims: Sequence[Claim]) -> list[float]:
         parts = {premise: sentences(premise) for premise, _ in claims}
@@ -144,13 +146,13 @@ def by_model(model: Aligned) -> Entails:
     return entails
 
 
-def judge_of(judge: object, embed: Embed | None) -> Entails | None:
-    """The judge's own reading, else its language model's, else sentence embeddings; None where there is neither."""
+def judge_of(judge: object, embed: Embed) -> Entails:
+    """The judge's own reading, else its language model's, else sentence embeddings."""
     if isinstance(judge, ReadsClaims):
         return judge.entails
     if isinstance(judge, HasModel):
         return by_model(judge.model)
-    return None if embed is None else by_similarity(embed)
+    return by_similarity(embed)
 
 
 def sentences(text: str) -> list[str]:
@@ -181,9 +183,12 @@ def measure(entails: Entails, known: Iterable[Known]) -> Measured | None:
 
 
 def _claims(known: Sequence[Known]) -> tuple[list[tuple[str, Claim]], list[tuple[str, Claim]]]:
-    """(statements with their own answer, the same ones with the next question's answer), each under its question's id."""
+    """(statements with their own answer, the same ones with the next question's), each under its question's id."""
     listed = [
-        [(k.id, (k.answer, statement), (known[(place + 1) % len(known)].answer, statement)) for statement in k.statements]
+        [
+            (k.id, (k.answer, statement), (known[(place + 1) % len(known)].answer, statement))
+            for statement in k.statements
+        ]
         for place, k in enumerate(known)
     ]
     taken = in_turn(listed)[:MOST]
@@ -197,7 +202,7 @@ def _verdicts(entails: Entails, claims: Sequence[tuple[str, Claim]], threshold: 
 def _threshold(entailed: Sequence[float], absent: Sequence[float]) -> float:
     """The cut that is right most often; of equally good ones the middle one."""
     scores = sorted({*entailed, *absent})
-    cuts = [scores[0], *((a + b) / 2 for a, b in zip(scores, scores[1:], strict=False))]
+    cuts = [scores[0], *((a + b) / 2 for a, b in pairwise(scores))]
     right = [sum(p >= cut for p in entailed) + sum(p < cut for p in absent) for cut in cuts]
     best = [cut for cut, count in zip(cuts, right, strict=True) if count == max(right)]
     return best[len(best) // 2]
@@ -207,7 +212,7 @@ def _agreement(claims: Sequence[tuple[str, Claim]], right: Sequence[bool]) -> Ag
     """`right` holds two verdicts on every claim, all first ones before all second ones."""
     units = [unit for unit, _ in claims]
     found = mean_interval([float(verdict) for verdict in right], units * 2)
-    return Agreement(found.mean, CHANCE if found.low is None else found.low, len(right))
+    return Agreement(found.mean, 0.0 if found.ci95 is None else found.ci95[0], len(right))
 
 
 def _negation(
@@ -228,13 +233,15 @@ def _negation(
 
 # ---------------------------------------------------------------- negation by rule
 
-_NOT = re.compile(r"\b(?:(can)(?:not|'t)|(is|are|was|were|should|must|will|does|do|did|could)(?:n't| not))\b", re.IGNORECASE)
+_NOT = re.compile(
+    r"\b(?:(can)(?:not|'t)|(is|are|was|were|should|must|will|does|do|did|could)(?:n't| not))\b", re.IGNORECASE
+)
 _CAN = re.compile(r"\b(?:can|may|might)\b(?! not)", re.IGNORECASE)
 _PLAIN = re.compile(r"(?<!that )(?<!which )(?<!who )\b(is|are|was|were|should|must|will|could)\b", re.IGNORECASE)
 
 
 def negated(statement: str) -> str | None:
-    """The statement with its first auxiliary denied, or, where one is denied, affirmed; None where the rule finds none."""
+    """The statement with its first auxiliary denied or, where one is denied, affirmed; None where it has none."""
     if _NOT.search(statement):
         return _NOT.sub(lambda found: found.group(1) or found.group(2), statement, count=1)
     plain, can = _PLAIN.search(statement), _CAN.search(statement)
