@@ -89,6 +89,9 @@ class RunConfig(_Frozen):
     backend: str = "hf"
     seed: int = Field(default=0, ge=0, description="training seed")
     draw_seed: int = Field(default=0, ge=0, description="which pairs are drawn")
+    shuffle_labels: bool = Field(
+        default=False, description="control: half of the drawn pairs, by hash, have chosen and rejected swapped"
+    )
     limit: int | None = Field(default=None, ge=1, description="evaluate the first N items")
     num_fewshot: int = Field(default=0, ge=0)
     judge: str | None = None

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import json
 import math
 import os
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -212,6 +214,7 @@ def _fit(plan: Plan, session: Session) -> dict[str, Any] | Failure:
             return dict(done)
         session.release()
         write_json(folder / "job.json", _job(plan, session.registry))
+        threading.Thread(target=_import_ahead, daemon=True).start()
         code = _spawn(folder, handle, lambda line: _forward(line, plan.run_id, session))
     if code == 0:
         return dict(read_json(folder / "fit.json") or {})
@@ -219,6 +222,16 @@ def _fit(plan: Plan, session: Session) -> dict[str, Any] | Failure:
     if code == 2 and refused is not None:
         raise HarnessError(refused["reason"])
     return _crash(plan, folder, code)
+
+
+def _import_ahead() -> None:
+    """Import what the evaluation needs while the worker, on another core, imports the same: seconds on either side.
+
+    Whatever fails here fails again, and is reported, where it is used.
+    """
+    for module in ("torch", "peft", "harness.aligned", "harness.backends.decoding"):
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
 
 
 def _crash(plan: Plan, folder: Path, code: int) -> Failure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +86,7 @@ class Plan:
                 [self.pool.name, self.pool_revision, [p.id for p in few.pairs], [p.id for p in few.prompts]],
                 [rating_ids(few.groups), rating_ids(few.auxiliary)],
                 [config.budget.model_dump(), config.draw_seed, config.seed],
+                ["shuffled labels"] if config.shuffle_labels else [],
             ]
         return content_hash(*parts)[:16]
 
@@ -111,7 +112,13 @@ class Plan:
         config = self.config
         draw_seed = config.draw_seed if config.num_fewshot or self.few_shot.groups else 0
         return config.model_copy(
-            update={"aligner": BASE_ALIGNER, "aligner_config": {}, "seed": 0, "draw_seed": draw_seed}
+            update={
+                "aligner": BASE_ALIGNER,
+                "aligner_config": {},
+                "seed": 0,
+                "draw_seed": draw_seed,
+                "shuffle_labels": False,
+            }
         )
 
 
@@ -221,4 +228,15 @@ def _labels(config: RunConfig, task: Task, pool: Pool, source: Source, needed: b
     if not (needed or config.num_fewshot or (not pairs and pool.groups(source))):
         return Labels(training_pairs=kept, dropped=dropped)
     drawn = draw(pool, source, config.budget, config.draw_seed, excluded=dropped, split=config.groups)
-    return Labels(drawn.few_shot, kept, dropped, tuple(drawn.warnings))
+    few_shot = _shuffled(drawn.few_shot, pool, config.draw_seed) if config.shuffle_labels else drawn.few_shot
+    return Labels(few_shot, kept, dropped, tuple(drawn.warnings))
+
+
+def _shuffled(few_shot: FewShot, pool: Pool, seed: int) -> FewShot:
+    """Half of the pairs, picked by hash, with their answers swapped: what can be learnt from no label at all."""
+    if not few_shot.pairs:
+        raise HarnessError(f"pool {pool.name!r} has no pairs whose labels could be shuffled; drop --shuffle-labels")
+    order = sorted(few_shot.pairs, key=lambda pair: content_hash(seed, "shuffle", pair.id))
+    swapped = {pair.id for pair in order[: len(order) // 2]}
+    pairs = (replace(p, chosen=p.rejected, rejected=p.chosen) if p.id in swapped else p for p in few_shot.pairs)
+    return replace(few_shot, pairs=tuple(pairs))

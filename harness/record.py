@@ -128,6 +128,8 @@ class DataInfo(_Frozen):
     rating_ids: dict[str, list[str]] = Field(default_factory=dict)
     """Questions whose ratings were bought, by target group."""
     auxiliary_groups: tuple[str, ...] = ()
+    shuffled_labels: bool = False
+    """A control: half of the pairs were handed to the aligner with chosen and rejected swapped."""
     dropped_leaks: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 

@@ -178,6 +178,7 @@ def _data_info(plan: Plan) -> DataInfo:
         prompt_ids=tuple(p.id for p in plan.few_shot.prompts),
         rating_ids=rating_ids(plan.few_shot.groups),
         auxiliary_groups=tuple(plan.few_shot.auxiliary),
+        shuffled_labels=plan.config.shuffle_labels,
         dropped_leaks=plan.labels.dropped,
         warnings=plan.labels.warnings,
     )

@@ -117,7 +117,12 @@ def _bucket(entries: Iterable[Entry], key: Callable[[Entry], str]) -> list[list[
 def _row_key(record: Record) -> str:
     aligner = record.aligner
     draw = record.seed.draw if record.data.rating_ids else None  # another draw of groups asks other groups
-    return json.dumps([aligner.name, aligner.version, aligner.changed, draw], sort_keys=True, default=str)
+    return json.dumps([aligner.name, aligner.version, _changed(record), draw], sort_keys=True, default=str)
+
+
+def _changed(record: Record) -> dict[str, Any]:
+    """What tells a row from the method as it comes: hyper-parameters, and a control of its labels."""
+    return {**record.aligner.changed, **({"labels": "shuffled"} if record.data.shuffled_labels else {})}
 
 
 def _setting_of(row: Sequence[Entry]) -> Setting:
@@ -274,10 +279,10 @@ def _row(shared: Setting, entries: Sequence[Entry], base: Mapping[str, Mapping[s
     statuses = Counter(entry.record.status for entry in kept)
     first = kept[0].record
     return Row(
-        label=label(first.aligner.name, first.aligner.changed),
+        label=label(first.aligner.name, _changed(first)),
         aligner=first.aligner.name,
         version=first.aligner.version,
-        changed=first.aligner.changed,
+        changed=_changed(first),
         seeds=tuple((e.record.seed.draw, e.record.seed.training) for e in kept),
         n_scored=len(scored),
         status=max(statuses, key=_SEVERITY.index),

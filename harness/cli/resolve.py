@@ -51,6 +51,7 @@ class Options:
     tune: int | None = None
     seeds: tuple[int, ...] = ()
     draw_seed: int | None = None
+    shuffle_labels: bool | None = None
     limit: int | None = None
     num_fewshot: int | None = None
     device: str | None = None

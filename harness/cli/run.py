@@ -57,6 +57,9 @@ def run(
     draw_seed: Annotated[
         int | None, typer.Option(metavar="N", help="Which pairs are drawn.", show_default=False)
     ] = None,
+    shuffle_labels: Annotated[
+        bool, typer.Option("--shuffle-labels", help="Control: swap the answers of half of the labelled pairs.")
+    ] = False,
     limit: Annotated[
         int | None, typer.Option(metavar="N", help="Evaluate the first N items.", show_default=False)
     ] = None,
@@ -101,6 +104,7 @@ def run(
         tune=tune,
         seeds=parse_seeds(seed or ()),
         draw_seed=draw_seed,
+        shuffle_labels=shuffle_labels or None,
         limit=limit,
         num_fewshot=num_fewshot,
         device=device,

@@ -226,3 +226,39 @@ def test_killed_and_resumed_equals_undisturbed(aligner: str) -> None:
     words = [sys.executable, str(script), "--kills", "2", "--aligner", aligner]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=script.parents[1])
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_shuffled_labels_are_a_row_of_their_own_and_swap_half_of_the_pairs(
+    tiny: str, tmp_path: Path, registry: Registry
+) -> None:
+    plain, shuffled = (cell(tiny, tmp_path, aligner="dpo", shuffle_labels=on) for on in (False, True))
+    given, swapped = (make_plan(config, registry, Silent()) for config in (plain, shuffled))
+    assert given.fit_id != swapped.fit_id
+    assert given.base_config == swapped.base_config
+    both = list(zip(given.few_shot.pairs, swapped.few_shot.pairs, strict=True))
+    assert [a.id for a, _ in both] == [b.id for _, b in both]
+    assert sum((a.chosen, a.rejected) == (b.rejected, b.chosen) for a, b in both) == len(both) // 2
+    assert sum(a == b for a, b in both) == len(both) - len(both) // 2
+    records = [run(config, registry=registry) for config in (plain, shuffled)]
+    assert records[0].aligner.adapter_hash != records[1].aligner.adapter_hash
+    assert records[1].data.shuffled_labels
+    (table,) = tables(tmp_path)
+    assert {row.label for row in table.rows} == {"base", "dpo", "dpo [labels=shuffled]"}
+
+
+def test_labels_that_are_not_there_cannot_be_shuffled(tiny: str, tmp_path: Path, registry: Registry) -> None:
+    config = cell(tiny, tmp_path, shuffle_labels=True)
+    lake = types.ModuleType("prompts_only")
+    lake.harness_pools = hookimpl(lambda: [_promptless(registry)])  # type: ignore[attr-defined]
+    with pytest.raises(HarnessError, match="has no pairs whose labels could be shuffled"):
+        make_plan(
+            config.model_copy(update={"aligner": "gem", "train_on": "unpaired"}),
+            load(plugins=False, extra=[lake]),
+            Silent(),
+        )
+
+
+def _promptless(registry: Registry) -> type[Any]:
+    """MedQA's pool without its pairs."""
+    pool = registry.pool("medqa")
+    return type("Unpaired", (pool,), {"name": "unpaired", "pairs": lambda self, source, split="pool": []})
