@@ -37,7 +37,17 @@ from harness.stats import mean_interval
 
 LISTED = (
     *DECISIVE,
-    *("align-harness", "datasets", "accelerate", "pydantic", "pluggy", "scikit-learn", "alpaca-eval", "vllm"),
+    *(
+        "align-harness",
+        "datasets",
+        "accelerate",
+        "pydantic",
+        "pluggy",
+        "scikit-learn",
+        "alpaca-eval",
+        "sentence-transformers",
+        "vllm",
+    ),
 )
 COUNTERS = tuple(item.name for item in fields(Spend))
 """What the worker's meter counts; the record has each under the same name."""

@@ -99,6 +99,8 @@ def title(made: Calibration) -> str:
 def lines(figures: Figures) -> Iterator[tuple[str, str, str]]:
     """Figure, value with interval, and what it means."""
     yield "verdicts", f"{figures.answered} of {figures.pairs}", "; ".join(figures.statuses)
+    if not figures.answered:
+        return
     yield (
         "agreement",
         share(figures.agreement),
@@ -108,7 +110,8 @@ def lines(figures: Figures) -> Iterator[tuple[str, str, str]]:
         yield "agreement, three ways", share(figures.agreement_with_ties), "a tie must be met by a tie"
     for order, found in zip(("first answer first", "second first"), figures.agreement_by_order, strict=False):
         yield f"agreement, {order}", share(found), "one order by itself"
-    yield "answer shown first", share(figures.first_position), "share of single-order verdicts for it; 0.5 is no bias"
+    if figures.first_position is not None:
+        yield "answer shown first", share(figures.first_position), "share of single-order verdicts for it; 0.5: no bias"
     yield "verdict changes with order", share(figures.flips), f"P moves by {number(figures.shift)} on average"
     yield "longer answer", share(figures.longer), f"share of verdicts for it; people {share(figures.longer_people)}"
     yield "ties", share(figures.ties), ""

@@ -64,7 +64,7 @@ def read(source: Source, name: str, limit: int | None = None) -> tuple[LabelledP
     """The first `limit` pairs of a set, in order. Raises HarnessError naming a row that is malformed."""
     chosen = labelled_set(name)
     rows = source.rows(DATASET, chosen.split)[:limit]
-    return tuple(_pair(f"{name}-{index:04}", row, chosen.layout) for index, row in enumerate(rows))
+    return tuple(_pair(str(row.get("id", f"{name}-{i:04}")), row, chosen.layout) for i, row in enumerate(rows))
 
 
 def _pair(identity: str, row: Mapping[str, Any], layout: Layout) -> LabelledPair:
