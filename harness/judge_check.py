@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import platform
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from harness.calibration import NULL_WINS, Calibration, Figures, save
 from harness.config import DEFAULT_MODEL
 from harness.contracts import HarnessError, Judge, JudgeTools, LanguageModel, Source, TakesTools
 from harness.data import open_source
-from harness.judging import SUBSET, measure, revision
+from harness.judging import SUBSET, LabelledPair, measure, revision
 from harness.plan import version
 from harness.progress import Progress, Silent
 from harness.recording import LISTED, git_state
@@ -23,7 +24,7 @@ from tasks.judges.labelled import DATASET, SAMPLE, labelled_set, read
 
 
 @dataclass
-class Bench:
+class Opener:
     """Opens judges, and remembers whether one asked for the study's own model. Every model is loaded once."""
 
     registry: Registry
@@ -76,15 +77,33 @@ def check(
     judge = registry.judge(name)
     source = source_of(pairs, data)
     labelled = read(source, pairs, limit)
-    bench = Bench(registry, progress or Silent(), model, device)
+    opener = Opener(registry, progress or Silent(), model, device)
     with tempfile.TemporaryDirectory() as empty:
-        opened = bench.open(judge, store.judge_dir(judge.name))
-        figures = measure(opened, bench.open(judge, Path(empty)), labelled, subset=repeat)
+        opened = opener.open(judge, store.judge_dir(judge.name))
+        figures = measure(opened, opener.open(judge, Path(empty)), labelled, subset=repeat)
+    asked = model if opener.asked_for_model else None
+    made = _calibration(judge, figures, labelled, source=source, pairs=pairs, limit=limit, model=asked)
+    with storage(store.root):
+        save(store.root, made)
+    return made
+
+
+def _calibration(
+    judge: type[Judge],
+    figures: Figures,
+    labelled: Sequence[LabelledPair],
+    *,
+    source: Source,
+    pairs: str,
+    limit: int | None,
+    model: str | None,
+) -> Calibration:
+    """The figures with what they were measured on, and by which software."""
     commit, dirty = git_state()
-    made = Calibration(
+    return Calibration(
         judge=judge.name,
         judge_version=judge.version,
-        model=model if bench.asked_for_model else None,
+        model=model,
         set=pairs,
         labelled_by=labelled_set(pairs).labelled_by,
         source=source.describe(),
@@ -99,9 +118,6 @@ def check(
         git_commit=commit,
         git_dirty=dirty,
     )
-    with storage(store.root):
-        save(store.root, made)
-    return made
 
 
 def faults(figures: Figures) -> tuple[str, ...]:

@@ -78,16 +78,32 @@ def list_(store: shared.StoreFolder = shared.DEFAULT_STORE, as_json: shared.Json
     if as_json:
         emit_json([calibration.model_dump(mode="json") for calibration in found])
         return
-    rows = [
-        [
-            title(c),
-            share(c.figures.agreement),
-            share(c.figures.null_win_rate),
-            ", ".join(f"fails: {f}" for f in c.fails),
-        ]
-        for c in found
+    table("judges", [*COLUMNS, ""], [row(calibration) for calibration in found])
+
+
+COLUMNS = (
+    *("judge", "version", "set", "verdicts", "agreement", "three ways", "first shown", "flips", "longer (people)"),
+    *("same again", "null model"),
+)
+
+
+def row(made: Calibration) -> list[str]:
+    """A line of `judge list`: figures without intervals but for agreement, and what the judge fails."""
+    f = made.figures
+    return [
+        f"{made.judge} ({made.model})" if made.model else made.judge,
+        made.judge_version,
+        made.set,
+        f"{f.answered} of {f.pairs}",
+        share(f.agreement),
+        mean(f.agreement_with_ties),
+        mean(f.first_position),
+        mean(f.flips),
+        f"{mean(f.longer)} ({mean(f.longer_people)})",
+        mean(f.consistency),
+        mean(f.null_win_rate),
+        ", ".join(f"fails: {fault}" for fault in made.fails),
     ]
-    table("judges", ["measured", "agreement", "null model", ""], rows)
 
 
 def title(made: Calibration) -> str:
@@ -126,6 +142,11 @@ def share(score: Score | None) -> str:
     if score is None:
         return "not measured"
     return f"{score.mean:.3f}" + (f" [{score.ci95[0]:.3f}, {score.ci95[1]:.3f}]" if score.ci95 else "")
+
+
+def mean(score: Score | None) -> str:
+    """The mean of a share, or a dash."""
+    return number(None if score is None else score.mean)
 
 
 def number(value: float | None, spec: str = ".3f") -> str:
