@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from harness.contracts import Aligned, ChooseRequest, user
+from harness.contracts import ChooseRequest, LanguageModel, user
 from harness.stats import mean_interval
 from harness.text import content_hash
 from tasks.pools.pairs import in_turn
@@ -58,9 +58,8 @@ class ReadsClaims(Protocol):
 class HasModel(Protocol):
     """What a judge adds when a language model of ours is behind it."""
 
-    @property
-    def model(self) -> Aligned:
-        """The model that answers."""
+    def language_model(self) -> LanguageModel:
+        """The model that judges."""
         ...
 
 
@@ -118,6 +117,21 @@ class Measured:
 # ---------------------------------------------------------------- judges
 
 
+def remembering(embed: Embed) -> Embed:
+    """The same, each text computed once: measuring a judge and using it ask about the same sentences."""
+    import numpy as np
+
+    known: dict[str, FloatArray] = {}
+
+    def remembered(texts: Sequence[str]) -> FloatArray:
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        if new:
+            known.update(zip(new, embed(new), strict=True))
+        return np.stack([known[text] for text in texts])
+
+    return remembered
+
+
 def by_similarity(embed: Embed) -> Entails:
     """The cosine of a statement and its nearest sentence of the premise, cut at 0: what both are about, no more."""
 
@@ -135,7 +149,7 @@ def by_similarity(embed: Embed) -> Entails:
     return entails
 
 
-def by_model(model: Aligned) -> Entails:
+def by_model(model: LanguageModel) -> Entails:
     """P(yes) against P(no) of a language model that is shown the text and asked."""
 
     def entails(claims: Sequence[Claim]) -> list[float]:
@@ -151,7 +165,7 @@ def judge_of(judge: object, embed: Embed) -> Entails:
     if isinstance(judge, ReadsClaims):
         return judge.entails
     if isinstance(judge, HasModel):
-        return by_model(judge.model)
+        return by_model(judge.language_model())
     return by_similarity(embed)
 
 

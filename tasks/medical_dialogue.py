@@ -29,7 +29,7 @@ from harness.contracts import (
 from harness.hookspecs import hookimpl
 from harness.text import content_hash
 from tasks.dialogues import LAYOUTS, Dialogue, dialogues
-from tasks.entailment import VERSION, Embed, Known, Measured, judge_of, measure, negated
+from tasks.entailment import VERSION, Claim, Embed, Known, Measured, judge_of, measure, negated, remembering
 from tasks.judges.similarity import embed
 from tasks.preference import Margin, accuracies, base_margins, base_of, controls, margins
 
@@ -105,13 +105,14 @@ class MedicalDialogue:
         notes = {"chance": 0.5, **_sizes(items), **(controls(ctx.training_pairs, pairs) if pairs else {})}
         if "generate" not in aligned.capabilities:
             return Scores(tuple(preferred), notes)
-        measured = self._measured(ctx, items, everything)
+        embed = remembering(self._embed)
+        measured = _measured(embed, ctx, items, everything)
         answered = _generate(aligned, ctx, items)
         judged, judging = _win_rates(ctx, answered)
         figures: list[Mapping[str, Mapping[str, float]]] = [
             {item.id: _length(completion) for item, completion in answered},
             _rouge(answered),
-            _similarity(self._embed, answered),
+            _similarity(embed, answered),
             judged,
             _coverage(measured, answered),
         ]
@@ -127,13 +128,6 @@ class MedicalDialogue:
                 f"statements alone are scored by --task medical_dialogue:{STATEMENTS_ONLY}"
             )
         return found
-
-    def _measured(self, ctx: EvalContext, items: Sequence[Dialogue], everything: Sequence[Dialogue]) -> Measured | None:
-        """The judge of entailment, measured on the whole split whatever the limit; None where it is not needed."""
-        entails = judge_of(ctx.judge, self._embed)
-        if not any(item.statements for item in items):
-            return None
-        return measure(entails, [Known(i.id, i.references[0], i.statements) for i in everything if i.references])
 
 
 # ---------------------------------------------------------------- pairs
@@ -206,7 +200,7 @@ def _length(completion: Completion) -> dict[str, float]:
 
 
 def _rouge(answered: Answered) -> Figures:
-    from rouge_score.rouge_scorer import RougeScorer
+    from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped]
 
     scorer: Any = RougeScorer(["rougeL"], use_stemmer=True)
     return {
@@ -253,23 +247,40 @@ def _win_rates(ctx: EvalContext, answered: Answered) -> tuple[Figures, dict[str,
     return equal | found, notes
 
 
+def _measured(
+    embed: Embed, ctx: EvalContext, items: Sequence[Dialogue], everything: Sequence[Dialogue]
+) -> Measured | None:
+    """The judge of entailment, measured on the whole split whatever the limit; None where it is not needed."""
+    if not any(item.statements for item in items):
+        return None
+    known = [Known(item.id, item.references[0], item.statements) for item in everything if item.references]
+    return measure(judge_of(ctx.judge, embed), known)
+
+
 def _coverage(measured: Measured | None, answered: Answered) -> Figures:
     """Shares of statements entailed and contradicted, each only where the judge was measured to be above chance."""
     if measured is None or not measured.entailment.above_chance:
         return {}
-    groups = {"must_have": lambda item: item.must_have, "nice_to_have": lambda item: item.nice_to_have}
-    claims = {name: [(i.id, (c.text, s)) for i, c in answered for s in of(i)] for name, of in groups.items()}
+    claims = {
+        "must_have": [(item.id, (answer.text, s)) for item, answer in answered for s in item.must_have],
+        "nice_to_have": [(item.id, (answer.text, s)) for item, answer in answered for s in item.nice_to_have],
+    }
     if measured.tells_contradiction:
-        both = [(i.id, (c.text, negated(s))) for i, c in answered for s in i.statements]
-        claims["contradiction"] = [(item, (text, no)) for item, (text, no) in both if no is not None]
+        denied = [(item.id, answer.text, negated(s)) for item, answer in answered for s in item.statements]
+        claims["contradiction"] = [(item, (text, no)) for item, text, no in denied if no is not None]
     found: dict[str, dict[str, float]] = {}
     for metric, listed in claims.items():
-        verdicts: dict[str, list[bool]] = {}
-        for (item, _), verdict in zip(listed, measured.says([claim for _, claim in listed]), strict=True):
-            verdicts.setdefault(item, []).append(verdict)
-        for item, given in verdicts.items():
-            found.setdefault(item, {})[metric] = sum(given) / len(given)
+        for item, share in _shares(measured, listed).items():
+            found.setdefault(item, {})[metric] = share
     return found
+
+
+def _shares(measured: Measured, listed: Sequence[tuple[str, Claim]]) -> dict[str, float]:
+    """By question, the share of its claims that the judge finds entailed."""
+    verdicts: dict[str, list[bool]] = {}
+    for (item, _), verdict in zip(listed, measured.says([claim for _, claim in listed]), strict=True):
+        verdicts.setdefault(item, []).append(verdict)
+    return {item: sum(given) / len(given) for item, given in verdicts.items()}
 
 
 def _answer_row(
