@@ -169,13 +169,15 @@ class Dataset:
     """A public data set under its three addresses.
 
     `folder` is its name below `--data PATH` and in the shipped sample; `hub` and `config` its address on the hub;
-    `splits` maps our split names (`pool`, `eval`) to the hub's.
+    `splits` maps our split names (`pool`, `eval`) to the files' and the hub's, `hub_splits` to the hub's where those
+    are others.
     """
 
     folder: str
     hub: str
     config: str | None = None
     splits: Mapping[str, str] = field(default_factory=lambda: {"pool": "train", "eval": "test"})
+    hub_splits: Mapping[str, str] = field(default_factory=dict)
 
 
 @runtime_checkable

@@ -145,7 +145,7 @@ class HubSource:
 
     def rows(self, dataset: Dataset, split: str) -> Sequence[Row]:
         """All rows of one split. Raises HarnessError when it is neither cached nor to be had."""
-        name = dataset.splits.get(split, split)
+        name = dataset.hub_splits.get(split) or dataset.splits.get(split, split)
         key = (dataset.hub, name)
         if key not in self._rows:
             self._rows[key] = self._load(dataset, name)
