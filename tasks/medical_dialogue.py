@@ -63,6 +63,7 @@ class MedicalDialogue:
         "answer_words": "length of the generated answer in words",
     }
     default_pool: ClassVar[str] = "medical_dialogue"
+    default_judge: ClassVar[str] = "similarity"
     needs: ClassVar[frozenset[Capability]] = frozenset()
     """`generate` or `prefer`: asked for in `evaluate`, since `needs` can say "all of" only."""
     layout: ClassVar[str] = ""
