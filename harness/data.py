@@ -17,7 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import PRESETS, Budget, GroupSplit, nearest
-from harness.contracts import Dataset, FewShot, HarnessError, Messages, Pair, Pool, Prompt, Ratings, Source, SourceKind
+from harness.contracts import (
+    Dataset,
+    DatasetAbsent,
+    FewShot,
+    HarnessError,
+    Messages,
+    Pair,
+    Pool,
+    Prompt,
+    Ratings,
+    Source,
+    SourceKind,
+)
 from harness.text import content_hash, normalise
 
 REACH_S = 3.0
@@ -66,7 +78,7 @@ class SampleSource:
         if not folder.is_dir():
             shipped = [entry.name for entry in root.iterdir() if entry.is_dir()]
             hint = nearest(dataset.folder, shipped)
-            raise HarnessError(
+            raise DatasetAbsent(
                 f"no sample of {dataset.folder!r} ships with align-harness ({hint}); use --data PATH or hub"
             )
         entry = folder / f"{split}.jsonl"
@@ -108,7 +120,7 @@ class FolderSource:
         folder = self.root / dataset
         if not folder.is_dir():
             held = [entry.name for entry in self.root.iterdir() if entry.is_dir()]
-            raise HarnessError(f"data folder {self.root} has no folder {dataset!r}; {nearest(dataset, held)}")
+            raise DatasetAbsent(f"data folder {self.root} has no folder {dataset!r}; {nearest(dataset, held)}")
         for ending in _READERS:
             if (folder / f"{split}{ending}").is_file():
                 return folder / f"{split}{ending}"
@@ -197,8 +209,8 @@ def open_source(spec: str, dataset: Dataset, *others: Dataset) -> DescribedSourc
     """The source that `--data spec` means: `auto`, `hub`, `sample` or a folder; nothing is read yet.
 
     `auto` is the hub where `dataset` (the pool's) and the `others` (the task's) are cached or the hub answers within
-    three seconds, else the sample; `announce()` of the result says which, and why. Raises HarnessError for an unknown
-    word or a path that is no folder.
+    three seconds; else, and for a pool that is on no hub, the sample. `announce()` of the result says which, and why.
+    Raises HarnessError for an unknown word or a path that is no folder.
     """
     if spec == "sample":
         return SampleSource()
@@ -216,6 +228,8 @@ def open_source(spec: str, dataset: Dataset, *others: Dataset) -> DescribedSourc
 
 
 def _auto(dataset: Dataset, *others: Dataset) -> DescribedSource:
+    if not dataset.hub:
+        return SampleSource(f"{dataset.folder} is on no hub; --data PATH reads your own")
     if all(_cached(needed.hub) for needed in (dataset, *others)):
         return HubSource(dataset.hub, "cached")
     if _reachable():

@@ -68,6 +68,10 @@ class Local:
             self._report(len(verdicts), len(items))
         return verdicts
 
+    def language_model(self) -> LanguageModel:
+        """The model that judges, for what else a task may ask it. Raises HarnessError as `compare` does."""
+        return self._model
+
     @cached_property
     def _model(self) -> LanguageModel:
         if self.tools is None:
