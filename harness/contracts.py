@@ -364,6 +364,14 @@ class Bench(Protocol):
         """
         ...
 
+    def judge(self, name: str, items: Sequence[JudgeItem]) -> list[Verdict]:
+        """A registered judge's verdicts. What its model computes counts; calls, tokens and cost are tallied.
+
+        Raises HarnessError for an unknown judge, with the nearest name. An aligner that asks one also implements
+        `AsksJudge`.
+        """
+        ...
+
     def keep(self, score: float, name: str = POLICY) -> bool:
         """Remember the adapter as the best so far if `score` is the highest; it survives BudgetExceeded."""
         ...
@@ -435,6 +443,16 @@ class Loads(Protocol):
     @classmethod
     def load(cls, model: LanguageModel, folder: Path) -> Aligned:
         """The result of a fit from what its `save` wrote, around the model with the fit's adapter."""
+        ...
+
+
+@runtime_checkable
+class AsksJudge(Protocol):
+    """What an aligner adds that may ask a registered judge while it fits: the judge's version is part of the fit."""
+
+    @property
+    def asked_judge(self) -> str | None:
+        """The judge's name under this aligner's settings, or None."""
         ...
 
 
@@ -580,11 +598,24 @@ class SampleRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Whole:
+    """A metric that is one figure for the whole set and no mean over rows, with its own 95 % interval over units."""
+
+    value: float
+    ci95: tuple[float, float] | None
+    """None where the data do not allow one."""
+    n: int
+    """Independent units behind it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Scores:
     """A task's result: one row per sample; `notes` are figures of the data, not of the model (shortcut controls)."""
 
     rows: tuple[SampleRow, ...]
     notes: Mapping[str, float] = field(default_factory=dict)
+    whole: Mapping[str, Whole] = field(default_factory=dict)
+    """Metrics of the whole set, under other names than the rows' (a fit over all rows)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import os
@@ -9,6 +10,7 @@ import re
 import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -88,7 +90,7 @@ class SampleSource:
 
 @dataclass(slots=True)
 class FolderSource:
-    """A folder of data sets: `<root>/<folder>/<split>.jsonl.gz`, `.jsonl` or `.parquet`, with the hub's fields."""
+    """A folder of data sets: `<root>/<folder>/<split>` as a file of one of `_READERS`, with the hub's fields."""
 
     root: Path
     _rows: dict[tuple[str, str], list[Row]] = field(default_factory=dict, repr=False)
@@ -122,14 +124,20 @@ class FolderSource:
         for ending in _READERS:
             if (folder / f"{split}{ending}").is_file():
                 return folder / f"{split}{ending}"
-        splits = {entry.name.split(".")[0] for entry in folder.iterdir() if entry.name.endswith(tuple(_READERS))}
+        beside = (folder / split).parent
+        files = beside.iterdir() if beside.is_dir() else ()
+        splits = {entry.name.split(".")[0] for entry in files if entry.name.endswith(tuple(_READERS))}
         endings = ", ".join(_READERS)
-        raise HarnessError(f"{folder / split} is missing (with ending {endings}); {nearest(split, splits)}")
+        raise HarnessError(f"{folder / split} is missing (with ending {endings}); {nearest(Path(split).name, splits)}")
 
 
 @dataclass(slots=True)
 class HubSource:
-    """Data sets of the hub, through `datasets`; what is cached serves offline. Remembers the revision of each."""
+    """Data sets of the hub, through `datasets`; what is cached serves offline. Remembers the revision of each.
+
+    A split whose name ends like a file (`df_gamed.csv`) is that file of the repository: some data sets there consist of
+    plain files behind a loading script, which `datasets` no longer runs.
+    """
 
     hub: str
     """The data set whose revision stands in the record: that of the cell's pool."""
@@ -163,36 +171,53 @@ class HubSource:
     def _load(self, dataset: Dataset, split: str) -> list[Row]:
         from datasets import load_dataset
 
-        try:
+        if split.endswith(tuple(_READERS)):
+            return self._file(dataset, split)
+        with _hub_errors(f"split {split!r} of {dataset.hub}"):
             loaded = load_dataset(dataset.hub, dataset.config, split=split)
-        except Exception as error:  # the hub's clients raise a dozen unrelated kinds
-            reason = " ".join(str(error).split())[:200]
-            raise HarnessError(
-                f"split {split!r} of {dataset.hub} is neither cached nor to be had from the hub "
-                f"({type(error).__name__}: {reason}); use --data PATH or sample"
-            ) from error
         for address in loaded.info.download_checksums or ():
             if found := re.search(r"@([0-9a-f]{40})/", str(address)):
                 self.revisions[dataset.hub] = found.group(1)
         return _filled(loaded.to_list(), f"split {split!r} of {dataset.hub}")
 
+    def _file(self, dataset: Dataset, name: str) -> list[Row]:
+        from huggingface_hub import hf_hub_download
+
+        with _hub_errors(f"file {name!r} of {dataset.hub}"):
+            path = Path(hf_hub_download(dataset.hub, name, repo_type="dataset"))
+        if found := re.search(r"/snapshots/([0-9a-f]{40})/", path.as_posix()):
+            self.revisions[dataset.hub] = found.group(1)
+        return _read_file(path)
+
+
+@contextmanager
+def _hub_errors(wanted: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # the hub's clients raise a dozen unrelated kinds
+        reason = " ".join(str(error).split())[:200]
+        raise HarnessError(
+            f"{wanted} is neither cached nor to be had from the hub "
+            f"({type(error).__name__}: {reason}); use --data PATH or sample"
+        ) from error
+
 
 DescribedSource = SampleSource | FolderSource | HubSource
 
 
-def open_source(spec: str, dataset: Dataset) -> DescribedSource:
+def open_source(spec: str, dataset: Dataset, *others: Dataset) -> DescribedSource:
     """The source that `--data spec` means: `auto`, `hub`, `sample` or a folder; nothing is read yet.
 
-    `auto` is the hub where `dataset` is cached or the hub answers within three seconds; else, and for a data set that
-    is on no hub, the sample. `announce()` of the result says which, and why. Raises HarnessError for an unknown word or
-    a path that is no folder.
+    `auto` is the hub where `dataset` (the pool's) and the `others` (the task's) are cached or the hub answers within
+    three seconds; else, and for a pool that is on no hub, the sample. `announce()` of the result says which, and why.
+    Raises HarnessError for an unknown word or a path that is no folder.
     """
     if spec == "sample":
         return SampleSource()
     if spec == "hub":
         return HubSource(dataset.hub)
     if spec == "auto":
-        return _auto(dataset)
+        return _auto(dataset, *others)
     root = Path(spec).expanduser()
     if root.is_dir():
         return FolderSource(root)
@@ -202,10 +227,10 @@ def open_source(spec: str, dataset: Dataset) -> DescribedSource:
     raise HarnessError(f"data {spec!r} is neither auto, hub, sample nor a folder (it is {kind}); {hint}")
 
 
-def _auto(dataset: Dataset) -> DescribedSource:
+def _auto(dataset: Dataset, *others: Dataset) -> DescribedSource:
     if not dataset.hub:
         return SampleSource(f"{dataset.folder} is on no hub; --data PATH reads your own")
-    if _cached(dataset.hub):
+    if all(_cached(needed.hub) for needed in (dataset, *others)):
         return HubSource(dataset.hub, "cached")
     if _reachable():
         return HubSource(dataset.hub, "the hub answers")
@@ -275,7 +300,33 @@ def _read_parquet(path: Path) -> list[Row]:
         raise HarnessError(f"{path} is not a readable Parquet file: {error}") from error
 
 
-_READERS = {".jsonl.gz": _read_gzip, ".jsonl": _read_lines, ".parquet": _read_parquet}
+def _read_json(path: Path) -> list[Row]:
+    """A JSON array of objects."""
+    try:
+        rows = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise HarnessError(f"{path} is not a readable JSON file: {error}") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise HarnessError(f"{path}: a JSON array of objects was expected")
+    return rows
+
+
+def _read_csv(path: Path) -> list[Row]:
+    """Rows by the names in the first line; every value is a text."""
+    try:
+        with path.open(encoding="utf-8", newline="") as handle:
+            return list(csv.DictReader(handle))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise HarnessError(f"{path} cannot be read as CSV of UTF-8 text: {error}") from error
+
+
+_READERS = {
+    ".jsonl.gz": _read_gzip,
+    ".jsonl": _read_lines,
+    ".parquet": _read_parquet,
+    ".json": _read_json,
+    ".csv": _read_csv,
+}
 
 
 def _read_file(path: Path) -> list[Row]:

@@ -25,6 +25,8 @@ class Score(_Frozen):
     mean: float
     ci95: tuple[float, float] | None
     n: int
+    whole: bool = False
+    """One figure for the whole set with an interval of its own: `mean` is no mean over rows."""
 
 
 class Seconds(_Frozen):

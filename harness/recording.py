@@ -94,13 +94,13 @@ def build_record(plan: Plan, outcome: Outcome, provenance: Mapping[str, str]) ->
 
 
 def summarise(scores: Scores) -> dict[str, Score]:
-    """Mean and interval of every metric, over independent units."""
+    """Mean and interval of every metric of the rows, over independent units; metrics of the whole set as they are."""
     summary: dict[str, Score] = {}
     for name in sorted({name for row in scores.rows for name in row.values}):
         rows = [row for row in scores.rows if name in row.values]
         found = mean_interval([row.values[name] for row in rows], [row.unit for row in rows])
         summary[name] = Score(mean=found.mean, ci95=found.ci95, n=found.n)
-    return summary
+    return summary | {name: Score(mean=w.value, ci95=w.ci95, n=w.n, whole=True) for name, w in scores.whole.items()}
 
 
 def peak_memory(device: str) -> int:
@@ -219,7 +219,7 @@ def _manifest(plan: Plan, provenance: Mapping[str, str]) -> Manifest:
         f"pool:{plan.pool.name}",
         f"model:{plan.files.name}",
         f"backend:{plan.config.backend}",
-        f"judge:{_family(plan.config.judge or '')}",
+        *(f"judge:{_family(name)}" for name in (plan.config.judge, (plan.fit_judge or (None,))[0]) if name),
     }
     return Manifest(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

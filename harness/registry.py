@@ -63,6 +63,7 @@ BUILTIN: tuple[str, ...] = (
     "tasks.lm_eval_task",
     "tasks.pairs_task",
     "tasks.opinions",
+    "tasks.alpaca_eval",
     "tasks.medical_dialogue",
     "tasks.pools.medqa",
     "tasks.pools.gsm8k",

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 from harness.contracts import BASE, HarnessError
-from harness.record import Record, Status
+from harness.record import Record, Score, Status
 from harness.stats import ALPHA, Estimate, Paired, average_seeds, holm, mean_interval, paired_test, seed_sd
 from leaderboards.load import Entry
 from leaderboards.table import Cost, Metric, Provenance, Row, Setting, Table, Verdict
@@ -370,7 +371,25 @@ def _metrics(
         problems += [f"{name} is not compared with {BASE}: {problem}"] if problem else []
         runs = [entry.samples.values[name] for entry in scored if entry.samples]
         found[name] = Metric(score, seed_sd(runs), paired)
-    return found, problems + _disagreements(scored)
+    return found | _whole(scored), problems + _disagreements(scored)
+
+
+def _whole(entries: Sequence[Entry]) -> dict[str, Metric]:
+    """Metrics of the whole set, which only records have: means over the seeds, where all of them give the metric.
+
+    The seeds answer the same items, so their intervals are not independent: the mean of the limits is taken for the
+    interval of the mean, which is too wide rather than too narrow. There are no rows to pair, hence no test.
+    """
+    given = [{name: score for name, score in e.record.scores.items() if score.whole} for e in entries]
+    return {name: _mean_of([scores[name] for scores in given]) for name in set.intersection(*map(set, given))}
+
+
+def _mean_of(scores: Sequence[Score]) -> Metric:
+    runs = [{"": score.mean} for score in scores]
+    limits = [score.ci95 for score in scores if score.ci95 is not None]
+    low, high = (math.fsum(side) / len(scores) for side in zip(*limits, strict=True)) if limits else (0.0, 0.0)
+    ci95 = (low, high) if len(limits) == len(scores) else None
+    return Metric(Estimate(average_seeds(runs)[""], ci95, min(s.n for s in scores)), seed_sd(runs), None)
 
 
 def _versus(

@@ -31,6 +31,7 @@ class GSM8K:
         **METRICS,
     }
     default_pool: ClassVar[str] = "gsm8k"
+    dataset: ClassVar[Dataset] = DATASET
     needs: ClassVar[frozenset[Capability]] = frozenset({"generate"})
 
     def revision(self, source: Source) -> str:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import difflib
 import logging
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -61,7 +62,7 @@ class Sample:
     """One evaluated document of a stock task.
 
     `target` is what the task's `doc_to_target` gives (an index for multiple choice); `answer` is the likeliest choice,
-    or the generated text as the task's first filter leaves it; `output` is the generated text as it came.
+    or the generated text as the task's first filter leaves it, or empty; `output` is the generated text as it came.
     """
 
     id: str
@@ -126,7 +127,7 @@ def run_task(
 
     with quiet():
         model = lm(aligned, seed=seed, progress=progress)
-        tasks = {"tasks": {task.task_name: task}}
+        tasks: Any = {"tasks": {task.task_name: task}}
         results: Any = evaluate(model, tasks, limit=limit, bootstrap_iters=0, log_samples=True)
     by_document: dict[int, list[Mapping[str, Any]]] = {}
     for entry in results["samples"][task.task_name]:
@@ -177,21 +178,28 @@ def stock_config(name: str) -> Mapping[str, Any]:
     Raises HarnessError, naming the nearest task, for what is no task configured by a YAML file or cannot be run here.
     """
     from lm_eval.tasks._index import Kind
+    from lm_eval.tasks._yaml_loader import load_yaml
 
     manager, entry = stock_entry(name, None)
     if entry.kind in (Kind.GROUP, Kind.TAG):
         members = _members(manager, entry)
-        raise HarnessError(
-            f"lm-eval's {name!r} is a group of {len(members)} tasks; name one of them, as {members[0]!r}"
-        )
+        example = f", as {members[0]!r}" if members else ""
+        raise HarnessError(f"lm-eval's {name!r} is a group of {len(members)} tasks; name one of them{example}")
     if entry.kind is Kind.PY_TASK:
-        raise HarnessError(
-            f"lm-eval's {name!r} is a Python class with its own data; a task set up in YAML was expected"
-        )
-    config: Mapping[str, Any] = manager._factory._load_full_config(entry)
-    for key, what in (("unsafe_code", "runs generated code"), ("doc_to_image", "shows images")):
-        if config.get(key):
+        raise HarnessError(f"lm-eval's {name!r} is a Python class with its own data; a task of YAML was expected")
+    plain = load_yaml(entry.yaml_path, resolve_func=False)
+    for key, what in (
+        ("unsafe_code", "runs generated code"),
+        ("doc_to_image", "shows images"),
+        ("doc_to_audio", "plays sound"),
+    ):
+        if plain.get(key):
             raise HarnessError(f"lm-eval's {name!r} {what}; a task of text that is only read was expected")
+    try:
+        config: Mapping[str, Any] = manager._factory._load_full_config(entry)
+    except Exception as error:  # a task's own code is imported here, and may lack a package or a file
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise HarnessError(f"the code of lm-eval's task {name!r} cannot be imported ({reason})") from error
     return config
 
 
@@ -224,12 +232,15 @@ def _functions(value: Any) -> Iterator[Any]:
 
 
 def _members(manager: Any, entry: Any) -> list[str]:
-    """Names of the tasks of a group or tag."""
-    if entry.tags:
-        return sorted(entry.tags)
-    listed = manager._factory._load_full_config(entry).get("task") or [entry.name]
-    names = [item if isinstance(item, str) else str(item.get("task") or item.get("group")) for item in listed]
-    return sorted(names)
+    """Names of all tasks of a group or tag, those of groups within it included."""
+    listed = entry.tags or manager._factory._load_full_config(entry).get("task") or ()
+    found: set[str] = set()
+    for item in listed:
+        name = item if isinstance(item, str) else str(item.get("task") or item.get("group"))
+        inner = manager.task_index.get(name)
+        grouped = inner is not None and inner.kind.name in ("GROUP", "TAG")
+        found |= set(_members(manager, inner)) if grouped and inner is not entry else {name}
+    return sorted(found)
 
 
 def metric_names(config: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
@@ -273,13 +284,22 @@ def _manager(folder: str | None) -> Any:
 
 def stock_entry(name: str, folder: str | None) -> tuple[Any, Any]:
     """lm-eval's task manager and its entry for `name`. Raises HarnessError naming the nearest task."""
-    manager = _manager(folder)
+    manager = _manager(folder or _folder_of(name))
     entry = manager.task_index.get(name)
     if entry is None:
         near = difflib.get_close_matches(name, manager.all_tasks, n=1)
         hint = f"; the nearest is {near[0]!r}" if near else ""
         raise HarnessError(f"lm-eval has no task {name!r}{f' in {folder}' if folder else ''}{hint}")
     return manager, entry
+
+
+@cache
+def _folder_of(name: str) -> str | None:
+    """The folder whose YAML file says it is task `name`, found by reading alone; None where there is not just one."""
+    line = re.compile(rf"^task:[ \t]*(['\"]?){re.escape(name)}\1[ \t]*(#.*)?$", re.MULTILINE)
+    home = _task_home()
+    found = [path for path in sorted(home.rglob("*.yaml")) if line.search(path.read_text(encoding="utf-8"))]
+    return str(found[0].parent.relative_to(home)) if len(found) == 1 else None
 
 
 def _task_home() -> Path:
@@ -530,7 +550,10 @@ def _sample(entries: Sequence[Mapping[str, Any]], task: Any, model: Any) -> Samp
     first = entries[0]
     pairs = [tuple(arguments[:2]) for arguments in first["arguments"]]
     choices = task.doc_to_choice(first["doc"]) if task.OUTPUT_TYPE == "multiple_choice" else ()
-    options = tuple(_option(model.scored[pair], pair[1]) for pair in pairs[: len(choices)])
+    listed = pairs[: len(choices)]
+    alike = len({context for context, _ in listed}) <= 1  # where choices differ in the context, they are the texts
+    texts = [pair[1] for pair in listed] if alike else choices
+    options = tuple(_option(model.scored[pair], text) for pair, text in zip(listed, texts, strict=True))
     generated = task.OUTPUT_TYPE == "generate_until"
     filtered = {str(entry["filter"]): _text(entry["filtered_resps"][0]) for entry in entries} if generated else {}
     prompt = str(pairs[0][0])
@@ -540,7 +563,7 @@ def _sample(entries: Sequence[Mapping[str, Any]], task: Any, model: Any) -> Samp
         options=options,
         metrics=_metrics(entries, task),
         target=first["target"],
-        answer=choices[likeliest(options)] if choices else _text(first["filtered_resps"][0]),
+        answer=choices[likeliest(options)] if choices else next(iter(filtered.values()), ""),
         filtered=filtered,
         output=_text(first["resps"][0][0]) if generated else None,
         clipped=prompt in model.clipped,

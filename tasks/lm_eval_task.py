@@ -70,7 +70,7 @@ class LmEval:
         attributes = {
             "__doc__": f"lm-eval's task `{argument}`.",
             "name": f"{LmEval.name}:{argument}",
-            "main_metric": next(iter(names)),
+            "main_metric": _main(names),
             "metrics": {**{name: _meaning(*found) for name, found in names.items()}, **METRICS},
             "needs": NEEDS[_output_type(config)],
             "chosen": argument,
@@ -87,7 +87,7 @@ class LmEval:
         return content_hash([dict(row) for row in rows], config_text(config))
 
     def questions(self, source: Source, limit: int | None) -> Mapping[str, str]:
-        """What identifies every evaluated document, by id: its text for contamination checks, else its prompt."""
+        """What every evaluated document asks, by id."""
         split = _evaluated(self._config(), self.chosen)
         return self._texts({split: self._rows(source, split)}, limit)
 
@@ -231,11 +231,31 @@ def _from_hub(name: str, config: Mapping[str, Any]) -> Rows:
 
 
 def _text(task: Any, entry: Mapping[str, Any]) -> str:
-    """What the task compares for contamination, else the document's prompt, else its choices."""
-    text = task.doc_to_decontamination_query(entry) if task.should_decontaminate() else task.doc_to_text(entry)
-    if isinstance(text, str) and text.strip():
-        return text
+    """What a document asks: the longest of its fields in what the task compares for contamination, else in the prompt.
+
+    Where no field stands there as it is, the whole of it; where there is no prompt, the choices or the target.
+    """
+    shown = _compared(task, entry) if task.should_decontaminate() else task.doc_to_text(entry)
+    if isinstance(shown, str) and shown.strip():
+        fields = [value for value in entry.values() if isinstance(value, str) and value.strip() and value in shown]
+        return max(fields, key=len, default=shown)
     return " ".join(task.doc_to_choice(entry)) if task.config.doc_to_choice else str(task.doc_to_target(entry))
+
+
+def _compared(task: Any, entry: Mapping[str, Any]) -> Any:
+    """A task's text of a document for contamination; not by its own method, which reads a template's text as Python."""
+    from lm_eval.utils import apply_template
+
+    query = task.config.doc_to_decontamination_query
+    if not isinstance(query, str):
+        return task.doc_to_text(entry)
+    return entry[query] if query in entry else apply_template(query, dict(entry))
+
+
+def _main(names: Mapping[str, Any]) -> str:
+    """The first metric of which more is better; of texts scored whole, the one that does not grow with their length."""
+    rising = [name for name in names if not name.startswith("neg_")]
+    return next(iter([*rising, *(name for name in names if "bits_per_byte" in name), *names]))
 
 
 def _meaning(metric: str, chosen: str) -> str:

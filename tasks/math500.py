@@ -33,6 +33,7 @@ class Math500:
         **METRICS,
     }
     default_pool: ClassVar[str] = "gsm8k"
+    dataset: ClassVar[Dataset] = DATASET
     needs: ClassVar[frozenset[Capability]] = frozenset({"generate"})
 
     def revision(self, source: Source) -> str:

@@ -7,7 +7,7 @@ arXiv:2203.14371; data MIT. The public test split has no gold letters, so `valid
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from harness.contracts import Aligned, Capability, Dataset, EvalContext, HarnessError, Scores, Source, Task
 from harness.hookspecs import hookimpl
@@ -34,6 +34,7 @@ class MedMCQA:
         **METRICS,
     }
     default_pool: ClassVar[str] = "medmcqa"
+    dataset: ClassVar[Dataset] = DATASET
     needs: ClassVar[frozenset[Capability]] = frozenset()
     """`loglik` or `choose`: asked for in `evaluate`, since `needs` can say "all of" only."""
 
@@ -60,7 +61,7 @@ def document(row: Row, identity: str) -> Document:
 
     Raises HarnessError naming the row when it has no question, not four options, or no gold letter (`cop`, 0 to 3).
     """
-    gold = row.get("cop")
+    gold: Any = row.get("cop")
     whole = row.get("question") and all(row.get(key) is not None for key in OPTIONS)
     if not whole or isinstance(gold, bool) or gold not in range(len(LETTERS)):
         raise HarnessError(f"medmcqa row {identity!r} is malformed: expected question, opa to opd and cop from 0 to 3")

@@ -35,6 +35,7 @@ class MedQA:
         **METRICS,
     }
     default_pool: ClassVar[str] = "medqa"
+    dataset: ClassVar[Dataset] = DATASET
     needs: ClassVar[frozenset[Capability]] = frozenset()
     """`loglik` or, where a model lacks it, `choose`: asked for in `evaluate`, since `needs` can say "all of" only."""
 

@@ -40,6 +40,7 @@ class PubMedQA:
         **METRICS,
     }
     default_pool: ClassVar[str] = "pubmedqa"
+    dataset: ClassVar[Dataset] = DATASET
     needs: ClassVar[frozenset[Capability]] = frozenset()
     """`loglik` or `choose`: asked for in `evaluate`, since `needs` can say "all of" only."""
 

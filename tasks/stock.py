@@ -185,12 +185,21 @@ def preferences(
 def _held_out(
     aligned: Aligned, ctx: EvalContext, texts: Mapping[str, str], folder: str
 ) -> tuple[list[Pair], dict[str, str]]:
-    """Held-out pairs within the limit, and which item each belongs to (those of another data set to none)."""
+    """Held-out pairs within the limit, and which item each belongs to (those of another data set to none).
+
+    A pool of another data set of which the source has nothing, neither training nor held-out rows, gives none.
+    """
     if ctx.pool is None or "prefer" not in aligned.capabilities:
         return [], {}
-    pairs = list(ctx.pool.pairs(ctx.source, "eval"))
+    same = ctx.pool.dataset.folder == folder
+    try:
+        pairs = list(ctx.pool.pairs(ctx.source, "eval"))
+    except HarnessError:
+        if same or ctx.training_pairs:
+            raise
+        return [], {}
     owners = match(pairs, texts)
-    if ctx.pool.dataset.folder == folder:
+    if same:
         return [pair for pair in pairs if pair.id in owners], owners
     return pairs[: ctx.limit], owners
 

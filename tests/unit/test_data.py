@@ -52,6 +52,32 @@ def test_folder_reads_every_format_once(tmp_path: Path, ending: str) -> None:
     assert list(source.rows(DATASET, "pool")) == rows
 
 
+def test_files_below_folders_csv_and_json(tmp_path: Path) -> None:
+    nested = Dataset("quiz", "x/y", splits={})
+    _write(tmp_path / "quiz" / "outputs" / "model.jsonl", [{"n": 1}])
+    (tmp_path / "quiz" / "table.csv").write_text('a,b\n1,"x, y"\n')
+    (tmp_path / "quiz" / "list.json").write_text('[{"n": 1}, {"n": 2}]')
+    source = data.FolderSource(tmp_path)
+    assert source.rows(nested, "outputs/model") == [{"n": 1}]
+    assert source.rows(nested, "table") == [{"a": "1", "b": "x, y"}]
+    assert source.rows(nested, "list") == [{"n": 1}, {"n": 2}]
+    with pytest.raises(HarnessError, match=r"outputs/modell is missing .*did you mean 'model'"):
+        source.rows(nested, "outputs/modell")
+    with pytest.raises(HarnessError, match="others/model is missing"):
+        source.rows(nested, "others/model")
+    for content, said in (
+        ('{"n": 1}', "a JSON array of objects"),
+        ("[1]", "a JSON array of objects"),
+        ("[", "readable"),
+    ):
+        (tmp_path / "quiz" / "list.json").write_text(content)
+        with pytest.raises(HarnessError, match=said):
+            data.FolderSource(tmp_path).rows(nested, "list")
+    (tmp_path / "quiz" / "table.csv").write_bytes(b"a\n\xff\n")
+    with pytest.raises(HarnessError, match="cannot be read as CSV"):
+        data.FolderSource(tmp_path).rows(nested, "table")
+
+
 def test_splits_follow_the_data_set(tmp_path: Path) -> None:
     _write(tmp_path / "quiz" / "all.jsonl", [{"n": 1}])
     _write(tmp_path / "quiz" / "validation.jsonl", [{"n": 2}])
@@ -136,6 +162,7 @@ def test_auto_takes_the_hub_where_cached_or_reachable(tmp_path: Path, monkeypatc
     assert "cached" in cached.announce()
     other = Dataset("other", "someone/other")
     assert data.open_source("auto", other).kind == "sample"
+    assert data.open_source("auto", DATASET, other).kind == "sample"  # the task's data as well as the pool's
     monkeypatch.setattr(data, "_ask", lambda limit: True)
     assert data.open_source("auto", other).kind == "hub"
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -161,6 +188,27 @@ def test_any_answer_of_the_hub_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert data._ask(0.5) is True
 
 
+def test_a_file_of_the_hub_is_a_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    pytest.importorskip("datasets")
+    snapshot = tmp_path / "snapshots" / ("b2" * 20)
+    snapshot.mkdir(parents=True)
+    (snapshot / "all.json").write_text('[{"n": 1}]')
+
+    def fetch(repository: str, name: str, *, repo_type: str) -> str:
+        assert (repository, repo_type) == ("someone/Quiz-Set", "dataset")
+        if name != "all.json":
+            raise OSError("offline")
+        return str(snapshot / name)
+
+    monkeypatch.setattr(hub, "hf_hub_download", fetch)
+    source = data.HubSource(DATASET.hub)
+    assert source.rows(DATASET, "all.json") == [{"n": 1}]
+    assert source.describe() == f"hub someone/Quiz-Set@{'b2' * 20}"
+    with pytest.raises(HarnessError, match=r"file 'x\.csv' of someone/Quiz-Set is neither cached .*OSError: offline"):
+        source.rows(DATASET, "x.csv")
+
+
 def test_hub_failure_is_one_sentence_and_revision_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("datasets")
     asked: list[Any] = []
@@ -180,6 +228,24 @@ def test_hub_failure_is_one_sentence_and_revision_is_kept(monkeypatch: pytest.Mo
     monkeypatch.setattr(datasets, "load_dataset", lambda *given, **named: loaded)
     assert list(source.rows(DATASET, "eval")) == [{"n": 1}]
     assert source.describe() == f"hub someone/Quiz-Set@{'a1' * 20}"
+
+
+def test_the_hub_may_divide_a_data_set_in_its_own_way(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    asked: list[Any] = []
+
+    def load(*given: Any, **named: Any) -> Any:
+        asked.append(named["split"])
+        return datasets.Dataset.from_list([{"n": 1}])
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    halves = Dataset("halves", "someone/halves", hub_splits={"pool": "train[:5]", "eval": "train[5:]"})
+    source = data.open_source("hub", halves)
+    assert [list(source.rows(halves, split)) for split in ("pool", "eval")] == [[{"n": 1}], [{"n": 1}]]
+    assert asked == ["train[:5]", "train[5:]"]
+    (tmp_path / "halves").mkdir()
+    (tmp_path / "halves" / "test.jsonl").write_text('{"n": 2}\n')
+    assert list(data.open_source(str(tmp_path), halves).rows(halves, "eval")) == [{"n": 2}]
 
 
 # ---------------------------------------------------------------- the draw

@@ -164,6 +164,26 @@ def test_seeds_share_the_base_and_count_once(tmp_path):
     assert row.cost.flops == pytest.approx(2e12)
 
 
+def test_metrics_of_the_whole_set_come_from_records(tmp_path):
+    add(tmp_path, "base", answers(10))
+    for seed, (mean, limits) in enumerate(((0.2, (0.1, 0.4)), (0.4, (0.2, 0.5)))):
+        folder = add(tmp_path, "dpo", answers(14), seed__training=seed)
+        made = json.loads((folder / "record.json").read_text())
+        made["scores"]["lc"] = {"mean": mean, "ci95": limits, "n": N, "whole": True}
+        if seed:
+            made["scores"]["once"] = {"mean": 1.0, "ci95": None, "n": N, "whole": True}
+        (folder / "record.json").write_text(json.dumps(made))
+    row = one_table(tmp_path).row("dpo")
+    assert list(row.metrics) == ["accuracy", "lc"], "what only one seed gives is no mean over seeds"
+    found = row.metrics["lc"]
+    assert found.score.mean == pytest.approx(0.3)
+    assert found.score.ci95 == pytest.approx((0.15, 0.45))
+    assert found.score.n == N
+    assert found.seed_sd == pytest.approx(np.std([0.2, 0.4], ddof=1))
+    assert found.versus_base is None
+    assert row.remarks == ()
+
+
 def test_metrics_on_different_items_keep_their_own_units(tmp_path):
     pairs = [f"p{i}" for i in range(12)]
     units = {**UNITS, **{p: f"pq{i // 3}" for i, p in enumerate(pairs)}}
