@@ -35,6 +35,8 @@ from harness.contracts import (
     Bench,
     Completion,
     FewShot,
+    HarnessError,
+    JudgeItem,
     Message,
     Messages,
     Need,
@@ -127,10 +129,12 @@ class SelfieConfig(BaseModel):
     top_k: int = Field(
         0, ge=0, description="most likely tokens sampled from, 0 for all [N]", json_schema_extra=_probe(2)
     )
-    judge: Literal["implicit", "previous", "none", "llm"] = Field(
+    judge: str = Field(
         "implicit",
-        description="who labels: the implicit reward against pi_init, against the round before's policy, without "
-        "reference, or the model asked which answer is better, in both orders [S]",
+        min_length=1,
+        description="who labels: implicit, the reward against pi_init; previous, against the round before's policy; "
+        "none, without reference; llm, the model asked which answer is better, in both orders [S]; or a registered "
+        "judge by name (`list judges`), whose calls are reported",
         json_schema_extra=_probe("none"),
     )
     length_penalty: float = Field(
@@ -293,8 +297,9 @@ class Reign:
     before: str
 
 
-Rule = Callable[[Bench, Reign, float, Sequence[Item]], list[float]]
-"""A judge: from (bench, reign, beta, items) to the log-odds that each item's `a` is better."""
+Odds = Sequence[float | None]
+Rule = Callable[[Bench, Reign, float, Sequence[Item]], Odds]
+"""A judge: from (bench, reign, beta, items) to the log-odds that each item's `a` is better; None: no verdict."""
 
 
 def totals(bench: Bench, items: Sequence[Item], of: str) -> list[tuple[float, float]]:
@@ -303,22 +308,22 @@ def totals(bench: Bench, items: Sequence[Item], of: str) -> list[tuple[float, fl
     return [(a.total, b.total) for a, b in scores]
 
 
-def implicit(bench: Bench, reign: Reign, beta: float, items: Sequence[Item]) -> list[float]:
+def implicit(bench: Bench, reign: Reign, beta: float, items: Sequence[Item]) -> Odds:
     """Eq. 7: the reference is the fixed initial model."""
     return _log_odds(totals(bench, items, reign.current), totals(bench, items, BASE), beta)
 
 
-def previous(bench: Bench, reign: Reign, beta: float, items: Sequence[Item]) -> list[float]:
+def previous(bench: Bench, reign: Reign, beta: float, items: Sequence[Item]) -> Odds:
     """The ablation with the policy of the round before as reference."""
     return _log_odds(totals(bench, items, reign.current), totals(bench, items, reign.before), beta)
 
 
-def unreferenced(bench: Bench, reign: Reign, beta: float, items: Sequence[Item]) -> list[float]:
+def unreferenced(bench: Bench, reign: Reign, beta: float, items: Sequence[Item]) -> Odds:
     """The ablation without a reference: the more likely answer wins."""
     return _log_odds(totals(bench, items, reign.current), [(0.0, 0.0)] * len(items), beta)
 
 
-def asked(bench: Bench, reign: Reign, beta: float, items: Sequence[Item]) -> list[float]:
+def asked(bench: Bench, reign: Reign, beta: float, items: Sequence[Item]) -> Odds:
     """The model itself is asked which answer is better, in both orders; beta plays no part."""
     shown = [(i, first, second) for i in items for first, second in ((i.a, i.b), (i.b, i.a))]
     letters = [_letter(bench, "A"), _letter(bench, "B")]
@@ -333,6 +338,18 @@ JUDGES: Mapping[str, Rule] = MappingProxyType(
 )
 
 
+def judged(bench: Bench, judge: str, reign: Reign, beta: float, items: Sequence[Item]) -> Odds:
+    """What the judge of that name says: one of `JUDGES`, or a registered one, which knows neither policy nor beta."""
+    if judge in JUDGES:
+        return JUDGES[judge](bench, reign, beta, items)
+    asked = [JudgeItem(str(i), item.prompt, _text(item.a), _text(item.b)) for i, item in enumerate(items)]
+    verdicts = bench.judge(judge, asked)
+    failed = next((v.status for v in verdicts if v.status != "ok"), None)
+    if failed is not None and all(v.status != "ok" for v in verdicts):
+        raise HarnessError(f"judge {judge!r} gave no verdict on any of {len(items)} pairs of answers: {failed}")
+    return [_logit(v.p_a) if v.status == "ok" else None for v in verdicts]
+
+
 def comparison(prompt: Messages, a: str, b: str) -> Messages:
     """The prompt that asks which of two answers is better."""
     text = COMPARE.format(question=prompt[-1].content, a=a, b=b)
@@ -344,9 +361,7 @@ def preferred(config: SelfieConfig, log_odds: float, tokens_a: int, tokens_b: in
     return log_odds - config.length_penalty * (tokens_a - tokens_b) > 0
 
 
-def _log_odds(
-    policy: Sequence[tuple[float, float]], reference: Sequence[tuple[float, float]], beta: float
-) -> list[float]:
+def _log_odds(policy: Sequence[tuple[float, float]], reference: Sequence[tuple[float, float]], beta: float) -> Odds:
     return [beta * ((a - c) - (b - d)) for (a, b), (c, d) in zip(policy, reference, strict=True)]
 
 
@@ -394,6 +409,11 @@ class Selfie:
 
     def __init__(self, config: SelfieConfig) -> None:
         self.config = config
+
+    @property
+    def asked_judge(self) -> str | None:
+        """The registered judge that labels, where it is none of the method's own."""
+        return None if self.config.judge in JUDGES else self.config.judge
 
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         """Train the live policy. Raises HarnessError without pairs, BudgetExceeded at the track's cap."""
@@ -480,9 +500,11 @@ def self_label(bench: Bench, config: SelfieConfig, one: Round, reign: Reign) -> 
     """Two answers to each prompt, labelled by the judge: winner first. Notes the round's figures."""
     samples = sample(bench, config, one, reign.current)
     items = [Item(p.messages, *pair) for p, pair in zip(one.prompts, samples, strict=True) if usable(*pair)]
-    log_odds = JUDGES[config.judge](bench, reign, config.beta, items) if items else []
+    log_odds = judged(bench, config.judge, reign, config.beta, items) if items else []
     rows, odds = [], []
     for item, odd in zip(items, log_odds, strict=True):
+        if odd is None:
+            continue
         a, b = bench.encode(item.a), bench.encode(item.b)
         first = preferred(config, odd, len(a), len(b))
         odds.append(odd if first else -odd)
@@ -518,9 +540,9 @@ def usable(a: Completion, b: Completion) -> bool:
 def agreement(bench: Bench, config: SelfieConfig, gold: Sequence[Pair], reign: Reign) -> float:
     """Share of labelled pairs on which the judge, length penalty included, says what the label says."""
     items = [Item(p.prompt, p.chosen, p.rejected) for p in gold]
-    log_odds = JUDGES[config.judge](bench, reign, config.beta, items)
+    log_odds = judged(bench, config.judge, reign, config.beta, items)
     lengths = [(len(bench.encode(p.chosen)), len(bench.encode(p.rejected))) for p in gold]
-    return fmean(preferred(config, odd, *both) for odd, both in zip(log_odds, lengths, strict=True))
+    return fmean(preferred(config, odd, *both) for odd, both in zip(log_odds, lengths, strict=True) if odd is not None)
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:

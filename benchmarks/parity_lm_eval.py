@@ -1,11 +1,13 @@
-"""Are the base model's MedQA answers those of the `lm_eval` command on the same rows?
+"""Are the base model's answers those of the `lm_eval` command on the same rows, and how much faster do they come?
 
-    python benchmarks/parity_lm_eval.py --data PATH --rows 100 --num-fewshot 5
-    python benchmarks/parity_lm_eval.py --data PATH --rows all --num-fewshot 0
+    python benchmarks/parity_lm_eval.py --task medqa --data PATH --rows 60 --num-fewshot 5
+    python benchmarks/parity_lm_eval.py --task gsm8k --data PATH --rows 40
 
-Both sides run in processes of their own: `lm_eval` with the stock `medqa_4options` over local files (few-shot examples:
-the first training rows), and the harness's task through the same model object that a run uses. Compared are the answers
-(the likeliest letter) and the log-probability of every option. Exit status 1 when an answer differs.
+Both sides run in processes of their own: `lm_eval` with the stock task over local files (few-shot examples: the first
+training rows, or those that the stock task brings), and the harness's task through the same model object that a run
+uses. Compared are the answers (the likeliest option, or what the task's filters leave of the generated text, and every
+metric) and the log-probability of every option. Scoring is the time spent on the model's answers, without imports and
+loading: of lm_eval what its progress bar shows, in whole seconds. Exit status 1 when an answer differs.
 """
 
 from __future__ import annotations
@@ -13,27 +15,52 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.contracts import EvalContext, HarnessError
-from tasks.lm_eval_bridge import stock_text
-from tasks.medqa import DATASET, LETTERS, STOCK_FOLDER, STOCK_TASK, MedQA, documents
+from harness.contracts import EvalContext, HarnessError, SampleRow
+from tasks import gsm8k, math500, medmcqa, medqa, pubmedqa
+from tasks.lm_eval_bridge import stock_entry
+from tasks.stock import Stock, documents
 
-TASK = "medqa_parity"
+TASKS: Mapping[str, Any] = {
+    "medqa": medqa.MedQA,
+    "medmcqa": medmcqa.MedMCQA,
+    "pubmedqa": pubmedqa.PubMedQA,
+    "gsm8k": gsm8k.GSM8K,
+    "math500": math500.Math500,
+}
+STOCKS: Mapping[str, Stock] = {module.STOCK.name: module.STOCK for module in (medqa, medmcqa, pubmedqa, gsm8k, math500)}
+LABELS: Mapping[str, Sequence[str]] = {
+    "medqa": medqa.LETTERS,
+    "medmcqa": medmcqa.LETTERS,
+    "pubmedqa": pubmedqa.ANSWERS,
+}
+"""Names of the options, of the tasks that offer some; the others generate."""
 LOGIT_BYTES = 6 * 2**30
 """What lm_eval's logits may take: it keeps them for whole sequences, about three copies in float32."""
 CHARACTERS_PER_TOKEN = 2.5
 """A low guess, so that the batch size errs on the small side."""
+GENERATED_BATCH = 8
+"""lm_eval's batch size where it generates: only the last position's logits are kept."""
+BAR = re.compile(r"Running \w+ requests: 100%[^\r\n]*?\[(?:(\d+):)?(\d+):(\d+)<")
 
-Logprobs = Mapping[str, Mapping[str, float]]
-"""Item id -> letter -> nats."""
+
+@dataclass(frozen=True)
+class Answer:
+    """One row's answer: the label or the filtered texts, the metrics, nats by option, and the generated text."""
+
+    answer: Any
+    metrics: Mapping[str, float]
+    options: Mapping[str, float] = field(default_factory=dict)
+    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,8 +68,9 @@ class Side:
     """What one process found and took."""
 
     name: str
-    logprobs: Logprobs
+    answers: Mapping[str, Answer]
     seconds: float
+    scoring: float
     peak_bytes: int
 
 
@@ -60,10 +88,11 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--task", default="medqa", choices=list(TASKS))
     parser.add_argument("--model", default="smollm2-135m-instruct", help="name known to the harness, hub id, or folder")
-    parser.add_argument("--data", default="sample", help="folder with medqa/, or `sample`")
+    parser.add_argument("--data", default="sample", help="folder with the task's data, or `sample`")
     parser.add_argument("--rows", default="100", help="first N evaluation rows, or `all`")
-    parser.add_argument("--num-fewshot", type=int, default=5)
+    parser.add_argument("--num-fewshot", type=int, default=0)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--batch-size", type=int, help="of lm_eval; default: what keeps its logits below 6 GiB")
     parser.add_argument("--json", type=Path, help="write the figures here too")
@@ -83,57 +112,83 @@ def _limit(rows: str) -> int | None:
 
 
 def _run_lm_eval(arguments: argparse.Namespace, scratch: Path) -> Side:
-    folder = _model_folder(arguments.model)
+    folder, task = _model_folder(arguments.model), f"{arguments.task}_parity"
     longest = _write_task(arguments, scratch)
-    batch = arguments.batch_size or _batch_size(folder, longest)
+    batch = arguments.batch_size or (_batch_size(folder, longest) if arguments.task in LABELS else GENERATED_BATCH)
     command = [
-        *(sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--tasks", TASK),
+        *(sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--tasks", task),
         *("--model_args", f"pretrained={folder},dtype=float32", "--device", arguments.device),
         *("--include_path", str(scratch / "task"), "--num_fewshot", str(arguments.num_fewshot)),
         *("--batch_size", str(batch), "--log_samples", "--output_path", str(scratch / "out")),
     ]
     seconds, peak = _timed(command, scratch / "lm_eval.log")
-    [samples] = (scratch / "out").rglob(f"samples_{TASK}_*.jsonl")
+    [samples] = (scratch / "out").rglob(f"samples_{task}_*.jsonl")
     entries = [json.loads(line) for line in samples.read_text(encoding="utf-8").splitlines()]
-    return Side("lm_eval", {str(entry["doc"]["id"]): _their_logprobs(entry) for entry in entries}, seconds, peak)
+    by_item: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in entries:
+        by_item.setdefault(str(entry["doc"]["id"]), []).append(entry)
+    answers = {item: _their_answer(arguments.task, found) for item, found in by_item.items()}
+    return Side("lm_eval", answers, seconds, _bar_seconds(scratch / "lm_eval.log"), peak)
 
 
-def _their_logprobs(entry: Mapping[str, Any]) -> dict[str, float]:
-    return {letter: float(answer[0]) for letter, answer in zip(LETTERS, entry["filtered_resps"], strict=True)}
+def _their_answer(task: str, entries: Sequence[Mapping[str, Any]]) -> Answer:
+    """From the entries of one row: one for each filter."""
+    named = len(entries) > 1
+    metrics = {f"{m},{e['filter']}" if named else m: float(e[m]) for e in entries for m in e["metrics"]}
+    first = entries[0]
+    if task not in LABELS:
+        filtered = {entry["filter"]: entry["filtered_resps"][0] for entry in entries}
+        return Answer(filtered, metrics, text=first["resps"][0][0])
+    options = {label: float(answer[0]) for label, answer in zip(LABELS[task], first["filtered_resps"], strict=True)}
+    return Answer(max(options, key=options.__getitem__), metrics, options)
+
+
+def _bar_seconds(log: Path) -> float:
+    """What lm_eval's bar over the model's requests says it took."""
+    found = BAR.findall(log.read_text(encoding="utf-8", errors="replace"))
+    if not found:
+        raise SystemExit(f"{log}: no finished bar of lm_eval's requests was found")
+    hours, minutes, seconds = (int(part or 0) for part in found[-1])
+    return 3600.0 * hours + 60 * minutes + seconds
 
 
 def _write_task(arguments: argparse.Namespace, scratch: Path) -> int:
     """Stock task over local files, in `scratch/task`; returns about the longest prompt's length in characters."""
-    import lm_eval
     import yaml
 
-    place = scratch / "task"
+    stock, place = STOCKS[arguments.task], scratch / "task"
     place.mkdir()
     test, train = _rows(arguments, "eval", _limit(arguments.rows)), _rows(arguments, "pool", None)
     files = {
         split: str(_jsonl(place / f"{split}.jsonl", rows)) for split, rows in (("train", train), ("test", test)) if rows
     }
-    config = {
-        "include": str(Path(lm_eval.__file__).parent / "tasks" / STOCK_FOLDER / "medqa.yaml"),
-        "task": TASK,
+    config: dict[str, Any] = {
+        "include": str(stock_entry(stock.task, stock.folder)[1].yaml_path),
+        "task": f"{arguments.task}_parity",
         "dataset_path": "json",
+        "dataset_name": None,
         "dataset_kwargs": {"data_files": files},
         "training_split": "train" if train else None,
         "validation_split": None,
-        "fewshot_config": {"sampler": "first_n"},
+        "test_split": "test",
+        "fewshot_split": "train" if train else None,
     }
-    assert f"task: {STOCK_TASK}" in stock_text(STOCK_FOLDER)
-    (place / f"{TASK}.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    if train:
+        config["fewshot_config"] = {"sampler": "first_n"}
+    (place / f"{arguments.task}_parity.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     shown = train[: arguments.num_fewshot]
     return sum(map(_characters, shown)) + max(map(_characters, test))
 
 
 def _rows(arguments: argparse.Namespace, split: str, limit: int | None) -> list[dict[str, Any]]:
-    """Rows in the stock task's format; a training split may be missing where no few-shot example is shown."""
+    """Rows in the stock task's format; a training split may be missing where no few-shot example comes from it."""
     from harness.data import open_source
 
+    stock = STOCKS[arguments.task]
+    if split == "pool" and split not in stock.dataset.splits:
+        return []
     try:
-        return list(documents(open_source(arguments.data, DATASET), split, limit).values())
+        return list(documents(stock, open_source(arguments.data, stock.dataset), split, limit).values())
     except HarnessError:
         if split == "eval" or arguments.num_fewshot:
             raise
@@ -166,13 +221,48 @@ def _model_folder(name: str) -> Path:
 # ---------------------------------------------------------------- ours
 
 
+@dataclass
+class Stopwatch:
+    """The model, and how long its answers took."""
+
+    inner: Any
+    seconds: float = 0.0
+
+    @property
+    def capabilities(self) -> Any:
+        return self.inner.capabilities
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.inner.tokenizer
+
+    @property
+    def max_length(self) -> int:
+        return int(self.inner.max_length)
+
+    def loglik(self, requests: Sequence[Any]) -> Any:
+        return self._timed(self.inner.loglik, requests)
+
+    def generate(self, requests: Sequence[Any]) -> Any:
+        return self._timed(self.inner.generate, requests)
+
+    def _timed(self, ask: Callable[[Sequence[Any]], Any], requests: Sequence[Any]) -> Any:
+        started = time.monotonic()
+        try:
+            return ask(requests)
+        finally:
+            self.seconds += time.monotonic() - started
+
+
 def _run_ours(arguments: argparse.Namespace, scratch: Path) -> Side:
     found = scratch / "ours.json"
-    given = ("model", "data", "rows", "num_fewshot", "device")
+    given = ("task", "model", "data", "rows", "num_fewshot", "device")
     options = [text for key in given for text in (f"--{key.replace('_', '-')}", str(getattr(arguments, key)))]
     command = [sys.executable, str(Path(__file__).resolve()), *options, "--ours-into", str(found)]
     seconds, peak = _timed(command, scratch / "ours.log")
-    return Side("harness", json.loads(found.read_text(encoding="utf-8")), seconds, peak)
+    content = json.loads(found.read_text(encoding="utf-8"))
+    answers = {item: Answer(**value) for item, value in content["answers"].items()}
+    return Side("harness", answers, seconds, content["scoring"], peak)
 
 
 def _write_ours(arguments: argparse.Namespace) -> None:
@@ -181,17 +271,21 @@ def _write_ours(arguments: argparse.Namespace) -> None:
     from harness.data import open_source
 
     context = EvalContext(
-        source=open_source(arguments.data, DATASET),
+        source=open_source(arguments.data, STOCKS[arguments.task].dataset),
         limit=_limit(arguments.rows),
         num_fewshot=arguments.num_fewshot,
         seed=0,
         track="parity",
     )
-    scores = MedQA().evaluate(load_base(arguments.model, arguments.device), context)
-    logprobs = {
-        row.id: {letter: option["logprob"] for letter, option in row.detail["options"].items()} for row in scores.rows
-    }
-    arguments.ours_into.write_text(json.dumps(logprobs), encoding="utf-8")
+    model = Stopwatch(load_base(arguments.model, arguments.device))
+    scores = TASKS[arguments.task]().evaluate(model, context)
+    answers = {row.id: asdict(_our_answer(row)) for row in scores.rows}
+    arguments.ours_into.write_text(json.dumps({"answers": answers, "scoring": model.seconds}), encoding="utf-8")
+
+
+def _our_answer(row: SampleRow) -> Answer:
+    options = {label: option["logprob"] for label, option in row.detail.get("options", {}).items()}
+    return Answer(row.detail["answer"], dict(row.values), options, row.detail.get("output"))
 
 
 # ---------------------------------------------------------------- both
@@ -214,22 +308,20 @@ def _timed(command: Sequence[str], log: Path) -> tuple[float, int]:
     return seconds, usage.ru_maxrss * unit
 
 
-def _answer(logprobs: Mapping[str, float]) -> str:
-    return max(LETTERS, key=lambda letter: logprobs[letter])
-
-
 def _report(arguments: argparse.Namespace, theirs: Side, ours: Side) -> int:
-    if theirs.logprobs.keys() != ours.logprobs.keys():
-        raise SystemExit(f"rows differ: lm_eval scored {len(theirs.logprobs)}, the harness {len(ours.logprobs)}")
-    pairs = [(item, theirs.logprobs[item], ours.logprobs[item]) for item in theirs.logprobs]
-    different = [item for item, a, b in pairs if _answer(a) != _answer(b)]
-    gap = max(abs(a[letter] - b[letter]) for _, a, b in pairs for letter in LETTERS)
-    figures = {
+    if theirs.answers.keys() != ours.answers.keys():
+        raise SystemExit(f"rows differ: lm_eval scored {len(theirs.answers)}, the harness {len(ours.answers)}")
+    pairs = [(item, theirs.answers[item], ours.answers[item]) for item in theirs.answers]
+    different = [item for item, a, b in pairs if (a.answer, a.metrics) != (b.answer, b.metrics)]
+    figures: dict[str, Any] = {
+        "task": arguments.task,
         "model": arguments.model,
         "num_fewshot": arguments.num_fewshot,
         "rows": len(pairs),
         "equal_answers": len(pairs) - len(different),
-        "max_difference_nats": gap,
+        **_closeness(arguments.task, pairs),
+        "scoring_seconds": {side.name: round(side.scoring, 1) for side in (theirs, ours)},
+        "scoring_ratio": round(theirs.scoring / ours.scoring, 2),
         "seconds": {side.name: round(side.seconds, 1) for side in (theirs, ours)},
         "peak_gib": {side.name: round(side.peak_bytes / 2**30, 2) for side in (theirs, ours)},
         "different": different,
@@ -240,11 +332,19 @@ def _report(arguments: argparse.Namespace, theirs: Side, ours: Side) -> int:
     return 1 if different else 0
 
 
+def _closeness(task: str, pairs: Sequence[tuple[str, Answer, Answer]]) -> dict[str, Any]:
+    """How far the options' log-probabilities differ, or how many whole texts are equal."""
+    if task not in LABELS:
+        return {"equal_texts": sum(a.text == b.text for _, a, b in pairs)}
+    gap = max(abs(a.options[label] - b.options[label]) for _, a, b in pairs for label in LABELS[task])
+    return {"max_difference_nats": gap}
+
+
 def _print_table(figures: Mapping[str, Any]) -> None:
     for key, value in figures.items():
         shown = ", ".join(f"{name} {figure}" for name, figure in value.items()) if isinstance(value, dict) else value
         if key != "different" or value:
-            print(f"{key.replace('_', ' '):<22}{shown if not isinstance(shown, float) else f'{shown:.2e}'}")
+            print(f"{key.replace('_', ' '):<22}{f'{shown:.3g}' if isinstance(shown, float) else shown}")
 
 
 if __name__ == "__main__":

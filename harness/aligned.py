@@ -248,7 +248,7 @@ class Resumable:
     inner: Any
     log: Path
     meter: Meter
-    batch: int = 128
+    batch: int = 256
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None
 
     def __post_init__(self) -> None:
@@ -297,7 +297,7 @@ class Resumable:
             a, b = (None if side is None else (float(side[0]), int(side[1])) for side in row[1:])
             return Preference(row[0], a, b)
 
-        return self._run("prefer", requests, decode, lambda r: (r.p_a, r.a, r.b), max(1, self.batch // 8))
+        return self._run("prefer", requests, decode, lambda r: (r.p_a, r.a, r.b), max(1, self.batch // 16))
 
     def save(self, folder: Path) -> None:
         """Save the model inside."""

@@ -122,8 +122,9 @@ class Meter:
         return {"spend": asdict(self.spend), "labelled": sorted(self._labelled), "prompted": sorted(self._prompted)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go back to a `state`."""
-        self.spend = Spend(**state["spend"])
+        """Go back to a `state`; `spend` stays the same object, which other meters may share."""
+        for name, amount in state["spend"].items():
+            setattr(self.spend, name, amount)
         self._labelled, self._prompted = set(state["labelled"]), set(state["prompted"])
 
     def _model(self) -> FlopModel:

@@ -121,12 +121,8 @@ def check_aligner(
     aligner: type[Aligner] | Aligner, *, expected_failures: Mapping[str, str] | None = None
 ) -> tuple[Outcome, ...]:
     """Run every check. Raises NotConformant listing all failures; HarnessError for an unknown name in the mapping."""
-    expected = _known(expected_failures or {})
-    outcomes = tuple(_outcome(check, expected.get(check.name)) for check in aligner_checks(aligner))
-    bad = [f"  {o.check}: {o.note}" for o in outcomes if not o.good]
-    if bad:
-        raise NotConformant("\n".join([f"aligner {aligner.name!r} fails {len(bad)} of its checks:", *bad]), outcomes)
-    return outcomes
+    expected = known(expected_failures or {}, map(_name, CHECKS))
+    return outcomes(f"aligner {aligner.name!r}", aligner_checks(aligner), expected)
 
 
 def parametrize_with_checks(
@@ -137,19 +133,47 @@ def parametrize_with_checks(
     `expected_failures` maps a check's name to the reason why it fails; a pass there is a failure, so that the list
     stays true. Raises HarnessError for an unknown name.
     """
-    import pytest
+    expected = known(expected_failures or {}, map(_name, CHECKS))
+    return parametrized({aligner.name: aligner_checks(aligner) for aligner in aligners}, expected)
 
-    expected = _known(expected_failures or {})
+
+# ---------------------------------------------------------------- what every kind of plug-in shares
+
+
+def outcomes(subject: str, checks: Iterable[Check], expected: Mapping[str, str]) -> tuple[Outcome, ...]:
+    """Run every check. Raises NotConformant that lists all failures of `subject`."""
+    found = tuple(_outcome(check, expected.get(check.name)) for check in checks)
+    bad = [f"  {o.check}: {o.note}" for o in found if not o.good]
+    if bad:
+        raise NotConformant("\n".join([f"{subject} fails {len(bad)} of its checks:", *bad]), found)
+    return found
+
+
+def parametrized(
+    checks: Mapping[str, Iterable[Check]], expected: Mapping[str, str]
+) -> Callable[[Callable[..., Any]], Any]:
+    """The pytest decorator: one case per plug-in (by name) and check, a strict xfail where a failure is announced."""
+    import pytest
 
     def marks(check: Check) -> list[Any]:
         return [pytest.mark.xfail(reason=expected[check.name], strict=True)] if check.name in expected else []
 
     cases = [
-        pytest.param(check, id=f"{aligner.name}-{check.name}", marks=marks(check))
-        for aligner in aligners
-        for check in aligner_checks(aligner)
+        pytest.param(check, id=f"{name}-{check.name}", marks=marks(check))
+        for name, own in checks.items()
+        for check in own
     ]
     return pytest.mark.parametrize("check", cases)
+
+
+def known(expected: Mapping[str, str], names: Iterable[str]) -> Mapping[str, str]:
+    """The announced failures. Raises HarnessError for a name that is no check's, with the nearest."""
+    checks = list(names)
+    for wrong in sorted(set(expected) - set(checks)):
+        close = difflib.get_close_matches(wrong, checks, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(checks)}"
+        raise HarnessError(f"no check is called {wrong!r}; {hint}")
+    return expected
 
 
 def _outcome(check: Check, announced: str | None) -> Outcome:
@@ -163,15 +187,6 @@ def _outcome(check: Check, announced: str | None) -> Outcome:
     if announced:
         return Outcome(check.name, "unexpected", f"passes, although it was expected to fail: {announced}")
     return Outcome(check.name, "passed", note)
-
-
-def _known(expected: Mapping[str, str]) -> Mapping[str, str]:
-    names = [_name(check) for check in CHECKS]
-    for wrong in sorted(set(expected) - set(names)):
-        close = difflib.get_close_matches(wrong, names, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}"
-        raise HarnessError(f"no check is called {wrong!r}; {hint}")
-    return expected
 
 
 def _name(check: Callable[[Lab], str]) -> str:

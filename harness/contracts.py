@@ -35,6 +35,10 @@ class HarnessError(Exception):
     """A mistake of the user's that one sentence can explain; the command line prints it and exits with 2."""
 
 
+class DatasetAbsent(HarnessError):
+    """A source does not hold a data set at all; one that it holds in part or broken is a plain `HarnessError`."""
+
+
 class BudgetExceeded(Exception):
     """The track's cap on compute was reached; what `Bench.keep` holds survives."""
 
@@ -165,13 +169,15 @@ class Dataset:
     """A public data set under its three addresses.
 
     `folder` is its name below `--data PATH` and in the shipped sample; `hub` and `config` its address on the hub;
-    `splits` maps our split names (`pool`, `eval`) to the hub's.
+    `splits` maps our split names (`pool`, `eval`) to the files' and the hub's, `hub_splits` to the hub's where those
+    are others.
     """
 
     folder: str
     hub: str
     config: str | None = None
     splits: Mapping[str, str] = field(default_factory=lambda: {"pool": "train", "eval": "test"})
+    hub_splits: Mapping[str, str] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -358,6 +364,14 @@ class Bench(Protocol):
         """
         ...
 
+    def judge(self, name: str, items: Sequence[JudgeItem]) -> list[Verdict]:
+        """A registered judge's verdicts. What its model computes counts; calls, tokens and cost are tallied.
+
+        Raises HarnessError for an unknown judge, with the nearest name. An aligner that asks one also implements
+        `AsksJudge`.
+        """
+        ...
+
     def keep(self, score: float, name: str = POLICY) -> bool:
         """Remember the adapter as the best so far if `score` is the highest; it survives BudgetExceeded."""
         ...
@@ -429,6 +443,16 @@ class Loads(Protocol):
     @classmethod
     def load(cls, model: LanguageModel, folder: Path) -> Aligned:
         """The result of a fit from what its `save` wrote, around the model with the fit's adapter."""
+        ...
+
+
+@runtime_checkable
+class AsksJudge(Protocol):
+    """What an aligner adds that may ask a registered judge while it fits: the judge's version is part of the fit."""
+
+    @property
+    def asked_judge(self) -> str | None:
+        """The judge's name under this aligner's settings, or None."""
         ...
 
 

@@ -17,7 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import PRESETS, Budget, GroupSplit, nearest
-from harness.contracts import Dataset, FewShot, HarnessError, Messages, Pair, Pool, Prompt, Ratings, Source, SourceKind
+from harness.contracts import (
+    Dataset,
+    DatasetAbsent,
+    FewShot,
+    HarnessError,
+    Messages,
+    Pair,
+    Pool,
+    Prompt,
+    Ratings,
+    Source,
+    SourceKind,
+)
 from harness.text import content_hash, normalise
 
 REACH_S = 3.0
@@ -66,7 +78,7 @@ class SampleSource:
         if not folder.is_dir():
             shipped = [entry.name for entry in root.iterdir() if entry.is_dir()]
             hint = nearest(dataset.folder, shipped)
-            raise HarnessError(
+            raise DatasetAbsent(
                 f"no sample of {dataset.folder!r} ships with align-harness ({hint}); use --data PATH or hub"
             )
         entry = folder / f"{split}.jsonl"
@@ -108,7 +120,7 @@ class FolderSource:
         folder = self.root / dataset
         if not folder.is_dir():
             held = [entry.name for entry in self.root.iterdir() if entry.is_dir()]
-            raise HarnessError(f"data folder {self.root} has no folder {dataset!r}; {nearest(dataset, held)}")
+            raise DatasetAbsent(f"data folder {self.root} has no folder {dataset!r}; {nearest(dataset, held)}")
         for ending in _READERS:
             if (folder / f"{split}{ending}").is_file():
                 return folder / f"{split}{ending}"
@@ -141,7 +153,7 @@ class HubSource:
 
     def rows(self, dataset: Dataset, split: str) -> Sequence[Row]:
         """All rows of one split. Raises HarnessError when it is neither cached nor to be had."""
-        name = dataset.splits.get(split, split)
+        name = dataset.hub_splits.get(split) or dataset.splits.get(split, split)
         key = (dataset.hub, name)
         if key not in self._rows:
             self._rows[key] = self._load(dataset, name)
@@ -193,18 +205,19 @@ def _hub_errors(wanted: str) -> Iterator[None]:
 DescribedSource = SampleSource | FolderSource | HubSource
 
 
-def open_source(spec: str, dataset: Dataset) -> DescribedSource:
+def open_source(spec: str, dataset: Dataset, *others: Dataset) -> DescribedSource:
     """The source that `--data spec` means: `auto`, `hub`, `sample` or a folder; nothing is read yet.
 
-    `auto` is the hub where `dataset` is cached or the hub answers within three seconds, else the sample; `announce()`
-    of the result says which, and why. Raises HarnessError for an unknown word or a path that is no folder.
+    `auto` is the hub where `dataset` (the pool's) and the `others` (the task's) are cached or the hub answers within
+    three seconds; else, and for a pool that is on no hub, the sample. `announce()` of the result says which, and why.
+    Raises HarnessError for an unknown word or a path that is no folder.
     """
     if spec == "sample":
         return SampleSource()
     if spec == "hub":
         return HubSource(dataset.hub)
     if spec == "auto":
-        return _auto(dataset)
+        return _auto(dataset, *others)
     root = Path(spec).expanduser()
     if root.is_dir():
         return FolderSource(root)
@@ -214,8 +227,10 @@ def open_source(spec: str, dataset: Dataset) -> DescribedSource:
     raise HarnessError(f"data {spec!r} is neither auto, hub, sample nor a folder (it is {kind}); {hint}")
 
 
-def _auto(dataset: Dataset) -> DescribedSource:
-    if _cached(dataset.hub):
+def _auto(dataset: Dataset, *others: Dataset) -> DescribedSource:
+    if not dataset.hub:
+        return SampleSource(f"{dataset.folder} is on no hub; --data PATH reads your own")
+    if all(_cached(needed.hub) for needed in (dataset, *others)):
         return HubSource(dataset.hub, "cached")
     if _reachable():
         return HubSource(dataset.hub, "the hub answers")

@@ -27,13 +27,9 @@ from harness.contracts import (
     Aligned,
     EvalContext,
     HarnessError,
-    Judge,
-    JudgeTools,
-    LanguageModel,
     Loads,
     SampleRow,
     Scores,
-    TakesTools,
 )
 from harness.plan import BASE_ALIGNER, Plan, make_plan
 from harness.progress import Progress, Silent
@@ -43,6 +39,7 @@ from harness.store import Store, read_json, read_samples, write_json
 from harness.worker import few_shot_to_json
 
 if TYPE_CHECKING:
+    from harness.judges import Judges
     from harness.registry import Registry
 
 TAIL = 4000
@@ -213,7 +210,7 @@ def _fit(plan: Plan, session: Session) -> dict[str, Any] | Failure:
         if done is not None:
             return dict(done)
         session.release()
-        write_json(folder / "job.json", _job(plan, session.registry))
+        write_json(folder / "job.json", _job(plan, session.registry, session.store))
         threading.Thread(target=_import_ahead, daemon=True).start()
         code = _spawn(folder, handle, lambda line: _forward(line, plan.run_id, session))
     if code == 0:
@@ -241,7 +238,7 @@ def _crash(plan: Plan, folder: Path, code: int) -> Failure:
     return Failure(reason=f"fit of {plan.config.aligner}: {how}", traceback=tail)
 
 
-def _job(plan: Plan, registry: Registry) -> dict[str, Any]:
+def _job(plan: Plan, registry: Registry, store: Store) -> dict[str, Any]:
     """All that the worker is told."""
     config, budget, lengths, machine = plan.config, plan.config.budget, plan.config.lengths, plan.machine
     return {
@@ -264,6 +261,8 @@ def _job(plan: Plan, registry: Registry) -> dict[str, Any]:
             "device": machine.device,
             "precision": machine.precision,
         },
+        "store": str(store.root.resolve()),
+        "model": config.model,
         "cap_flops": budget.cap_flops if budget.track == "labels+compute" else None,
         "seed": config.seed,
         "tune": budget.tune,
@@ -382,7 +381,7 @@ def _context(plan: Plan, session: Session, against: Against) -> EvalContext:
         demonstrations=plan.few_shot.pairs,
         track=config.budget.track,
         pool=plan.pool,
-        judge=None if config.judge is None else open_judge(config.judge, session, plan),
+        judge=None if config.judge is None else _judges(plan, session).get(config.judge),
         baseline=against.baseline,
         base=against.base,
         groups=plan.few_shot.groups,
@@ -391,19 +390,11 @@ def _context(plan: Plan, session: Session, against: Against) -> EvalContext:
     )
 
 
-def open_judge(name: str, session: Session, plan: Plan) -> Judge:
-    """The judge called `name` with its tools: models, a cache below the store, progress."""
-    judge = session.registry.judge(name)()
-    if not isinstance(judge, TakesTools):
-        return judge
+def _judges(plan: Plan, session: Session) -> Judges:
+    from harness.judges import Judges
 
-    def load(model: str) -> LanguageModel:
-        from harness.aligned import load_base
-
-        session.progress.stage(f"load the judge's model {model or plan.files.name}")
-        return load_base(model or plan.config.model, plan.machine.device, session.registry.models)
-
-    return judge.with_tools(JudgeTools(load, session.store.judge_dir(name), _shown(plan, session.progress)))
+    shown = _shown(plan, session.progress)
+    return Judges(session.registry, session.store, plan.config.model, plan.machine.device, shown)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from harness.config import RunConfig
-from harness.contracts import FewShot, FollowsPool, HarnessError, Judged, Pair, Pool, Ratings, Source, Task
+from harness.contracts import (
+    Aligner,
+    AsksJudge,
+    FewShot,
+    FollowsPool,
+    HarnessError,
+    Judged,
+    Pair,
+    Pool,
+    Ratings,
+    Source,
+    Task,
+)
 from harness.data import draw, find_leaks, open_source
 from harness.models import ModelFiles, pick_device, resolve
 from harness.progress import Progress
@@ -61,6 +73,8 @@ class Plan:
     task_revision: str
     pool_revision: str
     judge_version: str | None = None
+    fit_judge: tuple[str, str] | None = None
+    """Name and version of the judge that the aligner asks while it fits."""
 
     @property
     def few_shot(self) -> FewShot:
@@ -87,6 +101,7 @@ class Plan:
                 [rating_ids(few.groups), rating_ids(few.auxiliary)],
                 [config.budget.model_dump(), config.draw_seed, config.seed],
                 ["shuffled labels"] if config.shuffle_labels else [],
+                list(self.fit_judge or ()),
             ]
         return content_hash(*parts)[:16]
 
@@ -138,7 +153,8 @@ def make_plan(config: RunConfig, registry: Registry, progress: Progress) -> Plan
     config = _with_judge(config, task)
     judge_version = None if config.judge is None else registry.judge(config.judge).version
     device, precision = pick_device(config.device)
-    source = open_source(config.data, pool.dataset)
+    own = getattr(task, "dataset", None)
+    source = open_source(config.data, pool.dataset, *([own] if own is not None else []))
     progress.note(f"data: {source.announce()}")
     files = resolve(
         config.model,
@@ -168,7 +184,13 @@ def make_plan(config: RunConfig, registry: Registry, progress: Progress) -> Plan
         task_revision=task.revision(source),
         pool_revision=pool.revision(source) if labels.training_pairs or labels.few_shot.groups else "none",
         judge_version=judge_version,
+        fit_judge=_fit_judge(aligner_class(aligner_config), registry),
     )
+
+
+def _fit_judge(aligner: Aligner, registry: Registry) -> tuple[str, str] | None:
+    name = aligner.asked_judge if isinstance(aligner, AsksJudge) else None
+    return None if name is None else (name, registry.judge(name).version)
 
 
 def _with_judge(config: RunConfig, task: Task) -> RunConfig:

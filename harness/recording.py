@@ -37,7 +37,17 @@ from harness.stats import mean_interval
 
 LISTED = (
     *DECISIVE,
-    *("align-harness", "datasets", "accelerate", "pydantic", "pluggy", "scikit-learn", "alpaca-eval", "vllm"),
+    *(
+        "align-harness",
+        "datasets",
+        "accelerate",
+        "pydantic",
+        "pluggy",
+        "scikit-learn",
+        "alpaca-eval",
+        "sentence-transformers",
+        "vllm",
+    ),
 )
 COUNTERS = tuple(item.name for item in fields(Spend))
 """What the worker's meter counts; the record has each under the same name."""
@@ -209,7 +219,7 @@ def _manifest(plan: Plan, provenance: Mapping[str, str]) -> Manifest:
         f"pool:{plan.pool.name}",
         f"model:{plan.files.name}",
         f"backend:{plan.config.backend}",
-        f"judge:{_family(plan.config.judge or '')}",
+        *(f"judge:{_family(name)}" for name in (plan.config.judge, (plan.fit_judge or (None,))[0]) if name),
     }
     return Manifest(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

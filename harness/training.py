@@ -35,6 +35,7 @@ from harness.contracts import (
     Completion,
     FewShot,
     HarnessError,
+    JudgeItem,
     LanguageModel,
     Messages,
     Pair,
@@ -42,6 +43,7 @@ from harness.contracts import (
     Regime,
     Span,
     TokenScores,
+    Verdict,
 )
 from harness.logprobs import Group
 from harness.metering import flop_model, metered
@@ -51,6 +53,7 @@ from harness.text import encode_completion, render_prompt
 
 if TYPE_CHECKING:
     from harness.contracts import FloatArray
+    from harness.judges import Judges
 
 ConfigT = TypeVar("ConfigT")
 
@@ -139,6 +142,7 @@ class LocalBench:
         workdir: Path,
         journal: Journal,
         checkpoint_steps: int,
+        judges: Judges | None = None,
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
@@ -148,6 +152,9 @@ class LocalBench:
         self._checkpoint_steps = checkpoint_steps
         self.meter = meter
         self.journal = journal
+        self._judges = judges
+        if judges is not None:
+            judges.loaded = self._count_judge
         self.backend = HfBackend(model, tokenizer)
         self.alive: dict[str, float] = {}
         self.degenerate: str | None = None
@@ -159,7 +166,7 @@ class LocalBench:
         self._embedded: dict[tuple[Any, ...], Any] = {}
         self._best: tuple[float, dict[str, torch.Tensor]] | None = None
         self._pristine = _Pristine.of(model)
-        self._hooks = metered(model, meter)
+        self._hooks = [metered(model, meter)]
 
     @classmethod
     def create(
@@ -174,6 +181,7 @@ class LocalBench:
         lora: Lora,
         log: Journal | None = None,
         checkpoint_steps: int = 8,
+        judges: Judges | None = None,
     ) -> LocalBench:
         """A bench over a bare causal LM: adds the study's LoRA, seeded, and attaches the meter."""
         from harness.models import add_lora
@@ -191,6 +199,7 @@ class LocalBench:
             workdir=workdir,
             journal=journal,
             checkpoint_steps=checkpoint_steps,
+            judges=judges,
         )
         policy.eval()
         return bench
@@ -431,6 +440,23 @@ class LocalBench:
         width = self._model.config.get_text_config().hidden_size
         return np.stack([memory[key] for key in keys]) if keys else np.zeros((0, width), dtype=np.float32)
 
+    def judge(self, name: str, items: Sequence[JudgeItem]) -> list[Verdict]:
+        """See `contracts.Bench.judge`."""
+        if self._judges is None:
+            raise HarnessError(f"judge {name!r} was asked for, but this bench was given no judges")
+        verdicts = self._judges.get(name).compare(items)
+        tokens, cost = sum(v.tokens for v in verdicts), sum(v.cost for v in verdicts)
+        sums = self.tally(judge_calls=float(len(items)), judge_tokens=float(tokens), judge_cost=cost)
+        self.liveness(judge_calls=sums["judge_calls"], judge_tokens=sums["judge_tokens"], judge_cost=sums["judge_cost"])
+        return verdicts
+
+    def _count_judge(self, model: Any) -> None:
+        """A judge's model spends from the same budget, at its own price per token."""
+        beside = Meter(self.meter.cap_flops, self.meter.spend, flop_model(model))
+        hooks = metered(model, beside)
+        hooks.__enter__()
+        self._hooks.append(hooks)
+
     def keep(self, score: float, name: str = POLICY) -> bool:
         """Remember the adapter as the best so far."""
         if self._best is not None and score <= self._best[0]:
@@ -536,16 +562,18 @@ class LocalBench:
             workdir=folder,
             journal=self.journal,
             checkpoint_steps=self._checkpoint_steps,
+            judges=self._judges,
         )
         inner._embedded = self._embedded
         return inner
 
     def close(self) -> None:
         """Remove the meter's hooks."""
-        self._hooks.__exit__(None, None, None)
+        for hooks in self._hooks:
+            hooks.__exit__(None, None, None)
 
     def __enter__(self) -> LocalBench:
-        self._hooks.__enter__()
+        self._hooks[0].__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:

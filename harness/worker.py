@@ -13,7 +13,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -84,9 +84,11 @@ def run_job(folder: Path) -> None:
     """Fit and leave the result in `folder`. Raises HarnessError when the input is at fault."""
     import torch
 
+    from harness.judges import Judges
     from harness.models import adapter_hash, load, parameter_change
     from harness.recording import peak_memory
     from harness.registry import load as load_registry
+    from harness.store import Store
     from harness.training import Journal, LocalBench, fit
     from harness.tuning import as_json, tune
 
@@ -115,6 +117,7 @@ def run_job(folder: Path) -> None:
         lora=Lora(**job["lora"]),
         log=Journal(folder / "log.jsonl", progress, progress.log),
         checkpoint_steps=job["checkpoint_steps"],
+        judges=Judges(registry, Store(Path(job["store"])), job["model"], job["device"], _shown(progress)),
     )
     aligner, trials = tune(aligner, bench, few_shot, job["tune"]) if job["tune"] else (aligner, ())
     fitted = fit(aligner, bench, few_shot)
@@ -138,6 +141,13 @@ def run_job(folder: Path) -> None:
         },
     )
     shutil.rmtree(workdir, ignore_errors=True)
+
+
+def _shown(progress: PipeProgress) -> Callable[[str, int, int], None]:
+    def show(stage: str, done: int, total: int) -> None:
+        progress.advance(done, total)
+
+    return show
 
 
 def _files(value: Mapping[str, Any]) -> Any:

@@ -14,16 +14,18 @@ from pathlib import Path
 
 from harness.contracts import BASE, HarnessError
 from harness.record import Record
+from leaderboards.judges import with_judges
 from leaderboards.load import Entry, Samples, Scan, load, scan
 from leaderboards.rank import rank, refuse_mixed
 from leaderboards.render import FORMATS, Format, from_json, json_schema, render, write
-from leaderboards.table import Cost, Metric, Provenance, Row, Setting, Table
+from leaderboards.table import Cost, JudgeFigure, Metric, Provenance, Row, Setting, Table
 
 __all__ = [
     "FORMATS",
     "Cost",
     "Entry",
     "Format",
+    "JudgeFigure",
     "Metric",
     "Provenance",
     "Row",
@@ -71,7 +73,8 @@ def tables(
     made = [table for table in rank(entries) if preset in (None, table.setting.preset)]
     if single:
         refuse_mixed([table.setting for table in made])
-    return [replace(table, warnings=(*table.warnings, *found.warnings)) for table in made]
+    known = with_judges(made, store)
+    return [replace(table, warnings=(*table.warnings, *found.warnings)) for table in known]
 
 
 def _facts(record: Record) -> Mapping[str, str]:

@@ -24,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.contracts import BASE, HarnessError
 from harness.stats import Estimate
-from leaderboards.table import Cost, Metric, Row, Setting, Table
+from leaderboards.table import Cost, JudgeFigure, Metric, Row, Setting, Table
 
 Format = Literal["md", "csv", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -105,7 +105,10 @@ _COST = tuple(f.name for f in fields(Cost))
 _ROW = ("label", "aligner", "version", "changed", "status", "statuses", "seeds", "n_scored", "verdict", "p_holm")
 _SCORE = ("metric", "is_main", "mean", "ci95_low", "ci95_high", "n_units", "seed_sd")
 _VERSUS = ("difference", "difference_low", "difference_high", "p", "mdd")
-COLUMNS = (*_SETTING, *_ROW, *_SCORE, *_VERSUS, *(f"cost_{name}" for name in _COST), "records", "remarks")
+COLUMNS = (
+    *(*_SETTING, "judge_agreement", *_ROW, *_SCORE, *_VERSUS),
+    *(*(f"cost_{name}" for name in _COST), "records", "remarks"),
+)
 """Columns of the CSV; those that hold lists or mappings hold them as JSON. `verdict` and `p_holm` are of the main
 metric and stand on its line only."""
 
@@ -116,6 +119,7 @@ def _csv(tables: Sequence[Table]) -> str:
     writer.writeheader()
     for table in tables:
         shared = {name: _plain(value) for name, value in asdict(table.setting).items()}
+        shared["judge_agreement"] = _plain([asdict(figure) for figure in table.judge]) if table.judge else ""
         writer.writerows(shared | line for row in table.rows for line in _csv_lines(table, row))
     return out.getvalue()
 
@@ -166,6 +170,7 @@ def _section(table: Table) -> str:
         f"## {s.task}: {s.labels} labels, {s.model}",
         _opening(table),
         _main_table(table),
+        _judge(table),
         _other_table(table),
         _shortcuts(table),
         "\n".join(f"- {line}" for line in _facts(table)),
@@ -189,6 +194,25 @@ def _all_at_chance(table: Table) -> bool:
     main = [row.metrics[table.setting.main_metric] for row in table.rows if table.setting.main_metric in row.metrics]
     ranges = [metric.score.ci95 for metric in main]
     return chance is not None and bool(ranges) and all(r is not None and r[0] <= chance <= r[1] for r in ranges)
+
+
+def _judge(table: Table) -> str:
+    """How far the table's judge agrees with people, or how to find out."""
+    judge = table.setting.judge
+    if judge is None:
+        return ""
+    if not table.judge:
+        return f"Agreement of judge `{judge}` with people: not measured: python -m harness judge check {judge}"
+    return f"Agreement of judge `{judge}` with labelled pairs [95 % CI]: {'; '.join(map(_agreement, table.judge))}."
+
+
+def _agreement(found: JudgeFigure) -> str:
+    share = "no verdict" if found.agreement is None else _score(found.agreement)
+    null = "" if found.null_win_rate is None else f", a constant answer wins {found.null_win_rate:.3f}"
+    fails = "".join(f", **fails: {fault}**" for fault in found.fails)
+    return (
+        f"{found.set} {share} ({found.answered} of {found.pairs} pairs, labelled by {found.labelled_by}{null}){fails}"
+    )
 
 
 def _shortcuts(table: Table) -> str:

@@ -134,6 +134,22 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgeFigure:
+    """What `judge check` found of the table's judge, in the version that scored it, on one set of labelled pairs."""
+
+    set: str
+    labelled_by: str
+    pairs: int
+    answered: int
+    """Pairs with a verdict."""
+    agreement: Estimate | None
+    """With the labels; None where the judge had no verdict."""
+    null_win_rate: float | None
+    """How often a constant answer beats the better one."""
+    fails: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A table: base first, then by score, then what has no score."""
 
@@ -147,6 +163,8 @@ class Table:
     """Figures of the data (chance level, shortcut controls): least and greatest over the records."""
     provenance: Provenance
     warnings: tuple[str, ...] = field(default=())
+    judge: tuple[JudgeFigure, ...] = field(default=())
+    """Empty where no judge scored the table, or where the one that did was not measured."""
 
     def row(self, label: str) -> Row:
         """The row of that label. Raises KeyError."""

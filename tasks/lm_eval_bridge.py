@@ -8,6 +8,10 @@ eval's `TemplateLM`.
 
 A model that lacks `loglik` but can `choose` is asked one closed question per context, whose labels and options are that
 context's continuations; its normalised log-probabilities stand where the sums would.
+
+Every metric is a number per document, higher is better. Where lm-eval keeps something else per document (a pair, a log-
+probability), its own aggregation of that one document stands there; where lower is better, the negative stands under
+`neg_NAME`. A task with several answer filters has one metric for each, called `METRIC,FILTER` as lm-eval prints it.
 """
 
 from __future__ import annotations
@@ -15,9 +19,12 @@ from __future__ import annotations
 import difflib
 import logging
 import math
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +37,9 @@ CONTEXTS_PER_CALL = 64
 """Contexts handed to the model at a time: enough to share few-shot prefixes, few enough that progress moves."""
 DEFAULT_NEW_TOKENS = 256
 """HFLM's `max_gen_toks`, where a task sets none."""
+
+FEWSHOT_SEED = 1234
+"""Seed of the `lm_eval` command's few-shot sampler."""
 
 Progress = Callable[[str, int, int], None]
 Row = Mapping[str, Any]
@@ -51,9 +61,8 @@ class Option:
 class Sample:
     """One evaluated document of a stock task.
 
-    `metrics` are lm-eval's per-sample values (`acc`, `acc_norm`, ...); `target` is what the task's `doc_to_target`
-    gives (an index for multiple choice); `answer` is the likeliest choice, or the filtered generation; `filter` names
-    the answer filter.
+    `target` is what the task's `doc_to_target` gives (an index for multiple choice); `answer` is the likeliest choice,
+    or the generated text as the task's first filter leaves it, or empty; `output` is the generated text as it came.
     """
 
     id: str
@@ -62,9 +71,19 @@ class Sample:
     metrics: Mapping[str, float]
     target: Any
     answer: str
-    filter: str
+    filtered: Mapping[str, str]
+    """The answer by each filter, of a task that generates."""
+    output: str | None
     clipped: bool
     """True when the context was too long for the model and lost its left end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Samples in the order of the documents, and lm-eval's own aggregate of every metric under lm-eval's name."""
+
+    samples: tuple[Sample, ...]
+    aggregates: Mapping[str, float] = field(default_factory=dict)
 
 
 def likeliest(options: Sequence[Option]) -> int:
@@ -92,13 +111,31 @@ def evaluate_task(
     Nothing is downloaded or written. Raises HarnessError for an unknown task or too few demonstrations, and
     FloatingPointError for a log-probability that is not a number.
     """
+    with quiet():
+        task = stock_task(name, rows, num_fewshot=num_fewshot, fewshot_rows=fewshot_rows, folder=folder)
+    return run_task(aligned, task, limit=limit, seed=seed, progress=progress).samples
+
+
+def run_task(
+    aligned: Aligned, task: Any, *, limit: int | None = None, seed: int = 0, progress: Progress | None = None
+) -> Evaluation:
+    """Run a task object of lm-eval's, as `stock_task` builds it, on its first `limit` documents.
+
+    Raises HarnessError for a document that cannot be scored, FloatingPointError for a log-probability that is none.
+    """
     from lm_eval.evaluator import evaluate
 
-    with _quiet():
-        task = stock_task(name, rows, num_fewshot=num_fewshot, fewshot_rows=fewshot_rows, folder=folder)
+    with quiet():
         model = lm(aligned, seed=seed, progress=progress)
-        results: Any = evaluate(model, {"tasks": {name: task}}, limit=limit, bootstrap_iters=0, log_samples=True)
-    return tuple(_sample(entry, task, model) for entry in results["samples"][name])
+        tasks: Any = {"tasks": {task.task_name: task}}
+        results: Any = evaluate(model, tasks, limit=limit, bootstrap_iters=0, log_samples=True)
+    by_document: dict[int, list[Mapping[str, Any]]] = {}
+    for entry in results["samples"][task.task_name]:
+        by_document.setdefault(entry["doc_id"], []).append(entry)
+    samples = tuple(_sample(entries, task, model) for entries in by_document.values())
+    found: Mapping[str, Any] = results["results"][task.task_name]
+    aggregates = {key: value for key, value in found.items() if "," in key and "_stderr," not in key}
+    return Evaluation(samples, {key: float(value) for key, value in aggregates.items() if _is_number(value)})
 
 
 def stock_task(
@@ -108,22 +145,124 @@ def stock_task(
     num_fewshot: int = 0,
     fewshot_rows: Sequence[Row] | None = None,
     folder: str | None = None,
+    own_sampler: bool = False,
 ) -> Any:
-    """lm-eval's own task object for `name`, with its data replaced by `rows` and its demonstrations taken in order."""
-    manager, entry = _stock_entry(name, folder)
+    """lm-eval's own task object for `name`, with its data replaced by `rows` and its demonstrations taken in order.
+
+    With `own_sampler` demonstrations are drawn as the `lm_eval` command draws them: by the task's sampler, from the
+    command's seed. Raises HarnessError for an unknown task or too few demonstrations.
+    """
+    manager, entry = stock_entry(name, folder)
     config = manager._factory._load_full_config(entry)
     splits = _splits(config, {**rows, DEMONSTRATIONS: fewshot_rows or ()})
-    overrides = {
+    overrides: dict[str, Any] = {
         "custom_dataset": lambda **_: splits,
-        "fewshot_config": {**(config.get("fewshot_config") or {}), **_fewshot(num_fewshot, fewshot_rows)},
-        "fewshot_split": config.get("fewshot_split") if num_fewshot else None,
+        "dataset_kwargs": None,
         "num_fewshot": num_fewshot,
     }
+    if not (own_sampler and num_fewshot):
+        shown = {**(config.get("fewshot_config") or {}), **_fewshot(num_fewshot, fewshot_rows)}
+        overrides |= {"fewshot_config": shown, "fewshot_split": config.get("fewshot_split") if num_fewshot else None}
     task = manager._factory.build(entry, overrides=overrides, registry=manager.task_index)
     available = len(task.sampler.df)
     if available < num_fewshot:
         raise HarnessError(f"{name}: {num_fewshot} demonstrations asked for, {available} available")
+    if own_sampler:
+        task.set_fewshot_seed(FEWSHOT_SEED)
     return task
+
+
+def stock_config(name: str) -> Mapping[str, Any]:
+    """The whole configuration of the stock task `name`, functions included.
+
+    Raises HarnessError, naming the nearest task, for what is no task configured by a YAML file or cannot be run here.
+    """
+    from lm_eval.tasks._index import Kind
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    manager, entry = stock_entry(name, None)
+    if entry.kind in (Kind.GROUP, Kind.TAG):
+        members = _members(manager, entry)
+        example = f", as {members[0]!r}" if members else ""
+        raise HarnessError(f"lm-eval's {name!r} is a group of {len(members)} tasks; name one of them{example}")
+    if entry.kind is Kind.PY_TASK:
+        raise HarnessError(f"lm-eval's {name!r} is a Python class with its own data; a task of YAML was expected")
+    plain = load_yaml(entry.yaml_path, resolve_func=False)
+    for key, what in (
+        ("unsafe_code", "runs generated code"),
+        ("doc_to_image", "shows images"),
+        ("doc_to_audio", "plays sound"),
+    ):
+        if plain.get(key):
+            raise HarnessError(f"lm-eval's {name!r} {what}; a task of text that is only read was expected")
+    try:
+        config: Mapping[str, Any] = manager._factory._load_full_config(entry)
+    except Exception as error:  # a task's own code is imported here, and may lack a package or a file
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise HarnessError(f"the code of lm-eval's task {name!r} cannot be imported ({reason})") from error
+    return config
+
+
+def config_text(config: Mapping[str, Any]) -> str:
+    """A task's configuration and the source of its functions as text, for content hashes."""
+    functions = {id(f): f for f in _functions(config)}
+    sources = {Path(f.__code__.co_filename) for f in functions.values()}
+    shown = {key: value for key, value in config.items() if key != "metadata"}
+    code = "\n".join(f"# {path.name}\n{path.read_text(encoding='utf-8')}" for path in sorted(sources) if path.is_file())
+    return f"{_plain(shown)}\n{code}"
+
+
+def _plain(value: Any) -> str:
+    """A value of a configuration as text that is the same in every process: functions by their names."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key!r}: {_plain(value[key])}" for key in sorted(value, key=str)) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_plain, value)) + "]"
+    return getattr(value, "__qualname__", None) or repr(value)
+
+
+def _functions(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _functions(item)
+    elif hasattr(value, "__code__"):
+        yield value
+
+
+def _members(manager: Any, entry: Any) -> list[str]:
+    """Names of all tasks of a group or tag, those of groups within it included."""
+    listed = entry.tags or manager._factory._load_full_config(entry).get("task") or ()
+    found: set[str] = set()
+    for item in listed:
+        name = item if isinstance(item, str) else str(item.get("task") or item.get("group"))
+        inner = manager.task_index.get(name)
+        grouped = inner is not None and inner.kind.name in ("GROUP", "TAG")
+        found |= set(_members(manager, inner)) if grouped and inner is not entry else {name}
+    return sorted(found)
+
+
+def metric_names(config: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """The metrics that a task's configuration names, as this module calls them -> (lm-eval's metric, filter).
+
+    A task whose own function gives its results may yield others too.
+    """
+    from lm_eval.api.registry import DEFAULT_METRIC_REGISTRY, is_higher_better
+
+    filters = [str(entry["name"]) for entry in config.get("filter_list") or ()] or ["none"]
+    listed = config.get("metric_list") or [{"metric": m} for m in DEFAULT_METRIC_REGISTRY[config["output_type"]]]
+    names: dict[str, tuple[str, str]] = {}
+    for entry in listed:
+        metric = getattr(entry["metric"], "__name__", entry["metric"])
+        rising = entry.get("higher_is_better", True if callable(entry["metric"]) else is_higher_better(metric))
+        for chosen in filters:
+            names[_metric_name(metric, chosen, len(filters), rising is not False)] = (metric, chosen)
+    return names
+
+
+def _metric_name(metric: str, chosen: str, filters: int, rising: bool) -> str:
+    return f"{'' if rising else 'neg_'}{metric}{f',{chosen}' if filters > 1 else ''}"
 
 
 def _fewshot(num_fewshot: int, rows: Sequence[Row] | None) -> dict[str, Any]:
@@ -133,19 +272,34 @@ def _fewshot(num_fewshot: int, rows: Sequence[Row] | None) -> dict[str, Any]:
     return {"sampler": "first_n"} if rows is None else {"sampler": "first_n", "split": DEMONSTRATIONS}
 
 
-def _stock_entry(name: str, folder: str | None) -> tuple[Any, Any]:
-    """lm-eval's task manager and its entry for `name`; one folder is scanned in milliseconds, all in seconds."""
+@cache
+def _manager(folder: str | None) -> Any:
+    """lm-eval's task manager; one folder is scanned in milliseconds, all in seconds."""
     from lm_eval.tasks import TaskManager
 
-    manager = (
-        TaskManager() if folder is None else TaskManager(include_path=_task_home() / folder, include_defaults=False)
-    )
+    if folder is None:
+        return TaskManager()
+    return TaskManager(include_path=_task_home() / folder, include_defaults=False)
+
+
+def stock_entry(name: str, folder: str | None) -> tuple[Any, Any]:
+    """lm-eval's task manager and its entry for `name`. Raises HarnessError naming the nearest task."""
+    manager = _manager(folder or _folder_of(name))
     entry = manager.task_index.get(name)
     if entry is None:
         near = difflib.get_close_matches(name, manager.all_tasks, n=1)
         hint = f"; the nearest is {near[0]!r}" if near else ""
         raise HarnessError(f"lm-eval has no task {name!r}{f' in {folder}' if folder else ''}{hint}")
     return manager, entry
+
+
+@cache
+def _folder_of(name: str) -> str | None:
+    """The folder whose YAML file says it is task `name`, found by reading alone; None where there is not just one."""
+    line = re.compile(rf"^task:[ \t]*(['\"]?){re.escape(name)}\1[ \t]*(#.*)?$", re.MULTILINE)
+    home = _task_home()
+    found = [path for path in sorted(home.rglob("*.yaml")) if line.search(path.read_text(encoding="utf-8"))]
+    return str(found[0].parent.relative_to(home)) if len(found) == 1 else None
 
 
 def _task_home() -> Path:
@@ -256,8 +410,9 @@ class _AlignedModel:
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
         """Generated texts, cut at the first stop sequence (end-of-text always being one)."""
         texts: list[str] = []
-        for start in range(0, len(requests), CONTEXTS_PER_CALL):
-            chunk = [self._generation(*request.args) for request in requests[start : start + CONTEXTS_PER_CALL]]
+        wanted = self._distinct([self._generation(*request.args[:2]) for request in requests])
+        for start in range(0, len(wanted), CONTEXTS_PER_CALL):
+            chunk = wanted[start : start + CONTEXTS_PER_CALL]
             answers = self.aligned.generate(chunk)
             texts += [_cut(answer[0].text, request.stop) for request, answer in zip(chunk, answers, strict=True)]
             self._progress("answers", len(texts), len(requests))
@@ -323,6 +478,16 @@ class _AlignedModel:
             seed=self._seed,
         )
 
+    @staticmethod
+    def _distinct(requests: Sequence[GenerateRequest]) -> list[GenerateRequest]:
+        """The same requests; of equal ones (a task's repeats) every further one has the next seed."""
+        seen: Counter[GenerateRequest] = Counter()
+        out: list[GenerateRequest] = []
+        for request in requests:
+            out.append(replace(request, seed=request.seed + seen[request]) if request.temperature else request)
+            seen[request] += 1
+        return out
+
     def _note_clipping(self, context: str, room: int) -> None:
         """Remember a prompt that `Aligned.generate` will clip on the left to make room for the new tokens."""
         if room <= 0:
@@ -353,7 +518,7 @@ def finite(result: Loglik) -> Loglik:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep lm-eval from logging and from drawing bars of its own: progress is the harness's to show."""
     import lm_eval.api.model as model_module
     import lm_eval.api.task as task_module
@@ -380,21 +545,67 @@ def _cut(text: str, stops: Sequence[str]) -> str:
     return text
 
 
-def _sample(entry: Mapping[str, Any], task: Any, model: Any) -> Sample:
-    pairs = [tuple(arguments[:2]) for arguments in entry["arguments"]]
-    choices = task.doc_to_choice(entry["doc"]) if task.OUTPUT_TYPE == "multiple_choice" else ()
-    options = tuple(_option(model.scored[pair], pair[1]) for pair in pairs[: len(choices)])
+def _sample(entries: Sequence[Mapping[str, Any]], task: Any, model: Any) -> Sample:
+    """One document, from its entries: one for each filter."""
+    first = entries[0]
+    pairs = [tuple(arguments[:2]) for arguments in first["arguments"]]
+    choices = task.doc_to_choice(first["doc"]) if task.OUTPUT_TYPE == "multiple_choice" else ()
+    listed = pairs[: len(choices)]
+    alike = len({context for context, _ in listed}) <= 1  # where choices differ in the context, they are the texts
+    texts = [pair[1] for pair in listed] if alike else choices
+    options = tuple(_option(model.scored[pair], text) for pair, text in zip(listed, texts, strict=True))
+    generated = task.OUTPUT_TYPE == "generate_until"
+    filtered = {str(entry["filter"]): _text(entry["filtered_resps"][0]) for entry in entries} if generated else {}
     prompt = str(pairs[0][0])
     return Sample(
-        id=str(entry["doc"].get("id", entry["doc_id"])),
+        id=str(first["doc"].get("id", first["doc_id"])),
         prompt=prompt,
         options=options,
-        metrics={metric: float(entry[metric]) for metric in entry["metrics"]},
-        target=entry["target"],
-        answer=choices[likeliest(options)] if choices else str(entry["filtered_resps"][0]),
-        filter=str(entry["filter"]),
+        metrics=_metrics(entries, task),
+        target=first["target"],
+        answer=choices[likeliest(options)] if choices else next(iter(filtered.values()), ""),
+        filtered=filtered,
+        output=_text(first["resps"][0][0]) if generated else None,
         clipped=prompt in model.clipped,
     )
+
+
+def _text(response: Any) -> str:
+    """A response as text: filters may leave a list where several answers were drawn."""
+    return response if isinstance(response, str) else str(response)
+
+
+def _metrics(entries: Sequence[Mapping[str, Any]], task: Any) -> dict[str, float]:
+    """Every metric of one document as a number of which more is better; what gives no number is left out."""
+    rising, found = task.higher_is_better(), {}
+    for entry in entries:
+        for metric in entry["metrics"]:
+            value = _value(task.aggregation().get(metric), entry[metric])
+            up = rising.get(metric) is not False
+            if value is not None:
+                found[_metric_name(metric, entry["filter"], len(entries), up)] = value if up else -value
+    return found
+
+
+def _value(aggregate: Any, value: Any) -> float | None:
+    """lm-eval's aggregate of one document, which for a mean is the value itself; None where it is no finite number."""
+    if _is_number(value) and (aggregate is None or getattr(aggregate, "__name__", "") in ("mean", "nanmean")):
+        return float(value)
+    if aggregate is None:
+        return None
+    try:
+        number = aggregate([value])
+    except Exception:  # corpus metrics refuse single documents in as many ways as there are libraries
+        return None
+    return float(number) if _is_number(number) else None
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a finite number (numpy's, truth values and integers included)."""
+    try:
+        return not isinstance(value, str) and math.isfinite(value)
+    except TypeError:
+        return False
 
 
 def _option(result: Loglik, text: str) -> Option:
@@ -403,9 +614,14 @@ def _option(result: Loglik, text: str) -> Option:
 
 def _splits(config: Mapping[str, Any], rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """In-memory data sets for every split that the config names; nothing is written to a cache."""
+    named = [config.get(f"{role}_split") for role in ("training", "validation", "test", "fewshot")]
+    named.append((config.get("fewshot_config") or {}).get("split"))
+    names = {*rows, *(str(name) for name in named if name)}
+    return {split: _data_set(rows.get(split, ())) for split in names}
+
+
+def _data_set(rows: Sequence[Row]) -> Any:
+    """Rows as a data set of the library that lm-eval reads; one of that library's stays what it is."""
     from datasets import Dataset
 
-    named = [config.get(f"{role}_split") for role in ("training", "validation", "test", "fewshot")]
-    names = {*rows, *(str(name) for name in named if name)}
-    given = {split: [dict(row) for row in rows.get(split, ())] for split in names}
-    return {split: Dataset.from_list(content) for split, content in given.items()}
+    return rows if isinstance(rows, Dataset) else Dataset.from_list([dict(row) for row in rows])

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from harness.contracts import (
     Dataset,
@@ -46,6 +46,8 @@ _HEADER = re.compile(r"\AQuestion:.*?\nURL:[^\n]*\nAnswer:", re.DOTALL)
 """What stands before every answer of LiveQA-Med: the source's own question and address."""
 
 Row = Mapping[str, Any]
+T = TypeVar("T")
+Q = TypeVar("Q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,20 +146,31 @@ class LiveQAMedPool(PairPool):
     def labelled(self, source: Source, split: str = "pool") -> Labelled:
         """Pairs of a split, and the number of empty answers. Raises HarnessError naming a malformed row."""
         graded, empty = _grades(_rows(self.name, self.dataset, source, split))
-        chosen = [self._pairs_of(question, answers) for question, answers in graded.items()]
-        turns = zip_longest(*chosen)
-        pairs = tuple(pair for turn in turns for pair in turn if pair is not None)
-        return Labelled(pairs, {"empty": empty} if empty else {})
-
-    def _pairs_of(self, question: str, grades: Mapping[str, float]) -> list[Pair]:
-        cluster = content_hash(question)[:16]
-        found = [
-            Pair(content_hash(question, better, worse)[:16], user(question), better, worse, cluster)
-            for better, high in grades.items()
-            for worse, low in grades.items()
-            if high - low >= self.gap
+        chosen = [
+            answer_pairs(question, user(question), better_and_worse(grades, self.gap))[: self.per_question]
+            for question, grades in graded.items()
         ]
-        return sorted(found, key=lambda pair: pair.id)[: self.per_question]
+        return Labelled(in_turn(chosen), {"empty": empty} if empty else {})
+
+
+def better_and_worse(grades: Mapping[str, float], gap: float) -> list[tuple[str, str]]:
+    """Every two answers of one question whose grades differ by `gap` or more, the better one first."""
+    return [(a, b) for a, high in grades.items() for b, low in grades.items() if high - low >= gap]
+
+
+def answer_pairs(question: object, prompt: Messages, ordered: Iterable[tuple[str, str]]) -> list[Pair]:
+    """Pairs of one question, in an order that no answer's place in the data decides; the question is the cluster.
+
+    `question` is what the ids are hashed from: the text, or the turns of a conversation.
+    """
+    cluster = content_hash(question)[:16]
+    found = {content_hash(question, better, worse)[:16]: (better, worse) for better, worse in ordered}
+    return [Pair(identity, prompt, *found[identity], cluster) for identity in sorted(found)]
+
+
+def in_turn(lists: Sequence[Sequence[T]]) -> tuple[T, ...]:
+    """The first of every list, then the second of every list, and so on."""
+    return tuple(item for turn in zip_longest(*lists, fillvalue=None) for item in turn if item is not None)
 
 
 def read_pairs(rows: Iterable[Row], place: str) -> Labelled:
@@ -178,6 +191,17 @@ def read_pairs(rows: Iterable[Row], place: str) -> Labelled:
 def asked(prompt: Messages) -> str:
     """The user's turns of a prompt, for the leak gate."""
     return "\n".join(message.content for message in prompt if message.role == "user")
+
+
+def prompt_of(value: Any, place: str) -> Messages:
+    """A text, a list of messages or a transcript as messages; the open "Assistant:" that ends a transcript is no turn.
+
+    Raises HarnessError naming `place` where it is neither.
+    """
+    if isinstance(value, str) and not value.startswith(HUMAN):
+        return user(value.strip())
+    turns = _turns(value, place)
+    return turns[:-1] if turns and turns[-1] == Message("assistant", "") else turns
 
 
 def turns_of(transcript: str) -> Messages:
@@ -202,7 +226,7 @@ def _sides(row: Row, place: str) -> tuple[Messages | None, str, str]:
         _side(row.get(side), given is not None, f"{place}: {side!r}") for side in ("chosen", "rejected")
     )
     if given is not None:
-        return _prompt(given, f"{place}: 'prompt'"), chosen, rejected
+        return prompt_of(given, f"{place}: 'prompt'"), chosen, rejected
     return before if before == other else None, chosen, rejected
 
 
@@ -216,14 +240,6 @@ def _side(value: Any, prompted: bool, place: str) -> tuple[Messages, str]:
             f"{place} does not end with the assistant's turn; a conversation up to the answer was expected"
         )
     return turns[:-1], turns[-1].content
-
-
-def _prompt(value: Any, place: str) -> Messages:
-    """A prompt as messages; the open "Assistant:" that ends a transcript is no turn of it."""
-    if isinstance(value, str) and not value.startswith(HUMAN):
-        return user(value.strip())
-    turns = _turns(value, place)
-    return turns[:-1] if turns and turns[-1] == Message("assistant", "") else turns
 
 
 def _turns(value: Any, place: str) -> Messages:
@@ -278,15 +294,17 @@ def _pair(row: Row, prompt: Messages | None, chosen: str, rejected: str) -> Pair
 
 def _grades(rows: Iterable[Row]) -> tuple[dict[str, dict[str, float]], int]:
     """(mean grade of every distinct answer by question, number of empty answers)."""
-    given: dict[str, dict[str, list[float]]] = {}
-    empty = 0
-    for question, answer, grade in map(_judgement, rows):
-        if not answer:
-            empty += 1
-            continue
+    given = list(map(_judgement, rows))
+    filled = [judgement for judgement in given if judgement[1]]
+    return mean_grades(filled), len(given) - len(filled)
+
+
+def mean_grades(judgements: Iterable[tuple[Q, str, float]]) -> dict[Q, dict[str, float]]:
+    """The mean grade of every distinct answer, by question, from (question, answer, grade)."""
+    given: dict[Q, dict[str, list[float]]] = {}
+    for question, answer, grade in judgements:
         given.setdefault(question, {}).setdefault(answer, []).append(grade)
-    means = {q: {a: sum(g) / len(g) for a, g in answers.items()} for q, answers in given.items()}
-    return means, empty
+    return {q: {a: sum(g) / len(g) for a, g in answers.items()} for q, answers in given.items()}
 
 
 def _judgement(row: Row) -> tuple[str, str, float]:

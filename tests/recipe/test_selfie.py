@@ -5,8 +5,11 @@ The positive control (held-out accuracy above 0.9 from 32 pairs) is among the co
 
 from __future__ import annotations
 
+import types
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -17,9 +20,24 @@ from aligners.selfie import DpoStep, Row, Selfie, SelfieConfig, Window
 from harness.budget import Meter
 from harness.config import Lora
 from harness.conformance import Check, lesson, lesson_pairs, parametrize_with_checks
-from harness.contracts import BASE, POLICY, FewShot, Prompt, Regime
+from harness.contracts import (
+    BASE,
+    POLICY,
+    FewShot,
+    HarnessError,
+    JudgeItem,
+    JudgeTools,
+    LoglikRequest,
+    Prompt,
+    Regime,
+    Verdict,
+)
+from harness.hookspecs import hookimpl
+from harness.judges import Judges
+from harness.registry import load as load_registry
+from harness.store import Store
 from harness.text import end_of_turn
-from harness.tiny import tiny_model, tiny_tokenizer
+from harness.tiny import tiny_folder, tiny_model, tiny_tokenizer
 from harness.training import Fitted, LocalBench, fit
 
 pytestmark = pytest.mark.recipe
@@ -34,7 +52,9 @@ def test_selfie_conforms(check: Check) -> None:
     check()
 
 
-def make_bench(folder: Path, *, seed: int = 0, cap: float | None = None, **changes: Any) -> LocalBench:
+def make_bench(
+    folder: Path, *, seed: int = 0, cap: float | None = None, judges: Judges | None = None, **changes: Any
+) -> LocalBench:
     settings: dict[str, Any] = {
         "batch": 2,
         "min_steps": 4,
@@ -55,6 +75,7 @@ def make_bench(folder: Path, *, seed: int = 0, cap: float | None = None, **chang
         workdir=folder,
         lora=Lora(r=4, alpha=64),
         checkpoint_steps=2,
+        judges=judges,
     )
 
 
@@ -301,6 +322,71 @@ def test_detection_marks_about_k_of_the_pairs_and_says_so(tmp_path: Path) -> Non
     assert silent.status == "ok"
     off = run(make_bench(tmp_path / "off"), alpha=0.0)
     assert "detection_never_fired" not in off.liveness
+
+
+class Longer:
+    """Prefers the longer answer, and asks a model of its own something, to see that it is counted."""
+
+    name: ClassVar[str] = "longer"
+    version: ClassVar[str] = "7"
+    tools: JudgeTools | None = None
+
+    def with_tools(self, tools: JudgeTools) -> Longer:
+        self.tools = tools
+        return self
+
+    def compare(self, items: Sequence[JudgeItem]) -> list[Verdict]:
+        assert self.tools is not None
+        self.tools.load("").loglik([LoglikRequest((3, 4, 5), (6,))])
+        return [Verdict(0.9 if len(i.a) > len(i.b) else 0.1, (0.9,), "", 5, 0.25) for i in items]
+
+
+class Broken(Longer):
+    name: ClassVar[str] = "broken"
+
+    def compare(self, items: Sequence[JudgeItem]) -> list[Verdict]:
+        return [Verdict(0.5, (), "", 0, 0.0, status="the endpoint is down") for _ in items]
+
+
+def registered(folder: Path) -> Judges:
+    plugin = types.ModuleType("referees")
+    plugin.harness_judges = hookimpl(lambda: [Longer, Broken])  # type: ignore[attr-defined]
+    registry = load_registry(plugins=False, extra=[plugin])
+    return Judges(registry, Store(folder / "runs"), str(tiny_folder(folder / "model")), "cpu")
+
+
+def test_any_registered_judge_may_label_and_what_it_costs_is_counted(tmp_path: Path) -> None:
+    few_shot = replace(DATA, pairs=DATA.pairs[:2])
+    bench = make_bench(tmp_path / "a", judges=registered(tmp_path))
+    done = run(bench, few_shot, judge="longer", rounds=1)
+    assert done.status == "ok" or done.reason
+    calls = done.liveness["judge_calls"]
+    assert calls > len(few_shot.pairs), "the samples, and the labelled pairs it is checked against"
+    assert (done.liveness["judge_tokens"], done.liveness["judge_cost"]) == (5 * calls, 0.25 * calls)
+    assert Selfie(SelfieConfig(judge="longer")).asked_judge == "longer"
+    assert Selfie(SelfieConfig()).asked_judge is None
+
+
+def test_a_judge_s_own_model_spends_from_the_budget(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path / "a", judges=registered(tmp_path))
+    before = bench.meter.spend.forward_tokens
+    items = [JudgeItem("0", DATA.pairs[0].prompt, "short", "a longer answer")]
+    (verdict,) = bench.judge("longer", items)
+    assert verdict.p_a == 0.1
+    assert bench.meter.spend.forward_tokens == before + 3
+    bench.judge("longer", items)
+    assert bench.meter.spend.forward_tokens == before + 6, "opened once, counted every time"
+    assert bench.meter.spend.flops > 0
+
+
+def test_a_judge_that_never_answers_or_is_unknown_stops_the_fit_in_one_line(tmp_path: Path) -> None:
+    judges = registered(tmp_path)
+    with pytest.raises(HarnessError, match=r"'broken' gave no verdict on any of .*: the endpoint is down"):
+        run(make_bench(tmp_path / "a", judges=judges), judge="broken", rounds=1)
+    with pytest.raises(HarnessError, match="'longr' is not installed; did you mean 'longer'"):
+        run(make_bench(tmp_path / "b", judges=judges), judge="longr", rounds=1)
+    with pytest.raises(HarnessError, match="this bench was given no judges"):
+        run(make_bench(tmp_path / "c"), judge="longer", rounds=1)
 
 
 def test_held_out_pairs_check_the_judge_where_there_are_any(tmp_path: Path) -> None:

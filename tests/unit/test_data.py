@@ -162,6 +162,7 @@ def test_auto_takes_the_hub_where_cached_or_reachable(tmp_path: Path, monkeypatc
     assert "cached" in cached.announce()
     other = Dataset("other", "someone/other")
     assert data.open_source("auto", other).kind == "sample"
+    assert data.open_source("auto", DATASET, other).kind == "sample"  # the task's data as well as the pool's
     monkeypatch.setattr(data, "_ask", lambda limit: True)
     assert data.open_source("auto", other).kind == "hub"
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -227,6 +228,24 @@ def test_hub_failure_is_one_sentence_and_revision_is_kept(monkeypatch: pytest.Mo
     monkeypatch.setattr(datasets, "load_dataset", lambda *given, **named: loaded)
     assert list(source.rows(DATASET, "eval")) == [{"n": 1}]
     assert source.describe() == f"hub someone/Quiz-Set@{'a1' * 20}"
+
+
+def test_the_hub_may_divide_a_data_set_in_its_own_way(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    asked: list[Any] = []
+
+    def load(*given: Any, **named: Any) -> Any:
+        asked.append(named["split"])
+        return datasets.Dataset.from_list([{"n": 1}])
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    halves = Dataset("halves", "someone/halves", hub_splits={"pool": "train[:5]", "eval": "train[5:]"})
+    source = data.open_source("hub", halves)
+    assert [list(source.rows(halves, split)) for split in ("pool", "eval")] == [[{"n": 1}], [{"n": 1}]]
+    assert asked == ["train[:5]", "train[5:]"]
+    (tmp_path / "halves").mkdir()
+    (tmp_path / "halves" / "test.jsonl").write_text('{"n": 2}\n')
+    assert list(data.open_source(str(tmp_path), halves).rows(halves, "eval")) == [{"n": 2}]
 
 
 # ---------------------------------------------------------------- the draw

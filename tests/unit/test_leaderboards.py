@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import leaderboards
+from harness import calibration
 from harness.contracts import HarnessError
-from harness.record import Record
+from harness.record import Record, Score
 from harness.stats import average_seeds, holm, mean_interval, paired_test
 from leaderboards.render import COLUMNS
 
@@ -525,3 +526,79 @@ def test_the_stores_own_writer_is_read(tmp_path):
     got = read_samples(tmp_path / "s.parquet")
     assert got.units == {"a": "u", "b": "u"}
     assert got.values == {"x": {"a": 1.0}, "y": {"b": 0.5}}
+
+
+# ---------------------------------------------------------------- judges
+
+
+def calibrate(store: Path, **changes: Any) -> None:
+    figures = calibration.Figures(
+        pairs=100,
+        answered=90,
+        agreement=Score(mean=0.61, ci95=(0.51, 0.7), n=90),
+        null_win_rate=Score(mean=0.02, ci95=(0.0, 0.1), n=64),
+    )
+    values: dict[str, Any] = {
+        "judge": "local", "judge_version": "1", "model": "small-model", "set": "llmbar", "labelled_by": "people",
+        "source": "folder data", "revision": "abc", "limit": None, "figures": figures, "created": "2026",
+        "packages": {}, "python": "3.11", "platform": "linux", "git_commit": None, "git_dirty": None,
+    }  # fmt: skip
+    calibration.save(store, calibration.Calibration(**{**values, **changes}))
+
+
+def judged(store: Path) -> leaderboards.Table:
+    for name, right in (("base", 10), ("gem", 20)):
+        add(store, name, answers(right), task__judge="local", task__judge_version="1")
+    return one_table(store)
+
+
+def test_a_judge_that_was_not_measured_is_named_with_the_command(tmp_path):
+    table = judged(tmp_path)
+    assert table.judge == ()
+    told = "judge `local` with people: not measured: python -m harness judge check local"
+    assert told in leaderboards.render([table])
+
+
+def test_a_judges_agreement_stands_beside_the_win_rates(tmp_path):
+    calibrate(tmp_path)
+    calibrate(tmp_path, set="autoj")
+    calibrate(tmp_path, model="other-model", set="mtbench")
+    calibrate(tmp_path, judge="similarity", model=None, set="mtbench")
+    table = judged(tmp_path)
+    assert [figure.set for figure in table.judge] == ["autoj", "llmbar"]
+    text = leaderboards.render([table])
+    assert "llmbar 0.610 [0.510, 0.700] (90 of 100 pairs, labelled by people, a constant answer wins 0.020)" in text
+    assert "not measured" not in text
+    assert table.warnings == ()
+    (again,) = leaderboards.from_json(leaderboards.render([table], "json"))
+    assert again == table
+    line = next(csv.DictReader(io.StringIO(leaderboards.render([table], "csv"))))
+    assert [figure["set"] for figure in json.loads(line["judge_agreement"])] == ["autoj", "llmbar"]
+
+
+def test_a_judge_whose_null_model_wins_is_warned_of(tmp_path):
+    calibrate(tmp_path, fails=(calibration.NULL_WINS,))
+    table = judged(tmp_path)
+    assert "judge local fails on llmbar: null model wins; its win rates mean nothing" in table.warnings
+    assert "**fails: null model wins**" in leaderboards.render([table])
+
+
+def test_another_version_of_a_judge_was_not_measured(tmp_path):
+    calibrate(tmp_path, judge_version="0")
+    table = judged(tmp_path)
+    assert table.judge == ()
+    assert any("measured in version 0, not in 1" in warning for warning in table.warnings)
+
+
+def test_tables_without_a_judge_say_nothing_of_one(tmp_path):
+    calibrate(tmp_path)
+    add(tmp_path, "base", answers(10))
+    table = one_table(tmp_path)
+    assert table.judge == ()
+    assert "Agreement of judge" not in leaderboards.render([table])
+
+
+def test_a_damaged_calibration_is_a_warning(tmp_path):
+    calibrate(tmp_path)
+    next((tmp_path / "judges").rglob("*.json")).write_text("{")
+    assert any("not valid JSON" in warning for warning in judged(tmp_path).warnings)

@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 
 from harness.contracts import ChooseRequest, Completion, GenerateRequest, HarnessError, Loglik, LoglikRequest
-from tasks.lm_eval_bridge import CONTEXTS_PER_CALL, evaluate_task, likeliest, lm, stock_task, stock_text
+from tasks.lm_eval_bridge import (
+    CONTEXTS_PER_CALL,
+    evaluate_task,
+    likeliest,
+    lm,
+    quiet,
+    run_task,
+    stock_task,
+    stock_text,
+)
 from tests.tiny import tiny_model, tiny_tokenizer
 
 
@@ -270,6 +279,40 @@ def test_generation_follows_the_task_settings() -> None:
         model.generate_until(requests(("a", {"until": [], "num_beams": 4})))
     with pytest.raises(HarnessError, match="no room"):
         model.generate_until(requests(("a", {"until": [], "max_gen_toks": 512})))
+
+
+def test_repeats_of_a_sampled_request_have_seeds_of_their_own() -> None:
+    aligned = HashAligned()
+    sampled: dict[str, Any] = {"until": [], "do_sample": True, "temperature": 0.7}
+    greedy: dict[str, Any] = {"until": [], "do_sample": False}
+    lm(aligned, seed=3).generate_until(requests(*[("a", sampled)] * 3, ("b", sampled), *[("a", greedy)] * 2))
+    assert [request.seed for request in aligned.generations] == [3, 4, 5, 3, 3, 3]
+
+
+def problem(index: int) -> dict[str, Any]:
+    return {"id": f"p{index}", "question": f"What is {index} and forty?", "answer": f"Add.\n#### {index + 40}"}
+
+
+def test_every_filter_of_a_task_gives_metrics_of_its_own() -> None:
+    aligned = HashAligned()
+    aligned.generate = lambda batch: [[Completion("first 41, then\n#### 42", (1,), "stop")] for _ in batch]  # type: ignore[method-assign]
+    samples = evaluate_task(aligned, "gsm8k", {"test": [problem(i) for i in range(3)]}, folder="gsm8k")
+    assert [sample.id for sample in samples] == ["p0", "p1", "p2"]
+    assert [sample.metrics for sample in samples] == [
+        {"exact_match,strict-match": right, "exact_match,flexible-extract": right} for right in (0.0, 0.0, 1.0)
+    ]
+    assert samples[0].output == "first 41, then\n#### 42"
+    assert samples[0].filtered == {"strict-match": "42", "flexible-extract": "42"}
+    assert samples[0].answer == "42"
+
+
+def test_aggregates_are_lm_evals() -> None:
+    with quiet():
+        task = stock_task("medqa_4options", {"test": [doc(i) for i in range(8)]}, folder="medqa")
+    found = run_task(HashAligned(), task)
+    mean = sum(sample.metrics["acc"] for sample in found.samples) / 8
+    assert found.aggregates["acc,none"] == pytest.approx(mean)
+    assert set(found.aggregates) == {"acc,none", "acc_norm,none"}
 
 
 def test_chat_template_is_the_tokenizers() -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from harness.contracts import Dataset, HarnessError, Pool, SourceKind
 from tasks.medqa import row_ids
-from tasks.pools.medqa import SYSTEM, FinalAnswer, MedQAPool, final_letter, harness_pools
+from tasks.pools.closing import LETTERED, FinalAnswer, final_letter
+from tasks.pools.medqa import MedQAPool, harness_pools
 
 pytestmark = pytest.mark.core
 
@@ -43,7 +44,7 @@ def test_a_pair_with_arguments_reasons_on_both_sides() -> None:
     assert pair.rejected == "It must.\nFinal Answer: D. Water"
     assert (pair.id, pair.unit) == ("r1", "r1")
     system, question = pair.prompt
-    assert (system.role, system.content) == ("system", SYSTEM)
+    assert (system.role, system.content) == ("system", LETTERED)
     assert question.content == "What helps?\nA. Rest\nB. Aspirin\nC. Surgery\nD. Water"
 
 
@@ -73,7 +74,7 @@ def test_revision_follows_the_data_and_the_template(monkeypatch: pytest.MonkeyPa
     first = pool.revision(_Rows(ARGUED))
     assert first == pool.revision(_Rows(ARGUED))
     assert first != pool.revision(_Rows({**ARGUED, "explanation": "It did."}))
-    monkeypatch.setattr("tasks.pools.medqa.SYSTEM", "Think.")
+    monkeypatch.setattr("tasks.pools.medqa.LETTERED", "Think.")
     assert first != pool.revision(_Rows(ARGUED))
 
 

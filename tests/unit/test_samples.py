@@ -11,7 +11,8 @@ import pytest
 from harness.data import SampleSource, find_leaks
 from harness.text import normalise
 from tasks.medqa import DATASET, LETTERS, MedQA
-from tasks.pools.medqa import MedQAPool, final_letter
+from tasks.pools.closing import final_letter
+from tasks.pools.medqa import MedQAPool
 from tasks.shortcuts import bag_of_words, length_only
 
 SOURCE = SampleSource()

@@ -49,7 +49,7 @@ def test_the_papers_rate_is_available_by_name_and_yields_to_a_given_one() -> Non
 
 
 @core
-@pytest.mark.parametrize("bad", [{"batch": 4}, {"rounds": 4}, {"judge": "pairrm"}, {"quantile": 0}, {"alpha": 1.1}])
+@pytest.mark.parametrize("bad", [{"batch": 4}, {"rounds": 4}, {"judge": ""}, {"quantile": 0}, {"alpha": 1.1}])
 def test_shared_unknown_and_senseless_settings_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         config(**bad)

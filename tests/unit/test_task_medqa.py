@@ -21,8 +21,9 @@ from harness.contracts import (
     Scores,
     user,
 )
-from tasks.medqa import DATASET, MedQA, document, harness_tasks, match, row_ids
+from tasks.medqa import DATASET, MedQA, document, harness_tasks, row_ids
 from tasks.preference import METRICS
+from tasks.stock import match
 from tests.tiny import tiny_tokenizer
 
 
@@ -307,8 +308,8 @@ def test_malformed_rows_are_named(flaw: dict[str, Any]) -> None:
 @pytest.mark.core
 def test_match_prefers_the_id_and_needs_the_question() -> None:
     entry = row(0, "eval")
-    items = {"a": document(entry, "a"), "b": document(entry, "b"), "c": document(row(1, "eval"), "c")}
-    assert match([pair(entry, "b"), pair(entry, "z"), pair(row(5, "eval"), "c")], items) == {"b": "b", "z": "a"}
+    texts = {"a": entry["question"], "b": entry["question"], "c": row(1, "eval")["question"]}
+    assert match([pair(entry, "b"), pair(entry, "z"), pair(row(5, "eval"), "c")], texts) == {"b": "b", "z": "a"}
 
 
 @pytest.mark.core

@@ -1,0 +1,56 @@
+"""What a store knows of the judges of its tables: their measured agreement, beside every win rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from harness.calibration import Calibration, load
+from harness.contracts import HarnessError
+from harness.stats import Estimate
+from leaderboards.table import JudgeFigure, Table
+
+
+def with_judges(tables: Sequence[Table], store: Path) -> list[Table]:
+    """The tables, each with what `judge check` measured of its judge, and warnings where that judge is unfit.
+
+    A calibration that cannot be read is named in the warnings of the tables that a judge scored.
+    """
+    if not any(table.setting.judge for table in tables):
+        return list(tables)
+    try:
+        known, problem = list(load(store)), None
+    except HarnessError as error:
+        known, problem = [], str(error)
+    return [_with_judge(table, known, problem) if table.setting.judge else table for table in tables]
+
+
+def _with_judge(table: Table, known: Sequence[Calibration], problem: str | None) -> Table:
+    setting = table.setting
+    found = [c for c in known if c.applies(str(setting.judge), setting.model)]
+    current = [c for c in found if c.judge_version == setting.judge_version]
+    warnings = [] if problem is None else [problem]
+    warnings += [
+        f"judge {c.judge} fails on {c.set}: {fault}; its win rates mean nothing" for c in current for fault in c.fails
+    ]
+    older = sorted({c.judge_version for c in found} - {setting.judge_version or ""})
+    if older and not current:
+        warnings.append(
+            f"judge {setting.judge} was measured in version {', '.join(older)}, not in {setting.judge_version}"
+        )
+    return replace(table, judge=tuple(map(_figure, current)), warnings=(*table.warnings, *warnings))
+
+
+def _figure(calibration: Calibration) -> JudgeFigure:
+    figures = calibration.figures
+    agreement, null = figures.agreement, figures.null_win_rate
+    return JudgeFigure(
+        set=calibration.set,
+        labelled_by=calibration.labelled_by,
+        pairs=figures.pairs,
+        answered=figures.answered,
+        agreement=None if agreement is None else Estimate(agreement.mean, agreement.ci95, agreement.n),
+        null_win_rate=None if null is None else null.mean,
+        fails=calibration.fails,
+    )

@@ -1,0 +1,102 @@
+"""PubMedQA as a source of labels: an abstract without its conclusion, the paper's question, and the right decision
+(yes, no or maybe) against a wrong one, with a verifier.
+
+Rows of the shipped sample carry an argument for the gold decision and one of the same form and length for a wrong one,
+so both sides of a pair reason. Public rows have the paper's own conclusion (`long_answer`) and nothing for another
+decision: both sides are then the closing line alone, and the wrong decision is drawn by a hash of the row's id.
+
+Prompts that are too long lose their beginning, so the abstract comes first and the question last.
+
+Jin et al. 2019, "PubMedQA", arXiv:1909.06146; data MIT. The sample: Apache-2.0.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, ClassVar
+
+from harness.contracts import Dataset, Messages, Pair, Pool, Prompt, Ratings, Source, Verifier, user
+from harness.hookspecs import hookimpl
+from harness.text import content_hash
+from tasks.pools.closing import LEAD, FinalAnswer, closed, last, opposed
+from tasks.pubmedqa import ANSWERS, DATASET, document, row_ids
+
+SYSTEM = 'Think step by step, then end with a line "Final Answer: <decision>".'
+ASKED = "Is the answer yes, no or maybe?"
+"""Stands after the question: a system message can be clipped away."""
+_WORDS = "|".join(ANSWERS)
+_DECISION = re.compile(
+    rf"{LEAD}((?i:{_WORDS}))\b(?!(?i:[^\w\n]*(?:or[^\w\n]+)?(?:{_WORDS})\b))(?=[^\S\n]*(?:[^\w\s]|$))", re.MULTILINE
+)
+"""One decision, followed by a mark or the end of its line: neither "yes, no or maybe" nor "no improvement" decides."""
+
+Row = Mapping[str, Any]
+
+
+class PubMedQAPool:
+    """Pairs, prompts and a verifier from PubMedQA's labelled training questions."""
+
+    name: ClassVar[str] = "pubmedqa"
+    licence: ClassVar[str] = "MIT (public rows), Apache-2.0 (shipped sample)"
+    dataset: ClassVar[Dataset] = DATASET
+
+    def revision(self, source: Source) -> str:
+        """Hash of every pair of the training split as rendered: of the rows and of the templates."""
+        return content_hash([asdict(pair) for pair in self.pairs(source)])
+
+    def pairs(self, source: Source, split: str = "pool") -> Sequence[Pair]:
+        """One pair per question: the gold decision's argument (where there is one) and closing line against a wrong's.
+
+        Raises HarnessError naming a row that is malformed.
+        """
+        return [_pair(row) for row in _rows(source, split)]
+
+    def questions(self, source: Source) -> Mapping[str, str]:
+        """Every training question, without its abstract."""
+        return {row["id"]: str(row["question"]) for row in _rows(source, "pool")}
+
+    def prompts(self, source: Source) -> Sequence[Prompt]:
+        """Every training question behind its abstract, under the id of its pair."""
+        return [Prompt(row["id"], _prompt(row)) for row in _rows(source, "pool")]
+
+    def groups(self, source: Source) -> Ratings:
+        """None: nobody's opinions."""
+        return {}
+
+    def verifier(self, source: Source) -> Verifier:
+        """1.0 where the last closing line of a completion names the gold decision."""
+        gold = {row["id"]: str(row["final_decision"]) for row in _rows(source, "pool")}
+        return FinalAnswer(gold, final_decision)
+
+
+def final_decision(completion: str) -> str | None:
+    """The decision of the last "Final Answer: X" in a text, in lower case, or None where there is none."""
+    found = last(_DECISION, completion)
+    return found.lower() if found else None
+
+
+def _rows(source: Source, split: str) -> list[Row]:
+    """The split's rows with their ids, each read as the task reads it: a malformed one is named."""
+    rows = source.rows(DATASET, split)
+    return [{**row, **document(row, identity)} for identity, row in zip(row_ids(rows), rows, strict=True)]
+
+
+def _prompt(row: Row) -> Messages:
+    abstract = "\n".join(row["CONTEXTS"])
+    return user(f"Abstract: {abstract}\nQuestion: {row['QUESTION']}\n{ASKED}", system=SYSTEM)
+
+
+def _pair(row: Row) -> Pair:
+    gold = str(row["final_decision"])
+    wrong = str(row["wrong_decision"]) if row.get("wrong_decision") else None
+    sides = opposed(row, "pubmedqa", gold, wrong, ANSWERS)
+    chosen, rejected = closed(sides.for_gold, gold), closed(sides.for_wrong, sides.wrong)
+    return Pair(row["id"], _prompt(row), chosen, rejected, cluster=row["id"])
+
+
+@hookimpl
+def harness_pools() -> list[type[Pool]]:
+    """The pool of this module."""
+    return [PubMedQAPool]
