@@ -96,7 +96,9 @@ class RunConfig(_Frozen):
     num_fewshot: int = Field(default=0, ge=0)
     judge: str | None = None
     baseline: str | None = Field(
-        default=None, description="whose answers are judged against: base, or a run's id; None: the task's references"
+        default=None,
+        description="whose answers are judged against: reference (the task's), base, or a run's id; None: reference, "
+        "or base under a judge that compares with the reference",
     )
     profile: Literal["cpu-demo"] | None = None
     trust_remote_code: bool = False

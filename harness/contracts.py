@@ -634,7 +634,7 @@ class EvalContext:
     judge: Judge | None = None
     """Constructed and given its tools; None where the task is not judged."""
     baseline: Mapping[str, SampleRow] | None = None
-    """Rows, by id, of the run that answers are judged against; None means the task's own reference outputs."""
+    """Rows, by id, of the run that answers are judged against; None means the task's own reference outputs, if any."""
     base: Mapping[str, SampleRow] | None = None
     """The base model's rows on the same items, by id, for ratios to it; None while base itself is scored."""
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None
@@ -728,7 +728,11 @@ class Verdict:
 
 @runtime_checkable
 class Judge(Protocol):
-    """Compares answers."""
+    """Compares answers.
+
+    One that measures closeness to the reference answer has a class attribute `compares_with_reference = True`: the
+    reference would beat everything, so answers are judged against the base model's unless the user says otherwise.
+    """
 
     name: ClassVar[str]
     version: ClassVar[str]

@@ -31,7 +31,7 @@ from harness.contracts import (
     SampleRow,
     Scores,
 )
-from harness.plan import BASE_ALIGNER, Plan, make_plan
+from harness.plan import BASE_ALIGNER, REFERENCE, Plan, make_plan
 from harness.progress import Progress, Silent
 from harness.record import Failure, Inference, Record
 from harness.recording import UNFITTED, Outcome, build_record
@@ -158,11 +158,11 @@ def _baseline_rows(plan: Plan, session: Session) -> dict[str, SampleRow] | None:
     Raises HarnessError for a run that is not there or scored other items.
     """
     named = plan.config.baseline
-    if named is None:
+    if named in (None, REFERENCE):
         return None
-    if named == BASE_ALIGNER:  # the base model's answers do not depend on what they were judged against
-        return _rows_of(_base_record(plan.base_config.model_copy(update={"baseline": None}), session), session)
-    folder = session.store.find(named)
+    if named == BASE_ALIGNER:  # its answers do not depend on what they were judged against
+        return _rows_of(_base_record(plan.base_config.model_copy(update={"baseline": REFERENCE}), session), session)
+    folder = session.store.find(str(named))
     record = session.store.record(folder.name)
     if record is None or record.status == "failed" or record.task.name != plan.config.task:
         what = "failed" if record is not None and record.status == "failed" else "is of another task"
@@ -334,10 +334,11 @@ def _evaluate(plan: Plan, session: Session, against: Against, fitted: Mapping[st
     folder = session.store.eval_dir(plan.run_id)
     starts = read_json(folder / "starts.json") or 0
     write_json(folder / "starts.json", starts + 1)
-    with _adapted(plan, session, model, bool(fitted.get("parameter_change"))) as (active, aligned):
+    alone = session.store.lock(f"answers-{plan.answers_id}", lambda: None)
+    with alone, _adapted(plan, session, model, bool(fitted.get("parameter_change"))) as (active, aligned):
         meter = Meter()
         meter.attach(flop_model(active))
-        answers = folder / "responses.jsonl"
+        answers = _answers_of(plan, session) / "responses.jsonl"
         resumable = Resumable(aligned(tokenizer), answers, meter, progress=_shown(plan, session.progress))
         started = time.monotonic()
         with metered(active, meter):
@@ -356,6 +357,12 @@ def _evaluate(plan: Plan, session: Session, against: Against, fitted: Mapping[st
         parameters=parameters,
         restarts=starts,
     )
+
+
+def _answers_of(plan: Plan, session: Session) -> Path:
+    """Where the model's answers are kept while it is evaluated; those to a judged task stay, for another judge."""
+    store = session.store
+    return store.eval_dir(plan.run_id) if plan.judge_version is None else store.answers_dir(plan.answers_id)
 
 
 def _shown(plan: Plan, progress: Progress) -> Callable[[str, int, int], None]:

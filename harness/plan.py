@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from harness.registry import Registry
 
 BASE_ALIGNER = "base"
+REFERENCE = "reference"
+"""The baseline that is the task's own reference outputs."""
 DECISIVE = ("torch", "transformers", "trl", "peft", "lm-eval", "tokenizers", "numpy")
 """Libraries whose version can change a result: part of a fit's identity."""
 
@@ -119,6 +121,15 @@ class Plan:
         )[:16]
 
     @property
+    def answers_id(self) -> str:
+        """Hash of everything that can change a model's answers: `run_id` without who judges them, and against what."""
+        config = self.config
+        shown = [p.id for p in self.few_shot.pairs[: config.num_fewshot]]
+        return content_hash(
+            self.fit_id, config.task, self.task_revision, config.limit, shown, self.source.describe(), config.seed
+        )[:16]
+
+    @property
     def base_config(self) -> RunConfig:
         """The base cell that this one is compared with.
 
@@ -150,7 +161,7 @@ def make_plan(config: RunConfig, registry: Registry, progress: Progress) -> Plan
     pool = registry.pool(config.train_on or task.default_pool)()
     task = task.for_pool(pool) if isinstance(task, FollowsPool) else task
     registry.backend(config.backend)
-    config = _with_judge(config, task)
+    config = _with_judge(config, task, registry)
     judge_version = None if config.judge is None else registry.judge(config.judge).version
     device, precision = pick_device(config.device)
     own = getattr(task, "dataset", None)
@@ -193,10 +204,13 @@ def _fit_judge(aligner: Aligner, registry: Registry) -> tuple[str, str] | None:
     return None if name is None else (name, registry.judge(name).version)
 
 
-def _with_judge(config: RunConfig, task: Task) -> RunConfig:
-    """The task's own judge where the user named none. Raises HarnessError where nothing is judged but was asked for."""
+def _with_judge(config: RunConfig, task: Task, registry: Registry) -> RunConfig:
+    """Judge and baseline, where the user named none. Raises HarnessError where nothing is judged but was asked for."""
     if isinstance(task, Judged):
-        return config.model_copy(update={"judge": config.judge or task.default_judge})
+        judge = config.judge or task.default_judge
+        closeness = getattr(registry.judge(judge), "compares_with_reference", False)
+        baseline = config.baseline or (BASE_ALIGNER if closeness else REFERENCE)
+        return config.model_copy(update={"judge": judge, "baseline": baseline})
     asked = {"judge": config.judge, "baseline": config.baseline}
     for option, value in asked.items():
         if value is not None:

@@ -101,7 +101,7 @@ class TaskInfo(_Frozen):
     judge: str | None = None
     judge_version: str | None = None
     baseline: str | None = None
-    """What answers were judged against: `base`, a run's id, or None for the task's own reference outputs."""
+    """What answers were judged against: `reference` (the task's own), `base`, a run's id; None: nothing is judged."""
     notes: dict[str, float] = Field(default_factory=dict)
 
 

@@ -3,6 +3,7 @@
 <root>/<id>/            record.json samples.parquet adapter/ log.jsonl     a finished cell
 <root>/.fits/<fit_id>/  job.json log.jsonl work/ result/ fit.json         a fit, shared by the cells that score it
 <root>/.evals/<id>/     responses.jsonl                                    an evaluation under way
+<root>/.answers/<id>/   responses.jsonl                                    answers that were judged: a cache
 <root>/.judges/<name>/  what a judge keeps between runs                    a cache
 <root>/.locks/          one file per cell or fit, held while it is worked on
 """
@@ -90,6 +91,10 @@ class Store:
     def eval_dir(self, run_id: str) -> Path:
         """Where an unfinished evaluation keeps its answers."""
         return self.root / ".evals" / run_id
+
+    def answers_dir(self, answers_id: str) -> Path:
+        """Where answers that were judged stay, so that another judge or baseline asks for no new ones: a cache."""
+        return self.root / ".answers" / answers_id
 
     def judge_dir(self, name: str) -> Path:
         """Where a judge keeps what it was told: a cache, which may be deleted at any time."""

@@ -71,7 +71,7 @@ def run(
     judge: Annotated[str | None, typer.Option(metavar="NAME", help="For judged tasks.", show_default=False)] = None,
     baseline: Annotated[
         str | None,
-        typer.Option(metavar="base|RUN", help="Judge against this run's answers (the references).", show_default=False),
+        typer.Option(metavar="reference|base|RUN", help="Whose answers are judged against.", show_default=False),
     ] = None,
     store: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where runs are kept (runs).")] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="Settings; options override it.")] = None,

@@ -38,6 +38,7 @@ class Similarity:
 
     name: ClassVar[str] = "similarity"
     version: ClassVar[str] = "1"
+    compares_with_reference: ClassVar[bool] = True
 
     def compare(self, items: Sequence[JudgeItem]) -> list[Verdict]:
         """One verdict per item; one without a reference gets none, and its `status` says so."""

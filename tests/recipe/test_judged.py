@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from harness.backends.hf import HfBackend
 from harness.config import PRESETS, Lengths, Lora, RunConfig
 from harness.contracts import (
     Aligned,
@@ -25,6 +26,8 @@ from harness.contracts import (
 )
 from harness.engine import run
 from harness.hookspecs import hookimpl
+from harness.plan import make_plan
+from harness.progress import Silent
 from harness.record import Record
 from harness.registry import Registry, load
 from harness.tiny import tiny_folder
@@ -45,7 +48,7 @@ class Longer:
     def named(cls, argument: str) -> type[Longer]:
         if argument != "letters":
             raise HarnessError(f"judge longer counts letters, not {argument!r}")
-        return type("Letters", (cls,), {"name": "longer:letters", "version": "2"})
+        return type("Letters", (cls,), {"name": "longer:letters", "version": "2", "compares_with_reference": True})
 
     def with_tools(self, tools: JudgeTools) -> Longer:
         self.tools = tools
@@ -131,15 +134,33 @@ def win_rate(record: Record) -> float:
 
 def test_the_task_s_own_judge_compares_with_the_references(tiny: str, tmp_path: Path, registry: Registry) -> None:
     record = run(cell(tiny, tmp_path), registry=registry)
-    assert (record.task.judge, record.task.judge_version, record.task.baseline) == ("longer", "1", None)
+    assert (record.task.judge, record.task.judge_version, record.task.baseline) == ("longer", "1", "reference")
     assert win_rate(record) == 0.0
     assert (tmp_path / ".judges" / "longer" / "asked").read_text() == "2"
     assert record.manifest.plugins["judge:longer"] == "given in code"
 
 
+def test_a_judge_of_closeness_is_not_set_against_the_reference(tiny: str, tmp_path: Path, registry: Registry) -> None:
+    against = make_plan(cell(tiny, tmp_path, judge="longer:letters"), registry, Silent()).config.baseline
+    assert against == "base"
+    forced = make_plan(cell(tiny, tmp_path, judge="longer:letters", baseline="reference"), registry, Silent()).config
+    assert forced.baseline == "reference"
+
+
+def test_another_judge_asks_for_no_new_answers(
+    tiny: str, tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(cell(tiny, tmp_path), registry=registry)
+    monkeypatch.setattr(HfBackend, "generate", lambda *_, **__: pytest.fail("the answers are there already"))
+    second = run(cell(tiny, tmp_path, judge="longer:letters", baseline="reference"), registry=registry)
+    assert second.id != first.id
+    assert second.spent.inference.generated_tokens == first.spent.inference.generated_tokens > 0
+    assert second.spent.lost.restarts == 0
+
+
 def test_one_of_a_family_has_its_own_name_version_and_run(tiny: str, tmp_path: Path, registry: Registry) -> None:
     plain = run(cell(tiny, tmp_path), registry=registry)
-    letters = run(cell(tiny, tmp_path, judge="longer:letters"), registry=registry)
+    letters = run(cell(tiny, tmp_path, judge="longer:letters", baseline="reference"), registry=registry)
     assert (letters.task.judge, letters.task.judge_version) == ("longer:letters", "2")
     assert letters.id != plain.id
     assert letters.manifest.plugins["judge:longer"] == "given in code"
