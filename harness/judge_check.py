@@ -5,15 +5,14 @@ from __future__ import annotations
 import datetime
 import platform
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.aligned import load_base
 from harness.calibration import NULL_WINS, Calibration, Figures, save
 from harness.config import DEFAULT_MODEL
-from harness.contracts import HarnessError, Judge, JudgeTools, LanguageModel, Source, TakesTools
+from harness.contracts import HarnessError, Judge, Source
 from harness.data import open_source
+from harness.judges import Judges
 from harness.judging import SUBSET, LabelledPair, measure, revision
 from harness.plan import version
 from harness.progress import Progress, Silent
@@ -21,38 +20,6 @@ from harness.recording import LISTED, git_state
 from harness.registry import Registry
 from harness.store import Store, storage
 from tasks.judges.labelled import DATASET, SAMPLE, labelled_set, read
-
-
-@dataclass
-class Opener:
-    """Opens judges, and remembers whether one asked for the study's own model. Every model is loaded once."""
-
-    registry: Registry
-    progress: Progress
-    model: str
-    device: str
-    asked_for_model: bool = False
-    _models: dict[str, LanguageModel] = field(default_factory=dict)
-    _stage: tuple[str, int] = ("", 0)
-
-    def open(self, judge: type[Judge], cache: Path) -> Judge:
-        """The judge with its tools."""
-        made = judge()
-        return made.with_tools(JudgeTools(self._load, cache, self._shown)) if isinstance(made, TakesTools) else made
-
-    def _load(self, name: str) -> LanguageModel:
-        self.asked_for_model |= not name
-        wanted = name or self.model
-        if wanted not in self._models:
-            self.progress.stage(f"load the judge's model {wanted}")
-            self._models[wanted] = load_base(wanted, self.device, self.registry.models)
-        return self._models[wanted]
-
-    def _shown(self, stage: str, done: int, total: int) -> None:
-        if self._stage != (stage, total):
-            self._stage = (stage, total)
-            self.progress.stage(stage, total)
-        self.progress.advance(done, total)
 
 
 def check(
@@ -77,15 +44,26 @@ def check(
     judge = registry.judge(name)
     source = source_of(pairs, data)
     labelled = read(source, pairs, limit)
-    opener = Opener(registry, progress or Silent(), model, device)
+    judges = Judges(registry, store, model, device, _shown(progress or Silent()))
     with tempfile.TemporaryDirectory() as empty:
-        opened = opener.open(judge, store.judge_dir(judge.name))
-        figures = measure(opened, opener.open(judge, Path(empty)), labelled, subset=repeat)
-    asked = model if opener.asked_for_model else None
+        figures = measure(judges.get(name), judges.open(name, Path(empty)), labelled, subset=repeat)
+    asked = model if judges.used_own else None
     made = _calibration(judge, figures, labelled, source=source, pairs=pairs, limit=limit, model=asked)
     with storage(store.root):
         save(store.root, made)
     return made
+
+
+def _shown(progress: Progress) -> Callable[[str, int, int], None]:
+    current: list[tuple[str, int]] = []
+
+    def show(stage: str, done: int, total: int) -> None:
+        if current != [(stage, total)]:
+            current[:] = [(stage, total)]
+            progress.stage(stage, total)
+        progress.advance(done, total)
+
+    return show
 
 
 def _calibration(

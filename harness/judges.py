@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from harness.aligned import load_base
@@ -23,18 +24,26 @@ class Judges:
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None
     loaded: Callable[[Any], None] = lambda model: None
     """Told of every language model that a judge loads, before it computes anything."""
+    used_own: bool = field(default=False, init=False)
+    """Whether a judge asked for the study's own model."""
     _open: dict[str, Judge] = field(default_factory=dict)
     _models: dict[str, LanguageModel] = field(default_factory=dict)
 
     def get(self, name: str) -> Judge:
         """The judge called `name` with its tools. Raises HarnessError with the nearest name."""
         if name not in self._open:
-            judge = self.registry.judge(name)()
-            tools = JudgeTools(self._load, self.store.judge_dir(name), self.progress)
-            self._open[name] = judge.with_tools(tools) if isinstance(judge, TakesTools) else judge
+            self._open[name] = self.open(name, self.store.judge_dir(name))
         return self._open[name]
 
+    def open(self, name: str, cache: Path) -> Judge:
+        """A new one, with a cache of its own; models are shared."""
+        judge = self.registry.judge(name)()
+        return (
+            judge.with_tools(JudgeTools(self._load, cache, self.progress)) if isinstance(judge, TakesTools) else judge
+        )
+
     def _load(self, name: str) -> LanguageModel:
+        self.used_own |= not name
         wanted = name or self.model
         if wanted not in self._models:
             model = load_base(wanted, self.device, self.registry.models)

@@ -22,7 +22,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from harness.contracts import ChooseRequest, LanguageModel, user
-from harness.stats import mean_interval
 from harness.text import content_hash
 from tasks.pools.pairs import in_turn
 
@@ -224,6 +223,8 @@ def _threshold(entailed: Sequence[float], absent: Sequence[float]) -> float:
 
 def _agreement(claims: Sequence[tuple[str, Claim]], right: Sequence[bool]) -> Agreement:
     """`right` holds two verdicts on every claim, all first ones before all second ones."""
+    from harness.stats import mean_interval  # numpy: `list` must not wait for it
+
     units = [unit for unit, _ in claims]
     found = mean_interval([float(verdict) for verdict in right], units * 2)
     return Agreement(found.mean, 0.0 if found.ci95 is None else found.ci95[0], len(right))

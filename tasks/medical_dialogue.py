@@ -201,7 +201,7 @@ def _length(completion: Completion) -> dict[str, float]:
 
 
 def _rouge(answered: Answered) -> Figures:
-    from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped]
+    from rouge_score.rouge_scorer import RougeScorer
 
     scorer: Any = RougeScorer(["rougeL"], use_stemmer=True)
     return {

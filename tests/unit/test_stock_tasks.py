@@ -292,7 +292,6 @@ def test_math500_shows_examples_on_parity_only() -> None:
         evaluate(case, num_fewshot=5, track="parity")
 
 
-@pytest.mark.core
 @pytest.mark.parametrize("name", CASES)
 def test_revision_follows_the_evaluation_rows_only(name: str) -> None:
     case = CASES[name]

@@ -543,3 +543,14 @@ def test_a_judges_language_model_is_asked_yes_or_no() -> None:
     assert judge_of(WithModel(), embed)(claims) == pytest.approx([0.9, 0.2])
     assert judge_of(None, embed)([("Tea.", "Tea.")]) == pytest.approx([1.0])
     assert judge_of(LengthJudge(), embed)([("Tea.", "Tea.")]) == pytest.approx([1.0])
+
+
+def test_the_judge_local_lends_its_model() -> None:
+    from harness.contracts import JudgeTools
+    from tasks.judges.local import Local
+
+    class Likely(Chooser):
+        capabilities = frozenset({"loglik"})
+
+    judge = Local().with_tools(JudgeTools(load=lambda name: Likely(), cache=Path()))  # type: ignore[arg-type, return-value]
+    assert judge_of(judge, embed)([("The sun.", "The moon.")]) == pytest.approx([0.9])
