@@ -16,9 +16,10 @@ run on plain padded rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -27,6 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from harness import attention
 from harness.contracts import HarnessError
 
 CHUNK_ELEMENTS = 2**24
@@ -307,18 +309,32 @@ def _row_hidden(model: Any, row: _Row, prefix: Prefix | None) -> Tensor:
 
 
 def _forward(model: Any, row: _Row, *, cache: Any, start: int) -> Tensor:
-    device = model.device
-    positions = torch.tensor([row.positions], device=device)
-    masks = attention_masks(model, *_visible(row, start, device))
-    out = decoder_of(model)(
-        input_ids=torch.tensor([row.ids], device=device),
-        position_ids=positions,
-        attention_mask=masks,
-        past_key_values=cache,
-        use_cache=cache is not None,
-    )
+    device, decoder = model.device, decoder_of(model)
+    allowed, distance = _visible(row, start, device)
+    quick = sliding_window(model) is None and attention.fits(decoder)
+    with attention.blockwise(decoder, _blocks(row, allowed[0, 0, :, start:], model.dtype)) if quick else nullcontext():
+        out = decoder(
+            input_ids=torch.tensor([row.ids], device=device),
+            position_ids=torch.tensor([row.positions], device=device),
+            attention_mask=attention_masks(model, allowed, distance),
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
     hidden: Tensor = out.last_hidden_state[0]
     return hidden
+
+
+def _blocks(row: _Row, allowed: Tensor, dtype: torch.dtype) -> list[attention.Block]:
+    """The trees of a row, from who may see whom (T, T); one with a single branch at most is a plain causal sequence."""
+    blocks = []
+    borders = [i for i, tree in enumerate(row.tree) if i == 0 or tree != row.tree[i - 1]]
+    for start, end in pairwise([*borders, len(row.tree)]):
+        mask = None
+        if len(set(row.branch[start:end]) - {-1}) > 1:
+            mask = torch.zeros(end - start, end - start, dtype=dtype, device=allowed.device)
+            mask.masked_fill_(~allowed[start:end, start:end], -torch.inf)
+        blocks.append(attention.Block(start, end, mask))
+    return blocks
 
 
 def _visible(row: _Row, start: int, device: torch.device) -> tuple[Tensor, Tensor]:

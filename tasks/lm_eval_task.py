@@ -44,7 +44,7 @@ Rows = Mapping[str, Sequence[Row]]
 
 
 class LmEval:
-    """The family of lm-eval's tasks; `named` gives the class of one."""
+    """Any task of lm-eval by name, as `lm_eval:arc_easy`; `named` gives the class of one."""
 
     name: ClassVar[str] = "lm_eval"
     paper: ClassVar[str] = ""
