@@ -62,9 +62,15 @@ def rank(entries: Sequence[Entry]) -> list[Table]:
         own = [entry for entry in bases if _shares_base(entry.record, shared)]
         used.update(entry.folder for entry in own)
         tables.append(_table(shared, rows, own))
-    alone = _groups([entry for entry in bases if entry.folder not in used])
+    shown = {_contest(entry.record) for entry in bases if entry.folder in used} - {None}
+    alone = _groups([e for e in bases if e.folder not in used and _contest(e.record) not in shown])
     tables += [_table(shared, [], [entry for row in rows for entry in row]) for shared, rows in alone]
     return sorted(tables, key=lambda t: (t.setting.task, t.setting.model, t.setting.labels, t.setting.key()))
+
+
+def _contest(record: Record) -> str | None:
+    """What a judged run of base shares with the one that was made for its answers alone; None where nobody judged."""
+    return None if record.task.judge is None else setting(record, ()).key(("baseline",))
 
 
 def refuse_mixed(settings: Sequence[Setting]) -> None:

@@ -602,3 +602,16 @@ def test_a_damaged_calibration_is_a_warning(tmp_path):
     calibrate(tmp_path)
     next((tmp_path / "judges").rglob("*.json")).write_text("{")
     assert any("not valid JSON" in warning for warning in judged(tmp_path).warnings)
+
+
+def test_base_runs_made_for_their_answers_alone_get_no_table_of_their_own(tmp_path):
+    judged = {"task__judge": "mild", "task__judge_version": "1"}
+    add(tmp_path, "base", answers(10), **judged, task__baseline="reference")
+    add(tmp_path, "base", answers(10), **judged, task__baseline="base")
+    add(tmp_path, "gem", answers(20), **judged, task__baseline="base")
+    add(tmp_path, "base", answers(12), task__name="other")
+    made = leaderboards.tables(tmp_path)
+    assert [(t.setting.task, t.setting.baseline, len(t.rows)) for t in made if t.setting.judge] == [
+        ("medqa", "base", 2)
+    ]
+    assert [t.setting.task for t in made if not t.setting.judge] == ["other"]
