@@ -55,8 +55,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBench]:
         for name, weight in made.policy.named_parameters():
             if ".lora_B." in name:
                 weight.normal_(std=0.01, generator=torch.Generator().manual_seed(0))
-    yield made
-    made.close()
+    with made:
+        yield made
 
 
 def rows(prompt: int, answer: int) -> list[dict[str, Any]]:
