@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import ascii_uppercase
 from typing import Any, ClassVar, Literal
 
@@ -80,20 +80,20 @@ class OpinionQA:
         self._pool = pool
 
     def for_pool(self, pool: Pool) -> OpinionQA:
-        """This task on another pool's groups."""
+        """This task on another pool's groups; on its own pool's where the other has none."""
         return OpinionQA(pool)
 
     def revision(self, source: Source) -> str:
         """Hash of every rating of the pool: what is context and what is asked is the draw's to say."""
-        return (self._pool or OpinionQAPool()).revision(source)
+        return _asked_pool(self._pool, OpinionQAPool(), source).revision(source)
 
     def questions(self, source: Source, limit: int | None) -> Mapping[str, str]:
         """None: the draw holds questions out, so there is nothing for the leak gate to do."""
         return {}
 
     def evaluate(self, aligned: Aligned, ctx: EvalContext) -> Scores:
-        """One row per target group and question. Raises HarnessError where the cell has no groups."""
-        return _evaluate("wasserstein", aligned, ctx)
+        """One row per target group and question. Raises HarnessError where the pool's groups were not drawn."""
+        return _evaluate("wasserstein", OpinionQAPool(), aligned, ctx)
 
 
 class GlobalOpinions:
@@ -111,20 +111,20 @@ class GlobalOpinions:
         self._pool = pool
 
     def for_pool(self, pool: Pool) -> GlobalOpinions:
-        """This task on another pool's groups."""
+        """This task on another pool's groups; on its own pool's where the other has none."""
         return GlobalOpinions(pool)
 
     def revision(self, source: Source) -> str:
         """Hash of every rating of the pool: what is context and what is asked is the draw's to say."""
-        return (self._pool or GlobalOpinionsPool()).revision(source)
+        return _asked_pool(self._pool, GlobalOpinionsPool(), source).revision(source)
 
     def questions(self, source: Source, limit: int | None) -> Mapping[str, str]:
         """None: the draw holds questions out, so there is nothing for the leak gate to do."""
         return {}
 
     def evaluate(self, aligned: Aligned, ctx: EvalContext) -> Scores:
-        """One row per target group and question. Raises HarnessError where the cell has no groups."""
-        return _evaluate("jensen_shannon", aligned, ctx)
+        """One row per target group and question. Raises HarnessError where the pool's groups were not drawn."""
+        return _evaluate("jensen_shannon", GlobalOpinionsPool(), aligned, ctx)
 
 
 # ---------------------------------------------------------------- measures
@@ -204,7 +204,16 @@ Answers = Mapping[tuple[str, str], tuple[float, ...]]
 """Probabilities by group and question."""
 
 
-def _evaluate(own: Measure, aligned: Aligned, ctx: EvalContext) -> Scores:
+def _asked_pool(pool: Pool | None, own: Pool, source: Source) -> Pool:
+    """Whose groups are asked: those of the pool that the cell trains on, or the task's own where that has none."""
+    return pool if pool is not None and pool.groups(source) else own
+
+
+def _evaluate(own: Measure, own_pool: Pool, aligned: Aligned, ctx: EvalContext) -> Scores:
+    asked_pool = _asked_pool(ctx.pool, own_pool, ctx.source)
+    elsewhere = ctx.pool is not None and asked_pool is not ctx.pool
+    if elsewhere:  # the cell learnt from other data and bought no opinion: every group is a target
+        ctx = replace(ctx, pool=asked_pool, groups=dict.fromkeys(asked_pool.groups(ctx.source), ()), auxiliary={})
     items = _items(ctx)
     others = _others(ctx.groups)
     asked = {(group, item.rating.question): item.rating for item in items for group in _askers(item, others)}

@@ -28,12 +28,15 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tiny_folder(tmp_path_factory.mktemp("model") / "tiny"))
 
 
-def cell(registry: Registry, tiny: str, store: Path, task: str, aligner: str, limit: int) -> Record:
+def cell(
+    registry: Registry, tiny: str, store: Path, task: str, aligner: str, limit: int, train_on: str | None = None
+) -> Record:
     config = RunConfig(
         model=tiny,
         store=store,
         data="sample",
         task=task,
+        train_on=train_on,
         aligner=aligner,
         aligner_config={"steps": 4} if aligner == "gpo" else {},
         limit=limit,
@@ -65,3 +68,17 @@ def test_opinions_run_on_their_sample(registry: Registry, tiny: str, tmp_path: P
     assert scores["mean_of_groups"][f"{OWN[task]}_seen"].mean > scores["uniform"][f"{OWN[task]}_seen"].mean
     assert records["uniform"].task.notes["uniform"] == pytest.approx(scores["uniform"][OWN[task]].mean)
     assert records["ridge"].task.notes["context_labels"] == 8
+
+
+@pytest.mark.parametrize("task", OWN)
+def test_a_method_that_learnt_from_pairs_is_asked_for_every_group(
+    registry: Registry, tiny: str, tmp_path: Path, task: str
+) -> None:
+    base, dpo = (cell(registry, tiny, tmp_path, task, name, 4, "ultrafeedback") for name in ("base", "dpo"))
+    assert (dpo.data.pool, dpo.spent.labels, dpo.data.rating_ids) == ("ultrafeedback", 8, {})
+    assert dpo.task.revision == base.task.revision == cell(registry, tiny, tmp_path, task, "base", 4).task.revision
+    assert dpo.task.notes["groups"] == {"opinionqa": 12, "global_opinions": 16}[task]
+    assert dpo.task.notes["context_labels"] == 0
+    assert dpo.task.notes["unseen_questions"] == 4
+    assert dpo.scores["similarity"].n == base.scores["similarity"].n == 4
+    assert "similarity_seen" not in dpo.scores
