@@ -334,7 +334,11 @@ def _evaluate(plan: Plan, session: Session, against: Against, fitted: Mapping[st
     folder = session.store.eval_dir(plan.run_id)
     starts = read_json(folder / "starts.json") or 0
     write_json(folder / "starts.json", starts + 1)
-    alone = session.store.lock(f"answers-{plan.answers_id}", lambda: None)
+
+    def waiting() -> None:
+        session.progress.note(f"another process gathers the same answers as run {plan.run_id}; waiting for it")
+
+    alone = session.store.lock(f"answers-{plan.answers_id}", waiting)
     with alone, _adapted(plan, session, model, bool(fitted.get("parameter_change"))) as (active, aligned):
         meter = Meter()
         meter.attach(flop_model(active))
