@@ -126,7 +126,7 @@ def completion_log_softmax(
     for row in _pack(groups, max_tokens, 0, split=True, shared=_shared(model, max_tokens)):
         hidden = _row_hidden(model, row, None)
         for where in torch.split(torch.tensor(row.predictors, device=hidden.device), chunk):
-            yield head_logits(model, hidden[where]).log_softmax(-1)
+            yield head_logits(model, hidden.index_select(0, where)).log_softmax(-1)
 
 
 def prefix_cache(model: Any, ids: Sequence[int]) -> Prefix:
@@ -396,8 +396,11 @@ def _token_stats(
     def figures(rows: Tensor, ids: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         return _figures(head_logits(model, rows), ids, entropy)
 
+    # Not hidden[where]: where a prompt's last token predicts several answers, its gradient would add them up in whatever
+    # order threads come, and a fit would not always repeat to the bit.
+    predicting = hidden.index_select(0, where)
     parts = []
-    for rows, ids in zip(torch.split(hidden[where], chunk), torch.split(wanted, chunk), strict=True):
+    for rows, ids in zip(torch.split(predicting, chunk), torch.split(wanted, chunk), strict=True):
         parts.append(checkpoint(figures, rows, ids, use_reentrant=False) if recompute else figures(rows, ids))
     logprobs, entropies, greedy = zip(*parts, strict=True)
     return TokenStats(torch.cat(logprobs), torch.cat(entropies) if entropy else None, torch.cat(greedy))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -265,3 +266,34 @@ def test_half_precision_model_gives_fp32_figures() -> None:
     assert tree_attention(model)
     stats = group_logprobs(model, GROUPS)[0][0]
     assert stats.logprobs.dtype == torch.float32
+
+
+def test_gradients_of_answers_that_share_a_token_repeat_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads may not decide in which order the gradients of a prompt's last token are added."""
+    threads, generator = torch.get_num_threads(), torch.Generator().manual_seed(0)
+    weights = torch.randn(8, 576, generator=generator)
+    monkeypatch.setattr(logprobs, "head_logits", lambda model, hidden: hidden @ weights.T)
+    monkeypatch.setattr(logprobs, "base_lm", lambda model: SimpleNamespace(config=_Sizes()))
+    hidden = torch.randn(430, 576, generator=generator)
+    predictors = [i for start in range(130, 430, 60) for i in (129, *range(start, start + 59))]
+    targets = [i % 8 for i in range(len(predictors))]
+
+    def gradient() -> torch.Tensor:
+        leaf = hidden.clone().requires_grad_()
+        logprobs._token_stats(None, leaf, predictors, targets, False).logprobs.sum().backward()
+        assert leaf.grad is not None
+        return leaf.grad
+
+    try:
+        torch.set_num_threads(2)
+        first = gradient()
+        assert all(torch.equal(first, gradient()) for _ in range(300))
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Sizes:
+    vocab_size = 8
+
+    def get_text_config(self) -> _Sizes:
+        return self
