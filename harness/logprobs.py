@@ -396,8 +396,8 @@ def _token_stats(
     def figures(rows: Tensor, ids: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         return _figures(head_logits(model, rows), ids, entropy)
 
-    # Not hidden[where]: where a prompt's last token predicts several answers, its gradient would add them up in whatever
-    # order threads come, and a fit would not always repeat to the bit.
+    # Not hidden[where]: a prompt's last token predicts several answers, and its gradient would add them up in whatever
+    # order threads come, so that a fit would not always repeat to the bit.
     predicting = hidden.index_select(0, where)
     parts = []
     for rows, ids in zip(torch.split(predicting, chunk), torch.split(wanted, chunk), strict=True):
