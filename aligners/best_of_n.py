@@ -73,7 +73,7 @@ class BestOfN:
 
     name: ClassVar[str] = "best_of_n"
     paper: ClassVar[str] = "2305.18290"
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     Config: ClassVar[type[BaseModel]] = BestOfNConfig
 

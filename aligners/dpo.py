@@ -37,7 +37,7 @@ class Dpo:
 
     name: ClassVar[str] = "dpo"
     paper: ClassVar[str] = "2305.18290"
-    version: ClassVar[str] = "4"
+    version: ClassVar[str] = "5"
     needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     Config: ClassVar[type[BaseModel]] = DpoConfig
 

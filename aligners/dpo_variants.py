@@ -75,7 +75,7 @@ class Ipo:
 
     name: ClassVar[str] = "ipo"
     paper: ClassVar[str] = "2310.12036"
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     Config: ClassVar[type[BaseModel]] = IpoConfig
 
@@ -92,7 +92,7 @@ class Irpo:
 
     name: ClassVar[str] = "irpo"
     paper: ClassVar[str] = "2404.19733"
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     Config: ClassVar[type[BaseModel]] = IrpoConfig
 

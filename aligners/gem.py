@@ -416,7 +416,7 @@ class Gem:
 
     name: ClassVar[str] = "gem"
     paper: ClassVar[str] = "2511.13007"
-    version: ClassVar[str] = "3"
+    version: ClassVar[str] = "4"
     needs: ClassVar[frozenset[Need]] = frozenset({"pairs", "prompts"})
     Config: ClassVar[type[BaseModel]] = GemConfig
 

@@ -75,7 +75,7 @@ class Grpo:
 
     name: ClassVar[str] = "grpo"
     paper: ClassVar[str] = "2402.03300"
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     needs: ClassVar[frozenset[Need]] = frozenset({"pairs", "verifier"})
     Config: ClassVar[type[BaseModel]] = GrpoConfig
 

@@ -58,7 +58,7 @@ class Kto:
 
     name: ClassVar[str] = "kto"
     paper: ClassVar[str] = "2402.01306"
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     Config: ClassVar[type[BaseModel]] = KtoConfig
 

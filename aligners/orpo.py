@@ -47,7 +47,7 @@ class Orpo:
 
     name: ClassVar[str] = "orpo"
     paper: ClassVar[str] = "2403.07691"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     Config: ClassVar[type[BaseModel]] = OrpoConfig
 

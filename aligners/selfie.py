@@ -403,7 +403,7 @@ class Selfie:
     name: ClassVar[str] = "selfie"
     aliases: ClassVar[tuple[str, ...]] = ("spa",)
     paper: ClassVar[str] = "2406.04412"
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     needs: ClassVar[frozenset[Need]] = frozenset({"pairs", "prompts"})
     Config: ClassVar[type[BaseModel]] = SelfieConfig
 

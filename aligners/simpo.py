@@ -47,7 +47,7 @@ class Simpo:
 
     name: ClassVar[str] = "simpo"
     paper: ClassVar[str] = "2405.14734"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     Config: ClassVar[type[BaseModel]] = SimpoConfig
 

@@ -25,11 +25,13 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from harness import attention
 from harness.contracts import HarnessError
+from harness.lora import fused_adapters
 
 CHUNK_ELEMENTS = 2**24
 """Most logits that exist at once (64 MiB in fp32)."""
@@ -37,9 +39,10 @@ LOWEST = -1e4
 """Log-probability that stands for none in an entropy: its share is exactly 0 either way, and it is a number."""
 UNSCORED = -100
 """The libraries' label of a token whose log-probability is not asked for."""
-CPU_ROW, CPU_ROW_WITH_GRADIENT = 512, 256
-"""Tokens up to which several groups share a row on a CPU, where a row's attention is computed for all pairs of its
-tokens, those of different groups included: longer rows cost more than the fewer calls save."""
+CPU_ROW = 512
+"""Tokens up to which several groups share a row on a CPU, for each thread: longer rows fall out of the cache."""
+CPU_MASKED_ROW = 256
+"""The same where attention is masked, so that it is computed for all pairs of a row's tokens."""
 MASKED_ATTENTION = ("sdpa", "eager")
 """Attention implementations that take a 4-D mask."""
 _TREES: WeakKeyDictionary[torch.nn.Module, dict[bool, bool]] = WeakKeyDictionary()
@@ -244,7 +247,12 @@ def _shared(model: Any, max_tokens: int) -> int:
     """Tokens up to which several groups share a row."""
     if model.device.type != "cpu":
         return max_tokens
-    return min(max_tokens, CPU_ROW_WITH_GRADIENT if torch.is_grad_enabled() else CPU_ROW)
+    return min(max_tokens, CPU_ROW * torch.get_num_threads() if _blockwise(model) else CPU_MASKED_ROW)
+
+
+def _blockwise(model: Any) -> bool:
+    """Whether a row is read part by part, without masks."""
+    return sliding_window(model) is None and attention.fits(decoder_of(model))
 
 
 def _pack(groups: Sequence[Group], max_tokens: int, start: int, *, split: bool, shared: int) -> Iterator[_Row]:
@@ -309,14 +317,12 @@ def _row_hidden(model: Any, row: _Row, prefix: Prefix | None) -> Tensor:
 
 
 def _forward(model: Any, row: _Row, *, cache: Any, start: int) -> Tensor:
-    device, decoder = model.device, decoder_of(model)
-    allowed, distance = _visible(row, start, device)
-    quick = sliding_window(model) is None and attention.fits(decoder)
-    with attention.blockwise(decoder, _blocks(row, allowed[0, 0, :, start:], model.dtype)) if quick else nullcontext():
+    quick, device, decoder = _blockwise(model), model.device, decoder_of(model)
+    with attention.blockwise(decoder, _plan(row, start, device)) if quick else nullcontext(), fused_adapters(decoder):
         out = decoder(
             input_ids=torch.tensor([row.ids], device=device),
             position_ids=torch.tensor([row.positions], device=device),
-            attention_mask=attention_masks(model, allowed, distance),
+            attention_mask=None if quick else attention_masks(model, *_visible(row, start, device)),
             past_key_values=cache,
             use_cache=cache is not None,
         )
@@ -324,17 +330,12 @@ def _forward(model: Any, row: _Row, *, cache: Any, start: int) -> Tensor:
     return hidden
 
 
-def _blocks(row: _Row, allowed: Tensor, dtype: torch.dtype) -> list[attention.Block]:
-    """The trees of a row, from who may see whom (T, T); one with a single branch at most is a plain causal sequence."""
-    blocks = []
-    borders = [i for i, tree in enumerate(row.tree) if i == 0 or tree != row.tree[i - 1]]
-    for start, end in pairwise([*borders, len(row.tree)]):
-        mask = None
-        if len(set(row.branch[start:end]) - {-1}) > 1:
-            mask = torch.zeros(end - start, end - start, dtype=dtype, device=allowed.device)
-            mask.masked_fill_(~allowed[start:end, start:end], -torch.inf)
-        blocks.append(attention.Block(start, end, mask))
-    return blocks
+def _plan(row: _Row, start: int, device: torch.device) -> attention.Plan:
+    """How attention reads a row: a run of tokens is a prompt, or one completion of it."""
+    keys = list(zip(row.tree, row.branch, strict=True))
+    borders = [i for i, key in enumerate(keys) if i == 0 or key != keys[i - 1]]
+    runs = [(first, last, row.branch[first] == -1) for first, last in pairwise([*borders, len(keys)])]
+    return attention.Plan(attention.parts_of(runs, start), lambda: _visible(row, start, device)[0])
 
 
 def _visible(row: _Row, start: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -409,13 +410,34 @@ def _token_stats(
 def _figures(logits: Tensor, ids: Tensor, entropy: bool) -> tuple[Tensor, Tensor | None, Tensor]:
     """(log p, entropy, is the most probable) of `ids` (N,) under `logits` (N, V)."""
     greedy = logits.detach().argmax(-1) == ids
-    if not entropy:
-        return -F.cross_entropy(logits, ids, reduction="none"), None, greedy
-    logp = logits.log_softmax(-1)
-    with torch.no_grad():  # no method differentiates entropies, and their graph would hold the vocabulary several times
-        finite = logp.detach().clamp_min(LOWEST)
-        spread = -(finite.exp() * finite).sum(-1)
-    return logp.gather(-1, ids[:, None])[:, 0], spread, greedy
+    logprobs, spread = _Logprobs.apply(logits, ids, entropy)  # type: ignore[no-untyped-call]
+    return logprobs, spread, greedy
+
+
+class _Logprobs(torch.autograd.Function):
+    """log softmax of logits (N, V) at `ids` (N,), and entropies, which no method differentiates.
+
+    Torch's own gradient writes two more tensors of the vocabulary's size: one of zeros but for the ids, and a sum.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, ids: Tensor, entropy: bool) -> tuple[Tensor, Tensor | None]:
+        logp = logits.log_softmax(-1)
+        ctx.save_for_backward(logp, ids)
+        spread = None
+        if entropy:
+            finite = logp.clamp_min(LOWEST)
+            spread = -(finite.exp() * finite).sum(-1)
+            ctx.mark_non_differentiable(spread)
+        return logp.gather(-1, ids[:, None])[:, 0], spread
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        logp, ids = ctx.saved_tensors
+        share = logp.exp().mul_(-gradient[:, None])
+        share[torch.arange(len(ids), device=ids.device), ids] += gradient
+        return share, None, None
 
 
 # ---------------------------------------------------------------- models that ignore 4-D masks

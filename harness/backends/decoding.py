@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache
 from transformers.cache_utils import Cache, DynamicLayer
@@ -22,6 +22,7 @@ from transformers.masking_utils import sdpa_mask
 
 from harness.contracts import Completion, HarnessError
 from harness.logprobs import attention_masks, decoder_of, evaluating, head_logits, tree_attention
+from harness.lora import folded_adapters
 from harness.text import end_of_turn
 
 GROUPED = "harness_grouped"
@@ -77,7 +78,7 @@ def sample(
     """`how.n` completions per prompt, in order. A batch holds at most `max_rows` rows and `batch_tokens` tokens."""
     drawn = 1 if how.temperature == 0 else how.n
     done: dict[tuple[int, int], Completion] = {}
-    with evaluating(model), folded_adapters(model):
+    with evaluating(model), folded_adapters(decoder_of(model)):
         plain_masks = not tree_attention(model, max(map(len, prompts), default=0) + how.max_new_tokens)
         for jobs in _batches(_jobs(prompts, drawn), how.max_new_tokens, max_rows, batch_tokens):
             done.update(_Decoder(model, tokenizer, jobs, how, plain_masks=plain_masks).run())
@@ -109,54 +110,6 @@ def _batches(jobs: Sequence[_Job], new_tokens: int, max_rows: int, batch_tokens:
             samples, free = samples[free:], free - len(batch[-1].samples)
     if batch:
         yield batch
-
-
-# ---------------------------------------------------------------- adapters
-
-
-@contextmanager
-def folded_adapters(model: Any) -> Iterator[None]:
-    """Run LoRA layers as plain ones inside the block: W + scaling * B A once, not two more products in every step.
-
-    The layers are put back as they were, and no weight of the model's is written to. Weights below fp32 are left alone:
-    rounding would take the small update away.
-    """
-    swapped: list[tuple[nn.Module, str, nn.Module]] = []
-    try:
-        for parent in list(decoder_of(model).modules()):
-            for name, layer in list(parent.named_children()):
-                if (plain := _folded(layer)) is not None:
-                    setattr(parent, name, plain)
-                    swapped.append((parent, name, layer))
-        yield
-    finally:
-        for parent, name, layer in swapped:
-            setattr(parent, name, layer)
-
-
-def _folded(layer: Any) -> nn.Module | None:
-    """A plain layer equal to a LoRA layer with its active adapters; None for any other layer."""
-    base = getattr(layer, "base_layer", None)
-    if not isinstance(base, nn.Linear) or not hasattr(layer, "lora_A") or layer.merged:
-        return None
-    active = [] if layer.disable_adapters else [name for name in layer.active_adapters if name in layer.lora_A]
-    if not active:
-        return base
-    unusual = any(name in layer.lora_variant or layer.lora_bias.get(name) for name in active)
-    if unusual or base.weight.dtype not in (torch.float32, torch.float64):
-        return None
-    plain = nn.Linear(base.in_features, base.out_features, bias=False, device="meta")
-    plain.weight = nn.Parameter(_updated(layer, base.weight, active), requires_grad=False)
-    plain.bias = base.bias
-    return plain.eval()
-
-
-def _updated(layer: Any, weight: Tensor, active: Sequence[str]) -> Tensor:
-    for name in active:
-        weight = torch.addmm(
-            weight, layer.lora_B[name].weight, layer.lora_A[name].weight, alpha=float(layer.scaling[name])
-        )
-    return weight
 
 
 # ---------------------------------------------------------------- one batch

@@ -22,17 +22,16 @@ GROUPS = [
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool, bool]]:
-    """(keys, causal, masked) of every attention that is computed blockwise."""
-    seen: list[tuple[int, bool, bool]] = []
-    plain = attention._flash
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, bool]]:
+    """(queries, keys, causal) of every part that is read."""
+    seen: list[tuple[int, int, bool]] = []
+    plain = attention._read
 
-    def counted(query: Any, key: Any, value: Any, scale: Any, block: Any = None) -> Any:
-        mask = None if block is None else block.mask
-        seen.append((key.shape[2], block is not None and mask is None, mask is not None))
-        return plain(query, key, value, scale, block)
+    def counted(query: Any, key: Any, value: Any, part: Any, scale: float) -> Any:
+        seen.append((part.end - part.start, part.last - part.first, part.causal))
+        return plain(query, key, value, part, scale)
 
-    monkeypatch.setattr(attention, "_flash", counted)
+    monkeypatch.setattr(attention, "_read", counted)
     return seen
 
 
@@ -46,7 +45,7 @@ def totals(model: Any, *, prefix: bool) -> list[float]:
 @pytest.mark.parametrize("prefix", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_figures_are_those_of_masked_attention(
-    prefix: bool, dtype: Any, monkeypatch: pytest.MonkeyPatch, calls: list[tuple[int, bool, bool]]
+    prefix: bool, dtype: Any, monkeypatch: pytest.MonkeyPatch, calls: list[tuple[int, int, bool]]
 ) -> None:
     model = tiny_model(dtype=dtype)
     assert tree_attention(model)
@@ -61,28 +60,57 @@ def test_figures_are_those_of_masked_attention(
     assert blockwise == pytest.approx(masked, abs=1e-4 if dtype == torch.float32 else 1e-10)
 
 
-def test_each_sequence_is_read_by_itself_and_the_prefix_once(calls: list[tuple[int, bool, bool]]) -> None:
+def test_runs_are_read_by_themselves_prompts_and_prefix_once(calls: list[tuple[int, int, bool]]) -> None:
     model = tiny_model()
     tree_attention(model)
     calls.clear()
     totals(model, prefix=True)
     layers = model.config.num_hidden_layers
     cached, rest = calls[:layers], calls[layers:]
-    assert cached == [(30, True, False)] * layers
-    # the prefix for all; one-token answers and a single answer are causal, branches are masked
-    one_layer = [(30, False, False), (13, True, False), (14, False, True), (17, True, False), (15, False, True)]
-    assert rest == one_layer * layers
+    assert cached == [(30, 30, True)] * layers
+    prompts = [(13, True), (11, True), (14, True), (11, True)]
+    branches = [[], [2, 1], [3], [1, 3]]
+    one_layer = []
+    for (prompt, _), sizes in zip(prompts, branches, strict=True):
+        one_layer += [(size, size, True) for size in (prompt, *sizes)]
+    for (prompt, _), sizes in zip(prompts, branches, strict=True):
+        one_layer += [(sum(sizes), prompt, False)] if sizes else []
+    tokens = sum(queries for queries, _, causal in one_layer if causal)
+    assert rest == [*one_layer, (tokens, 30, False)] * layers
 
 
-def test_not_with_gradients_nor_sliding_windows(calls: list[tuple[int, bool, bool]]) -> None:
-    model, sliding = tiny_model(), tiny_gemma(window=16)
-    tree_attention(model)
+@pytest.mark.parametrize("training", [False, True])
+def test_gradients_are_those_of_masked_attention(
+    training: bool, monkeypatch: pytest.MonkeyPatch, calls: list[tuple[int, int, bool]]
+) -> None:
+    model = tiny_model(dtype=torch.float64).train(training)
+
+    def gradients() -> dict[str, Any]:
+        model.zero_grad()
+        found = [stats.logprobs for group in group_logprobs(model, GROUPS) for stats in group]
+        torch.cat([one * (i + 1) for i, one in enumerate(found)]).sum().backward()
+        return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+
+    blockwise = gradients()
+    assert calls
+    used = len(calls)
+    monkeypatch.setattr(attention, "fits", lambda decoder: False)
+    for name, gradient in gradients().items():
+        torch.testing.assert_close(blockwise[name], gradient, rtol=1e-8, atol=1e-10, msg=name)
+    assert len(calls) == used
+
+
+def test_not_with_sliding_windows_nor_layers_computed_twice(calls: list[tuple[int, int, bool]]) -> None:
+    sliding, checkpointed = tiny_gemma(window=16), tiny_model()
+    checkpointed.gradient_checkpointing_enable()
+    tree_attention(checkpointed)
     calls.clear()
-    [[stats, *_], *_] = group_logprobs(model, GROUPS)
+    group_logprobs(sliding, GROUPS)
+    [[stats, *_], *_] = group_logprobs(checkpointed.train(), GROUPS)
     stats.logprobs.sum().backward()
-    with evaluating(sliding):
-        group_logprobs(sliding, GROUPS)
     assert calls == []
+    group_logprobs(checkpointed.eval(), GROUPS)
+    assert calls
 
 
 def test_the_model_is_put_back_when_a_forward_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,8 +120,8 @@ def test_the_model_is_put_back_when_a_forward_fails(monkeypatch: pytest.MonkeyPa
     def fail(*_: Any) -> None:
         raise FloatingPointError
 
-    monkeypatch.setattr(attention, "_flash", fail)
+    monkeypatch.setattr(attention, "_read", fail)
     with pytest.raises(FloatingPointError), evaluating(model):
         logprobs.group_logprobs(model, GROUPS)
     assert model.config._attn_implementation == "sdpa"
-    assert attention._BLOCKS.get() == ()
+    assert attention._PLAN.get() is None

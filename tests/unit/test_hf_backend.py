@@ -248,57 +248,6 @@ def test_loglik_equals_hflm(tokenizer: Any, requests: list[LoglikRequest], max_t
     ])  # fmt: skip
 
 
-def adapted() -> Any:
-    peft = pytest.importorskip("peft")
-    config = peft.LoraConfig(r=4, lora_alpha=12, target_modules="all-linear", init_lora_weights=False)
-    return peft.get_peft_model(tiny_model(), config).eval()
-
-
-def test_folded_adapters_compute_the_same_without_touching_a_weight() -> None:
-    import torch
-
-    model, ids = adapted(), torch.arange(3, 40)[None]
-    before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    layers = [type(module) for module in model.modules()]
-    with torch.no_grad():
-        own = model(ids).logits
-        with model.disable_adapter():
-            base = model(ids).logits
-        with decoding.folded_adapters(model):
-            assert not any(hasattr(module, "lora_A") for module in model.modules())
-            folded = model(ids).logits
-        with model.disable_adapter(), decoding.folded_adapters(model):
-            off = model(ids).logits
-    torch.testing.assert_close(folded, own, rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(folded, base, atol=1e-2)
-    assert torch.equal(off, base)
-    assert [type(module) for module in model.modules()] == layers
-    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
-
-
-def test_several_active_adapters_are_folded_together_and_errors_put_them_back() -> None:
-    import torch
-    from peft import LoraConfig
-
-    model, ids = adapted(), torch.arange(3, 40)[None]
-    model.add_adapter("second", LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
-    model.base_model.set_adapter(["default", "second"])
-    with torch.no_grad():
-        own = model(ids).logits
-        with pytest.raises(RuntimeError, match="stop"), decoding.folded_adapters(model):
-            torch.testing.assert_close(model(ids).logits, own, rtol=1e-4, atol=1e-4)
-            raise RuntimeError("stop")
-        assert torch.equal(model(ids).logits, own)
-
-
-def test_weights_too_coarse_for_an_update_are_not_folded() -> None:
-    import torch
-
-    model = adapted().to(torch.bfloat16)
-    with decoding.folded_adapters(model):
-        assert any(hasattr(module, "lora_A") for module in model.modules())
-
-
 def test_loglik_of_a_greedy_continuation_is_greedy(backend: HfBackend) -> None:
     (best,) = backend.generate([[1, 50]], temperature=0, max_new_tokens=6)[0]
     one, other = backend.loglik([LoglikRequest((1, 50), best.ids), LoglikRequest((1, 50), (*best.ids[:-1], 3))])

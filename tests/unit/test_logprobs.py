@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from harness import logprobs  # noqa: E402
+from harness import attention, logprobs  # noqa: E402
 from harness.contracts import HarnessError  # noqa: E402
 from harness.logprobs import Group, group_logprobs, prefix_cache, tree_attention  # noqa: E402
 from tests.tiny import tiny_gemma, tiny_model  # noqa: E402
@@ -103,12 +103,33 @@ def test_rows_are_cut_between_groups_and_a_group_is_split_only_without_gradient(
     assert len(lone.ids) == 10, "a group by itself may be longer than a row that groups share"
 
 
-def test_on_a_cpu_groups_share_short_rows_only(model: Any) -> None:
-    with torch.no_grad():
-        assert logprobs._shared(model, 1024) == logprobs.CPU_ROW
-        assert logprobs._shared(model, 6) == 6
-    with torch.enable_grad():
-        assert logprobs._shared(model, 1024) == logprobs.CPU_ROW_WITH_GRADIENT
+def test_on_a_cpu_groups_share_short_rows_only(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for grad in (False, True):
+        with torch.set_grad_enabled(grad):
+            assert logprobs._shared(model, 10**6) == logprobs.CPU_ROW * torch.get_num_threads()
+            assert logprobs._shared(model, 6) == 6
+    monkeypatch.setattr(attention, "fits", lambda decoder: False)
+    assert logprobs._shared(model, 10**6) == logprobs.CPU_MASKED_ROW
+
+
+@pytest.mark.parametrize("entropy", [False, True])
+def test_the_gradient_of_log_probabilities_is_torchs_own(entropy: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(7, 11, generator=generator, dtype=torch.float64, requires_grad=True)
+    ids = torch.tensor([0, 3, 3, 10, 1, 2, 5])
+
+    def figures(given: Any) -> Any:
+        return logprobs._figures(given, ids, entropy)[0]
+
+    assert torch.autograd.gradcheck(figures, (logits,))
+    given, spread, greedy = logprobs._figures(logits, ids, entropy)
+    expected = torch.distributions.Categorical(logits=logits.detach())
+    torch.testing.assert_close(given.detach(), expected.log_prob(ids))
+    assert (spread is None) is not entropy
+    if spread is not None:
+        torch.testing.assert_close(spread, expected.entropy())
+        assert not spread.requires_grad
+    assert greedy.tolist() == (logits.argmax(-1) == ids).tolist()
 
 
 def test_peft_model(model: Any) -> None:
