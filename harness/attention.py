@@ -47,6 +47,11 @@ class Plan:
     parts: Sequence[Part]
     mask: Callable[[], Tensor]
 
+    @property
+    def scores(self) -> int:
+        """Pairs of a query and a key that are computed, of each head."""
+        return sum((part.end - part.start) * (part.last - part.first) for part in self.parts)
+
 
 _PLAN: ContextVar[Plan | None] = ContextVar("plan", default=None)
 
@@ -69,6 +74,11 @@ def parts_of(runs: Sequence[tuple[int, int, bool]], prefix: int) -> list[Part]:
     if prefix:
         parts.append(Part(0, runs[-1][1], 0, prefix, causal=False))
     return parts
+
+
+def planned() -> Plan | None:
+    """The plan of the row that is being read, if it is read part by part."""
+    return _PLAN.get()
 
 
 @contextmanager

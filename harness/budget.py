@@ -31,16 +31,16 @@ class FlopModel:
     """Query heads times head dimension."""
     trainable: int = 0
 
-    def forward(self, positions: int, keys: int, projected: int) -> float:
+    def forward(self, positions: int, keys: float, projected: int) -> float:
         """FLOPs of one forward: `positions` tokens, each seeing up to `keys`, `projected` of them through the head."""
         return 2.0 * self.body * positions + 2.0 * self.head * projected + self._attention(positions, keys)
 
-    def backward(self, positions: int, keys: int, projected: int) -> float:
+    def backward(self, positions: int, keys: float, projected: int) -> float:
         """FLOPs of the matching backward: gradients of activations, and of the trainable weights."""
         activations = 2.0 * self.body * positions + 2.0 * self.head * projected
         return activations + 2.0 * self.trainable * positions + 2.0 * self._attention(positions, keys)
 
-    def _attention(self, positions: int, keys: int) -> float:
+    def _attention(self, positions: int, keys: float) -> float:
         return 4.0 * self.layers * self.attention_width * positions * keys
 
 
@@ -88,7 +88,7 @@ class Meter:
             self._prompted.add(item)
             self.spend.prompts += 1
 
-    def forward(self, *, tokens: int, positions: int, keys: int, projected: int = 0, train: bool = False) -> None:
+    def forward(self, *, tokens: int, positions: int, keys: float, projected: int = 0, train: bool = False) -> None:
         """Count one decoder forward; with `train`, its backward too. Raises BudgetExceeded at the cap."""
         model = self._model()
         self.spend.forward_tokens += tokens

@@ -1,7 +1,8 @@
 """Counts a model's work where nothing can pass beside it: at the forward of its decoder and of its output head.
 
 What is counted, per decoder forward: tokens (padding left out where a 2-D mask shows it), positions (padding included,
-for it is computed), keys (cached ones included). A forward is a training forward when its hidden states require grad.
+for it is computed), keys (cached ones included; where a row is read part by part, those that are read, on average). A
+forward is a training forward when its hidden states require grad.
 
 The head is counted where its module is applied. Some trainers (TRL's fused head) multiply hidden states by the head's
 weight without calling the module. The rule for them: when a call of the whole model ends, its decoder has run and its
@@ -22,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.attention import planned
 from harness.budget import FlopModel, Meter
 from harness.logprobs import base_lm, decoder_of, probing
 
@@ -108,7 +110,7 @@ class _Counter:
         self._meter.forward(
             tokens=_real_tokens(mask, rows, columns),
             positions=rows * columns,
-            keys=columns if cache is None else max(columns, int(cache.get_seq_length())),
+            keys=_keys(columns, cache),
             train=train,
         )
 
@@ -129,6 +131,13 @@ def _argument(module: nn.Module, name: str, args: tuple[Any, ...], kwargs: dict[
     names = list(inspect.signature(module.forward).parameters)
     place = names.index(name) if name in names else len(args)
     return args[place] if place < len(args) else None
+
+
+def _keys(columns: int, cache: Any) -> float:
+    """Keys that a position is compared with."""
+    if (plan := planned()) is not None:
+        return plan.scores / columns
+    return columns if cache is None else max(columns, int(cache.get_seq_length()))
 
 
 def _real_tokens(mask: Any, rows: int, columns: int) -> int:

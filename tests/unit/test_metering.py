@@ -148,11 +148,27 @@ def test_log_probabilities_cost_shared_prompts_once_and_the_head_where_asked(
     meter = Recording(model)
     with metered(model, meter):
         stats = group_logprobs(model, [Group([1] * 10, [[5, 6, 7], [8, 9]])])
-        assert meter.forwards == [{"tokens": 13, "positions": 13, "keys": 13, "train": True}]
+        # ten tokens of the prompt by themselves, two and one of the answers, and these three over the prompt
+        scores = 10 * 10 + 2 * 2 + 1 + 3 * 10
+        assert meter.forwards == [{"tokens": 13, "positions": 13, "keys": scores / 13, "train": True}]
         assert sum(n for n, train in meter.projections if train) == 5
         sum(s.logprobs.sum() for s in stats[0]).backward()
     assert sum(n for n, train in meter.projections if train) == 5
     assert sum(n for n, train in meter.projections if not train) == (5 if recompute else 0)
+
+
+def test_what_groups_cost_does_not_depend_on_the_rows_they_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = [Group([1] * 10, [[5, 6, 7], [8, 9]]), Group([2] * 4, [[5], [8, 9, 10]]), Group([3] * 7, [[4]])]
+    spent = []
+    for row in (1, 512):
+        monkeypatch.setattr(logprobs, "CPU_ROW", row)
+        model = with_lora(tiny_model())
+        meter = Recording(model)
+        with metered(model, meter):
+            group_logprobs(model, groups)
+        spent.append((meter.spend.flops, meter.spend.forward_tokens, len(meter.forwards)))
+    assert [forwards for *_, forwards in spent] == [3, 1]
+    assert spent[0][:2] == pytest.approx(spent[1][:2])
 
 
 def test_decoders_called_by_themselves_add_no_head() -> None:
