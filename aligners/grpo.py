@@ -14,7 +14,6 @@ which answer of a pair was preferred is not read (but to select among candidates
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
 from statistics import fmean
@@ -100,8 +99,8 @@ class Grpo:
 
         arguments = self._arguments(bench)
         rollouts = Rollouts(bench, {p.id: p.prompt for p in pairs}, verifier, self.config, arguments.max_steps)
-        # The sampler drops what does not fill a step: a draw smaller than one is gone through more than once.
-        copies = math.ceil(bench.regime.sample_prompts / len(pairs))
+        # All steps are one epoch in an order of ours: TRL's sampler would begin again with its first epoch on resuming.
+        order = schedule([p.id for p in pairs], arguments.max_steps * bench.regime.sample_prompts, bench.seed)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*rollout_func.*")  # TRL calls the hook experimental.
             return sharing_prefixes(GRPOTrainer)(
@@ -109,7 +108,7 @@ class Grpo:
                 args=arguments,
                 reward_funcs=rollouts.reward,
                 rollout_func=rollouts.sample,
-                train_dataset=Dataset.from_list([{"prompt": p.id} for p in pairs] * copies),
+                train_dataset=Dataset.from_list([{"prompt": identity} for identity in order]),
                 processing_class=bench.tokenizer,
             )
 
@@ -127,6 +126,7 @@ class Grpo:
             loss_type=config.loss,
             scale_rewards=config.scale,
             disable_dropout=True,
+            shuffle_dataset=False,
             learning_rate=config.learning_rate,
             max_steps=config.steps or bench.regime.min_steps,
             lr_scheduler_type="cosine",
@@ -138,6 +138,14 @@ class Grpo:
         arguments.steps_per_generation = 1
         arguments.max_completion_length = bench.regime.new_tokens
         return arguments
+
+
+def schedule(ids: Sequence[str], count: int, seed: int) -> list[str]:
+    """`count` ids: all of them in a random order, then again in another, as often as is needed."""
+    order: list[str] = []
+    while len(order) < count:
+        order += sorted(ids, key=lambda identity: content_hash("grpo order", seed, len(order) // len(ids), identity))
+    return order[:count]
 
 
 class Rollouts:

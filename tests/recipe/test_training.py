@@ -8,8 +8,13 @@ import pytest
 import torch
 
 from aligners.dpo import Dpo, DpoConfig
+from aligners.dpo_variants import Ipo, Irpo
+from aligners.grpo import Grpo
+from aligners.kto import Kto
+from aligners.orpo import Orpo
 from aligners.random_adapter import RandomAdapter, RandomConfig
 from aligners.sft import Sft, SftConfig
+from aligners.simpo import Simpo
 from harness.budget import Meter
 from harness.config import Lora
 from harness.contracts import BASE, POLICY, FewShot, HarnessError, Pair, Regime, user
@@ -143,19 +148,27 @@ def stop_after(bench: LocalBench, steps: int, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(type(bench.meter), "step", lambda self: step())
 
 
-@pytest.mark.parametrize("aligner", [Sft(SftConfig()), Dpo(DpoConfig()), RandomAdapter(RandomConfig())])
-def test_a_resumed_fit_equals_an_undisturbed_one(tmp_path: Path, aligner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def length_reward(prompt_id: str, completion: str) -> float:
+    """A verifier's: something that an untrained model's samples differ in."""
+    return len(completion) % 7 / 6
+
+
+@pytest.mark.parametrize("method", [Sft, Dpo, Ipo, Irpo, Orpo, Simpo, Kto, Grpo, RandomAdapter])
+def test_a_resumed_fit_equals_an_undisturbed_one(tmp_path: Path, method: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    aligner, few_shot = method(method.Config()), FewShot(pairs=PAIRS, verifier=length_reward)
     calm = make_bench(tmp_path / "calm")
-    fit(aligner, calm, FewShot(pairs=PAIRS))
+    undisturbed = fit(aligner, calm, few_shot)
     broken = make_bench(tmp_path / "broken")
     with monkeypatch.context() as patch:
         stop_after(broken, 5, patch)
         with pytest.raises(Interrupted):
-            fit(aligner, broken, FewShot(pairs=PAIRS))
+            fit(aligner, broken, few_shot)
+    assert broken.meter.spend.optimizer_steps == 5
     resumed = make_bench(tmp_path / "broken")
-    fit(aligner, resumed, FewShot(pairs=PAIRS))
+    again = fit(aligner, resumed, few_shot)
     assert all(torch.equal(a, b) for a, b in zip(weights(calm), weights(resumed), strict=True))
     assert resumed.meter.spend == calm.meter.spend
+    assert again.liveness == undisturbed.liveness
 
 
 def test_a_finished_phase_is_loaded_not_run(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import torch
 import harness.conformance as kit
 from aligners.best_of_n import BestOfN, BestOfNConfig, Ranked
 from aligners.dpo_variants import Ipo, Irpo
-from aligners.grpo import Grpo, GrpoConfig
+from aligners.grpo import Grpo, GrpoConfig, schedule
 from aligners.kto import Kto
 from aligners.orpo import Orpo
 from aligners.simpo import Simpo
@@ -144,6 +144,14 @@ def test_grpo_takes_a_draw_that_is_smaller_than_a_step(both_ways: None) -> None:
         session.fit()
         assert session.adapter() != before
         assert session.meter.spend.optimizer_steps == wide.min_steps
+
+
+def test_grpo_goes_through_all_prompts_before_it_comes_back_to_one() -> None:
+    ids = [f"p{i}" for i in range(5)]
+    order = schedule(ids, 12, seed=0)
+    assert [sorted(order[:5]), sorted(order[5:10]), len(order)] == [ids, ids, 12]
+    assert order[:5] != order[5:10]
+    assert order == schedule(ids, 20, seed=0)[:12] != schedule(ids, 12, seed=1)
 
 
 def test_grpo_refuses_a_pool_without_a_verifier() -> None:
