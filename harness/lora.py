@@ -99,15 +99,14 @@ def _unusual(layer: Any, active: Sequence[str]) -> bool:
 
 def _fused(layer: Any) -> Callable[[Tensor], Tensor] | None:
     """The forward of a LoRA layer as one function, or None where the formula is not all that it computes."""
-    if not _plain_lora(layer):
+    active = _active(layer) if _plain_lora(layer) else []
+    if len(active) != 1 or _unusual(layer, active):
         return None
-    active, base = _active(layer), layer.base_layer
-    if not active:
+    (name,), base = active, layer.base_layer
+    dropping = layer.training and not isinstance(layer.lora_dropout[name], nn.Identity)
+    if dropping or not _trained_alone(layer, name, base):
         return None
-    dropping = layer.training and not all(isinstance(layer.lora_dropout[name], nn.Identity) for name in active)
-    if len(active) > 1 or _unusual(layer, active) or dropping or not _trained_alone(layer, active[0], base):
-        return None
-    a, b, scale = layer.lora_A[active[0]].weight, layer.lora_B[active[0]].weight, float(layer.scaling[active[0]])
+    a, b, scale = layer.lora_A[name].weight, layer.lora_B[name].weight, float(layer.scaling[name])
 
     def forward(x: Tensor) -> Tensor:
         out: Tensor = _LoraLinear.apply(x, (base, scale), a, b)  # type: ignore[no-untyped-call]

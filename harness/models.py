@@ -331,7 +331,7 @@ def _convert(name: str, gguf: Path, folder: Path) -> None:
             model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **given)
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **given)
             _restore_bos(tokenizer, gguf)
-    except (ValueError, NotImplementedError, KeyError, OSError) as error:
+    except (ValueError, RuntimeError, KeyError, OSError) as error:
         raise HarnessError(f"model {name}: its GGUF file cannot be converted by transformers: {error}") from error
     # Weights are plain float32 now; while the model thinks itself quantized it refuses to be saved.
     model.config.__dict__.pop("quantization_config", None)
