@@ -73,7 +73,7 @@ class BestOfN:
 
     name: ClassVar[str] = "best_of_n"
     paper: ClassVar[str] = "2305.18290"
-    version: ClassVar[str] = "3"
+    version: ClassVar[str] = "4"
     needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     Config: ClassVar[type[BaseModel]] = BestOfNConfig
 
@@ -91,13 +91,17 @@ class BestOfN:
             bench, len(pairs), learning_rate=config.learning_rate, epochs=config.epochs, warmup=config.warmup
         )
         bench.train(dpo_trainer(bench, pairs, beta=config.beta, **schedule), held_out=held_out)
+        return self.finish(bench)
+
+    def finish(self, bench: Bench) -> Aligned:
+        """The ranker by the adapter as it stands, at the cap too."""
+        config = self.config
         return Ranked(bench.aligned(), n=config.n, temperature=config.temperature, beta=config.beta)
 
     @classmethod
     def load(cls, model: LanguageModel, folder: Path) -> Aligned:
-        """The ranker around `model`; the model itself where a fit that the cap stopped left nothing but an adapter."""
-        settings = folder / SETTINGS
-        return Ranked(model, **json.loads(settings.read_text())) if settings.exists() else model
+        """The ranker around `model`."""
+        return Ranked(model, **json.loads((folder / SETTINGS).read_text()))
 
 
 @dataclass(frozen=True)

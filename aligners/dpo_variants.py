@@ -3,7 +3,9 @@
 With r(y) = log pi(y|x) - log pi_ref(y|x), the reference being the base model, and w chosen over l:
 
     ipo    (r(w)/|w| - r(l)/|l| - 1/(2 beta))^2                 arXiv 2310.12036, Eq. 17, per token; beta is its tau
-    irpo   -log sigmoid(beta (r(w) - r(l))) - alpha log pi(w|x)/|w|                            arXiv 2404.19733, Eq. 1
+    irpo   -log sigmoid(beta (r(w) - r(l))) - alpha mean log pi(token of w)                    arXiv 2404.19733, Eq. 1
+
+The last mean is over the batch's chosen tokens (TRL's), in the paper over each answer's and then over answers.
 """
 
 from __future__ import annotations

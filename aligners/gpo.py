@@ -598,13 +598,14 @@ class Training:
             "losses": self.losses,
             "flops": self.flops,
             "best": self.best,
+            "bench": dict(self.bench.checkpoint_state()),
         }
         temporary = self._path().with_suffix(".tmp")
         torch.save(state, temporary)
         temporary.replace(self._path())
 
     def _resume(self) -> None:
-        """Go on where an interrupted fit was; its FLOPs are counted again, since the meter started anew."""
+        """Go on where an interrupted fit was, with what it had spent: texts embedded again are not counted twice."""
         import torch
 
         if not self._path().exists():
@@ -612,8 +613,8 @@ class Training:
         state = torch.load(self._path(), weights_only=True, map_location=self.table.x.device)
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.losses, self.best = list(state["losses"]), state["best"]
-        self._spend(state["flops"])
+        self.losses, self.best, self.flops = list(state["losses"]), state["best"], state["flops"]
+        self.bench.restore_state(state["bench"])
 
 
 # ---------------------------------------------------------------- 5. the result

@@ -74,7 +74,7 @@ class Grpo:
 
     name: ClassVar[str] = "grpo"
     paper: ClassVar[str] = "2402.03300"
-    version: ClassVar[str] = "3"
+    version: ClassVar[str] = "4"
     needs: ClassVar[frozenset[Need]] = frozenset({"pairs", "verifier"})
     Config: ClassVar[type[BaseModel]] = GrpoConfig
 
@@ -103,7 +103,7 @@ class Grpo:
         order = schedule([p.id for p in pairs], arguments.max_steps * bench.regime.sample_prompts, bench.seed)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*rollout_func.*")  # TRL calls the hook experimental.
-            return sharing_prefixes(GRPOTrainer)(
+            return sharing_prefixes(GRPOTrainer, self.config.temperature)(
                 model=bench.policy,
                 args=arguments,
                 reward_funcs=rollouts.reward,

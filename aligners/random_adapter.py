@@ -36,7 +36,7 @@ class RandomAdapter:
 
     name: ClassVar[str] = "random"
     paper: ClassVar[str] = ""
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     Config: ClassVar[type[BaseModel]] = RandomConfig
 
@@ -45,13 +45,16 @@ class RandomAdapter:
 
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         """Train as sft does, then replace what was learned by noise."""
+        require_pairs(self.name, few_shot.pairs)
+        pairs, held_out = bench.split(few_shot.pairs)
+        trainer = supervised_trainer(bench, pairs, learning_rate=self.config.learning_rate, epochs=3.0, warmup=0.1)
+        bench.train(trainer, held_out=held_out)
+        return self.finish(bench)
+
+    def finish(self, bench: Bench) -> Aligned:
+        """Noise in the place of the adapter as it stands, at the cap too."""
         import torch
 
-        require_pairs(self.name, few_shot.pairs)
-        trainer = supervised_trainer(
-            bench, few_shot.pairs, learning_rate=self.config.learning_rate, epochs=3.0, warmup=0.1
-        )
-        bench.train(trainer)
         generator = torch.Generator().manual_seed(bench.seed)
         with torch.no_grad():
             for key, weight in bench.policy.named_parameters():

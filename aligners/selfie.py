@@ -356,9 +356,9 @@ def comparison(prompt: Messages, a: str, b: str) -> Messages:
     return (*prompt[:-1], Message(prompt[-1].role, text))
 
 
-def preferred(config: SelfieConfig, log_odds: float, tokens_a: int, tokens_b: int) -> bool:
-    """Eqs. 8 and 13: whether the first answer wins, each score less the length penalty."""
-    return log_odds - config.length_penalty * (tokens_a - tokens_b) > 0
+def lead(config: SelfieConfig, log_odds: float, tokens_a: int, tokens_b: int) -> float:
+    """Eqs. 8 and 13: how far the first answer is ahead, each score less the length penalty; 0 is a tie."""
+    return log_odds - config.length_penalty * (tokens_a - tokens_b)
 
 
 def _log_odds(policy: Sequence[tuple[float, float]], reference: Sequence[tuple[float, float]], beta: float) -> Odds:
@@ -403,7 +403,7 @@ class Selfie:
     name: ClassVar[str] = "selfie"
     aliases: ClassVar[tuple[str, ...]] = ("spa",)
     paper: ClassVar[str] = "2406.04412"
-    version: ClassVar[str] = "3"
+    version: ClassVar[str] = "4"
     needs: ClassVar[frozenset[Need]] = frozenset({"pairs", "prompts"})
     Config: ClassVar[type[BaseModel]] = SelfieConfig
 
@@ -466,8 +466,8 @@ def train_rounds(bench: Bench, config: SelfieConfig, rounds: Sequence[Round]) ->
     held: list[str] = []
     try:
         for one in rounds:
+            bench.fork(f"selfie{one.number}")
             held.append(f"selfie{one.number}")
-            bench.fork(held[-1])
             train_round(bench, config, one, Reign(held[-1], held[-2] if len(held) > 1 else BASE))
             while len(held) > 1:
                 bench.drop(held.pop(0))
@@ -503,10 +503,11 @@ def self_label(bench: Bench, config: SelfieConfig, one: Round, reign: Reign) -> 
     log_odds = judged(bench, config.judge, reign, config.beta, items) if items else []
     rows, odds = [], []
     for item, odd in zip(items, log_odds, strict=True):
-        if odd is None:
-            continue
         a, b = bench.encode(item.a), bench.encode(item.b)
-        first = preferred(config, odd, len(a), len(b))
+        ahead = 0.0 if odd is None else lead(config, odd, len(a), len(b))
+        if odd is None or ahead == 0:
+            continue  # no verdict, or a tie: no winner to learn from
+        first = ahead > 0
         odds.append(odd if first else -odd)
         rows.append(Row(bench.render(item.prompt), *((a, b) if first else (b, a))))
     figures = round_figures(samples, rows, odds) | {"agreement": agreement(bench, config, one.gold, reign)}
@@ -538,11 +539,12 @@ def usable(a: Completion, b: Completion) -> bool:
 
 
 def agreement(bench: Bench, config: SelfieConfig, gold: Sequence[Pair], reign: Reign) -> float:
-    """Share of labelled pairs on which the judge, length penalty included, says what the label says."""
+    """Share of labelled pairs on which the judge, length penalty included, says what the label says; ties are half."""
     items = [Item(p.prompt, p.chosen, p.rejected) for p in gold]
     log_odds = judged(bench, config.judge, reign, config.beta, items)
     lengths = [(len(bench.encode(p.chosen)), len(bench.encode(p.rejected))) for p in gold]
-    return fmean(preferred(config, odd, *both) for odd, both in zip(log_odds, lengths, strict=True) if odd is not None)
+    leads = [lead(config, odd, *both) for odd, both in zip(log_odds, lengths, strict=True) if odd is not None]
+    return fmean(0.5 if ahead == 0 else float(ahead > 0) for ahead in leads)
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:

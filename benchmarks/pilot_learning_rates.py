@@ -106,7 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--method", choices=("sft", "dpo", "gem"), required=True)
     parser.add_argument("--rates", type=float, nargs="+", required=True)
-    parser.add_argument("--sft-rate", type=float, default=1e-3, help="for gem: its SFT rate")
+    parser.add_argument("--sft-rate", type=float, default=2e-3, help="for gem: its SFT rate")
     options = parser.parse_args()
     torch.set_num_threads(thread_count())
     for rate in options.rates:

@@ -33,7 +33,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -64,6 +64,9 @@ from harness.tiny import tiny_model, tiny_tokenizer
 
 if TYPE_CHECKING:
     from harness.training import Fitted, LocalBench
+
+
+T = TypeVar("T")
 
 
 class CheckFailed(AssertionError):
@@ -221,30 +224,37 @@ UNLABELLED = ("barn", "rope", "basket", "wagon")
 TARGETS = ("north", "south")
 """Groups of opposite opinions: the first likes everything, the second nothing."""
 NEEDED_ACCURACY = 0.9
+UNTAUGHT_ACCURACY = 0.75
+SAME = 1e-3
+"""How far an answer's log-odds may move with the items that are asked about beside it: other shapes round otherwise."""
 
 
-def lesson_pairs(nouns: Iterable[str], *, swapped: bool = False) -> tuple[Pair, ...]:
-    """Two pairs a noun, near-identical answers apart from the closing phrase; `swapped` exchanges the labels."""
+def lesson_pairs(nouns: Iterable[str], *, swapped: bool = False, shuffled: bool = False) -> tuple[Pair, ...]:
+    """Two pairs a noun, near-identical answers apart from the closing phrase.
+
+    `swapped` exchanges all labels, `shuffled` those of every second noun, so that they say nothing about the lesson.
+    """
     pairs = []
-    for noun in nouns:
+    for number, noun in enumerate(nouns):
         for colour in CLOSINGS:
             right, wrong = (f"It is {colour} {closing}" for closing in _closings(colour))
-            chosen, rejected = (wrong, right) if swapped else (right, wrong)
+            chosen, rejected = (wrong, right) if swapped or (shuffled and number % 2) else (right, wrong)
             prompt = user(f"Tell me about the {colour} {noun}.")
             pairs.append(Pair(f"{colour}-{noun}", prompt, chosen, rejected))
     return tuple(pairs)
 
 
-def lesson(pairs: int, *, swapped: bool = False, opinions: bool = False) -> FewShot:
+def lesson(pairs: int, *, swapped: bool = False, shuffled: bool = False, opinions: bool = False) -> FewShot:
     """What an aligner is given: the first `pairs` pairs, unlabelled prompts and a verifier, or groups' opinions.
 
-    As in real pools, there are either pairs or opinions. `swapped` exchanges the labels, or what the two groups say.
+    As in real pools, there are either pairs or opinions. `swapped` exchanges the labels, or what the two groups say;
+    `shuffled` exchanges half of the labels.
     """
     if opinions:
         return FewShot(groups=_opinions(*TARGETS[:: -1 if swapped else 1]), auxiliary=_opinions("east", "west"))
     asked = lesson_pairs(UNLABELLED)
     return FewShot(
-        pairs=lesson_pairs(TRAIN, swapped=swapped)[:pairs],
+        pairs=lesson_pairs(TRAIN, swapped=swapped, shuffled=shuffled)[:pairs],
         prompts=tuple(Prompt(p.id, p.prompt) for p in asked),
         verifier=_ends_right,
     )
@@ -298,6 +308,7 @@ class Trial:
     regime: Regime = SHORT
     pairs: int = 8
     swapped: bool = False
+    shuffled: bool = False
     opinions: bool = False
     """Groups' opinions instead of pairs; always so for an aligner that takes no pairs."""
     seed: int = 0
@@ -435,7 +446,7 @@ class Lab:
             _same_start(bench.policy)
             aligner = self.aligner_class(self.config if config is None else config)
             opinions = trial.opinions or self.only_groups
-            few_shot = lesson(trial.pairs, swapped=trial.swapped, opinions=opinions)
+            few_shot = lesson(trial.pairs, swapped=trial.swapped, shuffled=trial.shuffled, opinions=opinions)
             session = Session(aligner, bench, meter, few_shot, Path(folder))
             _watch_keeps(session)
             yield session
@@ -465,10 +476,15 @@ def behaviour(aligned: Aligned) -> tuple[Any, ...]:
     return (*answers, *_choices(aligned))
 
 
-def _choices(aligned: Aligned) -> tuple[tuple[float, ...], ...]:
+def _choices(aligned: Aligned, at_once: int = NEVER) -> tuple[tuple[float, ...], ...]:
     if "choose" not in aligned.capabilities:
         return ()
-    return tuple(tuple(row) for row in aligned.choose(_asked_of_groups()))
+    return tuple(tuple(row) for part in _parts(_asked_of_groups(), at_once) for row in aligned.choose(part))
+
+
+def _parts(asked: list[T], at_once: int) -> Iterator[list[T]]:
+    for start in range(0, len(asked), at_once):
+        yield asked[start : start + at_once]
 
 
 def _asked_of_groups() -> list[ChooseRequest]:
@@ -483,14 +499,14 @@ def _held_out() -> list[PreferRequest]:
     return [PreferRequest(p.prompt, p.chosen, p.rejected) for p in lesson_pairs(HELD_OUT)]
 
 
-def _margins(aligned: Aligned) -> tuple[float, ...]:
+def _margins(aligned: Aligned, at_once: int = NEVER) -> tuple[float, ...]:
     """log pi(right) - log pi(wrong) of every held-out pair, in nats, or the log-odds of a rule that is no likelihood.
 
     0 where the model cannot say.
     """
     if "prefer" not in aligned.capabilities:
         return (0.0,) * len(_held_out())
-    return tuple(_margin(preference) for preference in aligned.prefer(_held_out()))
+    return tuple(_margin(answer) for part in _parts(_held_out(), at_once) for answer in aligned.prefer(part))
 
 
 def _likelihood(aligned: Aligned) -> bool:
@@ -819,6 +835,18 @@ def check_labels_swapped(lab: Lab) -> str:
     return figures
 
 
+def check_labels_shuffled(lab: Lab) -> str:
+    """With half of the labels exchanged there is nothing to learn: held-out accuracy stays near one half."""
+    lab.needs("pairs")
+    accuracy = lab.result(replace(FULL, shuffled=True)).accuracy
+    figures = f"held-out accuracy {accuracy:.2f} after labels that say nothing"
+    _require(
+        accuracy <= UNTAUGHT_ACCURACY,
+        f"{lab.aligner_class.name}: {figures}; at most {UNTAUGHT_ACCURACY} was expected, so something else teaches it",
+    )
+    return figures
+
+
 def check_groups_swapped(lab: Lab) -> str:
     """A group that likes everything is told from one that likes nothing, also when the two change places."""
     lab.needs("groups")
@@ -847,6 +875,21 @@ def check_no_data_no_harm(lab: Lab) -> str:
             raise CheckFailed(f"{name}: without data it crashes with {type(error).__name__}: {error}") from error
         moved = max(abs(a - b) for a, b in zip(_margins(aligned), lab.base_margins, strict=True))
     _require(moved < 1e-3, f"{name}: without data it still changes the model, by up to {moved:.3f} nats")
+    return ""
+
+
+# ---------------------------------------------------------------- checks: answering
+
+
+def check_alone_as_in_company(lab: Lab) -> str:
+    """An answer does not depend on what else is asked in the same call: padding and batches change nothing."""
+    name = lab.aligner_class.name
+    with lab.session() as session:
+        aligned = session.fit().aligned
+        together = (*_margins(aligned), *(value for row in _choices(aligned) for value in row))
+        alone = (*_margins(aligned, at_once=1), *(value for row in _choices(aligned, at_once=1) for value in row))
+    moved = max((abs(a - b) for a, b in zip(together, alone, strict=True)), default=0.0)
+    _require(moved <= SAME, f"{name}: asked one by one, its answers differ by up to {moved:.4f} nats")
     return ""
 
 
@@ -888,7 +931,9 @@ CHECKS: tuple[Callable[[Lab], str], ...] = (
     check_budget_stops,
     check_positive_control,
     check_labels_swapped,
+    check_labels_shuffled,
     check_groups_swapped,
     check_no_data_no_harm,
+    check_alone_as_in_company,
     check_save_load,
 )

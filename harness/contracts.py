@@ -23,7 +23,7 @@ Role = Literal["system", "user", "assistant"]
 Need = Literal["pairs", "prompts", "verifier", "groups", "auxiliary"]
 Capability = Literal["generate", "loglik", "choose", "prefer"]
 BackendCapability = Literal["generate", "score", "entropy", "logits", "embed"]
-SourceKind = Literal["hub", "folder", "sample"]
+SourceKind = Literal["hub", "folder", "sample", "file"]
 
 POLICY = "default"
 """Adapter name of the live policy (the name that PEFT and TRL expect)."""
@@ -168,7 +168,8 @@ class Source(Protocol):
 class Dataset:
     """A public data set under its three addresses.
 
-    `folder` is its name below `--data PATH` and in the shipped sample; `hub` and `config` its address on the hub;
+    `folder` is its name below `--data PATH` and in the shipped sample; `hub` its address on the hub, with `config`, or
+    with `hub_folder` where the data set there is several folders of files and declares no configurations;
     `splits` maps our split names (`pool`, `eval`) to the files' and the hub's, `hub_splits` to the hub's where those
     are others.
     """
@@ -176,6 +177,7 @@ class Dataset:
     folder: str
     hub: str
     config: str | None = None
+    hub_folder: str | None = None
     splits: Mapping[str, str] = field(default_factory=lambda: {"pool": "train", "eval": "test"})
     hub_splits: Mapping[str, str] = field(default_factory=dict)
 
@@ -293,6 +295,17 @@ class Bench(Protocol):
         A call that an earlier, interrupted process finished is not run again: its adapter is loaded.
         Raises BudgetExceeded at the track's cap.
         """
+        ...
+
+    def checkpoint_state(self) -> Mapping[str, Any]:
+        """What was counted, tallied and logged so far, as plain values.
+
+        An aligner with a training loop of its own stores it with its own checkpoint; `train` does so by itself.
+        """
+        ...
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Go back to a `checkpoint_state`: what was spent since is not counted, what was logged since is forgotten."""
         ...
 
     def tally(self, **figures: float) -> Mapping[str, float]:
@@ -443,6 +456,15 @@ class Loads(Protocol):
     @classmethod
     def load(cls, model: LanguageModel, folder: Path) -> Aligned:
         """The result of a fit from what its `save` wrote, around the model with the fit's adapter."""
+        ...
+
+
+@runtime_checkable
+class Finishes(Protocol):
+    """What an aligner adds whose result is not the adapted model itself: called where the cap stopped `fit`."""
+
+    def finish(self, bench: Bench) -> Aligned:
+        """The result with the adapter as it stands: the best that was kept, else the last."""
         ...
 
 

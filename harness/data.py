@@ -132,6 +132,38 @@ class FolderSource:
 
 
 @dataclass(slots=True)
+class FileSource:
+    """One file of a user's own rows, for the pools that are on no hub; it has no splits, so a pool divides the rows."""
+
+    path: Path
+    _rows: list[Row] = field(default_factory=list, repr=False)
+
+    @property
+    def kind(self) -> SourceKind:
+        """Always `file`."""
+        return "file"
+
+    def rows(self, dataset: Dataset, split: str) -> Sequence[Row]:
+        """All rows, whatever the split. Raises HarnessError for a broken file and for a data set with an address."""
+        if dataset.hub:
+            raise HarnessError(
+                f"data {self.path} is one file of your own, and {dataset.folder!r} is a public data set; "
+                "use --train-on pairs --task preference, or --data with a folder"
+            )
+        if not self._rows:
+            self._rows = _read_file(self.path)
+        return self._rows
+
+    def describe(self) -> str:
+        """The record's name for this source; where the file lies on this machine is left out."""
+        return f"file {self.path.name}"
+
+    def announce(self) -> str:
+        """One line for people."""
+        return f"file {self.path}"
+
+
+@dataclass(slots=True)
 class HubSource:
     """Data sets of the hub, through `datasets`; what is cached serves offline. Remembers the revision of each.
 
@@ -142,6 +174,8 @@ class HubSource:
     hub: str
     """The data set whose revision stands in the record: that of the cell's pool."""
     note: str = ""
+    own: Dataset | None = None
+    """The user's own data set there: what a pool that is on no hub reads."""
     revisions: dict[str, str] = field(default_factory=dict)
     """Hub id to the commit that was read, where it is known."""
     _rows: dict[tuple[str, str], list[Row]] = field(default_factory=dict, repr=False)
@@ -152,7 +186,14 @@ class HubSource:
         return "hub"
 
     def rows(self, dataset: Dataset, split: str) -> Sequence[Row]:
-        """All rows of one split. Raises HarnessError when it is neither cached nor to be had."""
+        """All rows of one split. Raises HarnessError when it is neither cached nor to be had, or is on no hub."""
+        if not dataset.hub and self.own is not None:
+            dataset = self.own
+        if not dataset.hub:
+            raise HarnessError(
+                f"{dataset.folder!r} is on no hub; use --data PATH with a folder {dataset.folder!r} below it, "
+                "or --data hub:OWNER/NAME for a data set of your own"
+            )
         name = dataset.hub_splits.get(split) or dataset.splits.get(split, split)
         key = (dataset.hub, name)
         if key not in self._rows:
@@ -174,7 +215,7 @@ class HubSource:
         if split.endswith(tuple(_READERS)):
             return self._file(dataset, split)
         with _hub_errors(f"split {split!r} of {dataset.hub}"):
-            loaded = load_dataset(dataset.hub, dataset.config, split=split)
+            loaded = load_dataset(dataset.hub, dataset.config, data_dir=dataset.hub_folder, split=split)
         for address in loaded.info.download_checksums or ():
             if found := re.search(r"@([0-9a-f]{40})/", str(address)):
                 self.revisions[dataset.hub] = found.group(1)
@@ -202,15 +243,16 @@ def _hub_errors(wanted: str) -> Iterator[None]:
         ) from error
 
 
-DescribedSource = SampleSource | FolderSource | HubSource
+DescribedSource = SampleSource | FolderSource | FileSource | HubSource
 
 
 def open_source(spec: str, dataset: Dataset, *others: Dataset) -> DescribedSource:
-    """The source that `--data spec` means: `auto`, `hub`, `sample` or a folder; nothing is read yet.
+    """The source that `--data spec` means: `auto`, `hub`, `sample`, a folder or a file; nothing is read yet.
 
+    `hub:OWNER/NAME` (or `hub:OWNER/NAME:FOLDER`) is the hub with a data set of the user's own, for the pool `pairs`.
     `auto` is the hub where `dataset` (the pool's) and the `others` (the task's) are cached or the hub answers within
     three seconds; else, and for a pool that is on no hub, the sample. `announce()` of the result says which, and why.
-    Raises HarnessError for an unknown word or a path that is no folder.
+    Raises HarnessError for an unknown word and for a path that is not there or is no file of rows.
     """
     if spec == "sample":
         return SampleSource()
@@ -218,13 +260,20 @@ def open_source(spec: str, dataset: Dataset, *others: Dataset) -> DescribedSourc
         return HubSource(dataset.hub)
     if spec == "auto":
         return _auto(dataset, *others)
+    if own := _OWN_HUB.fullmatch(spec):
+        return HubSource(own["id"], own=Dataset(own["id"], own["id"], hub_folder=own["folder"]))
     root = Path(spec).expanduser()
     if root.is_dir():
         return FolderSource(root)
-    kind = "a file" if root.exists() else "not there"
+    if root.is_file() and root.name.endswith(tuple(_READERS)):
+        return FileSource(root)
+    kind = f"a file that ends in none of {', '.join(_READERS)}" if root.exists() else "not there"
     words = ("auto", "hub", "sample")
     hint = nearest(spec, words) if os.sep not in spec else f"expected a folder or one of {', '.join(words)}"
-    raise HarnessError(f"data {spec!r} is neither auto, hub, sample nor a folder (it is {kind}); {hint}")
+    raise HarnessError(f"data {spec!r} is neither auto, hub, sample, a folder nor a file (it is {kind}); {hint}")
+
+
+_OWN_HUB = re.compile(r"hub:(?P<id>[\w.-]+/[\w.-]+)(:(?P<folder>[\w./-]+))?")
 
 
 def _auto(dataset: Dataset, *others: Dataset) -> DescribedSource:

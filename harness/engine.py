@@ -268,7 +268,7 @@ def _job(plan: Plan, registry: Registry, store: Store) -> dict[str, Any]:
         "tune": budget.tune,
         "checkpoint_steps": config.checkpoint_steps,
         "pool": plan.pool.name,
-        "data": config.data if plan.source.kind == "folder" else plan.source.kind,
+        "data": plan.source.kind if config.data == "auto" else config.data,
         "plugins": registry.plugins,
         "allow": sorted(registry.allow) if registry.allow is not None else None,
     }

@@ -97,22 +97,23 @@ def group_logprobs(
     groups: Sequence[Group],
     *,
     entropy: bool = False,
+    temperature: float = 1.0,
     max_tokens: int = 1024,
     prefix: Prefix | None = None,
 ) -> list[list[TokenStats]]:
     """Log-probability of every completion token given its prompt, for each group and completion in the given order.
 
-    Exact, and differentiable where gradients are enabled. `max_tokens` bounds the tokens of a row; rows are cut at
-    group borders (on a CPU earlier: several groups share a short row only), and a longer group still is one row, unless
-    gradients are off: then its completions are spread over rows. With `prefix` (no gradients) every prompt must start
-    with its ids and be longer. Raises HarnessError for an empty prompt.
+    Exact, and differentiable where gradients are enabled. Logits are divided by `temperature`. `max_tokens` bounds the
+    tokens of a row; rows are cut at group borders (on a CPU earlier: several groups share a short row only), and a
+    longer group still is one row, unless gradients are off: then its completions are spread over rows. With `prefix`
+    (no gradients) every prompt must start with its ids and be longer. Raises HarnessError for an empty prompt.
     """
     _check(groups, prefix)
     if not tree_attention(model, max(map(_span, groups), default=0)):
         if prefix is not None:
             raise HarnessError("this model does not honour 4-D attention masks, so it takes no shared prefix")
-        return _padded(model, groups, entropy=entropy, max_tokens=max_tokens)
-    return _trees(model, groups, entropy=entropy, max_tokens=max_tokens, prefix=prefix)
+        return _padded(model, groups, entropy=entropy, temperature=temperature, max_tokens=max_tokens)
+    return _trees(model, groups, entropy=entropy, temperature=temperature, max_tokens=max_tokens, prefix=prefix)
 
 
 def completion_log_softmax(
@@ -215,13 +216,20 @@ def attention_masks(model: Any, allowed: Tensor, distance: Tensor) -> Any:
 
 
 def _trees(
-    model: Any, groups: Sequence[Group], *, entropy: bool, max_tokens: int, prefix: Prefix | None
+    model: Any,
+    groups: Sequence[Group],
+    *,
+    entropy: bool,
+    temperature: float = 1.0,
+    max_tokens: int,
+    prefix: Prefix | None,
 ) -> list[list[TokenStats]]:
     out = _Results(groups)
     start = 0 if prefix is None else len(prefix.ids)
     for row in _pack(groups, max_tokens, start, split=not torch.is_grad_enabled(), shared=_shared(model, max_tokens)):
         hidden = _row_hidden(model, row, prefix)
-        out.add(row.owners, _token_stats(model, hidden, row.predictors, row.targets, entropy))
+        stats = _token_stats(model, hidden, row.predictors, row.targets, entropy=entropy, temperature=temperature)
+        out.add(row.owners, stats)
     return out.listed(model, entropy)
 
 
@@ -386,7 +394,13 @@ class _Results:
 
 
 def _token_stats(
-    model: Any, hidden: Tensor, predictors: Sequence[int], targets: Sequence[int], entropy: bool
+    model: Any,
+    hidden: Tensor,
+    predictors: Sequence[int],
+    targets: Sequence[int],
+    *,
+    entropy: bool,
+    temperature: float = 1.0,
 ) -> TokenStats:
     """Figures of all targets of a row, the head applied in chunks; with gradient, many chunks are recomputed."""
     where = torch.tensor(predictors, device=hidden.device)
@@ -395,7 +409,7 @@ def _token_stats(
     recompute = torch.is_grad_enabled() and len(targets) > 4 * chunk
 
     def figures(rows: Tensor, ids: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        return _figures(head_logits(model, rows), ids, entropy)
+        return _figures(head_logits(model, rows), ids, entropy, temperature)
 
     # Not hidden[where]: a prompt's last token predicts several answers, and its gradient would add them up in whatever
     # order threads come, so that a fit would not always repeat to the bit.
@@ -407,9 +421,13 @@ def _token_stats(
     return TokenStats(torch.cat(logprobs), torch.cat(entropies) if entropy else None, torch.cat(greedy))
 
 
-def _figures(logits: Tensor, ids: Tensor, entropy: bool) -> tuple[Tensor, Tensor | None, Tensor]:
-    """(log p, entropy, is the most probable) of `ids` (N,) under `logits` (N, V)."""
+def _figures(
+    logits: Tensor, ids: Tensor, entropy: bool, temperature: float = 1.0
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """(log p, entropy, is the most probable) of `ids` (N,) under `logits` (N, V) over the temperature."""
     greedy = logits.detach().argmax(-1) == ids
+    if temperature != 1:
+        logits = logits / temperature
     logprobs, spread = _Logprobs.apply(logits, ids, entropy)  # type: ignore[no-untyped-call]
     return logprobs, spread, greedy
 
@@ -443,7 +461,9 @@ class _Logprobs(torch.autograd.Function):
 # ---------------------------------------------------------------- models that ignore 4-D masks
 
 
-def _padded(model: Any, groups: Sequence[Group], *, entropy: bool, max_tokens: int) -> list[list[TokenStats]]:
+def _padded(
+    model: Any, groups: Sequence[Group], *, entropy: bool, temperature: float = 1.0, max_tokens: int
+) -> list[list[TokenStats]]:
     """The same figures from one plain right-padded row per completion, through the model's own forward."""
     owners = [(g, c) for g, group in enumerate(groups) for c, ids in enumerate(group.completions) if len(ids)]
     owners.sort(key=lambda o: len(groups[o[0]].prompt) + len(groups[o[0]].completions[o[1]]))
@@ -453,7 +473,7 @@ def _padded(model: Any, groups: Sequence[Group], *, entropy: bool, max_tokens: i
         for row, (g, c) in zip(logits, batch, strict=True):
             ids = torch.tensor(groups[g].completions[c], device=row.device)
             first = len(groups[g].prompt) - 1
-            out.add([(g, c)], TokenStats(*_figures(row[first : first + len(ids)], ids, entropy)))
+            out.add([(g, c)], TokenStats(*_figures(row[first : first + len(ids)], ids, entropy, temperature)))
     return out.listed(model, entropy)
 
 

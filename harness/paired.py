@@ -43,15 +43,16 @@ def preference_rows(bench: Bench, pairs: Sequence[Pair], *, reference: str | Non
     return rows
 
 
-def sharing_prefixes(trainer_class: type[Any]) -> type[Any]:
+def sharing_prefixes(trainer_class: type[Any], temperature: float = 1.0) -> type[Any]:
     """A subclass of a TRL trainer with a fused head (DPO, KTO, GRPO) that computes each prompt of a batch once.
 
-    The trainer's loss code runs as it is, on log-probabilities from `SharedPrefixModel`.
+    The trainer's loss code runs as it is, on log-probabilities from `SharedPrefixModel`. `temperature` is the one that
+    the trainer gave its head, which is passed by here.
     """
 
     class Sharing(trainer_class):  # type: ignore[misc]
         def _compute_loss(self, model: Any, *arguments: Any, **named: Any) -> Any:
-            loss = super()._compute_loss(SharedPrefixModel(model), *arguments, **named)
+            loss = super()._compute_loss(SharedPrefixModel(model, temperature), *arguments, **named)
             for figure in UNKNOWN:
                 self._metrics["train" if model.training else "eval"].pop(figure, None)
             return loss
@@ -87,8 +88,8 @@ class _Sequence:
 class SharedPrefixModel:
     """Stands in for a model with TRL's fused head: rows with the same prompt share its computation."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    def __init__(self, model: Any, temperature: float = 1.0) -> None:
+        self._model, self._temperature = model, temperature
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is the model's own."""
@@ -104,7 +105,8 @@ class SharedPrefixModel:
         rows = _sequences(input_ids, attention_mask, labels)
         prompts = list(dict.fromkeys(row.prompt for row in rows))
         members = {prompt: [i for i, row in enumerate(rows) if row.prompt == prompt] for prompt in prompts}
-        scored = group_logprobs(self._model, [Group(p, [rows[i].answer for i in members[p]]) for p in prompts])
+        groups = [Group(p, [rows[i].answer for i in members[p]]) for p in prompts]
+        scored = group_logprobs(self._model, groups, temperature=self._temperature)
         stats = {
             i: one
             for prompt, group in zip(prompts, scored, strict=True)

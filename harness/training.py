@@ -34,6 +34,7 @@ from harness.contracts import (
     BudgetExceeded,
     Completion,
     FewShot,
+    Finishes,
     HarnessError,
     JudgeItem,
     LanguageModel,
@@ -562,8 +563,8 @@ class LocalBench:
             workdir=folder,
             journal=self.journal,
             checkpoint_steps=self._checkpoint_steps,
-            judges=self._judges,
         )
+        inner._judges = self._judges  # whose models this bench counts as long as it is open itself
         inner._embedded = self._embedded
         return inner
 
@@ -720,7 +721,8 @@ def fit(aligner: Aligner, bench: LocalBench, few_shot: FewShot) -> Fitted:
             aligned = aligner.fit(bench, given)
         except BudgetExceeded as stop:
             bench.restore_best()
-            aligned, reason = bench.aligned(), f"stopped at the cap: {stop}"
+            aligned = aligner.finish(bench) if isinstance(aligner, Finishes) else bench.aligned()
+            reason = f"stopped at the cap: {stop}"
             bench.log("cap", reason=str(stop))
     status: Literal["ok", "degenerate"] = "degenerate" if bench.degenerate else "ok"
     return Fitted(aligned, status, bench.degenerate or reason, dict(bench.alive))
@@ -750,6 +752,7 @@ def _only_needed(aligner: Aligner, few_shot: FewShot, meter: Meter) -> FewShot:
         for prompt in few_shot.prompts:
             meter.prompt(prompt.id)
     verifier = few_shot.verifier if "verifier" in needs else None
+    bought = {pair.id for pair in few_shot.pairs} if "pairs" in needs else set[str]()
     if "groups" in needs:
         for group, ratings in few_shot.groups.items():
             for rating in ratings:
@@ -759,21 +762,23 @@ def _only_needed(aligner: Aligner, few_shot: FewShot, meter: Meter) -> FewShot:
     return FewShot(
         pairs=few_shot.pairs if "pairs" in needs else (),
         prompts=few_shot.prompts if "prompts" in needs else (),
-        verifier=_counted(verifier, meter, len(few_shot.pairs)) if verifier is not None else None,
+        verifier=_counted(verifier, meter, bought, len(few_shot.pairs)) if verifier is not None else None,
         groups=few_shot.groups if "groups" in needs else {},
         auxiliary=few_shot.auxiliary if "auxiliary" in needs else {},
     )
 
 
-def _counted(verifier: Any, meter: Meter, bought: int) -> Any:
-    """Each distinct item asked about is one label; where pairs were drawn, there are as many labels as pairs."""
+def _counted(verifier: Any, meter: Meter, bought: set[str], most: int) -> Any:
+    """Each distinct item asked about is one label; where pairs were drawn, this fit has as many labels as pairs.
+
+    `bought` are labels that it has already. The meter would not do: it counts those of earlier fits of a search, too.
+    """
 
     def ask(prompt_id: str, completion: str) -> float:
         meter.label(prompt_id)
-        if bought and meter.spend.labels > bought:
-            raise HarnessError(
-                f"the verifier was asked about {meter.spend.labels} items; the budget has {bought} labels"
-            )
+        bought.add(prompt_id)
+        if most and len(bought) > most:
+            raise HarnessError(f"the verifier was asked about {len(bought)} items; the budget has {most} labels")
         return float(verifier(prompt_id, completion))
 
     return ask

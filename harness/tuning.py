@@ -88,16 +88,24 @@ def tune(aligner: Aligner, bench: LocalBench, few_shot: FewShot, trials: int) ->
         raise HarnessError(f"--tune compares trials on labelled pairs; aligner {aligner.name} was given none")
     search = _Search(bench, few_shot, bench.adapter_state())
     done: list[Trial] = []
+    failed: HarnessError | None = None
     for index, config in enumerate(candidates(aligner.config, trials, bench.seed)):
         if not search.affordable():
             break
         try:
             done.append(search.trial(index, type(aligner)(config)))
         except BudgetExceeded as stop:
+            search.reset()
             bench.log("tune", trial=index, stopped=str(stop))
             break
+        except HarnessError as refusal:  # a rate that is too high for the method, say
+            search.reset()
+            bench.log("tune", trial=index, refused=str(refusal))
+            failed = refusal
     if not done:
-        raise HarnessError(f"the compute cap was reached within the first trial of {aligner.name}; raise --cap-flops")
+        raise failed or HarnessError(
+            f"the compute cap was reached within the first trial of {aligner.name}; raise --cap-flops"
+        )
     best = max(done, key=lambda trial: trial.score)
     return type(aligner)(type(aligner.config).model_validate(best.config)), tuple(done)
 
@@ -112,6 +120,10 @@ class _Search:
     costs: list[float] = field(default_factory=list)
     mark: int | None = None
     """Length of the log after the last fold that was found on disk."""
+
+    def reset(self) -> None:
+        """The adapter that every fit starts from."""
+        self.bench.load_adapter_state(self.start)
 
     def affordable(self) -> bool:
         """Whether the cap leaves room for one more trial like the dearest so far, and for the final fit after it."""
@@ -141,11 +153,13 @@ class _Search:
         if self.mark is not None and _untouched(folder):
             self.bench.journal.cut(self.mark)
         self.mark = None
-        self.bench.load_adapter_state(self.start)
+        self.reset()
         fitted = fit(aligner, self.bench.within(folder), replace(self.few_shot, pairs=training))
         with self.bench.within(folder) as scorer:
             score = preference_score(scorer, fitted.aligned, held_out)
-        self.bench.load_adapter_state(self.start)
+        if not math.isfinite(score):
+            raise HarnessError(f"{folder.name}: the score on held-out pairs is {score}, not a finite number")
+        self.reset()
         self.bench.log("tune", fold=folder.name, score=score)
         write_json(folder / "score.json", {"score": score, "state": self.bench.checkpoint_state()})
         for phase in folder.glob("phase-*"):

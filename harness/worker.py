@@ -99,7 +99,7 @@ def run_job(folder: Path) -> None:
     aligner = aligner_class(aligner_class.Config.model_validate(job["aligner_config"]))
     few_shot = few_shot_from_json(job["few_shot"], _verifier(job, registry, aligner))
     progress, workdir = PipeProgress(), folder / "work"
-    if not any(workdir.rglob("*.json")):
+    if not any(path.is_file() for path in workdir.rglob("*")):
         (folder / "log.jsonl").unlink(missing_ok=True)  # of a start that left nothing to go on from
     lost = _lost(folder)
     progress.stage("load the model")
@@ -172,6 +172,7 @@ def _lost(folder: Path) -> dict[str, float]:
     if state["starts"] and log.exists():
         saved = [(read_json(p) or {})["time"] for p in folder.glob("work/phase-*/done.json")]
         saved += [(read_json(p) or {})["time"] for p in folder.glob("work/phase-*/checkpoint-*/bench.json")]
+        saved += [p.stat().st_mtime for p in folder.glob("work/*.pt")]  # an aligner's own, as gpo's
         since = max([state["began"], *saved])
         state["lost_seconds"] += max(0.0, log.stat().st_mtime - since)
     state["starts"] += 1

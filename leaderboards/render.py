@@ -157,6 +157,8 @@ _CHANCE = "chance"
 """Note with the main metric's value for a model that guesses."""
 _SHORTCUTS = ("length_only", "bag_of_words")
 """Notes whose name contains one of these stand beside the metrics they question; the rest stand in the JSON only."""
+_FLOORS = ("uniform", "mean_of_groups")
+"""The same of answers that no context of a group was read for."""
 _FLOP_UNITS = ((1e15, "PFLOPs"), (1e12, "TFLOPs"), (1e9, "GFLOPs"))
 
 
@@ -172,7 +174,8 @@ def _section(table: Table) -> str:
         _main_table(table),
         _judge(table),
         _other_table(table),
-        _shortcuts(table),
+        _beside(table, _SHORTCUTS, "Shortcut classifiers on the held-out pairs"),
+        _beside(table, _FLOORS, "Without reading a group's own answers"),
         "\n".join(f"- {line}" for line in _facts(table)),
         "\n".join(f"- **note** {_cell(line)}" for line in table.warnings),
     ]
@@ -215,14 +218,14 @@ def _agreement(found: JudgeFigure) -> str:
     )
 
 
-def _shortcuts(table: Table) -> str:
-    """What classifiers that understand nothing reach on the same held-out pairs."""
+def _beside(table: Table, words: Sequence[str], what: str) -> str:
+    """What something that understands nothing reaches on the same items."""
     found = [
         f"{name.replace('_', ' ')} {_span(*span)}"
         for name, span in table.notes.items()
-        if any(word in name for word in _SHORTCUTS)
+        if any(word in name for word in words)
     ]
-    return f"Shortcut classifiers on the held-out pairs: {', '.join(found)}." if found else ""
+    return f"{what}: {', '.join(found)}." if found else ""
 
 
 def _main_table(table: Table) -> str:

@@ -16,6 +16,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from string import ascii_uppercase
 from typing import Any, ClassVar, Literal
 
@@ -27,6 +28,7 @@ from harness.contracts import (
     HarnessError,
     Pool,
     Rating,
+    Ratings,
     SampleRow,
     Scores,
     Source,
@@ -301,7 +303,8 @@ def _row(own: Measure, item: _Item, answers: Answers, others: Mapping[str, str],
 
 
 def _notes(own: Measure, items: Sequence[_Item], ctx: EvalContext) -> dict[str, float]:
-    """Figures of the data: what was bought and given, what is asked, and what a uniform answer scores."""
+    """Figures of the data: what was bought and given, what is asked, what a uniform answer scores, and what the mean of
+    the auxiliary groups' answers to a seen question does."""
     context = [len(ratings) for ratings in ctx.groups.values()]
     counts = {
         "groups": float(len(ctx.groups)),
@@ -316,7 +319,9 @@ def _notes(own: Measure, items: Sequence[_Item], ctx: EvalContext) -> dict[str, 
         "uniform_seen": [item for item in items if item.seen],
         "uniform_unseen": [item for item in items if not item.seen],
     }
-    return counts | {name: mean for name, part in parts.items() if (mean := _uniform(own, part)) is not None}
+    uniform = {name: mean for name, part in parts.items() if (mean := _uniform(own, part)) is not None}
+    others = _mean_of_groups(own, parts["uniform_seen"], ctx.auxiliary)
+    return counts | uniform | ({} if others is None else {"mean_of_groups_seen": others})
 
 
 def _uniform(own: Measure, items: Sequence[_Item]) -> float | None:
@@ -324,6 +329,17 @@ def _uniform(own: Measure, items: Sequence[_Item]) -> float | None:
     found = [_measures(item.rating, [1 / len(item.rating.options)] * len(item.rating.options)) for item in items]
     values = [measures[own] for measures in found if own in measures]
     return sum(values) / len(values) if values else None
+
+
+def _mean_of_groups(own: Measure, items: Sequence[_Item], auxiliary: Ratings) -> float | None:
+    """Mean of the own measure of whoever answers a seen question as the auxiliary groups do on average."""
+    known: dict[tuple[str, tuple[str, ...]], list[tuple[float, ...]]] = {}
+    for rating in (rating for ratings in auxiliary.values() for rating in ratings):
+        known.setdefault((rating.question, rating.options), []).append(rating.probabilities)
+    asked = [(r, known[key]) for r in (item.rating for item in items) if (key := (r.question, r.options)) in known]
+    found = [_measures(rating, [fmean(shares) for shares in zip(*told, strict=True)]) for rating, told in asked]
+    values = [measures[own] for measures in found if own in measures]
+    return fmean(values) if values else None
 
 
 @hookimpl

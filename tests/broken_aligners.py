@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.conformance import CLOSINGS
+from harness.conformance import CLOSINGS, TRAIN
 from harness.contracts import (
     POLICY,
     Aligned,
@@ -241,6 +241,33 @@ class Stubborn(Honest):
         return Pair(pair.id, pair.prompt, good, bad)
 
 
+class Hasty(Honest):
+    """It takes the first answer that it sees preferred of each colour as the rule, whatever later labels say."""
+
+    name = "hasty"
+
+    def trainer(self, bench: Bench, pairs: tuple[Pair, ...]) -> Any:
+        rule: dict[str, str] = {}
+        for pair in sorted(pairs, key=lambda p: p.id != f"{_colour(p)}-{TRAIN[0]}"):
+            rule.setdefault(_colour(pair), _closing(pair.chosen))
+        return super().trainer(bench, tuple(self.ruled(pair, rule[_colour(pair)]) for pair in pairs))
+
+    @staticmethod
+    def ruled(pair: Pair, closing: str) -> Pair:
+        good, bad = sorted((pair.chosen, pair.rejected), key=lambda text: not text.endswith(closing))
+        return Pair(pair.id, pair.prompt, good, bad)
+
+
+def _colour(pair: Pair) -> str:
+    (colour,) = (colour for colour in CLOSINGS if colour in pair.prompt[-1].content)
+    return colour
+
+
+def _closing(answer: str) -> str:
+    (closing,) = (closing for closing in CLOSINGS.values() if answer.endswith(closing))
+    return closing
+
+
 class Fragile(Honest):
     """Without data it crashes."""
 
@@ -302,6 +329,26 @@ class WithoutAdapter(Saved):
     def save(self, folder: Path) -> None:
         super().save(folder)
         (folder / "adapter_model.safetensors").unlink()
+
+
+class MoreAtOnce(Saved):
+    def prefer(self, requests: list[PreferRequest]) -> list[Preference]:
+        surer = 1 + 0.1 * len(requests)
+        odds = [surer * (math.log(p.p_a) - math.log1p(-p.p_a)) for p in self.inner.prefer(requests)]
+        return [Preference(1 / (1 + math.exp(-one)), None, None) for one in odds]
+
+
+class Sociable(Honest):
+    """It is surer of its answers the more it is asked at once."""
+
+    name = "sociable"
+
+    def fit(self, bench: Bench, few_shot: FewShot) -> Any:
+        return MoreAtOnce(super().fit(bench, few_shot))
+
+    @classmethod
+    def load(cls, model: LanguageModel, folder: Path) -> Any:
+        return MoreAtOnce(model)
 
 
 class Pickler(Honest):
@@ -374,11 +421,13 @@ BROKEN: dict[type[Aligner], str] = {
     Deaf: "budget_stops",
     Wasteful: "budget_stops",
     Timid: "positive_control",
-    Stubborn: "labels_swapped",
+    Stubborn: "labels_swapped and labels_shuffled",
+    Hasty: "labels_shuffled",
     Prejudiced: "groups_swapped",
     Fragile: "no_data_no_harm",
     Harmful: "no_data_no_harm",
+    Sociable: "alone_as_in_company",
     Pickler: "save_load",
     Forgetful: "save_load",
 }
-"""Each broken aligner and the one check that it fails."""
+"""Each broken aligner and the one check that it fails, or two that ask for the same."""

@@ -71,7 +71,7 @@ class PairPool:
 
     def labelled(self, source: Source, split: str = "pool") -> Labelled:
         """Pairs and reasons of a split. Raises HarnessError naming a row in none of the layouts."""
-        return read_pairs(_rows(self.name, self.dataset, source, split), f"{self.name} {split}")
+        return read_pairs(source.rows(self.dataset, split), f"{self.name} {split}")
 
     def revision(self, source: Source) -> str:
         """Hash of every pair of the training split as rendered: of the rows and of the templates."""
@@ -116,15 +116,30 @@ class HHHarmlessPool(PairPool):
 
     name: ClassVar[str] = "hh_harmless"
     licence: ClassVar[str] = "MIT"
-    dataset: ClassVar[Dataset] = Dataset(folder="hh_harmless", hub="Anthropic/hh-rlhf", config="harmless-base")
+    dataset: ClassVar[Dataset] = Dataset(folder="hh_harmless", hub="Anthropic/hh-rlhf", hub_folder="harmless-base")
 
 
 class OwnPairsPool(PairPool):
-    """Anybody's pairs: a folder `pairs` below `--data PATH`, in any of this module's layouts."""
+    """Anybody's pairs in any of this module's layouts: a file, a data set of the hub, or a folder with one `pairs`.
+
+    A file has no splits: every `held` th prompt by a hash of its text, with all its pairs, is held out.
+    """
 
     name: ClassVar[str] = "pairs"
     licence: ClassVar[str] = "that of the data you point at"
     dataset: ClassVar[Dataset] = Dataset(folder="pairs", hub="")
+    held: ClassVar[int] = 5
+
+    def labelled(self, source: Source, split: str = "pool") -> Labelled:
+        """Pairs and reasons of a split. Raises HarnessError naming a row in none of the layouts."""
+        found = super().labelled(source, split)
+        if source.kind != "file":
+            return found
+        kept = [p for p in found.pairs if self._held_out(p) == (split == "eval")]
+        return Labelled(tuple(kept), found.dropped)
+
+    def _held_out(self, pair: Pair) -> bool:
+        return int(content_hash("held out", pair.unit)[:8], 16) % self.held == 0
 
 
 class LiveQAMedPool(PairPool):
@@ -145,7 +160,7 @@ class LiveQAMedPool(PairPool):
 
     def labelled(self, source: Source, split: str = "pool") -> Labelled:
         """Pairs of a split, and the number of empty answers. Raises HarnessError naming a malformed row."""
-        graded, empty = _grades(_rows(self.name, self.dataset, source, split))
+        graded, empty = _grades(source.rows(self.dataset, split))
         chosen = [
             answer_pairs(question, user(question), better_and_worse(grades, self.gap))[: self.per_question]
             for question, grades in graded.items()
@@ -208,12 +223,6 @@ def turns_of(transcript: str) -> Messages:
     """A transcript of "Human:" and "Assistant:" turns as messages; turns in a row of one speaker are one message."""
     parts = _TURN.split(transcript)
     return _merged(Message(_SPEAKERS[who], text) for who, text in zip(parts[1::2], parts[2::2], strict=True))
-
-
-def _rows(name: str, dataset: Dataset, source: Source, split: str) -> Sequence[Row]:
-    if source.kind == "hub" and not dataset.hub:
-        raise HarnessError(f"pool {name!r} is on no hub; use --data PATH with a folder {dataset.folder!r} below it")
-    return source.rows(dataset, split)
 
 
 # ---------------------------------------------------------------- rows to pairs

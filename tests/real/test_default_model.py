@@ -12,9 +12,13 @@ from pathlib import Path
 import pytest
 
 from harness import models
-from harness.config import DEFAULT_MODEL
+from harness.budget import Meter
+from harness.config import DEFAULT_MODEL, Lora
 from harness.contracts import HarnessError, user
+from harness.paired import shared_prefix_dpo
 from harness.text import end_of_turn, render_prompt
+from harness.training import LocalBench
+from tests.recipe.test_paired import REGIME, computed, perturb, plain
 
 pytestmark = pytest.mark.realmodel
 
@@ -59,6 +63,20 @@ def test_it_loads_under_two_seconds_and_speaks(files: models.ModelFiles) -> None
         found = model.generate(input_ids=torch.tensor([prompt]), max_new_tokens=12, do_sample=False)[0][len(prompt) :]
     assert tokenizer.decode(found, skip_special_tokens=True) == "The capital of France is Paris."
     assert int(found[-1]) == end_of_turn(tokenizer) == tokenizer.eos_token_id
+
+
+def test_its_dpo_step_has_trls_loss_and_gradient(files: models.ModelFiles, tmp_path: Path) -> None:
+    """The log-prob step on real weights: both within 1e-4 of TRL's own rows."""
+    model, tokenizer = models.load(files, device="cpu", precision="fp32")
+    bench = LocalBench.create(model, tokenizer, regime=REGIME, meter=Meter(), seed=0, workdir=tmp_path, lora=Lora())
+    with bench:
+        perturb(bench)
+        (theirs, wanted, _), (ours, found, _) = (
+            computed(bench, trainer, reference=True) for trainer in (plain(), shared_prefix_dpo())
+        )
+    assert ours == pytest.approx(theirs, abs=1e-4)
+    assert float((found - wanted).norm() / wanted.norm()) < 1e-4
+    assert abs(theirs - 0.6931) > 0.01, "the policy is not the reference"
 
 
 def test_two_processes_at_once_convert_once(files: models.ModelFiles, tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import random
+import re
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +18,7 @@ from aligners.random_adapter import RandomAdapter
 from aligners.sft import Sft
 from harness.conformance import Check, NotConformant, check_aligner, parametrize_with_checks
 from harness.contracts import Aligner
+from harness.registry import load
 from tests.broken_aligners import BROKEN, Hoarder, Honest
 
 pytestmark = pytest.mark.recipe
@@ -44,9 +48,11 @@ def test_random_conforms_and_learns_nothing(check: Check) -> None:
 
 @pytest.mark.parametrize(("broken", "check"), BROKEN.items(), ids=lambda item: getattr(item, "name", item))
 def test_a_broken_promise_is_caught_by_its_check_alone(broken: type[Aligner], check: str) -> None:
-    with pytest.raises(NotConformant, match=rf"aligner '{broken.name}' fails 1 of its checks:\n  {check}: ") as caught:
+    checks = check.split(" and ")
+    said = rf"aligner '{broken.name}' fails {len(checks)} of its checks:\n  {checks[0]}: "
+    with pytest.raises(NotConformant, match=said) as caught:
         check_aligner(broken)
-    assert {o.check for o in caught.value.outcomes if not o.good} == {check}
+    assert {o.check for o in caught.value.outcomes if not o.good} == set(checks)
 
 
 def test_an_announced_failure_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,3 +81,18 @@ def test_the_process_is_left_as_it_was() -> None:
     before = (random.getstate(), torch.random.get_rng_state().tolist())
     kit.check_needs_honest(kit.Lab(Honest))
     assert (random.getstate(), torch.random.get_rng_state().tolist()) == before
+
+
+def test_every_built_in_aligner_is_put_through_the_kit_and_has_a_page() -> None:
+    checked: set[str] = set()
+    for path in Path(__file__).parent.glob("test_*.py"):
+        if "parametrize_with_checks(" in path.read_text():
+            module = importlib.import_module(f"{__package__}.{path.stem}")
+            marks = [mark for value in vars(module).values() for mark in getattr(value, "pytestmark", ())]
+            cases = [case for mark in marks if mark.name == "parametrize" for case in mark.args[1]]
+            checked |= {str(getattr(case, "id", "")).partition("-")[0] for case in cases}
+    pages = Path(__file__).parents[2] / "docs" / "methods"
+    titles = " ".join(page.read_text().partition("\n")[0] for page in pages.glob("*.md"))
+    built_in = set(load(plugins=False).aligners)
+    assert built_in <= checked
+    assert built_in <= set(re.findall(r"\w+", titles))

@@ -260,11 +260,17 @@ def test_an_interrupted_fit_ends_as_an_undisturbed_one(tmp_path: Path, monkeypat
         step(self)
 
     monkeypatch.setattr(Training, "_step", counts)
+    before = (tmp_path / "broken" / "log.jsonl").read_text()
     resumed, bench = run(tmp_path / "broken", GROUPS, steps=70)
     assert taken == list(range(64, 70))
     assert torch.equal(module_of(resumed), module_of(whole))
     assert resumed.liveness == whole.liveness
     assert bench.meter.spend.flops == pytest.approx(undisturbed.meter.spend.flops, rel=1e-12)
+    assert bench.meter.spend.forward_tokens == undisturbed.meter.spend.forward_tokens
+    assert bench.seconds_before > 0
+    steps = [json.loads(line)["step"] for line in (tmp_path / "broken" / "log.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps)), "what was logged after the checkpoint is not told twice"
+    assert before.splitlines()[0] == (tmp_path / "broken" / "log.jsonl").read_text().splitlines()[0]
 
 
 def test_the_cap_ends_training_with_the_module_so_far(tmp_path: Path) -> None:

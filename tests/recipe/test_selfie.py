@@ -348,9 +348,16 @@ class Broken(Longer):
         return [Verdict(0.5, (), "", 0, 0.0, status="the endpoint is down") for _ in items]
 
 
+class Undecided(Longer):
+    name: ClassVar[str] = "undecided"
+
+    def compare(self, items: Sequence[JudgeItem]) -> list[Verdict]:
+        return [Verdict(0.5, (0.5,), "", 0, 0.0) for _ in items]
+
+
 def registered(folder: Path) -> Judges:
     plugin = types.ModuleType("referees")
-    plugin.harness_judges = hookimpl(lambda: [Longer, Broken])  # type: ignore[attr-defined]
+    plugin.harness_judges = hookimpl(lambda: [Longer, Broken, Undecided])  # type: ignore[attr-defined]
     registry = load_registry(plugins=False, extra=[plugin])
     return Judges(registry, Store(folder / "runs"), str(tiny_folder(folder / "model")), "cpu")
 
@@ -387,6 +394,23 @@ def test_a_judge_that_never_answers_or_is_unknown_stops_the_fit_in_one_line(tmp_
         run(make_bench(tmp_path / "b", judges=judges), judge="longr", rounds=1)
     with pytest.raises(HarnessError, match="this bench was given no judges"):
         run(make_bench(tmp_path / "c"), judge="longer", rounds=1)
+
+
+def test_a_judge_that_calls_everything_a_tie_labels_nothing(tmp_path: Path) -> None:
+    done = run(make_bench(tmp_path / "a", judges=registered(tmp_path)), judge="undecided", rounds=1)
+    assert done.liveness["pairs_used"] == 0
+    assert done.liveness["agreement"] == 0.5
+    assert done.status == "degenerate"
+
+
+def test_a_copy_that_cannot_be_made_is_the_error_that_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise MemoryError("no room for another adapter")
+
+    bench = make_bench(tmp_path)
+    monkeypatch.setattr(bench, "fork", full)
+    with pytest.raises(MemoryError, match="no room"):
+        run(bench, rounds=1)
 
 
 def test_held_out_pairs_check_the_judge_where_there_are_any(tmp_path: Path) -> None:

@@ -100,8 +100,9 @@ def test_dpo_separates_and_sft_raises_the_chosen(tmp_path: Path) -> None:
     assert sum(s[0].total for s in bench.score([p.prompt for p in PAIRS], chosen)) > before + 1
 
 
-def test_the_random_adapter_spends_as_sft_does_and_has_its_size(tmp_path: Path) -> None:
-    sft, noise = make_bench(tmp_path / "a"), make_bench(tmp_path / "b")
+@pytest.mark.parametrize("selection", ["last", "holdout25"])
+def test_the_random_adapter_spends_as_sft_does_and_has_its_size(tmp_path: Path, selection: str) -> None:
+    sft, noise = (make_bench(tmp_path / name, selection=selection) for name in "ab")
     fit(Sft(SftConfig()), sft, FewShot(pairs=PAIRS))
     fit(RandomAdapter(RandomConfig()), noise, FewShot(pairs=PAIRS))
     assert noise.meter.spend.flops == sft.meter.spend.flops
@@ -131,6 +132,17 @@ def test_the_cap_stops_a_fit_and_keeps_what_it_has(tmp_path: Path) -> None:
     assert bench.meter.spend.flops < cap * 1.5
     assert any(not torch.equal(a, b) for a, b in zip(before, weights(bench), strict=True))
     assert bench.meter.spend.optimizer_steps < 6
+
+
+def test_stopped_at_the_cap_the_random_adapter_is_noise_of_the_same_size(tmp_path: Path) -> None:
+    free = make_bench(tmp_path / "free")
+    fit(Sft(SftConfig()), free, FewShot(pairs=PAIRS))
+    sft, noise = (make_bench(tmp_path / name, cap=free.meter.spend.flops / 2) for name in ("sft", "noise"))
+    fit(Sft(SftConfig()), sft, FewShot(pairs=PAIRS))
+    assert "cap" in (fit(RandomAdapter(RandomConfig()), noise, FewShot(pairs=PAIRS)).reason or "")
+    for a, b in zip(weights(sft), weights(noise), strict=True):
+        assert float(a.norm()) == pytest.approx(float(b.norm()), rel=1e-4)
+        assert not torch.allclose(a, b) or not a.any()
 
 
 class Interrupted(Exception):

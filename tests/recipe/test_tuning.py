@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from aligners.grpo import Grpo, GrpoConfig
 from aligners.icl import Icl, IclConfig
 from aligners.sft import Sft, SftConfig
 from harness import training, tuning
 from harness.budget import Meter
 from harness.config import Lora
-from harness.contracts import FewShot, HarnessError, Pair, Regime, user
+from harness.contracts import FewShot, HarnessError, JudgeItem, Pair, Regime, user
+from harness.judges import Judges
 from harness.tiny import tiny_model, tiny_tokenizer
 from harness.training import LocalBench, fit
 from harness.tuning import candidates, folds, searched, tune
+from tests.recipe.test_selfie import registered
 
 pytestmark = pytest.mark.recipe
 
@@ -35,7 +39,7 @@ REGIME = Regime(
 )
 
 
-def make_bench(folder: Path, cap: float | None = None) -> LocalBench:
+def make_bench(folder: Path, cap: float | None = None, judges: Judges | None = None) -> LocalBench:
     return LocalBench.create(
         tiny_model(),
         tiny_tokenizer(),
@@ -45,6 +49,7 @@ def make_bench(folder: Path, cap: float | None = None) -> LocalBench:
         workdir=folder,
         lora=Lora(r=4, alpha=8),
         checkpoint_steps=2,
+        judges=judges,
     )
 
 
@@ -126,3 +131,58 @@ def test_folds_hold_out_whole_questions_once_each() -> None:
         assert not {p.unit for p in kept} & {p.unit for p in held_out}
     with pytest.raises(HarnessError, match="at least 2 questions"):
         folds(pairs[:2])
+
+
+def test_a_search_stopped_in_a_later_trial_leaves_no_trace_on_the_adapter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, free = tuned(tmp_path / "free", trials=1)
+    monkeypatch.setattr(tuning._Search, "affordable", lambda self: True)
+    _, done, bench = tuned(tmp_path / "capped", trials=3, cap=1.6 * free.meter.spend.flops)
+    assert len(done) == 1
+    assert all(bool((value == 0).all()) for name, value in bench.adapter_state().items() if "lora_B" in name)
+
+
+def test_a_trial_that_is_refused_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored = training.preference_score
+    calls: list[int] = []
+
+    def diverges(*arguments: Any) -> float:
+        calls.append(1)
+        return float("nan") if len(calls) == 1 else scored(*arguments)
+
+    monkeypatch.setattr("harness.tuning.preference_score", diverges)
+    aligner, done, _ = tuned(tmp_path)
+    assert len(done) == 2
+    assert aligner.config.learning_rate != 3e-3, "the first trial was the one that had no finite score"
+    assert "not a finite number" in (tmp_path / "log.jsonl").read_text()
+
+
+def test_where_every_trial_is_refused_the_reason_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.tuning.preference_score", lambda *_: float("nan"))
+    with pytest.raises(HarnessError, match="trial-2-0: the score on held-out pairs is nan"):
+        tuned(tmp_path)
+
+
+def test_a_method_with_a_verifier_asks_about_every_folds_items(tmp_path: Path) -> None:
+    few_shot = FewShot(pairs=PAIRS, verifier=lambda prompt_id, completion: len(completion) % 7 / 6)
+    bench = make_bench(tmp_path)
+    grpo, done = tune(Grpo(GrpoConfig(k=2, steps=4)), bench, few_shot, 2)
+    fit(grpo, bench, few_shot)
+    assert len(done) == 2
+    assert bench.meter.spend.labels == len(PAIRS)
+
+
+def test_a_judges_work_is_counted_in_every_fold_and_in_the_final_fit(tmp_path: Path) -> None:
+    judges = registered(tmp_path / "judges")
+    bench = make_bench(tmp_path / "a", judges=judges)
+    items = [JudgeItem("0", PAIRS[0].prompt, "short", "a longer answer")]
+    counted = [bench.meter.spend.forward_tokens]
+    for name in ("trial-0-0", "trial-0-1"):
+        with bench.within(tmp_path / name) as inner:
+            inner.judge("longer", items)
+        counted.append(bench.meter.spend.forward_tokens)
+    with bench:
+        bench.judge("longer", items)
+    counted.append(bench.meter.spend.forward_tokens)
+    assert [b - a for a, b in pairwise(counted)] == [3, 3, 3]

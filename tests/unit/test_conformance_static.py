@@ -40,7 +40,9 @@ def test_every_check_is_listed_and_says_what_it_finds() -> None:
 
 
 def test_every_check_has_a_broken_aligner() -> None:
-    assert set(BROKEN.values()) == {check.name for check in aligner_checks(Honest)}
+    assert {name for names in BROKEN.values() for name in names.split(" and ")} == {
+        check.name for check in aligner_checks(Honest)
+    }
 
 
 def test_listing_checks_runs_none() -> None:

@@ -103,8 +103,9 @@ def test_missing_folders_are_named_with_the_nearest(tmp_path: Path) -> None:
         data.open_source("smaple", DATASET)
     with pytest.raises(HarnessError, match=r"not there\); expected a folder"):
         data.open_source(str(tmp_path / "absent"), DATASET)
-    with pytest.raises(HarnessError, match="a file"):
-        data.open_source(str(tmp_path / "quizz" / "test.jsonl"), DATASET)
+    (tmp_path / "quizz" / "notes.txt").write_text("")
+    with pytest.raises(HarnessError, match="a file that ends in none of"):
+        data.open_source(str(tmp_path / "quizz" / "notes.txt"), DATASET)
 
 
 def test_broken_files_are_named_with_the_line(tmp_path: Path) -> None:
@@ -222,7 +223,7 @@ def test_hub_failure_is_one_sentence_and_revision_is_kept(monkeypatch: pytest.Mo
     with pytest.raises(HarnessError, match=r"split 'test' of someone/Quiz-Set .*offline really") as caught:
         source.rows(DATASET, "eval")
     assert "\n" not in str(caught.value)
-    assert asked == [(("someone/Quiz-Set", None), {"split": "test"})]
+    assert asked == [(("someone/Quiz-Set", None), {"data_dir": None, "split": "test"})]
     loaded = datasets.Dataset.from_list([{"n": 1}])
     loaded.info.download_checksums = {f"hf://datasets/someone/Quiz-Set@{'a1' * 20}/test.json": {}}
     monkeypatch.setattr(datasets, "load_dataset", lambda *given, **named: loaded)
@@ -235,14 +236,17 @@ def test_the_hub_may_divide_a_data_set_in_its_own_way(monkeypatch: pytest.Monkey
     asked: list[Any] = []
 
     def load(*given: Any, **named: Any) -> Any:
-        asked.append(named["split"])
+        asked.append((named["data_dir"], named["split"]))
         return datasets.Dataset.from_list([{"n": 1}])
 
     monkeypatch.setattr(datasets, "load_dataset", load)
     halves = Dataset("halves", "someone/halves", hub_splits={"pool": "train[:5]", "eval": "train[5:]"})
     source = data.open_source("hub", halves)
     assert [list(source.rows(halves, split)) for split in ("pool", "eval")] == [[{"n": 1}], [{"n": 1}]]
-    assert asked == ["train[:5]", "train[5:]"]
+    assert asked == [(None, "train[:5]"), (None, "train[5:]")]
+    folders = Dataset("folders", "someone/folders", hub_folder="second")
+    assert list(source.rows(folders, "eval")) == [{"n": 1}]
+    assert asked[2:] == [("second", "test")], "a data set of several folders of files"
     (tmp_path / "halves").mkdir()
     (tmp_path / "halves" / "test.jsonl").write_text('{"n": 2}\n')
     assert list(data.open_source(str(tmp_path), halves).rows(halves, "eval")) == [{"n": 2}]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -415,6 +416,12 @@ def board(tmp_path, monkeypatch) -> list[leaderboards.Table]:
     changed = {"weights": "random|shuffled"}
     add(store, "gem", answers(12), aligner__changed=changed, status="degenerate", reason="no\nmarker")
     return leaderboards.tables(store)
+
+
+def test_what_needs_no_context_stands_under_a_table_about_groups(board: list[leaderboards.Table]) -> None:
+    notes = {"mean_of_groups_seen": (0.95, 0.96), "uniform_unseen": (0.8, 0.8), "groups": (9.0, 9.0)}
+    text = leaderboards.render([dataclasses.replace(table, notes=notes) for table in board])
+    assert "Without reading a group's own answers: mean of groups seen 0.950 to 0.960, uniform unseen 0.800.\n" in text
 
 
 MARKDOWN = r"""## medqa: 32 labels, small-model

@@ -55,6 +55,16 @@ def test_values_equal_a_forward_per_sequence(model: Any, max_tokens: int, grad: 
         assert_equal(group_logprobs(model, GROUPS, entropy=True, max_tokens=max_tokens), naive(model, GROUPS))
 
 
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_temperature_divides_the_logits(model: Any, padded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if padded:
+        monkeypatch.setattr(logprobs, "tree_attention", lambda *_: False)
+    found = group_logprobs(model, GROUPS, entropy=True, temperature=0.6)
+    head = model.get_output_embeddings().forward
+    monkeypatch.setattr(model.get_output_embeddings(), "forward", lambda hidden: head(hidden) / 0.6)
+    assert_equal(found, naive(model, GROUPS))
+
+
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("max_tokens", [1, 1024])
 def test_gradients_equal_a_forward_per_sequence(
@@ -301,7 +311,7 @@ def test_gradients_of_answers_that_share_a_token_repeat_to_the_bit(monkeypatch: 
 
     def gradient() -> torch.Tensor:
         leaf = hidden.clone().requires_grad_()
-        logprobs._token_stats(None, leaf, predictors, targets, False).logprobs.sum().backward()
+        logprobs._token_stats(None, leaf, predictors, targets, entropy=False).logprobs.sum().backward()
         assert leaf.grad is not None
         return leaf.grad
 

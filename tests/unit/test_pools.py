@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -307,5 +309,61 @@ def test_where_no_sample_ships_the_error_says_so(pool: type[Pool]) -> None:
 
 @pytest.mark.parametrize("pool", [LiveQAMedPool, OwnPairsPool, OpinionQAPool])
 def test_what_is_on_no_hub_says_so(pool: type[Pool]) -> None:
-    with pytest.raises(HarnessError, match=rf"pool '{pool.name}' is on no hub; use --data PATH"):
+    with pytest.raises(HarnessError, match=rf"'{pool.dataset.folder}' is on no hub; use --data PATH"):
         pool().revision(open_source("hub", pool.dataset))
+
+
+# ---------------------------------------------------------------- pairs of one's own
+
+
+def own_rows(count: int, each: int = 2) -> list[dict[str, str]]:
+    return [
+        {"prompt": f"question {i}?", "chosen": f"good {i} {j}", "rejected": f"bad {i} {j}"}
+        for i in range(count)
+        for j in range(each)
+    ]
+
+
+def test_a_file_of_pairs_is_divided_by_prompt_whatever_its_order(tmp_path: Path) -> None:
+    rows = own_rows(100)
+    ids: list[list[set[str]]] = []
+    for number, ordered in enumerate((rows, rows[::-1])):
+        path = tmp_path / f"{number}.jsonl"
+        path.write_text("\n".join(json.dumps(row) for row in ordered))
+        source = open_source(str(path), OwnPairsPool.dataset)
+        assert (source.kind, source.describe()) == ("file", f"file {number}.jsonl")
+        ids.append([{p.id for p in OwnPairsPool().pairs(source, split)} for split in ("pool", "eval")])
+        units = [{p.unit for p in OwnPairsPool().pairs(source, split)} for split in ("pool", "eval")]
+        assert not units[0] & units[1]
+        assert 10 <= len(units[1]) <= 30
+    assert ids[0] == ids[1]
+    assert len(ids[0][0] | ids[0][1]) == len(rows)
+
+
+def test_a_file_is_for_ones_own_pairs_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text(json.dumps(own_rows(1)[0]))
+    source = open_source(str(tmp_path / "mine.jsonl"), UltraFeedbackPool.dataset)
+    with pytest.raises(HarnessError, match=r"mine.jsonl is one file .* 'ultrafeedback' .* use --train-on pairs"):
+        UltraFeedbackPool().pairs(source)
+    (tmp_path / "mine.txt").write_text("no rows")
+    with pytest.raises(HarnessError, match=r"\(it is a file that ends in none of .jsonl.gz, .jsonl, .parquet"):
+        open_source(str(tmp_path / "mine.txt"), OwnPairsPool.dataset)
+
+
+def test_a_data_set_of_ones_own_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    asked: list[Any] = []
+
+    def load(*given: Any, **named: Any) -> Any:
+        asked.append((given[0], named["data_dir"], named["split"]))
+        return datasets.Dataset.from_list(own_rows(3))
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    for spec, folder in (("hub:someone/pairs-v1", None), ("hub:someone/pairs-v1:part/one", "part/one")):
+        source = open_source(spec, OwnPairsPool.dataset)
+        assert len(OwnPairsPool().pairs(source)) == 6
+        assert len(PreferenceTask(OwnPairsPool()).questions(source, None)) == 6
+        assert source.describe() == "hub someone/pairs-v1"
+        assert asked[-2:] == [("someone/pairs-v1", folder, split) for split in ("train", "test")]
+    source.rows(UltraFeedbackPool.dataset, "eval")
+    assert asked[-1][0] == UltraFeedbackPool.dataset.hub, "a public data set keeps its own address"

@@ -169,11 +169,11 @@ def test_the_window_survives_a_resume_and_forgets_steps_that_are_done_again(tmp_
 
 @core
 def test_eq_8_and_the_length_penalty_of_eq_13() -> None:
-    assert selfie.preferred(config(), 0.3, 90, 10)
-    assert not selfie.preferred(config(), -0.3, 90, 10)
-    assert not selfie.preferred(config(length_penalty=0.01), 0.3, 90, 10)
-    assert selfie.preferred(config(length_penalty=0.01), 0.3, 39, 10)
-    assert selfie.preferred(config(length_penalty=0.01), -0.3, 10, 90)
+    assert selfie.lead(config(), 0.3, 90, 10) == 0.3
+    assert selfie.lead(config(), -0.3, 90, 10) == -0.3
+    assert selfie.lead(config(length_penalty=0.01), 0.3, 90, 10) == pytest.approx(-0.5)
+    assert selfie.lead(config(length_penalty=0.01), 0.3, 39, 10) == pytest.approx(0.01)
+    assert selfie.lead(config(length_penalty=0.01), -0.3, 10, 90) == pytest.approx(0.5)
 
 
 def done(text: str, finish: Any = "stop") -> Completion:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -177,6 +178,17 @@ def test_each_task_has_its_own_measure_and_reports_uniforms_score(task: Any) -> 
     assert all(row.values["similarity"] == row.values[own] for row in unseen)
     assert scores.notes["uniform"] == pytest.approx(np.mean([row.values[own] for row in scores.rows]))
     assert scores.notes["uniform_unseen"] == pytest.approx(np.mean([row.values[own] for row in unseen]))
+
+
+@pytest.mark.parametrize("task", [OpinionQA, GlobalOpinions])
+def test_the_mean_of_the_auxiliary_groups_stands_beside_the_scores(task: Any) -> None:
+    told = {"c": GROUPS["c"], "d": (made("q2", (0.9, 0.1, 0.0)),)}
+    scores = evaluate(context(auxiliary=told), Uniform(), task)
+    mean = (0.6, 0.25, 0.15)
+    measure = jensen_shannon if task is GlobalOpinions else functools.partial(wasserstein, OPTIONS)
+    expected = [measure(SHARES[group]["q2"], mean) for group in "ab"]
+    assert scores.notes["mean_of_groups_seen"] == pytest.approx(np.mean(expected))
+    assert "mean_of_groups_seen" not in evaluate(context(auxiliary={}), Uniform(), task).notes
 
 
 def test_limit_counts_questions() -> None:
