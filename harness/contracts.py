@@ -177,9 +177,9 @@ class Dataset:
     folder: str
     hub: str
     config: str | None = None
-    hub_folder: str | None = None
     splits: Mapping[str, str] = field(default_factory=lambda: {"pool": "train", "eval": "test"})
     hub_splits: Mapping[str, str] = field(default_factory=dict)
+    hub_folder: str | None = None
 
 
 @runtime_checkable

@@ -167,7 +167,7 @@ def test_where_every_trial_is_refused_the_reason_is_told(tmp_path: Path, monkeyp
 def test_a_method_with_a_verifier_asks_about_every_folds_items(tmp_path: Path) -> None:
     few_shot = FewShot(pairs=PAIRS, verifier=lambda prompt_id, completion: len(completion) % 7 / 6)
     bench = make_bench(tmp_path)
-    grpo, done = tune(Grpo(GrpoConfig(k=2, steps=4)), bench, few_shot, 2)
+    grpo, done = tune(Grpo(GrpoConfig.model_validate({"k": 2, "steps": 4})), bench, few_shot, 2)
     fit(grpo, bench, few_shot)
     assert len(done) == 2
     assert bench.meter.spend.labels == len(PAIRS)
