@@ -163,14 +163,14 @@ def test_grpo_holds_policy_and_reference_to_one_temperature(both_ways: None, mon
 
     def watched(self: Any, *given: Any, **named: Any) -> Any:
         loss = compute(self, *given, **named)
-        seen.extend(self._metrics["train"]["kl"][len(seen) :])
+        seen.append(self._metrics["train"]["kl"][-1])
         return loss
 
     monkeypatch.setattr(GRPOTrainer, "_compute_loss", watched)
-    with Lab(Grpo).session(Trial(), GrpoConfig.model_validate({"k": 4, "temperature": 0.6, "beta": 0.04})) as session:
+    with Lab(Grpo).session(Trial(), GrpoConfig.model_validate({"k": 4, "temperature": 0.3, "beta": 0.04})) as session:
         session.fit()
-    assert seen[0] == pytest.approx(0, abs=1e-6)
-    assert max(seen) > 1e-3
+    assert seen[0] == pytest.approx(0, abs=1e-7)
+    assert max(seen) > 1e-5
 
 
 def test_grpo_refuses_a_pool_without_a_verifier() -> None:
