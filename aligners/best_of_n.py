@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from harness.contracts import (
     Aligned,
@@ -33,7 +33,7 @@ from harness.contracts import (
     PreferRequest,
 )
 from harness.hookspecs import hookimpl
-from harness.recipes import Epochs, Warmup, cosine, require_pairs
+from harness.recipes import Epochs, Preset, Warmup, cosine, require_pairs, with_preset
 
 SETTINGS = "best_of_n.json"
 
@@ -43,6 +43,7 @@ class BestOfNConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    preset: Preset = "ours"
     n: int = Field(4, ge=1, description="samples of the base model per answer [N]", json_schema_extra={"probe": 16})
     temperature: float = Field(
         1.0,
@@ -66,6 +67,11 @@ class BestOfNConfig(BaseModel):
     )
     epochs: Epochs = 3.0
     warmup: Warmup = 0.1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_preset(cls, data: Any) -> Any:
+        return with_preset(data, {"learning_rate": 1e-6})
 
 
 class BestOfN:

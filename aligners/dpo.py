@@ -5,13 +5,13 @@ Loss, Eq. 7: `-log sigmoid(beta * [log pi(w)/pi_ref(w) - log pi(l)/pi_ref(l)])`;
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from harness.contracts import Aligned, Aligner, Bench, FewShot, Need
 from harness.hookspecs import hookimpl
-from harness.recipes import Epochs, Warmup, cosine, require_pairs
+from harness.recipes import Epochs, Preset, Warmup, cosine, require_pairs, with_preset
 
 
 class DpoConfig(BaseModel):
@@ -19,6 +19,7 @@ class DpoConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    preset: Preset = "ours"
     beta: float = Field(
         0.1, gt=0, description="strength of the pull to the reference (paper)", json_schema_extra={"probe": 1.0}
     )
@@ -30,6 +31,11 @@ class DpoConfig(BaseModel):
     )
     epochs: Epochs = 3.0
     warmup: Warmup = 0.1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_preset(cls, data: Any) -> Any:
+        return with_preset(data, {"learning_rate": 1e-6})
 
 
 class Dpo:

@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from harness.contracts import Aligned, Aligner, Bench, FewShot, Need
 from harness.hookspecs import hookimpl
-from harness.recipes import Epochs, Warmup, cosine, require_pairs
+from harness.recipes import Epochs, Preset, Warmup, cosine, require_pairs, with_preset
 
 
 class IpoConfig(BaseModel):
@@ -46,6 +46,7 @@ class IrpoConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    preset: Preset = "ours"
     beta: float = Field(
         0.1, gt=0, description="strength of the pull to the reference [S]", json_schema_extra={"probe": 1.0}
     )
@@ -63,6 +64,11 @@ class IrpoConfig(BaseModel):
     )
     epochs: Epochs = 3.0
     warmup: Warmup = 0.1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_preset(cls, data: Any) -> Any:
+        return with_preset(data, {"learning_rate": 7e-7})
 
 
 LOSSES: Mapping[str, Callable[[Any], dict[str, Any]]] = {

@@ -38,6 +38,7 @@ from harness.contracts import (
     Pair,
 )
 from harness.hookspecs import hookimpl
+from harness.recipes import with_preset
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -201,9 +202,7 @@ class GemConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _fill_preset(cls, data: Any) -> Any:
-        """Write a preset's values out, so that a record shows what ran."""
-        named = isinstance(data, Mapping) and data.get("preset") == "paper"
-        return {**PAPER, **data} if named else data
+        return with_preset(data, PAPER)
 
     @model_validator(mode="after")
     def _score_can_vary(self) -> GemConfig:

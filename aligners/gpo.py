@@ -66,6 +66,7 @@ from harness.opinions import (
     read,
     write,
 )
+from harness.recipes import with_preset
 
 if TYPE_CHECKING:
     import numpy as np
@@ -213,9 +214,7 @@ class GpoConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _fill_preset(cls, data: Any) -> Any:
-        """Write a preset's values out, so that a record shows what ran."""
-        named = isinstance(data, Mapping) and data.get("preset") == "paper"
-        return {**PAPER, **data} if named else data
+        return with_preset(data, PAPER)
 
 
 # ---------------------------------------------------------------- 1. sources and their embeddings

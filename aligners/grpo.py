@@ -19,15 +19,19 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from harness.contracts import Aligned, Aligner, Bench, FewShot, HarnessError, Messages, Need, Pair, Verifier
 from harness.hookspecs import hookimpl
-from harness.recipes import Warmup, require_pairs
+from harness.recipes import Preset, Warmup, require_pairs, with_preset
 from harness.text import content_hash
 
 SAME = 1e-6
 """Rewards of a group that differ by less are equal: the group moves nothing."""
+
+
+PAPER = {"k": 64, "beta": 0.04, "learning_rate": 1e-6}
+"""What `preset=paper` sets."""
 
 
 class GrpoConfig(BaseModel):
@@ -35,6 +39,7 @@ class GrpoConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    preset: Preset = "ours"
     k: int = Field(
         8, ge=2, description="samples per prompt; 8 is TRL's [R], paper 64 [S]", json_schema_extra={"probe": 4}
     )
@@ -67,6 +72,11 @@ class GrpoConfig(BaseModel):
         None, ge=1, description="optimizer steps; by default the regime's least [R]", json_schema_extra={"probe": 12}
     )
     warmup: Warmup = 0.1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_preset(cls, data: Any) -> Any:
+        return with_preset(data, PAPER)
 
 
 class Grpo:

@@ -45,7 +45,7 @@ from harness.contracts import (
     Regime,
 )
 from harness.hookspecs import hookimpl
-from harness.recipes import require_pairs
+from harness.recipes import require_pairs, with_preset
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -186,9 +186,7 @@ class SelfieConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _fill_preset(cls, data: Any) -> Any:
-        """Write a preset's values out, so that a record shows what ran."""
-        named = isinstance(data, Mapping) and data.get("preset") == "paper"
-        return {**PAPER, **data} if named else data
+        return with_preset(data, PAPER)
 
 
 # ---------------------------------------------------------------- plan: prompts and steps of each phase

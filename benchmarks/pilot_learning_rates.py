@@ -7,8 +7,8 @@ reasoned answer, and a wrong one of the same form. Eight pairs, the regime of bu
 held out.
 
     sft   lowest held-out loss of the chosen answer (nats per token)
-    dpo   highest held-out mean log sigmoid of the margin to the base model
     gem   sega_lr: highest mean reward S over SEGA among those that stayed alive (marker, groups), SFT rate fixed
+    others, which learn from pairs: highest held-out mean log sigmoid of a tenth of the margin to the base model
 
 Prints one line per rate; the table stands in docs/methods/learning-rates.md.
 """
@@ -36,6 +36,7 @@ KINDS = (
     ("tank", "holds", "litres", "largest", max),
     ("walk", "takes", "minutes", "quickest", min),
 )
+METHODS = ("sft", "dpo", "ipo", "irpo", "orpo", "simpo", "kto", "gem")
 COLOURS = ("red", "blue", "green", "black", "white", "yellow", "brown", "grey")
 
 
@@ -78,15 +79,11 @@ def figures(method: str, rate: float, sft_rate: float) -> dict[str, Any]:
     pairs = [make_pair(i) for i in range(8)]
     held = [make_pair(i) for i in range(100, 124)]
     prompts = tuple(Prompt(f"u{i}", make_pair(i).prompt) for i in range(200, 232))
-    names: dict[str, dict[str, Any]] = {
-        "sft": {"learning_rate": rate},
-        "dpo": {"learning_rate": rate},
-        "gem": {"sega_lr": rate, "sft_lr": sft_rate},
-    }
+    values = {"sega_lr": rate, "sft_lr": sft_rate} if method == "gem" else {"learning_rate": rate}
     kind = load_registry(plugins=False).aligner(method)
     with tempfile.TemporaryDirectory() as folder:
         bench = make_bench(Path(folder))
-        fitted = fit(kind(kind.Config.model_validate(names[method])), bench, FewShot(tuple(pairs), prompts))
+        fitted = fit(kind(kind.Config.model_validate(values)), bench, FewShot(tuple(pairs), prompts))
         samples = bench.generate([p.prompt for p in held[:8]], n=1, temperature=0.9, seed=1)
         scored = bench.score([p.prompt for p in held], [(p.chosen, p.rejected) for p in held])
         return {
@@ -104,7 +101,7 @@ def main() -> None:
     import torch
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--method", choices=("sft", "dpo", "gem"), required=True)
+    parser.add_argument("--method", choices=METHODS, required=True)
     parser.add_argument("--rates", type=float, nargs="+", required=True)
     parser.add_argument("--sft-rate", type=float, default=2e-3, help="for gem: its SFT rate")
     options = parser.parse_args()

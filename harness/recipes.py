@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from harness.contracts import Bench, HarnessError, Pair
 
+Preset = Annotated[
+    Literal["ours", "paper"],
+    Field(
+        description="whose values stand where none are given: ours, for an adapter [R]; the paper's, for all weights",
+        json_schema_extra={"probe": "paper"},
+    ),
+]
 Epochs = Annotated[
     float,
     Field(
@@ -21,6 +28,12 @@ Epochs = Annotated[
 Warmup = Annotated[
     float, Field(ge=0, lt=1, description="share of steps with rising rate [N]", json_schema_extra={"probe": 0.5})
 ]
+
+
+def with_preset(data: Any, paper: Mapping[str, Any]) -> Any:
+    """A config's input with a preset's values written out, so that a record shows what ran; what was given stands."""
+    named = isinstance(data, Mapping) and data.get("preset") == "paper"
+    return {**paper, **data} if named else data
 
 
 def steps(bench: Bench, items: int, epochs: float) -> int:

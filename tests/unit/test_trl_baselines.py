@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from aligners.best_of_n import Ranked, best_of
+from aligners.best_of_n import BestOfNConfig, Ranked, best_of
+from aligners.dpo import DpoConfig
 from aligners.dpo_variants import LOSSES, IpoConfig, IrpoConfig
 from aligners.grpo import Grpo, GrpoConfig, step_figures
 from aligners.kto import Kto, KtoConfig, block_rows, fixed_blocks
@@ -398,3 +399,15 @@ def test_the_first_of_equal_rewards_is_taken() -> None:
 def test_grpo_without_pairs_is_refused(bench: LocalBench) -> None:
     with pytest.raises(HarnessError, match="aligner grpo needs labelled pairs"):
         Grpo(GrpoConfig()).fit(bench, FewShot())
+
+
+@pytest.mark.parametrize(
+    ("config", "rate"), [(DpoConfig, 1e-6), (IrpoConfig, 7e-7), (BestOfNConfig, 1e-6), (GrpoConfig, 1e-6)]
+)
+def test_the_papers_values_go_by_name_and_what_is_given_stands(config: Any, rate: float) -> None:
+    assert config.model_validate({"preset": "paper"}).learning_rate == rate
+    assert config.model_validate({"preset": "paper", "learning_rate": 3e-6}).learning_rate == 3e-6
+    assert config.model_validate({}).learning_rate >= 5e-5
+    stored = config.model_validate({"preset": "paper"}).model_dump(mode="json")
+    assert config.model_validate(stored).model_dump(mode="json") == stored
+    assert GrpoConfig.model_validate({"preset": "paper"}).k == 64
