@@ -125,5 +125,8 @@ def cross_entropy(mu: Tensor, targets: Targets) -> Tensor:
 
 
 def bradley_terry(mu: Tensor, targets: Targets) -> Tensor:
-    """-log sigmoid(mu_better - mu_worse), mean over the ordered couples of options of one question, in nats."""
-    return -F.logsigmoid(mu[targets.better] - mu[targets.worse]).mean()
+    """-log sigmoid(mu_better - mu_worse), mean over the ordered couples of options of one question, in nats.
+
+    0 where there is no couple: whoever answered was indifferent.
+    """
+    return -F.logsigmoid(mu[targets.better] - mu[targets.worse]).sum() / max(1, len(targets.better))

@@ -53,7 +53,13 @@ def test_selfie_conforms(check: Check) -> None:
 
 
 def make_bench(
-    folder: Path, *, seed: int = 0, cap: float | None = None, judges: Judges | None = None, **changes: Any
+    folder: Path,
+    *,
+    seed: int = 0,
+    cap: float | None = None,
+    judges: Judges | None = None,
+    dropout: float = 0.0,
+    **changes: Any,
 ) -> LocalBench:
     settings: dict[str, Any] = {
         "batch": 2,
@@ -73,7 +79,7 @@ def make_bench(
         meter=Meter(cap_flops=cap),
         seed=seed,
         workdir=folder,
-        lora=Lora(r=4, alpha=64),
+        lora=Lora(r=4, alpha=64, dropout=dropout),
         checkpoint_steps=2,
         judges=judges,
     )
@@ -353,6 +359,28 @@ class Undecided(Longer):
 
     def compare(self, items: Sequence[JudgeItem]) -> list[Verdict]:
         return [Verdict(0.5, (0.5,), "", 0, 0.0) for _ in items]
+
+
+def test_dropout_is_off_so_that_a_round_starts_at_margin_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+    loss = aligners.selfie.noise_aware_loss
+
+    def watched(margin: torch.Tensor, *rest: Any) -> torch.Tensor:
+        seen.append(float(margin.detach().abs().max()))
+        return loss(margin, *rest)
+
+    monkeypatch.setattr(aligners.selfie, "noise_aware_loss", watched)
+    bench, labelled = make_bench(tmp_path, dropout=0.5), aligners.selfie.self_label
+    began: list[int] = []
+
+    def marked(*given: Any) -> Any:
+        began.append(len(seen))
+        return labelled(*given)
+
+    monkeypatch.setattr(aligners.selfie, "self_label", marked)
+    run(bench, rounds=1, learning_rate=1e-2)
+    assert seen[began[0]] == pytest.approx(0, abs=1e-4)
+    assert max(seen[: began[0]]) > 0.1, "the seed moved the policy, so that dropout would show"
 
 
 def registered(folder: Path) -> Judges:

@@ -19,6 +19,7 @@ from aligners.gpo import (
     Reader,
     Table,
     View,
+    collate,
     contexts_of,
     draw,
     loss_of,
@@ -233,15 +234,40 @@ def test_an_episode_splits_whole_questions_and_shows_no_target_its_answer(step: 
         assert 2 <= sum(rows <= read for rows in whole) <= 6
 
 
-def test_changing_a_targets_truth_changes_the_loss_but_no_input() -> None:
+def test_changing_a_targets_truth_changes_the_loss_but_no_output(module: NeuralProcess) -> None:
     made = table()
-    other = Table(made.x, tuple(tuple((r, y[::-1]) for r, y in source) for source in made.sources))
-    first, second = draw(made, GpoConfig(), (0, 0)), draw(other, GpoConfig(), (0, 0))
-    assert torch.equal(first.index, second.index)
+    told, asked = made.sources[0][:5], made.sources[0][5:]
+    turned = [(rows, ys[::-1]) for rows, ys in asked]
+    first, second = (collate([(told, half)], made.x.device) for half in (asked, turned))
     assert not torch.equal(first.targets.y, second.targets.y)
-    hidden = torch.ones_like(first.y).flatten()
-    hidden[first.place] = 0
-    assert torch.equal(first.y.flatten() * (1 - hidden), torch.zeros_like(hidden))
+    outputs = [module(made.x[one.index], one.y, one.context) for one in (first, second)]
+    assert all(torch.equal(a, b) for a, b in zip(*outputs, strict=True))
+    losses = [float(loss_of(module, made, one, GpoConfig()).detach()) for one in (first, second)]
+    assert abs(losses[0] - losses[1]) > 1e-4
+
+
+@pytest.mark.parametrize("loss", ["gaussian", "cross_entropy", "bradley_terry"])
+def test_a_constant_added_to_a_questions_mu_changes_no_loss(loss: str) -> None:
+    """mu is identified up to a constant per question."""
+    targets = truth([((0, 1, 2), (0.2, 0.5, 0.3)), ((3, 4), (0.9, 0.1))], 1, "cpu")
+    mu, raw = torch.randn(5, generator=torch.Generator().manual_seed(0)), torch.zeros(5)
+    moved = mu + torch.tensor([3.0, -7.0])[targets.question]
+    rules: dict[str, Callable[[Tensor], Tensor]] = {
+        "gaussian": lambda one: gaussian(one, raw, targets, "bounded"),
+        "cross_entropy": lambda one: cross_entropy(one, targets),
+        "bradley_terry": lambda one: bradley_terry(one, targets),
+    }
+    assert float(rules[loss](moved)) == pytest.approx(float(rules[loss](mu)), abs=1e-5)
+
+
+def test_without_a_preferred_option_there_is_nothing_to_order() -> None:
+    targets = truth([((0, 1), (0.5, 0.5))], 1, "cpu")
+    mu = torch.tensor([1.0, 2.0], requires_grad=True)
+    loss = bradley_terry(mu, targets)
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert mu.grad is not None
+    assert not mu.grad.any()
 
 
 def test_a_batch_holds_every_source_once_at_most_batch_and_at_least_three() -> None:
