@@ -36,7 +36,7 @@ class RandomAdapter:
 
     name: ClassVar[str] = "random"
     paper: ClassVar[str] = ""
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     Config: ClassVar[type[BaseModel]] = RandomConfig
 

@@ -28,7 +28,7 @@ class Sft:
 
     name: ClassVar[str] = "sft"
     paper: ClassVar[str] = "2203.02155"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     Config: ClassVar[type[BaseModel]] = SftConfig
 

@@ -60,6 +60,19 @@ def sharing_prefixes(trainer_class: type[Any], temperature: float = 1.0) -> type
     return Sharing
 
 
+def shared_prefix_sft() -> type[Any]:
+    """TRL's SFTTrainer with the head at answer positions only, and without padding."""
+    from trl import SFTTrainer
+
+    class Sharing(SFTTrainer):  # type: ignore[misc]
+        def compute_loss(self, model: Any, *arguments: Any, **named: Any) -> Any:
+            loss = super().compute_loss(SharedPrefixModel(model), *arguments, **named)
+            self._metrics["train" if self.model.training else "eval"].pop("entropy", None)
+            return loss
+
+    return Sharing
+
+
 def shared_prefix_dpo() -> type[Any]:
     """TRL's DPOTrainer on `preference_rows`: token ids, with the reference's log-probabilities among them."""
     from trl import DPOTrainer
@@ -117,7 +130,10 @@ class SharedPrefixModel:
         logprobs = _laid_out([stats[i].logprobs for i in range(len(rows))], starts, shape[1])
         greedy = _laid_out([stats[i].greedy for i in range(len(rows))], starts, shape[1])
         zeros = torch.zeros(shape, device=input_ids.device)
-        return FusedCausalLMOutput(log_probs=logprobs, entropy=zeros, mean_logits=zeros, is_top1=greedy)
+        mask = labels[:, 1:] != UNSCORED
+        return FusedCausalLMOutput(
+            log_probs=logprobs, entropy=zeros, mean_logits=zeros, is_top1=greedy, label_mask=mask
+        )
 
 
 def _sequences(input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> list[_Sequence]:

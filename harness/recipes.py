@@ -62,12 +62,14 @@ def supervised_trainer(
 ) -> Any:
     """TRL's SFTTrainer on the chosen answers: mean negative log-likelihood of completion tokens."""
     from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig
+
+    from harness.paired import shared_prefix_sft
 
     rows = [_supervised_row(bench, pair) for pair in pairs]
     schedule = cosine(bench, len(pairs), learning_rate=learning_rate, epochs=epochs, warmup=warmup)
     arguments = bench.arguments(SFTConfig, completion_only_loss=True, packing=False, **schedule)
-    return SFTTrainer(
+    return shared_prefix_sft()(
         model=bench.policy, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=bench.tokenizer
     )
 

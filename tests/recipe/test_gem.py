@@ -173,9 +173,12 @@ def test_same_settings_same_adapter_and_another_seed_another(tmp_path: Path) -> 
 # ---------------------------------------------------------------- the two phases
 
 
-def test_sft_loss_and_gradient_are_those_of_trls_trainer(tmp_path: Path) -> None:
+def test_sft_loss_and_gradient_are_those_of_trls_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trl import SFTTrainer
+
     from harness.recipes import supervised_trainer
 
+    monkeypatch.setattr("harness.paired.shared_prefix_sft", lambda: SFTTrainer)
     bench = make_bench(tmp_path)
     trl = supervised_trainer(bench, PAIRS, learning_rate=1e-4, epochs=1, warmup=0)
     inputs = trl.data_collator([trl.train_dataset[i] for i in range(len(PAIRS))])

@@ -12,7 +12,8 @@ import torch
 from harness.budget import Meter
 from harness.config import Lora
 from harness.contracts import HarnessError, Pair, Regime, user
-from harness.paired import preference_rows, shared_prefix_dpo
+from harness.paired import preference_rows, shared_prefix_dpo, shared_prefix_sft
+from harness.recipes import supervised_trainer
 from harness.training import LocalBench
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -130,6 +131,30 @@ def test_it_computes_fewer_tokens(bench: LocalBench) -> None:
     computed(bench, shared_prefix_dpo(), reference=True)
     spent = bench.meter.spend.forward_tokens - before
     assert spent == 2 * once, "the reference and the policy, each prompt once and no last token"
+
+
+def test_supervised_loss_gradient_and_log_are_those_of_trl(bench: LocalBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trl import SFTTrainer
+
+    perturb(bench)
+    found = []
+    for trainer_class in (SFTTrainer, shared_prefix_sft()):
+        with monkeypatch.context() as patch:
+            patch.setattr("harness.paired.shared_prefix_sft", lambda chosen=trainer_class: chosen)
+            trainer = supervised_trainer(bench, PAIRS, learning_rate=1e-4, epochs=1, warmup=0)
+        trainer.model.train()
+        batch = trainer.data_collator([trainer.train_dataset[i] for i in range(len(PAIRS))])
+        loss = trainer.compute_loss(trainer.model, batch, num_items_in_batch=torch.tensor(17))
+        loss.backward()
+        gradient = torch.cat([p.grad.flatten() for p in bench.policy.parameters() if p.grad is not None])
+        found.append((float(loss.detach()), gradient, dict(trainer._metrics["train"])))
+        bench._clean()
+    theirs, ours = found
+    assert ours[0] == pytest.approx(theirs[0], abs=1e-5)
+    assert torch.allclose(ours[1], theirs[1], atol=1e-5)
+    assert float(theirs[1].norm()) > 1e-3
+    assert theirs[2].pop("entropy")
+    assert ours[2] == theirs[2]
 
 
 def test_rows_without_the_reference_are_refused(bench: LocalBench) -> None:

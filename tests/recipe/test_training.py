@@ -115,7 +115,7 @@ def test_the_meter_counts_labels_steps_and_tokens(tmp_path: Path) -> None:
     bench = make_bench(tmp_path)
     fit(Sft(SftConfig()), bench, FewShot(pairs=PAIRS))
     spend = bench.meter.spend
-    expected = sum(len(bench.render(p.prompt)) + len(bench.encode(p.chosen)) for p in PAIRS) * 6 // 2
+    expected = sum(len(bench.render(p.prompt)) + len(bench.encode(p.chosen)) - 1 for p in PAIRS) * 6 // 2
     assert (spend.labels, spend.optimizer_steps) == (8, 6)
     assert spend.trained_tokens == expected
     assert spend.flops > 0
