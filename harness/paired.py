@@ -64,7 +64,9 @@ def shared_prefix_sft() -> type[Any]:
     """TRL's SFTTrainer with the head at answer positions only, and without padding."""
     from trl import SFTTrainer
 
-    class Sharing(SFTTrainer):  # type: ignore[misc]
+    trainer_class: type[Any] = SFTTrainer
+
+    class Sharing(trainer_class):  # type: ignore[misc]
         def compute_loss(self, model: Any, *arguments: Any, **named: Any) -> Any:
             loss = super().compute_loss(SharedPrefixModel(model), *arguments, **named)
             self._metrics["train" if self.model.training else "eval"].pop("entropy", None)
