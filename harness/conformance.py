@@ -46,6 +46,7 @@ from harness.contracts import (
     Aligner,
     ChooseRequest,
     FewShot,
+    Finishes,
     GenerateRequest,
     HarnessError,
     LanguageModel,
@@ -805,7 +806,10 @@ def check_budget_stops(lab: Lab) -> str:
             fitted = session.fit()
             _require(session.meter.stops == 1, f"{name}: goes on after BudgetExceeded ({session.meter.stops} refusals)")
             best = session.kept[-1] if session.kept else session.adapter()
-            _require(session.adapter() == best, f"{name}: stopped at the cap, it does not return its best candidate")
+            own = isinstance(session.aligner, Finishes)  # which makes something else of its best candidate
+            _require(
+                own or session.adapter() == best, f"{name}: stopped at the cap, it does not return its best candidate"
+            )
             finite = all(abs(m) < float("inf") for m in _margins(fitted.aligned))
             _require(finite, f"{name}: stopped at the cap, it returns a model whose answers are not finite")
     return ""

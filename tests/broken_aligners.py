@@ -333,8 +333,8 @@ class WithoutAdapter(Saved):
 
 class MoreAtOnce(Saved):
     def prefer(self, requests: list[PreferRequest]) -> list[Preference]:
-        surer = 1 + 0.1 * len(requests)
-        odds = [surer * (math.log(p.p_a) - math.log1p(-p.p_a)) for p in self.inner.prefer(requests)]
+        surer = 1 + 0.01 * len(requests)
+        odds = [surer * math.tanh((p.a or 0.0) - (p.b or 0.0)) for p in self.inner.prefer(requests)]
         return [Preference(1 / (1 + math.exp(-one)), None, None) for one in odds]
 
 
