@@ -334,7 +334,8 @@ class WithoutAdapter(Saved):
 class MoreAtOnce(Saved):
     def prefer(self, requests: list[PreferRequest]) -> list[Preference]:
         surer = 1 + 0.01 * len(requests)
-        odds = [surer * math.tanh((p.a or 0.0) - (p.b or 0.0)) for p in self.inner.prefer(requests)]
+        shares = [min(max(p.p_a, 1e-6), 1 - 1e-6) for p in self.inner.prefer(requests)]
+        odds = [surer * (math.log(share) - math.log1p(-share)) for share in shares]
         return [Preference(1 / (1 + math.exp(-one)), None, None) for one in odds]
 
 
