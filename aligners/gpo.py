@@ -510,7 +510,6 @@ class Training:
         self.module = self._fresh()
         self.optimizer = torch.optim.Adam(self.module.parameters(), lr=config.learning_rate)
         self.losses: list[float] = []
-        self.flops = 0.0
         self.best: tuple[float, dict[str, Tensor]] | None = None
 
     def run(self) -> None:
@@ -536,7 +535,7 @@ class Training:
         step = len(self.losses)
         batch = draw(self.table, self.config, (self.bench.seed, step))
         # A backward costs twice its forward.
-        self._spend(3.0 * _flops(self.module, batch))
+        self.bench.spend(3.0 * _flops(self.module, batch))
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(step, self.steps, self.config)
         loss = loss_of(self.module, self.table, batch, self.config)
@@ -553,7 +552,7 @@ class Training:
 
         if self.held_out is None:
             return
-        self._spend(_flops(self.module, self.held_out))
+        self.bench.spend(_flops(self.module, self.held_out))
         judged = self.config.model_copy(update={"loss": "bradley_terry"})
         with torch.no_grad():
             score = -float(loss_of(self.module, self.table, self.held_out, judged))
@@ -572,7 +571,7 @@ class Training:
         batches = [draw(self.table, self.config, (self.bench.seed, step)) for step in range(JUDGED_BATCHES)]
         found = []
         for module in (self._fresh(), self.module):
-            self._spend(sum(_flops(module, batch) for batch in batches))
+            self.bench.spend(sum(_flops(module, batch) for batch in batches))
             with torch.no_grad():
                 found.append(fmean(float(loss_of(module, self.table, b, self.config)) for b in batches))
         return found[0], found[1]
@@ -580,10 +579,6 @@ class Training:
     def _fresh(self) -> NeuralProcess:
         device = self.table.x.device
         return new_module(self.table.x.shape[1], self.bench.seed, device, balanced=self.config.balanced)
-
-    def _spend(self, flops: float) -> None:
-        self.flops += flops
-        self.bench.spend(flops)
 
     def _path(self) -> Path:
         return self.bench.workdir / "gpo.pt"
@@ -595,7 +590,6 @@ class Training:
             "module": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "losses": self.losses,
-            "flops": self.flops,
             "best": self.best,
             "bench": dict(self.bench.checkpoint_state()),
         }
@@ -612,7 +606,7 @@ class Training:
         state = torch.load(self._path(), weights_only=True, map_location=self.table.x.device)
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.losses, self.best, self.flops = list(state["losses"]), state["best"], state["flops"]
+        self.losses, self.best = list(state["losses"]), state["best"]
         self.bench.restore_state(state["bench"])
 
 

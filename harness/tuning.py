@@ -95,11 +95,9 @@ def tune(aligner: Aligner, bench: LocalBench, few_shot: FewShot, trials: int) ->
         try:
             done.append(search.trial(index, type(aligner)(config)))
         except BudgetExceeded as stop:
-            search.reset()
             bench.log("tune", trial=index, stopped=str(stop))
             break
         except HarnessError as refusal:  # a rate that is too high for the method, say
-            search.reset()
             bench.log("tune", trial=index, refused=str(refusal))
             failed = refusal
     if not done:
@@ -120,10 +118,6 @@ class _Search:
     costs: list[float] = field(default_factory=list)
     mark: int | None = None
     """Length of the log after the last fold that was found on disk."""
-
-    def reset(self) -> None:
-        """The adapter that every fit starts from."""
-        self.bench.load_adapter_state(self.start)
 
     def affordable(self) -> bool:
         """Whether the cap leaves room for one more trial like the dearest so far, and for the final fit after it."""
@@ -153,13 +147,14 @@ class _Search:
         if self.mark is not None and _untouched(folder):
             self.bench.journal.cut(self.mark)
         self.mark = None
-        self.reset()
-        fitted = fit(aligner, self.bench.within(folder), replace(self.few_shot, pairs=training))
-        with self.bench.within(folder) as scorer:
-            score = preference_score(scorer, fitted.aligned, held_out)
+        try:
+            fitted = fit(aligner, self.bench.within(folder), replace(self.few_shot, pairs=training))
+            with self.bench.within(folder) as scorer:
+                score = preference_score(scorer, fitted.aligned, held_out)
+        finally:  # whatever stopped it, the next fit starts from the same adapter
+            self.bench.load_adapter_state(self.start)
         if not math.isfinite(score):
             raise HarnessError(f"{folder.name}: the score on held-out pairs is {score}, not a finite number")
-        self.reset()
         self.bench.log("tune", fold=folder.name, score=score)
         write_json(folder / "score.json", {"score": score, "state": self.bench.checkpoint_state()})
         for phase in folder.glob("phase-*"):

@@ -326,9 +326,7 @@ def _notes(own: Measure, items: Sequence[_Item], ctx: EvalContext) -> dict[str, 
 
 def _uniform(own: Measure, items: Sequence[_Item]) -> float | None:
     """Mean of the own measure of a model that gives every option the same probability; None without items."""
-    found = [_measures(item.rating, [1 / len(item.rating.options)] * len(item.rating.options)) for item in items]
-    values = [measures[own] for measures in found if own in measures]
-    return sum(values) / len(values) if values else None
+    return _mean(own, [(item.rating, [1 / len(item.rating.options)] * len(item.rating.options)) for item in items])
 
 
 def _mean_of_groups(own: Measure, items: Sequence[_Item], auxiliary: Ratings) -> float | None:
@@ -337,7 +335,12 @@ def _mean_of_groups(own: Measure, items: Sequence[_Item], auxiliary: Ratings) ->
     for rating in (rating for ratings in auxiliary.values() for rating in ratings):
         known.setdefault((rating.question, rating.options), []).append(rating.probabilities)
     asked = [(r, known[key]) for r in (item.rating for item in items) if (key := (r.question, r.options)) in known]
-    found = [_measures(rating, [fmean(shares) for shares in zip(*told, strict=True)]) for rating, told in asked]
+    return _mean(own, [(rating, [fmean(shares) for shares in zip(*told, strict=True)]) for rating, told in asked])
+
+
+def _mean(own: Measure, answers: Iterable[tuple[Rating, Sequence[float]]]) -> float | None:
+    """Mean of the own measure over answers that have it; None where none has."""
+    found = [_measures(rating, predicted) for rating, predicted in answers]
     values = [measures[own] for measures in found if own in measures]
     return fmean(values) if values else None
 
