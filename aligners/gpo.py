@@ -580,34 +580,24 @@ class Training:
         device = self.table.x.device
         return new_module(self.table.x.shape[1], self.bench.seed, device, balanced=self.config.balanced)
 
-    def _path(self) -> Path:
-        return self.bench.workdir / "gpo.pt"
-
     def _store(self) -> None:
-        import torch
-
-        state = {
-            "module": self.module.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "losses": self.losses,
-            "best": self.best,
-            "bench": dict(self.bench.checkpoint_state()),
-        }
-        temporary = self._path().with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(self._path())
+        self.bench.store(
+            {
+                "module": self.module.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "losses": self.losses,
+                "best": self.best,
+            }
+        )
 
     def _resume(self) -> None:
         """Go on where an interrupted fit was, with what it had spent: texts embedded again are not counted twice."""
-        import torch
-
-        if not self._path().exists():
+        state = self.bench.stored()
+        if state is None:
             return
-        state = torch.load(self._path(), weights_only=True, map_location=self.table.x.device)
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.losses, self.best = list(state["losses"]), state["best"]
-        self.bench.restore_state(state["bench"])
 
 
 # ---------------------------------------------------------------- 5. the result

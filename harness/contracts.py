@@ -297,15 +297,19 @@ class Bench(Protocol):
         """
         ...
 
-    def checkpoint_state(self) -> Mapping[str, Any]:
-        """What was counted, tallied and logged so far, as plain values.
+    def store(self, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint of a training loop of the aligner's own; it replaces the one before.
 
-        An aligner with a training loop of its own stores it with its own checkpoint; `train` does so by itself.
+        `state` holds tensors and plain values. What was counted, tallied and logged so far is stored with it; `train`
+        does all this by itself.
         """
         ...
 
-    def restore_state(self, state: Mapping[str, Any]) -> None:
-        """Go back to a `checkpoint_state`: what was spent since is not counted, what was logged since is forgotten."""
+    def stored(self) -> Mapping[str, Any] | None:
+        """The `state` of the last `store` of an interrupted fit, None where there is none.
+
+        What was spent since then is no longer counted, and what was logged since is forgotten.
+        """
         ...
 
     def tally(self, **figures: float) -> Mapping[str, float]:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
@@ -32,6 +33,7 @@ from harness.contracts import (
     Aligned,
     Aligner,
     BudgetExceeded,
+    ChooseRequest,
     Completion,
     FewShot,
     Finishes,
@@ -41,10 +43,13 @@ from harness.contracts import (
     Messages,
     Pair,
     PreferRequest,
+    Rating,
+    Ratings,
     Regime,
     Span,
     TokenScores,
     Verdict,
+    user,
 )
 from harness.logprobs import Group
 from harness.metering import flop_model, metered
@@ -68,6 +73,10 @@ SHARED = frozenset(
 )
 HELD_OUT_SHARE = 0.25
 SMALLEST = 1e-12
+OWN_CHECKPOINT = "checkpoint.pt"
+"""File of `LocalBench.store`."""
+MOMENTS = ("phase-*/done.json", "phase-*/checkpoint-*/bench.json", OWN_CHECKPOINT, "score.json")
+"""What an interrupted fit can go on from: phases, checkpoints in them, an aligner's own, folds of a search."""
 """Probability below which a wrong certainty costs no more."""
 HELD_OUT_LOOKS = 4
 """How often a phase looks at its held-out pairs."""
@@ -441,6 +450,16 @@ class LocalBench:
         width = self._model.config.get_text_config().hidden_size
         return np.stack([memory[key] for key in keys]) if keys else np.zeros((0, width), dtype=np.float32)
 
+    def save_embedded(self, path: Path) -> None:
+        """Write what `embed` remembers, for a search that is interrupted later; nothing where it remembers nothing."""
+        if self._embedded:
+            torch.save([(key, torch.from_numpy(row)) for key, row in self._embedded.items()], path)
+
+    def load_embedded(self, path: Path) -> None:
+        """Remember what `save_embedded` wrote."""
+        if path.exists():
+            self._embedded.update((key, row.numpy()) for key, row in torch.load(path, weights_only=True))
+
     def judge(self, name: str, items: Sequence[JudgeItem]) -> list[Verdict]:
         """See `contracts.Bench.judge`."""
         if self._judges is None:
@@ -500,6 +519,23 @@ class LocalBench:
     def seconds(self) -> float:
         """Seconds of this fit, those of the part before an interruption that counts included."""
         return self.seconds_before + time.monotonic() - self._started
+
+    def store(self, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint of an aligner's own training loop, whole or not at all."""
+        path = self.workdir / OWN_CHECKPOINT
+        temporary = path.with_suffix(".tmp")
+        torch.save({"state": dict(state), "bench": self.checkpoint_state()}, temporary)
+        temporary.replace(path)
+
+    def stored(self) -> Mapping[str, Any] | None:
+        """The state that `store` wrote last; the bench's figures go back to that moment."""
+        path = self.workdir / OWN_CHECKPOINT
+        if not path.exists():
+            return None
+        saved = torch.load(path, weights_only=True, map_location=next(self.policy.parameters()).device)
+        self.restore_state(saved["bench"])
+        state: Mapping[str, Any] = saved["state"]
+        return state
 
     def checkpoint_state(self) -> dict[str, Any]:
         """What is stored with a checkpoint beside the trainer's own state."""
@@ -652,6 +688,11 @@ def _silence(trainer: Any) -> None:
     trainer.remove_callback(PrinterCallback)
 
 
+def moments(folder: Path) -> list[float]:
+    """When everything below `folder` was written that an interrupted fit can go on from, in seconds of the clock."""
+    return [path.stat().st_mtime for pattern in MOMENTS for path in folder.rglob(pattern)]
+
+
 def _last_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint; halves left by a crash are removed."""
     whole: list[tuple[int, Path]] = []
@@ -740,6 +781,28 @@ def preference_score(bench: LocalBench, aligned: Aligned, pairs: Sequence[Pair])
     return sum(math.log(max(answer.p_a, SMALLEST)) for answer in answers) / len(pairs)
 
 
+def rating_score(aligned: Aligned, held_out: Ratings) -> float:
+    """How well a fitted model knows groups' held-out ratings, in nats: mean of sum_k y_k log p_k over them.
+
+    Raises HarnessError where nothing is held out.
+    """
+    asked = [(group, rating) for group, ratings in held_out.items() for rating in ratings]
+    if not asked:
+        raise HarnessError("no ratings are held out; a score needs at least one")
+    answers = aligned.choose([_closed_question(group, rating) for group, rating in asked])
+    total = math.fsum(
+        y * max(log_p, math.log(SMALLEST))
+        for (_, rating), answer in zip(asked, answers, strict=True)
+        for y, log_p in zip(rating.probabilities, answer, strict=True)
+    )
+    return total / len(asked)
+
+
+def _closed_question(group: str, rating: Rating) -> ChooseRequest:
+    labels = tuple(ascii_uppercase[: len(rating.options)])
+    return ChooseRequest(user(rating.prompt), labels, rating.options, group)
+
+
 def _only_needed(aligner: Aligner, few_shot: FewShot, meter: Meter) -> FewShot:
     needs = aligner.needs
     missing = [need for need in few_shot.unmet(needs) if need not in ("pairs", "prompts")]
@@ -758,7 +821,8 @@ def _only_needed(aligner: Aligner, few_shot: FewShot, meter: Meter) -> FewShot:
             for rating in ratings:
                 meter.label(f"{group}\x1f{rating.question}")
     if "auxiliary" in needs:
-        meter.spend.auxiliary_labels += sum(len(r) for r in few_shot.auxiliary.values())
+        known = sum(len(ratings) for ratings in few_shot.auxiliary.values())
+        meter.spend.auxiliary_labels = max(meter.spend.auxiliary_labels, known)  # the same ones in each fit of a search
     return FewShot(
         pairs=few_shot.pairs if "pairs" in needs else (),
         prompts=few_shot.prompts if "prompts" in needs else (),

@@ -1,7 +1,8 @@
 """Model selection under true few-shot: trials of hyper-parameters, compared by k-fold over the cell's own labels.
 
-Every trial fits the method on k - 1 parts of the labelled pairs and is scored on the part left out; no other label is
-ever asked for, and all that the trials compute is counted as the cell's. The best trial is then fitted on all pairs.
+Every trial fits the method on k - 1 parts of the labels and is scored on the part left out: pairs, or the target
+groups' ratings where there are no pairs. No other label is ever asked for, and all that the trials compute is counted
+as the cell's. The best trial is then fitted on all labels.
 
 What is searched: every learning rate of a method (`learning_rate`, `*_lr`) and its `beta`, log-uniformly within a
 factor of `REACH` of their default, all of a trial at once. The first trial is the config as it was given.
@@ -19,10 +20,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from harness.contracts import Aligner, BudgetExceeded, FewShot, HarnessError, Pair
+from harness.contracts import Aligned, Aligner, BudgetExceeded, FewShot, HarnessError, Pair, Ratings
 from harness.store import read_json, write_json
 from harness.text import content_hash
-from harness.training import LocalBench, fit, preference_score
+from harness.training import LocalBench, fit, moments, preference_score, rating_score
 
 FOLDS = 4
 REACH = 4.0
@@ -62,30 +63,60 @@ def candidates(config: BaseModel, trials: int, seed: int) -> list[BaseModel]:
     return found
 
 
-def folds(pairs: Sequence[Pair], count: int = FOLDS) -> list[tuple[tuple[Pair, ...], tuple[Pair, ...]]]:
-    """(training, held-out) pairs of every fold; whole units are held out, in the draw's order.
+@dataclass(frozen=True)
+class Fold:
+    """What one fit of a trial learns from, and the labels left out that it is scored on: pairs, or else ratings."""
 
-    Raises HarnessError where there are fewer than two units.
+    training: FewShot
+    pairs: tuple[Pair, ...] = ()
+    ratings: Ratings = field(default_factory=dict)
+
+    def score(self, bench: LocalBench, aligned: Aligned) -> float:
+        """Of a fitted model, in nats, higher is better."""
+        return preference_score(bench, aligned, self.pairs) if self.pairs else rating_score(aligned, self.ratings)
+
+
+def folds(few_shot: FewShot, count: int = FOLDS) -> list[Fold]:
+    """At most `count` folds; whole questions are held out, each in one fold, in the draw's order.
+
+    Auxiliary ratings are other groups' and stay. Raises HarnessError where there are fewer than two questions.
     """
-    units = list(dict.fromkeys(pair.unit for pair in pairs))
-    if len(units) < 2:
-        raise HarnessError(f"--tune needs pairs of at least 2 questions, to hold some out; there are {len(units)}")
-    parts = [set(units[start :: min(count, len(units))]) for start in range(min(count, len(units)))]
-    return [
-        (tuple(p for p in pairs if p.unit not in part), tuple(p for p in pairs if p.unit in part)) for part in parts
-    ]
+    if few_shot.pairs:
+        parts = _parts([pair.unit for pair in few_shot.pairs], "pairs", count)
+        return [_without_pairs(few_shot, part) for part in parts]
+    asked = [rating.question for ratings in few_shot.groups.values() for rating in ratings]
+    return [_without_ratings(few_shot, part) for part in _parts(asked, "ratings", count)]
+
+
+def _parts(questions: Sequence[str], of: str, count: int) -> list[set[str]]:
+    distinct = list(dict.fromkeys(questions))
+    if len(distinct) < 2:
+        raise HarnessError(f"--tune needs {of} of at least 2 questions, to hold some out; there are {len(distinct)}")
+    count = min(count, len(distinct))
+    return [set(distinct[start::count]) for start in range(count)]
+
+
+def _without_pairs(few_shot: FewShot, part: set[str]) -> Fold:
+    kept = tuple(pair for pair in few_shot.pairs if pair.unit not in part)
+    return Fold(replace(few_shot, pairs=kept), pairs=tuple(pair for pair in few_shot.pairs if pair.unit in part))
+
+
+def _without_ratings(few_shot: FewShot, part: set[str]) -> Fold:
+    kept = {group: tuple(r for r in ratings if r.question not in part) for group, ratings in few_shot.groups.items()}
+    out = {group: tuple(r for r in ratings if r.question in part) for group, ratings in few_shot.groups.items()}
+    return Fold(replace(few_shot, groups=kept), ratings=out)
 
 
 def tune(aligner: Aligner, bench: LocalBench, few_shot: FewShot, trials: int) -> tuple[Aligner, tuple[Trial, ...]]:
     """(the method with the best trial's config, all trials); the bench's adapter is as it was before.
 
     A method with nothing to search comes back as it is. An interrupted search goes on with the fold it was in.
-    Raises HarnessError where the method learns from no pairs.
+    Raises HarnessError where the method was given neither pairs nor ratings.
     """
     if not searched(aligner.config):
         return aligner, ()
-    if not few_shot.pairs:
-        raise HarnessError(f"--tune compares trials on labelled pairs; aligner {aligner.name} was given none")
+    if not few_shot.pairs and not few_shot.groups:
+        raise HarnessError(f"--tune compares trials on pairs or ratings; aligner {aligner.name} was given none")
     search = _Search(bench, few_shot, bench.adapter_state())
     done: list[Trial] = []
     failed: HarnessError | None = None
@@ -131,40 +162,37 @@ class _Search:
         """Fit and score one candidate on every fold."""
         before = self.bench.meter.spend.flops
         scores = tuple(
-            self._fold(self.bench.workdir / f"trial-{index}-{number}", aligner, training, held_out)
-            for number, (training, held_out) in enumerate(folds(self.few_shot.pairs))
+            self._fold(self.bench.workdir / f"trial-{index}-{number}", aligner, fold)
+            for number, fold in enumerate(folds(self.few_shot))
         )
         self.costs.append(self.bench.meter.spend.flops - before)
         return Trial(aligner.config.model_dump(mode="json", by_alias=True), sum(scores) / len(scores), scores)
 
-    def _fold(self, folder: Path, aligner: Aligner, training: tuple[Pair, ...], held_out: tuple[Pair, ...]) -> float:
+    def _fold(self, folder: Path, aligner: Aligner, fold: Fold) -> float:
         """The score of one fold, from disk where an interrupted search had finished it."""
         known = read_json(folder / "score.json")
         if known is not None:
             self.bench.restore_state(known["state"], cut=False)
+            self.bench.load_embedded(folder / "embedded.pt")
             self.mark = int(known["state"]["log"])
             return float(known["score"])
-        if self.mark is not None and _untouched(folder):
+        if self.mark is not None and not moments(folder):
             self.bench.journal.cut(self.mark)
         self.mark = None
         try:
-            fitted = fit(aligner, self.bench.within(folder), replace(self.few_shot, pairs=training))
+            fitted = fit(aligner, self.bench.within(folder), fold.training)
             with self.bench.within(folder) as scorer:
-                score = preference_score(scorer, fitted.aligned, held_out)
+                score = fold.score(scorer, fitted.aligned)
         finally:  # whatever stopped it, the next fit starts from the same adapter
             self.bench.load_adapter_state(self.start)
         if not math.isfinite(score):
-            raise HarnessError(f"{folder.name}: the score on held-out pairs is {score}, not a finite number")
+            raise HarnessError(f"{folder.name}: the score on held-out labels is {score}, not a finite number")
         self.bench.log("tune", fold=folder.name, score=score)
+        self.bench.save_embedded(folder / "embedded.pt")
         write_json(folder / "score.json", {"score": score, "state": self.bench.checkpoint_state()})
         for phase in folder.glob("phase-*"):
             shutil.rmtree(phase)
         return score
-
-
-def _untouched(folder: Path) -> bool:
-    """Whether a fold left nothing that its fit could go on from."""
-    return not any(folder.glob("phase-*/done.json")) and not any(folder.glob("phase-*/checkpoint-*/bench.json"))
 
 
 def as_json(trials: Sequence[Trial]) -> list[dict[str, Any]]:

@@ -167,13 +167,12 @@ def _verifier(job: Mapping[str, Any], registry: Any, aligner: Any) -> Any:
 
 def _lost(folder: Path) -> dict[str, float]:
     """Count this start; what an earlier one did after its last checkpoint is lost."""
+    from harness.training import moments
+
     path, log = folder / "starts.json", folder / "log.jsonl"
     state = read_json(path) or {"starts": 0, "lost_seconds": 0.0, "began": 0.0}
     if state["starts"] and log.exists():
-        saved = [(read_json(p) or {})["time"] for p in folder.glob("work/phase-*/done.json")]
-        saved += [(read_json(p) or {})["time"] for p in folder.glob("work/phase-*/checkpoint-*/bench.json")]
-        saved += [p.stat().st_mtime for p in folder.glob("work/*.pt")]  # an aligner's own, as gpo's
-        since = max([state["began"], *saved])
+        since = max([state["began"], *moments(folder / "work")])
         state["lost_seconds"] += max(0.0, log.stat().st_mtime - since)
     state["starts"] += 1
     state["began"] = time.time()

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
+from aligners.gpo import Gpo, GpoConfig
 from aligners.grpo import Grpo, GrpoConfig
 from aligners.icl import Icl, IclConfig
 from aligners.sft import Sft, SftConfig
 from harness import training, tuning
 from harness.budget import Meter
 from harness.config import Lora
-from harness.contracts import FewShot, HarnessError, JudgeItem, Pair, Regime, user
+from harness.contracts import ChooseRequest, FewShot, HarnessError, JudgeItem, Pair, Regime, user
 from harness.judges import Judges
 from harness.tiny import tiny_model, tiny_tokenizer
 from harness.training import LocalBench, fit
 from harness.tuning import candidates, folds, searched, tune
+from tests.recipe.test_gpo import GROUPS
 from tests.recipe.test_selfie import registered
 
 pytestmark = pytest.mark.recipe
@@ -124,13 +127,79 @@ def test_candidates_stay_near_what_was_given_and_follow_the_seed() -> None:
 
 def test_folds_hold_out_whole_questions_once_each() -> None:
     pairs = [Pair(f"p{i}", user("?"), "a", "b", cluster=f"q{i // 2}") for i in range(10)]
-    parts = folds(pairs)
+    parts = folds(FewShot(pairs=tuple(pairs)))
     assert len(parts) == tuning.FOLDS
-    assert sorted(p.id for _, held_out in parts for p in held_out) == sorted(p.id for p in pairs)
-    for kept, held_out in parts:
-        assert not {p.unit for p in kept} & {p.unit for p in held_out}
-    with pytest.raises(HarnessError, match="at least 2 questions"):
-        folds(pairs[:2])
+    assert sorted(p.id for fold in parts for p in fold.pairs) == sorted(p.id for p in pairs)
+    for fold in parts:
+        assert not {p.unit for p in fold.training.pairs} & {p.unit for p in fold.pairs}
+    with pytest.raises(HarnessError, match="pairs of at least 2 questions"):
+        folds(FewShot(pairs=tuple(pairs[:2])))
+
+
+def test_without_pairs_the_target_groups_ratings_are_held_out_question_by_question() -> None:
+    parts = folds(GROUPS)
+    assert len(parts) == 4
+    given = {(group, r.question) for group, ratings in GROUPS.groups.items() for r in ratings}
+    out = [(group, r.question) for fold in parts for group, ratings in fold.ratings.items() for r in ratings]
+    assert sorted(out) == sorted(given)
+    for fold in parts:
+        kept = {r.question for ratings in fold.training.groups.values() for r in ratings}
+        assert not kept & {r.question for ratings in fold.ratings.values() for r in ratings}
+        assert fold.training.auxiliary == GROUPS.auxiliary
+    with pytest.raises(HarnessError, match="ratings of at least 2 questions"):
+        folds(FewShot(groups={group: ratings[:1] for group, ratings in GROUPS.groups.items()}))
+
+
+def searched_gpo(folder: Path) -> tuple[Any, Sequence[tuning.Trial], LocalBench]:
+    bench = make_bench(folder)
+    gpo, done = tune(Gpo(GpoConfig.model_validate({"steps": 64})), bench, GROUPS, 2)
+    return gpo, done, bench
+
+
+def test_a_search_on_groups_scores_what_their_ratings_say_and_counts_each_label_once(tmp_path: Path) -> None:
+    gpo, done, bench = searched_gpo(tmp_path)
+    best = max(done, key=lambda trial: trial.score)
+    assert gpo.config.learning_rate == best.config["learning_rate"]
+    assert bench.meter.spend.labels == 8
+    assert bench.meter.spend.auxiliary_labels == sum(map(len, GROUPS.auxiliary.values()))
+    certain = 0.9 * math.log(0.9) + 0.1 * math.log(0.1)
+    assert math.log(0.5) < best.score <= certain, "better than uniform, at most the groups' own entropy"
+
+
+def test_an_interrupted_search_on_groups_ends_as_an_undisturbed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, undisturbed, calm = searched_gpo(tmp_path / "calm")
+    scored = training.rating_score
+    calls: list[int] = []
+
+    def failing(*arguments: Any) -> float:
+        calls.append(1)
+        if len(calls) == 6:
+            raise RuntimeError("power is out")
+        return scored(*arguments)
+
+    monkeypatch.setattr("harness.tuning.rating_score", failing)
+    with pytest.raises(RuntimeError, match="power"):
+        searched_gpo(tmp_path / "hit")
+    (tmp_path / "hit" / "trial-1-1" / "checkpoint.pt").unlink()
+    _, resumed, bench = searched_gpo(tmp_path / "hit")
+    assert resumed == undisturbed
+    assert len(calls) == 2 * tuning.FOLDS + 1, "five finished folds were not fitted again"
+    assert bench.meter.spend == calm.meter.spend, "nor is a text embedded and counted twice"
+
+
+def test_ratings_are_scored_by_their_cross_entropy() -> None:
+    class Sure:
+        def choose(self, requests: Sequence[ChooseRequest]) -> list[list[float]]:
+            assert [(r.group, r.labels) for r in requests] == [("north", ("A", "B"))] * 4 + [("south", ("A", "B"))] * 4
+            return [[math.log(0.25), math.log(0.75)]] * len(requests)
+
+    yes, no = math.log(0.25), math.log(0.75)
+    expected = ((0.9 * yes + 0.1 * no) + (0.1 * yes + 0.9 * no)) / 2
+    assert training.rating_score(cast("Any", Sure()), GROUPS.groups) == pytest.approx(expected, abs=1e-12)
+    with pytest.raises(HarnessError, match="no ratings are held out"):
+        training.rating_score(cast("Any", Sure()), {"north": ()})
 
 
 def test_a_search_stopped_in_a_later_trial_leaves_no_trace_on_the_adapter(
@@ -160,7 +229,7 @@ def test_a_trial_that_is_refused_is_passed_over(tmp_path: Path, monkeypatch: pyt
 
 def test_where_every_trial_is_refused_the_reason_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.tuning.preference_score", lambda *_: float("nan"))
-    with pytest.raises(HarnessError, match="trial-2-0: the score on held-out pairs is nan"):
+    with pytest.raises(HarnessError, match="trial-2-0: the score on held-out labels is nan"):
         tuned(tmp_path)
 
 
