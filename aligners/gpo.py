@@ -619,17 +619,18 @@ class Reader:
         """
         found: list[list[float]] = []
         self.view.embedder.prepare(questions)
-        for start in range(0, len(questions), TARGETS_AT_ONCE):
-            part = [self.view(q) for q in questions[start : start + TARGETS_AT_ONCE]]
+        for several in _at_once(questions):
+            part = [self.view(q) for q in several]
             flat = iter(self._forward([one.x for one in part], group))
             base = [[math.log(p) if self.view.relative else 0.0 for p in one.shared] for one in part]
             found += [[next(flat) + log_p for log_p in one] for one in base]
         return found
 
-    def flops(self, options: int, group: str) -> float:
-        """FLOPs of asking about so many options at once."""
+    def flops(self, questions: Sequence[Question], group: str) -> float:
+        """What `mu` costs beside the embeddings, in FLOPs."""
         context = len(self.contexts[group][1])
-        return self.module.flops(1, context + options, context)
+        options = [sum(len(one.texts) for one in several) for several in _at_once(questions)]
+        return sum(self.module.flops(1, context + count, context) for count in options)
 
     def _forward(self, part: Sequence[Singles], group: str) -> list[float]:
         import numpy as np
@@ -643,6 +644,11 @@ class Reader:
         with torch.no_grad():
             mu, _ = self.module(x[None], preferences[None], torch.tensor([len(y)], device=device))
         return [float(value) for value in mu[0, len(y) :]]
+
+
+def _at_once(questions: Sequence[Question]) -> list[Sequence[Question]]:
+    """Parts that one forward takes."""
+    return [questions[start : start + TARGETS_AT_ONCE] for start in range(0, len(questions), TARGETS_AT_ONCE)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -690,7 +696,7 @@ class GpoAligned:
         found: list[list[float]] = [[] for _ in requests]
         for group, indices in by_group.items():
             asked = [option_question(plain(requests[i].prompt), requests[i].options) for i in indices]
-            for i, mu in zip(indices, self.reader.mu(asked, group), strict=True):
+            for i, mu in zip(indices, self._mu(asked, group), strict=True):
                 found[i] = log_distribution(_softmax(mu))
         return found
 
@@ -698,7 +704,7 @@ class GpoAligned:
         """P(a better) = sigmoid(mu_a - mu_b): no likelihood of the language model's enters."""
         self._must_have_pairs("prefer")
         asked = [answers_question(plain(r.prompt), (r.a, r.b)) for r in requests]
-        return [Preference(_softmax(mu)[0], None, None) for mu in self.reader.mu(asked, PAIRS)]
+        return [Preference(_softmax(mu)[0], None, None) for mu in self._mu(asked, PAIRS)]
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
         """Best of n: the frozen model samples n answers for each that is asked for, the highest mu is given."""
@@ -744,8 +750,12 @@ class GpoAligned:
             return list(samples)
         lots = [samples[i : i + n] for i in range(0, len(samples), n)]
         asked = [answers_question(prompt, [one.text for one in lot]) for lot in lots]
-        found = self.reader.mu(asked, PAIRS)
+        found = self._mu(asked, PAIRS)
         return [lot[max(range(n), key=mu.__getitem__)] for lot, mu in zip(lots, found, strict=True)]
+
+    def _mu(self, questions: Sequence[Question], group: str) -> list[list[float]]:
+        self.model.spend(self.reader.flops(questions, group))
+        return self.reader.mu(questions, group)
 
     def _must_have_pairs(self, what: str) -> None:
         if not self._pairs:
@@ -864,7 +874,7 @@ def sensitivity(bench: Bench, reader: Reader, questions: Sequence[Question], sid
         tokens = {name: reader.view.tokens(context) for name, context in contexts.items()}
         one = replace(reader, contexts=tokens)
         for name in tokens:
-            bench.spend(one.flops(sum(len(q.texts) for q in questions), name))
+            bench.spend(one.flops(questions, name))
         found.append([p for name in tokens for mu in one.mu(questions, name) for p in _softmax(mu)])
     return fmean(abs(a - b) for a, b in zip(*found, strict=True))
 

@@ -57,6 +57,8 @@ class ModelAligned:
     completion_tokens: int
     demonstrations: tuple[Pair, ...] = ()
     saver: Saver | None = None
+    meter: Meter | None = None
+    """Counts sampled tokens while the model is evaluated; None: nobody asks what an answer costs."""
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -94,6 +96,8 @@ class ModelAligned:
             )
             for index, completions in zip(indices, batch, strict=True):
                 results[index] = completions
+        if self.meter is not None:
+            self.meter.generated(sum(len(one.ids) for row in results for one in row))
         return results
 
     def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik]:
@@ -153,6 +157,11 @@ class ModelAligned:
     ) -> FloatArray:
         """Pooled hidden states, shape (N, D)."""
         return self.backend.embed(texts, layer=layer, pool=pool, spans=spans)
+
+    def spend(self, flops: float) -> None:
+        """Count an answer's work outside the language model."""
+        if self.meter is not None:
+            self.meter.flops(flops)
 
     @contextmanager
     def adapter_off(self) -> Iterator[None]:
@@ -331,7 +340,7 @@ class Resumable:
         spend, started = self.meter.spend, time.monotonic()
         before = (spend.generated_tokens, spend.forward_tokens, spend.flops)
         answers: list[Any] = getattr(self.inner, kind)(part)
-        if kind == "generate":
+        if kind == "generate" and spend.generated_tokens == before[0]:  # a model of its own, that does not count
             self.meter.generated(sum(len(c.ids) for row in answers for c in row))
         cost = {
             "seconds": time.monotonic() - started,

@@ -611,6 +611,10 @@ class LanguageModel(Aligned, Protocol):
         """The base model's weights inside a `with` block."""
         ...
 
+    def spend(self, flops: float) -> None:
+        """Count an answer's work outside the language model; that of the model itself is always counted."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class SampleRow:

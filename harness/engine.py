@@ -339,8 +339,8 @@ def _evaluate(plan: Plan, session: Session, against: Against, fitted: Mapping[st
         session.progress.note(f"another process gathers the same answers as run {plan.run_id}; waiting for it")
 
     alone = session.store.lock(f"answers-{plan.answers_id}", waiting)
-    with alone, _adapted(plan, session, model, bool(fitted.get("parameter_change"))) as (active, aligned):
-        meter = Meter()
+    meter = Meter()
+    with alone, _adapted(plan, session, model, meter, bool(fitted.get("parameter_change"))) as (active, aligned):
         meter.attach(flop_model(active))
         answers = _answers_of(plan, session) / "responses.jsonl"
         resumable = Resumable(aligned(tokenizer), answers, meter, progress=_shown(plan, session.progress))
@@ -409,7 +409,7 @@ def _judges(plan: Plan, session: Session) -> Judges:
 
 
 @contextlib.contextmanager
-def _adapted(plan: Plan, session: Session, model: Any, changed: bool) -> Iterator[tuple[Any, Any]]:
+def _adapted(plan: Plan, session: Session, model: Any, meter: Meter, changed: bool) -> Iterator[tuple[Any, Any]]:
     """(the model with the fit's adapter, a function from tokenizer to Aligned); the adapter is taken off afterwards.
 
     An adapter that changes nothing (base, icl) is not loaded: the plain model is the same and faster.
@@ -426,7 +426,7 @@ def _adapted(plan: Plan, session: Session, model: Any, changed: bool) -> Iterato
 
     def make(tokenizer: Any) -> Aligned:
         backend = HfBackend(active, tokenizer)
-        inner = ModelAligned(backend, lengths.prompt, lengths.completion, demonstrations(result))
+        inner = ModelAligned(backend, lengths.prompt, lengths.completion, demonstrations(result), meter=meter)
         aligner = plan.aligner_class
         return aligner.load(inner, result) if issubclass(aligner, Loads) else inner
 

@@ -36,7 +36,7 @@ from harness.contracts import (
     Regime,
     user,
 )
-from harness.opinions import answers_question
+from harness.opinions import answers_question, option_question, plain
 from harness.tiny import tiny_model, tiny_tokenizer
 from harness.training import Fitted, LocalBench, fit
 
@@ -165,6 +165,20 @@ def test_what_groups_share_and_the_axes_change_the_result_and_survive_saving(
     assert answers != default.aligned.choose(questions("north"))
     done.aligned.save(tmp_path / "saved")
     assert loaded(tmp_path / "saved").choose(questions("north")) == answers
+
+
+def test_the_modules_work_at_inference_is_counted_beside_the_embeddings(tmp_path: Path) -> None:
+    done, _ = run(tmp_path / "work", GROUPS, steps=2)
+    done.aligned.save(tmp_path / "saved")
+    meter = Meter()
+    aligned = Gpo.load(
+        ModelAligned(HfBackend(tiny_model(), tiny_tokenizer()), 192, 24, meter=meter), tmp_path / "saved"
+    )
+    assert isinstance(aligned, GpoAligned)
+    asked = [option_question(plain(r.prompt), r.options) for r in questions("north")]
+    aligned.choose(questions("north"))
+    context, options = 8, sum(len(one.texts) for one in asked)
+    assert meter.spend.flops == aligned.reader.module.flops(1, context + options, context) > 0
 
 
 def test_a_group_that_is_no_target_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,35 @@ def plain() -> ModelAligned:
 
 
 SHOT = Pair("s", (Message("system", "be short"), Message("user", "what is red?")), "a colour", "a dog")
+
+
+def test_every_sampled_token_is_counted_also_those_of_samples_that_are_thrown_away(
+    plain: ModelAligned, tmp_path: Path
+) -> None:
+    meter = Meter()
+    model = replace(plain, meter=meter)
+
+    class Shortest:
+        """Gives the shortest of three."""
+
+        def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
+            samples = model.generate([replace(request, n=3, temperature=1.0) for request in requests])
+            drawn.extend(len(one.ids) for row in samples for one in row)
+            return [[min(row, key=lambda one: len(one.ids))] for row in samples]
+
+    drawn: list[int] = []
+    given = Resumable(Shortest(), tmp_path / "a.jsonl", meter).generate([GenerateRequest("a b", 8)] * 2)
+    assert meter.spend.generated_tokens == sum(drawn) > sum(len(one.ids) for row in given for one in row)
+    again = Meter()
+    Resumable(Shortest(), tmp_path / "a.jsonl", again).generate([GenerateRequest("a b", 8)] * 2)
+    assert again.spend.generated_tokens == sum(drawn), "also where the answers come from the log"
+
+
+def test_work_outside_the_model_is_counted_on_the_meter_where_there_is_one(plain: ModelAligned) -> None:
+    meter = Meter()
+    replace(plain, meter=meter).spend(5.0)
+    plain.spend(7.0)
+    assert meter.spend.flops == 5.0
 
 
 def test_prefer_is_the_sigmoid_of_the_summed_margin(plain: ModelAligned) -> None:
