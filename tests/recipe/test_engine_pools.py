@@ -98,6 +98,19 @@ def test_group_methods_stand_in_one_table_for_each_draw(
     assert all({row.label for row in t.rows} == {"base", "uniform", "mean_of_groups", "ridge"} for t in found)
 
 
+def test_a_search_on_groups_ratings_runs_through_the_whole_loop(
+    tiny: str, folder: Path, tmp_path: Path, registry: Registry
+) -> None:
+    budget = {"min_steps": 4, "prompts": 4, "labels": 4, "tune": 2, "selection": "kfold"}
+    settings = {"aligner": "gpo", "aligner_config": {"steps": 8}, "budget": PRESETS["8"].model_copy(update=budget)}
+    record = run(cell(tiny, tmp_path, folder, **settings), registry=registry)
+    assert (record.spent.labels, record.spent.auxiliary_labels) == (4 * 4, 6 * 12), "no fold buys a label"
+    assert record.spent.inference.generated_tokens == 0
+    events = [json.loads(line) for line in (tmp_path / record.id / "log.jsonl").read_text().splitlines()]
+    assert sum(event["event"] == "tune" for event in events) == 2 * 4, "two trials of four folds"
+    assert record.budget.selection == "kfold"
+
+
 def test_what_a_pool_does_not_offer_is_refused_before_anything_runs(
     tiny: str, folder: Path, tmp_path: Path, registry: Registry
 ) -> None:
