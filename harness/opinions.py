@@ -30,6 +30,7 @@ from harness.contracts import (
     Rating,
     Ratings,
     Span,
+    user,
 )
 from harness.text import content_hash, normalise
 
@@ -89,6 +90,16 @@ def option_question(prompt: str, options: Sequence[str]) -> Question:
         raise HarnessError(f"a question with 1 to {len(LABELS)} options was expected, {len(options)} were given")
     head = f"{bare(prompt, options)}\nOptions: {' '.join(_labelled(options))}\nAnswer: "
     return _question([f"{head}{letter}. " for letter, _ in zip(LABELS, options, strict=False)], options)
+
+
+def closed_question(group: str, rating: Rating) -> ChooseRequest:
+    """A rating's question, lettered and asked on behalf of a group. Raises HarnessError beyond 26 options."""
+    if len(rating.options) > len(LABELS):
+        raise HarnessError(
+            f"question {rating.question!r} has {len(rating.options)} options; at most {len(LABELS)} can be lettered"
+        )
+    labels = tuple(LABELS[: len(rating.options)])
+    return ChooseRequest(prompt=user(rating.prompt), labels=labels, options=rating.options, group=group)
 
 
 def answers_question(prompt: str, answers: Sequence[str]) -> Question:

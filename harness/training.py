@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
@@ -33,7 +32,6 @@ from harness.contracts import (
     Aligned,
     Aligner,
     BudgetExceeded,
-    ChooseRequest,
     Completion,
     FewShot,
     Finishes,
@@ -43,16 +41,15 @@ from harness.contracts import (
     Messages,
     Pair,
     PreferRequest,
-    Rating,
     Ratings,
     Regime,
     Span,
     TokenScores,
     Verdict,
-    user,
 )
 from harness.logprobs import Group
 from harness.metering import flop_model, metered
+from harness.opinions import closed_question
 from harness.progress import Progress, Silent
 from harness.store import read_json, write_json
 from harness.text import encode_completion, render_prompt
@@ -544,7 +541,6 @@ class LocalBench:
             "tallies": dict(self._tallies),
             "log": self.journal.size(),
             "seconds": self.seconds(),
-            "time": time.time(),
             "alive": dict(self.alive),
         }
 
@@ -789,18 +785,13 @@ def rating_score(aligned: Aligned, held_out: Ratings) -> float:
     asked = [(group, rating) for group, ratings in held_out.items() for rating in ratings]
     if not asked:
         raise HarnessError("no ratings are held out; a score needs at least one")
-    answers = aligned.choose([_closed_question(group, rating) for group, rating in asked])
+    answers = aligned.choose([closed_question(group, rating) for group, rating in asked])
     total = math.fsum(
         y * max(log_p, math.log(SMALLEST))
         for (_, rating), answer in zip(asked, answers, strict=True)
         for y, log_p in zip(rating.probabilities, answer, strict=True)
     )
     return total / len(asked)
-
-
-def _closed_question(group: str, rating: Rating) -> ChooseRequest:
-    labels = tuple(ascii_uppercase[: len(rating.options)])
-    return ChooseRequest(user(rating.prompt), labels, rating.options, group)
 
 
 def _only_needed(aligner: Aligner, few_shot: FewShot, meter: Meter) -> FewShot:

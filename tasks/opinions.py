@@ -17,13 +17,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from string import ascii_uppercase
 from typing import Any, ClassVar, Literal
 
 from harness.contracts import (
     Aligned,
     Capability,
-    ChooseRequest,
     EvalContext,
     HarnessError,
     Pool,
@@ -33,9 +31,9 @@ from harness.contracts import (
     Scores,
     Source,
     Task,
-    user,
 )
 from harness.hookspecs import hookimpl
+from harness.opinions import closed_question
 from harness.text import normalise
 from tasks.pools.opinions import GlobalOpinionsPool, OpinionQAPool
 
@@ -259,17 +257,8 @@ def _ask(aligned: Aligned, asked: Mapping[tuple[str, str], Rating]) -> Answers:
     keys = sorted(
         asked, key=lambda key: key[::-1]
     )  # question by question: a model may share what groups have in common
-    answers = aligned.choose([_request(group, asked[group, question]) for group, question in keys])
+    answers = aligned.choose([closed_question(group, asked[group, question]) for group, question in keys])
     return {key: _distribution(key, answer) for key, answer in zip(keys, answers, strict=True)}
-
-
-def _request(group: str, rating: Rating) -> ChooseRequest:
-    if len(rating.options) > len(ascii_uppercase):
-        raise HarnessError(
-            f"question {rating.question!r} has {len(rating.options)} options; at most 26 can be lettered"
-        )
-    labels = tuple(ascii_uppercase[: len(rating.options)])
-    return ChooseRequest(prompt=user(rating.prompt), labels=labels, options=rating.options, group=group)
 
 
 def _distribution(key: tuple[str, str], logprobs: Sequence[float]) -> tuple[float, ...]:

@@ -78,18 +78,25 @@ def test_the_best_trial_wins_and_everything_is_counted(tmp_path: Path) -> None:
     assert spend.optimizer_steps == 3 * tuning.FOLDS * 5 + 6, "the final fit, on all pairs, comes on top"
 
 
-def test_an_interrupted_search_ends_as_an_undisturbed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, undisturbed, calm = tuned(tmp_path / "calm")
-    scored = training.preference_score
+def power_cut(monkeypatch: pytest.MonkeyPatch, score: str) -> list[int]:
+    """Makes the sixth call of a score fail; the list grows by one a call."""
+    scored = getattr(training, score)
     calls: list[int] = []
 
     def failing(*arguments: Any) -> float:
         calls.append(1)
         if len(calls) == 6:
             raise RuntimeError("power is out")
-        return scored(*arguments)
+        result: float = scored(*arguments)
+        return result
 
-    monkeypatch.setattr("harness.tuning.preference_score", failing)
+    monkeypatch.setattr(f"harness.tuning.{score}", failing)
+    return calls
+
+
+def test_an_interrupted_search_ends_as_an_undisturbed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, undisturbed, calm = tuned(tmp_path / "calm")
+    calls = power_cut(monkeypatch, "preference_score")
     with pytest.raises(RuntimeError, match="power"):
         tuned(tmp_path / "hit")
     _, resumed, bench = tuned(tmp_path / "hit")
@@ -170,16 +177,7 @@ def test_an_interrupted_search_on_groups_ends_as_an_undisturbed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, undisturbed, calm = searched_gpo(tmp_path / "calm")
-    scored = training.rating_score
-    calls: list[int] = []
-
-    def failing(*arguments: Any) -> float:
-        calls.append(1)
-        if len(calls) == 6:
-            raise RuntimeError("power is out")
-        return scored(*arguments)
-
-    monkeypatch.setattr("harness.tuning.rating_score", failing)
+    calls = power_cut(monkeypatch, "rating_score")
     with pytest.raises(RuntimeError, match="power"):
         searched_gpo(tmp_path / "hit")
     (tmp_path / "hit" / "trial-1-1" / "checkpoint.pt").unlink()
