@@ -34,7 +34,7 @@ class IpoConfig(BaseModel):
     learning_rate: float = Field(
         5e-5,
         gt=0,
-        description="peak, cosine to 0; that of dpo, for an adapter [R]; the paper trains no language model",
+        description="peak, cosine to 0 (pilot search for LoRA) [R]; the paper trains no language model",
         json_schema_extra={"probe": 1e-3},
     )
     epochs: Epochs = 3.0
@@ -57,9 +57,9 @@ class IrpoConfig(BaseModel):
         json_schema_extra={"probe": 0.0},
     )
     learning_rate: float = Field(
-        5e-5,
+        2e-4,
         gt=0,
-        description="peak, cosine to 0; that of dpo, for an adapter [R]; paper 7e-7, all weights [S]",
+        description="peak, cosine to 0 (pilot search for LoRA) [R]; paper 7e-7, all weights [S]",
         json_schema_extra={"probe": 1e-3},
     )
     epochs: Epochs = 3.0

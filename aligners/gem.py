@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from harness.contracts import (
+    POLICY,
     Aligned,
     Aligner,
     Bench,
@@ -470,9 +471,19 @@ def _sega(bench: Bench, config: GemConfig, prompts: Sequence[Messages], held_out
     method = {"learning_rate": config.sega_lr, "max_grad_norm": config.grad_clip, "lr_scheduler_type": "constant"}
     try:
         bench.train(step_trainer(bench, order, loss, **method), held_out=held_out)
+        if held_out:
+            bench.liveness(sega_kept=float(differs(bench.policy)))
     finally:
         report(bench)
         bench.drop(REFERENCE)
+
+
+def differs(policy: Any) -> bool:
+    """Whether the policy is another model than SFT's: with pairs held out, the best look may have been one of SFT's."""
+    weights = dict(policy.named_parameters())
+    live = {name: weight for name, weight in weights.items() if f".{POLICY}." in name}
+    of_sft = {name: weights[name.replace(f".{POLICY}.", f".{REFERENCE}.")] for name in live}
+    return any(not weight.equal(of_sft[name]) for name, weight in live.items())
 
 
 # ---------------------------------------------------------------- one SEGA step

@@ -80,6 +80,8 @@ if TYPE_CHECKING:
 
 Contexts = Mapping[str, tuple[Rated, ...]]
 """Rated questions by source."""
+Spender = Callable[[float], None]
+"""Counts FLOPs; raises BudgetExceeded at the cap."""
 PAIRS = ""
 """Name of the source that the few-shot pairs make; no group may be called so."""
 PAPER = {
@@ -561,7 +563,7 @@ class Training:
             self.best = (score, {k: v.clone() for k, v in self.module.state_dict().items()})
         self.bench.log("held_out", step=len(self.losses), score=score, kept=kept)
 
-    def judge(self) -> tuple[float, float]:
+    def judge(self, spend: Spender) -> tuple[float, float]:
         """Loss of the first and of the present module, in nats, both on the same few training batches.
 
         Batches differ by more than the module gains: how sure groups are differs from question to question.
@@ -571,7 +573,7 @@ class Training:
         batches = [draw(self.table, self.config, (self.bench.seed, step)) for step in range(JUDGED_BATCHES)]
         found = []
         for module in (self._fresh(), self.module):
-            self.bench.spend(sum(_flops(module, batch) for batch in batches))
+            spend(sum(_flops(module, batch) for batch in batches))
             with torch.no_grad():
                 found.append(fmean(float(loss_of(module, self.table, b, self.config)) for b in batches))
         return found[0], found[1]
@@ -643,7 +645,7 @@ class Reader:
         preferences[: len(y)] = torch.from_numpy(y)
         with torch.no_grad():
             mu, _ = self.module(x[None], preferences[None], torch.tensor([len(y)], device=device))
-        return [float(value) for value in mu[0, len(y) :]]
+        return [float(value) for value in mu[0, len(y) :].tolist()]
 
 
 def _at_once(questions: Sequence[Question]) -> list[Sequence[Question]]:
@@ -695,7 +697,8 @@ class GpoAligned:
             by_group.setdefault(self._group(request.group), []).append(index)
         found: list[list[float]] = [[] for _ in requests]
         for group, indices in by_group.items():
-            asked = [option_question(plain(requests[i].prompt), requests[i].options) for i in indices]
+            ask = answers_question if group == PAIRS else option_question  # as the module saw them in training
+            asked = [ask(plain(requests[i].prompt), requests[i].options) for i in indices]
             for i, mu in zip(indices, self._mu(asked, group), strict=True):
                 found[i] = log_distribution(_softmax(mu))
         return found
@@ -769,9 +772,9 @@ def _softmax(mu: Sequence[float]) -> list[float]:
 
 
 def load_reader(
-    settings: Mapping[str, Any], arrays: Mapping[str, Any], config: GpoConfig, embedder: Embedder
+    settings: Mapping[str, Any], arrays: Mapping[str, Any], config: GpoConfig, embedder: Embedder, device: Any
 ) -> Reader:
-    """What `GpoAligned.save` wrote."""
+    """What `GpoAligned.save` wrote, its module on `device`."""
     import torch
 
     def under(prefix: str) -> dict[str, Any]:
@@ -782,7 +785,7 @@ def load_reader(
     if "outlook.weights" in arrays:
         outlook = Outlook(arrays["outlook.weights"], float(arrays["outlook.unit"][0]), under("outlook.known."))
     view = View(embedder, features, outlook, config.context_y == "residual" and outlook is not None)
-    module = new_module(view.dim_x, 0, "cpu")
+    module = new_module(view.dim_x, 0, device)
     module.load_state_dict({k: torch.from_numpy(v) for k, v in under("module.").items()})
     names = settings["contexts"]
     contexts = {n: (arrays[f"context.{i}.x"], arrays[f"context.{i}.y"]) for i, n in enumerate(names)}
@@ -797,7 +800,7 @@ class Gpo:
 
     name: ClassVar[str] = "gpo"
     paper: ClassVar[str] = "2310.11523"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     needs: ClassVar[frozenset[Need]] = frozenset({"pairs", "groups", "auxiliary"})
     Config: ClassVar[type[BaseModel]] = GpoConfig
 
@@ -812,7 +815,7 @@ class Gpo:
             return model
         config = GpoConfig.model_validate(saved[0]["config"])
         embedder = Embedder(model.embed, config.layer, config.pool, model.adapter_off)
-        return GpoAligned.around(model, load_reader(*saved, config, embedder), config)
+        return GpoAligned.around(model, load_reader(*saved, config, embedder, model.device), config)
 
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         """Embed, meta-train, and hand over the module with the contexts that the labels bought."""
@@ -826,22 +829,25 @@ class Gpo:
         training = self._training(bench, table, bool(held), list(sources).index(PAIRS) if held else 0)
         tokens = {name: view.tokens(context) for name, context in contexts.items()}
         reader = Reader(training.module.eval(), view, tokens)
+        look = partial(self._look, training, reader, sources, swappable(few_shot, pairs))
         try:
             training.run()
-            report(training, self._moved(bench, reader, sources, swappable(few_shot, pairs)))
-        except BudgetExceeded as stop:
+            look(bench.spend)
+        except BudgetExceeded:
             if not training.losses:
                 raise
             training.finish()
-            bench.log("cap", reason=str(stop))
-            bench.liveness(steps=len(training.losses))
+            look(lambda flops: None)  # past the cap it costs the method nothing, and the floor holds as for any other
         return GpoAligned.around(bench.aligned(), reader, self.config)
 
-    def _moved(self, bench: Bench, reader: Reader, sources: Contexts, sides: Sequence[Contexts]) -> float | None:
-        if not sides or self.config.context == "none":
-            return None
-        questions = {one.question.key: one.question for source in sources.values() for one in source}
-        return sensitivity(bench, reader, list(questions.values()), sides)
+    def _look(
+        self, training: Training, reader: Reader, sources: Contexts, sides: Sequence[Contexts], spend: Spender
+    ) -> None:
+        moved = None
+        if sides and self.config.context != "none":
+            questions = {one.question.key: one.question for source in sources.values() for one in source}
+            moved = sensitivity(reader, list(questions.values()), sides, spend)
+        report(training, moved, spend)
 
     def _training(self, bench: Bench, table: Table, held: bool, pairs: int) -> Training:
         """The training; a held-out source stands last in the table, and is asked about in the context of the pairs."""
@@ -851,13 +857,13 @@ class Gpo:
         return Training(bench, self.config, replace(table, sources=table.sources[:-1]), looked)
 
 
-def report(training: Training, moved: float | None) -> None:
-    """Liveness: did the loss fall, and does it matter whose context is read? Raises BudgetExceeded at the cap.
+def report(training: Training, moved: float | None, spend: Spender) -> None:
+    """Liveness: did the loss fall, and does it matter whose context is read?
 
     `moved` is the mean |p(own) - p(swapped)| over the options of the training questions; None where nothing can be
     swapped.
     """
-    start, end = training.judge()
+    start, end = training.judge(spend)
     figures = {"steps": float(len(training.losses)), "loss_start": start, "loss_end": end}
     reason = None if end < start else f"the loss did not fall: {start:.4f} at the start, {end:.4f} at the end"
     if moved is not None:
@@ -867,14 +873,14 @@ def report(training: Training, moved: float | None) -> None:
     training.bench.liveness(degenerate=reason, **figures)
 
 
-def sensitivity(bench: Bench, reader: Reader, questions: Sequence[Question], sides: Sequence[Contexts]) -> float:
-    """Mean |p(one side) - p(other side)| over all options and contexts. Raises BudgetExceeded at the cap."""
+def sensitivity(reader: Reader, questions: Sequence[Question], sides: Sequence[Contexts], spend: Spender) -> float:
+    """Mean |p(one side) - p(other side)| over all options and contexts."""
     found = []
     for contexts in sides:
         tokens = {name: reader.view.tokens(context) for name, context in contexts.items()}
         one = replace(reader, contexts=tokens)
         for name in tokens:
-            bench.spend(one.flops(questions, name))
+            spend(one.flops(questions, name))
         found.append([p for name in tokens for mu in one.mu(questions, name) for p in _softmax(mu)])
     return fmean(abs(a - b) for a, b in zip(*found, strict=True))
 

@@ -69,7 +69,10 @@ class GrpoConfig(BaseModel):
         json_schema_extra={"probe": 1e-3},
     )
     steps: int | None = Field(
-        None, ge=1, description="optimizer steps; by default the regime's least [R]", json_schema_extra={"probe": 12}
+        None,
+        ge=1,
+        description="optimizer steps; by default, and at least, the regime's least number [R]",
+        json_schema_extra={"probe": 12},
     )
     warmup: Warmup = 0.1
 
@@ -138,7 +141,7 @@ class Grpo:
             disable_dropout=True,
             shuffle_dataset=False,
             learning_rate=config.learning_rate,
-            max_steps=config.steps or bench.regime.min_steps,
+            max_steps=max(config.steps or 0, bench.regime.min_steps),
             lr_scheduler_type="cosine",
             warmup_steps=config.warmup,
         )

@@ -5,11 +5,13 @@ Brown et al. 2020, arXiv 2005.14165.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.contracts import Aligned, Aligner, Bench, FewShot, Need
+from harness.contracts import Aligned, Aligner, Bench, FewShot, Message, Messages, Need, Pair
 from harness.hookspecs import hookimpl
 from harness.recipes import require_pairs
 
@@ -32,7 +34,7 @@ class Icl:
 
     name: ClassVar[str] = "icl"
     paper: ClassVar[str] = "2005.14165"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     Config: ClassVar[type[BaseModel]] = IclConfig
 
@@ -42,9 +44,47 @@ class Icl:
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         """The base model behind demonstrations."""
         require_pairs(self.name, few_shot.pairs)
-        shown = few_shot.pairs[: self.config.shots]
-        bench.liveness(demonstrations=len(shown))
+        shown = fitting(bench, few_shot.pairs[: self.config.shots])
+        why = None if shown else "the model's window holds no demonstration beside a prompt and an answer"
+        bench.liveness(degenerate=why, demonstrations=len(shown))
         return bench.aligned(shown)
+
+
+def fitting(bench: Bench, pairs: Sequence[Pair]) -> list[Pair]:
+    """The first pairs, clipped to the study's lengths, that a window holds beside the longest prompt and answer."""
+    longest = bench.regime.prompt_tokens + bench.regime.completion_tokens
+    room, found = bench.aligned().max_length - longest, list[Pair]()
+    for pair in pairs:
+        chosen = _clip(bench, pair.chosen, slice(bench.regime.completion_tokens))
+        one = replace(pair, prompt=last_turns(bench, pair.prompt), chosen=chosen)
+        room -= len(bench.render(one.prompt)) + len(bench.encode(chosen))
+        if room < 0:
+            break
+        found.append(one)
+    return found
+
+
+def last_turns(bench: Bench, prompt: Messages) -> Messages:
+    """The last turns within the study's prompt length, without the system's; the first loses its beginning."""
+    room, kept = bench.regime.prompt_tokens, list[Message]()
+    for message in reversed([m for m in prompt if m.role != "system"]):
+        kept.append(replace(message, content=_clip(bench, message.content, slice(-room, None))))
+        room -= len(_ids(bench, message.content))
+        if room <= 0:
+            break
+    while kept[-1].role == "assistant":  # an answer of the demonstration before stands in front
+        kept.pop()
+    return tuple(reversed(kept))
+
+
+def _clip(bench: Bench, text: str, part: slice) -> str:
+    """A part of the text in tokens; the very same text where it is all of it."""
+    ids = _ids(bench, text)
+    return text if ids[part] == ids else str(bench.tokenizer.decode(ids[part]))
+
+
+def _ids(bench: Bench, text: str) -> list[int]:
+    return list(bench.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 @hookimpl

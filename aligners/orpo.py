@@ -33,9 +33,9 @@ class OrpoConfig(BaseModel):
         json_schema_extra={"probe": True},
     )
     learning_rate: float = Field(
-        5e-5,
+        2e-4,
         gt=0,
-        description="peak, cosine to 0; that of dpo, for an adapter [R]; paper 5e-6 to 8e-6, all weights [N]",
+        description="peak, cosine to 0 (pilot search for LoRA) [R]; paper 5e-6 to 8e-6, all weights [N]",
         json_schema_extra={"probe": 1e-3},
     )
     epochs: Epochs = 3.0

@@ -4,7 +4,8 @@
 
 w is fitted on the auxiliary groups' mean deviation from uniform; v_g on what that leaves of group g's own ratings. Both
 penalties are chosen by leaving one question out of the data they are fitted on, in closed form. The embeddings are
-those of `gpo`, so that the two differ by the model alone. Hoerl and Kennard 1970.
+those of `gpo`, which also knows the mean answer to seen questions: the two compare on unseen ones. Hoerl and Kennard
+1970.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class RidgeConfig(BaseModel):
     )
     centre: Literal["none", "question", "both"] = Field(
         "question",
-        description="embeddings as they are, less the mean of their question's options, or both (as in gpo; ours)",
+        description="embeddings as they are, less the mean of their question's options, or both (ours; gpo takes both)",
         json_schema_extra={"probe": "none"},
     )
     standardise: bool = Field(

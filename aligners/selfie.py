@@ -64,6 +64,7 @@ MIN_PAIRS_USED, MAX_TRUNCATION, MIN_SEED_AGREEMENT = 0.5, 0.9, 0.5
 COUNT = "selfie count of "
 """Prefix of the tallies that count how often a figure was had."""
 MARKED, WATCHED = "selfie pairs with z", "selfie pairs under detection"
+ASKED, LABELLED, VERDICTS = "selfie prompts asked", "selfie pairs labelled", "selfie verdicts"
 COMPARE = (
     "{question}\n\nTwo answers were given.\n\nAnswer A: {a}\n\nAnswer B: {b}\n\n"
     "Which answer is better? Reply with A or B only."
@@ -343,7 +344,8 @@ def judged(bench: Bench, judge: str, reign: Reign, beta: float, items: Sequence[
     asked = [JudgeItem(str(i), item.prompt, _text(item.a), _text(item.b)) for i, item in enumerate(items)]
     verdicts = bench.judge(judge, asked)
     failed = next((v.status for v in verdicts if v.status != "ok"), None)
-    if failed is not None and all(v.status != "ok" for v in verdicts):
+    ever = bench.tally(**{VERDICTS: float(sum(v.status == "ok" for v in verdicts))})[VERDICTS]
+    if failed is not None and not ever:
         raise HarnessError(f"judge {judge!r} gave no verdict on any of {len(items)} pairs of answers: {failed}")
     return [_logit(v.p_a) if v.status == "ok" else None for v in verdicts]
 
@@ -401,7 +403,7 @@ class Selfie:
     name: ClassVar[str] = "selfie"
     aliases: ClassVar[tuple[str, ...]] = ("spa",)
     paper: ClassVar[str] = "2406.04412"
-    version: ClassVar[str] = "4"
+    version: ClassVar[str] = "5"
     needs: ClassVar[frozenset[Need]] = frozenset({"pairs", "prompts"})
     Config: ClassVar[type[BaseModel]] = SelfieConfig
 
@@ -508,8 +510,9 @@ def self_label(bench: Bench, config: SelfieConfig, one: Round, reign: Reign) -> 
         first = ahead > 0
         odds.append(odd if first else -odd)
         rows.append(Row(bench.render(item.prompt), *((a, b) if first else (b, a))))
-    figures = round_figures(samples, rows, odds) | {"agreement": agreement(bench, config, one.gold, reign)}
+    figures = round_figures(samples, rows, odds) | agreement(bench, config, one.gold, reign)
     bench.log("selfie_round", round=one.number, **figures)
+    bench.tally(**{ASKED: float(len(samples)), LABELLED: float(len(rows))})
     note(bench, {**figures, **{f"{name}_round_{one.number}": value for name, value in figures.items()}})
     return rows
 
@@ -536,13 +539,16 @@ def usable(a: Completion, b: Completion) -> bool:
     return bool(a.text.strip()) and bool(b.text.strip()) and a.text.strip() != b.text.strip()
 
 
-def agreement(bench: Bench, config: SelfieConfig, gold: Sequence[Pair], reign: Reign) -> float:
-    """Share of labelled pairs on which the judge, length penalty included, says what the label says; ties are half."""
+def agreement(bench: Bench, config: SelfieConfig, gold: Sequence[Pair], reign: Reign) -> dict[str, float]:
+    """Share of labelled pairs on which the judge, length penalty included, says what the label says; ties are half.
+
+    Empty where it gave no verdict on any.
+    """
     items = [Item(p.prompt, p.chosen, p.rejected) for p in gold]
     log_odds = judged(bench, config.judge, reign, config.beta, items)
     lengths = [(len(bench.encode(p.chosen)), len(bench.encode(p.rejected))) for p in gold]
     leads = [lead(config, odd, *both) for odd, both in zip(log_odds, lengths, strict=True) if odd is not None]
-    return fmean(0.5 if ahead == 0 else float(ahead > 0) for ahead in leads)
+    return {"agreement": fmean(0.5 if ahead == 0 else float(ahead > 0) for ahead in leads)} if leads else {}
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
@@ -756,6 +762,8 @@ def report(bench: Bench, config: SelfieConfig, rounds: Sequence[Round]) -> None:
         return
     sums = bench.tally()
     figures = {name: value / sums[COUNT + name] for name, value in sums.items() if COUNT + name in sums}
+    if ASKED in sums:  # of all prompts, however they were spread over rounds
+        figures["pairs_used"] = sums[LABELLED] / sums[ASKED]
     held_out = any(one.held_out for one in rounds)
     if config.alpha:
         figures["share_z"] = sums.get(MARKED, 0.0) / max(1.0, sums.get(WATCHED, 0.0))
@@ -771,7 +779,7 @@ def degenerate(figures: Mapping[str, float], *, held_out: bool) -> str | None:
     if used is None:
         return "no round was run before the fit was stopped"
     if used < MIN_PAIRS_USED:
-        return f"{used:.0%} of the prompts gave two different answers, {MIN_PAIRS_USED:.0%} are needed"
+        return f"{used:.0%} of the prompts gave a labelled pair of answers, {MIN_PAIRS_USED:.0%} are needed"
     if figures["truncation"] > MAX_TRUNCATION:
         return f"{figures['truncation']:.0%} of the samples were cut off, at most {MAX_TRUNCATION:.0%} may be"
     agrees = figures.get("agreement", 1.0)
@@ -801,9 +809,8 @@ def phase_trainer(
 
         def get_train_dataloader(self) -> DataLoader[Any]:
             data = rows(self.resuming)
-            if step.seeding:  # many passes, one reference: computed once, in the precision of the training forward
-                with self.compute_loss_context_manager():
-                    data = step.referenced(data)
+            if step.seeding:  # many passes, one reference: computed once
+                data = step.referenced(data)
             order = schedule(len(data), bench.regime.batch, step.steps, _seed(bench.seed, name, "order"))
             batches: Any = [{"step": index, "rows": [data[i] for i in items]} for index, items in enumerate(order)]
             return DataLoader(batches, batch_size=1, shuffle=False, collate_fn=lambda batch: batch[0])

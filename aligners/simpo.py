@@ -35,7 +35,7 @@ class SimpoConfig(BaseModel):
     learning_rate: float = Field(
         5e-5,
         gt=0,
-        description="peak, cosine to 0; that of dpo, for an adapter [R]; paper 3e-7 to 1e-6, all weights [S]",
+        description="peak, cosine to 0 (pilot search for LoRA) [R]; paper 3e-7 to 1e-6, all weights [S]",
         json_schema_extra={"probe": 1e-3},
     )
     epochs: Epochs = 3.0

@@ -8,18 +8,21 @@ held out.
 
     sft   lowest held-out loss of the chosen answer (nats per token)
     gem   sega_lr: highest mean reward S over SEGA among those that stayed alive (marker, groups), SFT rate fixed
+    grpo  highest held-out reward: share of right answers among 4 samples to each of the 24 questions. The base model
+          never closes with a letter, so that all rewards would be 0; grpo is asked for the colour alone
     others, which learn from pairs: highest held-out mean log sigmoid of a tenth of the margin to the base model
 
-Prints one line per rate; the table stands in docs/methods/learning-rates.md.
+Prints one line for the base model and one per rate; the table stands in docs/methods/learning-rates.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import re
 import tempfile
 from pathlib import Path
-from typing import Any
+from statistics import fmean
 
 from harness.budget import Meter
 from harness.config import PRESETS, Lora
@@ -28,6 +31,7 @@ from harness.models import load, resolve
 from harness.plan import thread_count
 from harness.registry import load as load_registry
 from harness.training import LocalBench, fit
+from tasks.pools.closing import FinalAnswer
 
 SYSTEM = 'Think step by step, then end with "Final Answer:".'
 KINDS = (
@@ -36,12 +40,14 @@ KINDS = (
     ("tank", "holds", "litres", "largest", max),
     ("walk", "takes", "minutes", "quickest", min),
 )
-METHODS = ("sft", "dpo", "ipo", "irpo", "orpo", "simpo", "kto", "gem")
+METHODS = ("sft", "dpo", "ipo", "irpo", "orpo", "simpo", "kto", "gem", "grpo")
+LIVENESS = ("score", "marker_rate", "groups_used", "kl_sft", "reward_first", "reward_last", "zero_variance")
+"""What fits say of themselves that the search shows."""
 COLOURS = ("red", "blue", "green", "black", "white", "yellow", "brown", "grey")
 
 
-def make_pair(number: int) -> Pair:
-    """A question with four options, a right argument and a wrong one of the same form."""
+def make_pair(number: int, *, brief: bool = False) -> Pair:
+    """A question with four options, a right argument and a wrong one of the same form; `brief`: colours instead."""
     rng = random.Random(number)
     noun, verb, unit, which, best = KINDS[number % len(KINDS)]
     colours = rng.sample(COLOURS, 4)
@@ -56,7 +62,10 @@ def make_pair(number: int) -> Pair:
         reason = f"The {colour} {noun} {verb} {sizes[index]} {unit}, so it is the {which} of the four."
         return f"{reason}\nFinal Answer: {letter}. {colour}"
 
-    prompt = user(f"Each {noun} {verb}, in {unit}: {facts}. Which is the {which}?\n{options}", system=SYSTEM)
+    asked = f"Each {noun} {verb}, in {unit}: {facts}. Which is the {which}?"
+    if brief:
+        return Pair(f"pilot-{number}", user(f"{asked} Answer with its colour."), colours[right], colours[wrong])
+    prompt = user(f"{asked}\n{options}", system=SYSTEM)
     return Pair(f"pilot-{number}", prompt, argue(right), argue(wrong))
 
 
@@ -75,25 +84,49 @@ def held_out_loss(bench: LocalBench, pairs: list[Pair]) -> float:
     return -sum(s[0].total for s in scored) / sum(s[0].logprobs.size for s in scored)
 
 
-def figures(method: str, rate: float, sft_rate: float) -> dict[str, Any]:
-    pairs = [make_pair(i) for i in range(8)]
-    held = [make_pair(i) for i in range(100, 124)]
+def measure(bench: LocalBench, method: str) -> dict[str, float]:
+    """What the bench's model makes of the held-out questions."""
+    held = [make_pair(i, brief=method == "grpo") for i in range(100, 124)]
+    asked, n = (held, 4) if method in ("gem", "grpo") else (held[:8], 1)
+    samples = bench.generate([p.prompt for p in asked], n=n, temperature=1.0, seed=1)
+    verifier = answers(asked)
+    flat = [(pair.id, one) for pair, group in zip(asked, samples, strict=True) for one in group]
+    scored = bench.score([p.prompt for p in held], [(p.chosen, p.rejected) for p in held])
+    return {
+        "held-out loss": held_out_loss(bench, held),
+        "held-out margin score": bench.held_out_score(held),
+        "chosen over rejected": fmean(a.total > b.total for a, b in scored),
+        "held-out reward": fmean(verifier(identity, one.text) for identity, one in flat),
+        "marker rate": fmean("Final Answer" in one.text for _, one in flat),
+        "finished": fmean(one.finish == "stop" for _, one in flat),
+    }
+
+
+def answers(pairs: list[Pair]) -> FinalAnswer:
+    """Knows each question's right colour, which counts where it is the last that a completion names."""
+    return FinalAnswer({p.id: str(last_colour(p.chosen)) for p in pairs}, last_colour)
+
+
+def last_colour(text: str) -> str | None:
+    named = re.findall("|".join(COLOURS), text.lower())
+    return named[-1] if named else None
+
+
+def figures(method: str, rate: float, sft_rate: float) -> dict[str, float]:
+    """Train one method at one rate and measure it; what its fit said of itself is added."""
+    pairs = [make_pair(i, brief=method == "grpo") for i in range(8)]
     prompts = tuple(Prompt(f"u{i}", make_pair(i).prompt) for i in range(200, 232))
     values = {"sega_lr": rate, "sft_lr": sft_rate} if method == "gem" else {"learning_rate": rate}
     kind = load_registry(plugins=False).aligner(method)
     with tempfile.TemporaryDirectory() as folder:
         bench = make_bench(Path(folder))
-        fitted = fit(kind(kind.Config.model_validate(values)), bench, FewShot(tuple(pairs), prompts))
-        samples = bench.generate([p.prompt for p in held[:8]], n=1, temperature=0.9, seed=1)
-        scored = bench.score([p.prompt for p in held], [(p.chosen, p.rejected) for p in held])
+        fitted = fit(
+            kind(kind.Config.model_validate(values)), bench, FewShot(tuple(pairs), prompts, verifier=answers(pairs))
+        )
         return {
-            "held-out loss": held_out_loss(bench, held),
-            "held-out margin score": bench.held_out_score(held),
-            "chosen over rejected": sum(a.total > b.total for a, b in scored) / len(scored),
-            "marker rate": sum("Final Answer" in s[0].text for s in samples) / len(samples),
-            "finished": sum(s[0].finish == "stop" for s in samples) / len(samples),
+            **measure(bench, method),
             "seconds": bench.seconds(),
-            **{k: v for k, v in fitted.liveness.items() if k in ("score", "marker_rate", "groups_used", "kl_sft")},
+            **{name: float(value) for name, value in fitted.liveness.items() if name in LIVENESS},
         }
 
 
@@ -106,10 +139,14 @@ def main() -> None:
     parser.add_argument("--sft-rate", type=float, default=2e-3, help="for gem: its SFT rate")
     options = parser.parse_args()
     torch.set_num_threads(thread_count())
+    with tempfile.TemporaryDirectory() as folder:
+        show(options.method, "base", measure(make_bench(Path(folder)), options.method))
     for rate in options.rates:
-        found = figures(options.method, rate, options.sft_rate)
-        shown = "  ".join(f"{name} {value:.3f}" for name, value in found.items())
-        print(f"{options.method} {rate:.0e}  {shown}", flush=True)
+        show(options.method, f"{rate:.0e}", figures(options.method, rate, options.sft_rate))
+
+
+def show(method: str, rate: str, found: dict[str, float]) -> None:
+    print(f"{method} {rate}  " + "  ".join(f"{name} {value:.3f}" for name, value in found.items()), flush=True)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,11 @@ class ModelAligned:
         return frozenset({"generate", "loglik", "choose", "prefer"})
 
     @property
+    def device(self) -> Any:
+        """Where the model's weights are."""
+        return self.backend.model.device
+
+    @property
     def tokenizer(self) -> Any:
         """The model's tokenizer."""
         return self.backend.tokenizer

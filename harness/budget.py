@@ -114,8 +114,15 @@ class Meter:
     def flops(self, amount: float) -> None:
         """Add FLOPs. Raises BudgetExceeded once the cap is passed; what was spent stays counted."""
         self.spend.flops += amount
-        if self.cap_flops is not None and self.spend.flops > self.cap_flops:
-            raise BudgetExceeded(f"{self.spend.flops:.3e} FLOPs spent of {self.cap_flops:.3e} allowed")
+        if self.excess is not None:
+            raise BudgetExceeded(self.excess)
+
+    @property
+    def excess(self) -> str | None:
+        """By how much the cap was passed, in words; None below it and without one."""
+        if self.cap_flops is None or self.spend.flops <= self.cap_flops:
+            return None
+        return f"{self.spend.flops:.3e} FLOPs spent of {self.cap_flops:.3e} allowed"
 
     def state(self) -> dict[str, Any]:
         """Everything counted so far, as JSON values, for a checkpoint."""

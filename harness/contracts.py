@@ -579,6 +579,11 @@ class LanguageModel(Aligned, Protocol):
     """The adapted language model: what `Bench.aligned` returns, and what `Loads.load` is given to build on."""
 
     @property
+    def device(self) -> Any:
+        """Where its weights are: torch's device."""
+        ...
+
+    @property
     def prompt_tokens(self) -> int:
         """Longest prompt in tokens."""
         ...

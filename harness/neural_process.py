@@ -32,7 +32,6 @@ class NeuralProcess(nn.Module):
 
     def __init__(self, dim_x: int) -> None:
         super().__init__()
-        self.dim_x = dim_x
         self.embedder = nn.Sequential(
             *(nn.Linear(dim_x + 1, WIDTH), nn.ReLU()),
             *(nn.Linear(WIDTH, WIDTH), nn.ReLU()),

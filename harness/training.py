@@ -38,6 +38,7 @@ from harness.contracts import (
     HarnessError,
     JudgeItem,
     LanguageModel,
+    Loads,
     Messages,
     Pair,
     PreferRequest,
@@ -70,11 +71,11 @@ SHARED = frozenset(
 )
 HELD_OUT_SHARE = 0.25
 SMALLEST = 1e-12
+"""Probability below which a wrong certainty costs no more."""
 OWN_CHECKPOINT = "checkpoint.pt"
 """File of `LocalBench.store`."""
 MOMENTS = ("phase-*/done.json", "phase-*/checkpoint-*/bench.json", OWN_CHECKPOINT, "score.json")
 """What an interrupted fit can go on from: phases, checkpoints in them, an aligner's own, folds of a search."""
-"""Probability below which a wrong certainty costs no more."""
 HELD_OUT_LOOKS = 4
 """How often a phase looks at its held-out pairs."""
 
@@ -172,6 +173,7 @@ class LocalBench:
         self._phase = 0
         self._embedded: dict[tuple[Any, ...], Any] = {}
         self._best: tuple[float, dict[str, torch.Tensor]] | None = None
+        self._asked: Meter | None = None  # of results whose answers are a search's own work
         self._pristine = _Pristine.of(model)
         self._hooks = [metered(model, meter)]
 
@@ -500,6 +502,7 @@ class LocalBench:
             self._regime.completion_tokens,
             tuple(demonstrations),
             self.save_adapter,
+            self._asked,
         )
 
     # ------------------------------------------------------------ what the engine uses
@@ -598,6 +601,7 @@ class LocalBench:
         )
         inner._judges = self._judges  # whose models this bench counts as long as it is open itself
         inner._embedded = self._embedded
+        inner._asked = self.meter
         return inner
 
     def close(self) -> None:
@@ -752,17 +756,30 @@ def fit(aligner: Aligner, bench: LocalBench, few_shot: FewShot) -> Fitted:
     Raises HarnessError when the aligner's needs are not met by `few_shot`.
     """
     given = _only_needed(aligner, few_shot, bench.meter)
-    reason: str | None = None
     with bench:
         try:
             aligned = aligner.fit(bench, given)
-        except BudgetExceeded as stop:
-            bench.restore_best()
-            aligned = aligner.finish(bench) if isinstance(aligner, Finishes) else bench.aligned()
-            reason = f"stopped at the cap: {stop}"
-            bench.log("cap", reason=str(stop))
+        except BudgetExceeded:
+            aligned = _cut_short(aligner, bench)
+        excess = bench.meter.excess  # also where the aligner made the best of the cap by itself
+        if excess:
+            bench.log("cap", reason=excess)
     status: Literal["ok", "degenerate"] = "degenerate" if bench.degenerate else "ok"
+    reason = f"stopped at the cap: {excess}" if excess else None
     return Fitted(aligned, status, bench.degenerate or reason, dict(bench.alive))
+
+
+def _cut_short(aligner: Aligner, bench: LocalBench) -> Aligned:
+    """The result of a fit that the cap stopped: the adapter as it stands, or what the aligner makes of it.
+
+    An aligner whose result is something else, and that cannot say what it is by now, has none: the row says so.
+    """
+    bench.restore_best()
+    if isinstance(aligner, Finishes):
+        return aligner.finish(bench)
+    if isinstance(aligner, Loads):
+        bench.liveness(degenerate=f"the cap stopped {aligner.name} before it had a result; the model alone answers")
+    return bench.aligned()
 
 
 def preference_score(bench: LocalBench, aligned: Aligned, pairs: Sequence[Pair]) -> float:

@@ -79,7 +79,8 @@ class Fold:
 def folds(few_shot: FewShot, count: int = FOLDS) -> list[Fold]:
     """At most `count` folds; whole questions are held out, each in one fold, in the draw's order.
 
-    Auxiliary ratings are other groups' and stay. Raises HarnessError where there are fewer than two questions.
+    A question that is held out is held out of every group, auxiliary ones too: new questions are what a method is for.
+    Raises HarnessError where there are fewer than two.
     """
     if few_shot.pairs:
         parts = _parts([pair.unit for pair in few_shot.pairs], "pairs", count)
@@ -102,9 +103,13 @@ def _without_pairs(few_shot: FewShot, part: set[str]) -> Fold:
 
 
 def _without_ratings(few_shot: FewShot, part: set[str]) -> Fold:
-    kept = {group: tuple(r for r in ratings if r.question not in part) for group, ratings in few_shot.groups.items()}
+    def kept(ratings: Ratings) -> Ratings:
+        return {group: tuple(r for r in some if r.question not in part) for group, some in ratings.items()}
+
+    known = {group: some for group, some in kept(few_shot.auxiliary).items() if some}
     out = {group: tuple(r for r in ratings if r.question in part) for group, ratings in few_shot.groups.items()}
-    return Fold(replace(few_shot, groups=kept), ratings=out)
+    training = replace(few_shot, groups=kept(few_shot.groups), auxiliary=known)
+    return Fold(training, ratings=out)
 
 
 def tune(aligner: Aligner, bench: LocalBench, few_shot: FewShot, trials: int) -> tuple[Aligner, tuple[Trial, ...]]:

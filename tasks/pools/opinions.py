@@ -108,8 +108,9 @@ def rating(text: str, options: Sequence[str], shares: Sequence[float], place: st
 
     Raises HarnessError naming `place` where there is not one share per option or they are far from summing to 1.
     """
-    total = math.fsum(shares)
-    fitting = len(options) == len(shares) and all(share >= 0 for share in shares) and abs(total - 1) <= ROUNDING
+    numbers = all(isinstance(share, int | float) for share in shares)
+    total = math.fsum(shares) if numbers else math.nan
+    fitting = len(options) == len(shares) and abs(total - 1) <= ROUNDING and all(share >= 0 for share in shares)
     if not (text.strip() and options and fitting):
         raise HarnessError(
             f"{place} is malformed: expected a question and one share per option, summing to 1; "
@@ -127,12 +128,16 @@ def lettered(question: str, options: Sequence[str]) -> str:
 
 def _read(row: Row, place: str) -> Iterator[tuple[str, Rating]]:
     """One rating of a folder's row, one for each country of a hub's row."""
-    question, options = row.get("question"), _listed(row.get("options"))
-    if isinstance(question, str) and options and isinstance(row.get("gold_distribution"), Sequence):
-        yield str(row.get("attribute")), rating(question, options, row["gold_distribution"], place)
-    elif isinstance(question, str) and options and (selections := _mapped(row.get("selections"))):
+    question, options, shares = row.get("question"), _listed(row.get("options")), row.get("gold_distribution")
+    group, shares = row.get("attribute"), _literal(shares) if isinstance(shares, str) else shares
+    asked = question if isinstance(question, str) and options else ""
+    if asked and isinstance(group, str) and group.strip() and isinstance(shares, Sequence):
+        yield group, rating(asked, options, shares, place)
+    elif asked and (selections := _mapped(row.get("selections"))):
         for country, shares in selections.items():
-            yield str(country), rating(lettered(question, options), options, shares, f"{place}, {country}")
+            if not (isinstance(country, str) and country.strip() and isinstance(shares, Sequence)):
+                raise HarnessError(f"{place} is malformed: expected shares by country, found {country!r}: {shares!r}")
+            yield country, rating(lettered(asked, options), options, shares, f"{place}, {country}")
     else:
         raise HarnessError(
             f"{place} is malformed: expected question, options, attribute and gold_distribution, or selections"

@@ -294,7 +294,9 @@ def _fault(prompt: Messages | None, chosen: str, rejected: str) -> str | None:
 def _pair(row: Row, prompt: Messages | None, chosen: str, rejected: str) -> Pair:
     messages = prompt or ()
     identity = content_hash([asdict(message) for message in messages], chosen, rejected)[:16]
-    cluster = row.get("cluster") or content_hash([asdict(message) for message in messages])[:16]
+    cluster = row.get("cluster")
+    if cluster is None or cluster == "":  # 0 is a name like any other
+        cluster = content_hash([asdict(message) for message in messages])[:16]
     return Pair(identity, messages, chosen, rejected, str(cluster))
 
 

@@ -7,12 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from aligners.gpo import Gpo, GpoAligned
+from harness.aligned import ModelAligned
 from harness.backends.hf import HfBackend
 from harness.config import PRESETS, Lengths, RunConfig
 from harness.engine import run
 from harness.logprobs import Group
 from harness.registry import load
 from harness.tiny import tiny_folder, tiny_model, tiny_tokenizer
+from tests.recipe.test_engine_pools import cell, opinions, write
+from tests.recipe.test_gpo import GROUPS, questions
+from tests.recipe.test_gpo import run as fit_gpo
 
 pytestmark = [
     pytest.mark.cuda,
@@ -50,3 +55,27 @@ def test_every_aligner_goes_through_the_loop(aligner: str, tmp_path: Path) -> No
     record = run(config, registry=load(plugins=False))
     assert record.status != "failed", record.reason
     assert record.model.device == "cuda"
+
+
+OPINIONS = [name for name, a in load(plugins=False).aligners.items() if "groups" in a.needs or "auxiliary" in a.needs]
+
+
+@pytest.mark.parametrize("aligner", OPINIONS)
+def test_every_method_for_groups_goes_through_the_loop(aligner: str, tmp_path: Path) -> None:
+    write(tmp_path / "data" / "opinionqa" / "all.jsonl", opinions())
+    tiny = str(tiny_folder(tmp_path / "tiny"))
+    config = cell(tiny, tmp_path / "runs", tmp_path / "data", aligner=aligner, device="cuda")
+    record = run(config, registry=load(plugins=False))
+    assert record.status != "failed", record.reason
+    assert record.model.device == "cuda"
+
+
+def test_a_loaded_module_stands_beside_its_model(tmp_path: Path) -> None:
+    done, _ = fit_gpo(tmp_path / "work", GROUPS, steps=4)
+    done.aligned.save(tmp_path / "saved")
+    model = ModelAligned(HfBackend(tiny_model().to("cuda"), tiny_tokenizer()), 192, 24)
+    loaded = Gpo.load(model, tmp_path / "saved")
+    assert isinstance(loaded, GpoAligned)
+    assert all(weight.is_cuda for weight in loaded.reader.module.parameters())
+    for here, there in zip(done.aligned.choose(questions("north")), loaded.choose(questions("north")), strict=True):
+        assert here == pytest.approx(there, abs=1e-3)

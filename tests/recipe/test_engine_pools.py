@@ -36,8 +36,20 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Opinions of ten groups, half of which say the opposite of the other half, and pairs with and without answers."""
     root = tmp_path_factory.mktemp("data")
+    write(root / "opinionqa" / "all.jsonl", opinions())
+    for split, start in (("train", 0), ("test", 100)):
+        pairs = [
+            {"prompt": f"Say the number {n}.", "chosen": f"The number is {n}.", "rejected": f"I will not say {n}."}
+            for n in range(start, start + 12)
+        ]
+        write(root / "pairs" / f"{split}.jsonl", pairs)
+    return root
+
+
+def opinions() -> list[dict[str, Any]]:
+    """Rows of the opinion folder."""
     listed = " ".join(f"{letter}. {option}" for letter, option in zip("ABC", OPTIONS, strict=True))
-    opinions = [
+    return [
         {
             "question": f"Question: How often do you walk {question} miles?\nOptions: {listed}\nAnswer:",
             "options": OPTIONS,
@@ -47,14 +59,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for group in range(GROUPS)
         for question in range(QUESTIONS)
     ]
-    write(root / "opinionqa" / "all.jsonl", opinions)
-    for split, start in (("train", 0), ("test", 100)):
-        pairs = [
-            {"prompt": f"Say the number {n}.", "chosen": f"The number is {n}.", "rejected": f"I will not say {n}."}
-            for n in range(start, start + 12)
-        ]
-        write(root / "pairs" / f"{split}.jsonl", pairs)
-    return root
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -238,12 +238,26 @@ def test_generation_gives_the_best_of_n_for_each_sample_asked_for(temperature: f
         assert len(set(mu)) > 1
 
 
-def test_held_out_pairs_select_the_module(tmp_path: Path) -> None:
-    _, bench = run(tmp_path, FewShot(pairs=PAIRS), selection="holdout25", steps=8)
+def test_held_out_pairs_select_the_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    look, seen = Training._look, list[torch.Tensor]()
+
+    def spoiled(self: Training) -> None:
+        """The first look sees the module as it is, later ones one that was ruined since."""
+        if seen:
+            with torch.no_grad():
+                for weight in self.module.parameters():
+                    weight.mul_(-1)
+        seen.append(torch.cat([p.detach().flatten().clone() for p in self.module.parameters()]))
+        look(self)
+
+    monkeypatch.setattr(Training, "_look", spoiled)
+    done, bench = run(tmp_path, FewShot(pairs=PAIRS), selection="holdout25", steps=8)
     events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     looks = [event for event in events if event["event"] == "held_out"]
     assert [look["step"] for look in looks] == [2, 4, 6, 8]
-    assert looks[0]["kept"]
+    best = max(range(4), key=lambda index: looks[index]["score"])
+    assert best < 3, "the last one must not be the best, or nothing is shown here"
+    assert torch.equal(module_of(done), seen[best])
     assert bench.meter.spend.flops > 0
 
 
@@ -293,6 +307,18 @@ def test_the_cap_ends_training_with_the_module_so_far(tmp_path: Path) -> None:
     assert isinstance(capped.aligned, GpoAligned)
     assert 0 < capped.liveness["steps"] < 20
     assert bench.meter.spend.flops < free.meter.spend.flops
+    assert "context_sensitivity" in capped.liveness, "cut short, it is looked at as any other"
+    assert str(capped.reason).startswith("stopped at the cap" if capped.status == "ok" else "the ")
+    assert '"event": "cap"' in (tmp_path / "capped" / "log.jsonl").read_text()
+
+
+@pytest.mark.parametrize("aligner", [Gpo, Ridge])
+def test_a_cap_that_leaves_nothing_of_the_method_is_no_result_of_its_own(
+    tmp_path: Path, aligner: type[Aligner]
+) -> None:
+    done, _ = run(tmp_path, GROUPS, aligner, cap=1.0)
+    assert done.status == "degenerate"
+    assert f"the cap stopped {aligner.name} before it had a result" in str(done.reason)
 
 
 def test_the_modules_work_is_counted(tmp_path: Path) -> None:

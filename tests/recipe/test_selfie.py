@@ -393,8 +393,15 @@ def registered(folder: Path) -> Judges:
 def test_any_registered_judge_may_label_and_what_it_costs_is_counted(tmp_path: Path) -> None:
     few_shot = replace(DATA, pairs=DATA.pairs[:2])
     bench = make_bench(tmp_path / "a", judges=registered(tmp_path))
+    sampled = spy(bench, "generate")
     done = run(bench, few_shot, judge="longer", rounds=1)
-    assert done.status == "ok" or done.reason
+    texts = {one.ids: one.text for _, _, groups in sampled for group in groups for one in group}
+    rows = aligners.selfie.read_rows(tmp_path / "a" / "selfie-round-1-pairs.json")
+    assert rows
+    for row in rows:
+        chosen, rejected = (texts[tuple(ids)] for ids in (row.chosen, row.rejected))
+        assert len(chosen) >= len(rejected), "trained towards what the judge calls better"
+    assert any(len(texts[tuple(row.chosen)]) > len(texts[tuple(row.rejected)]) for row in rows)
     calls = done.liveness["judge_calls"]
     assert calls > len(few_shot.pairs), "the samples, and the labelled pairs it is checked against"
     assert (done.liveness["judge_tokens"], done.liveness["judge_cost"]) == (5 * calls, 0.25 * calls)

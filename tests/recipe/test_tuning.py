@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from aligners.gpo import Gpo, GpoConfig
+from aligners.gpo import Gpo, GpoAligned, GpoConfig
 from aligners.grpo import Grpo, GrpoConfig
 from aligners.icl import Icl, IclConfig
 from aligners.sft import Sft, SftConfig
@@ -152,7 +152,9 @@ def test_without_pairs_the_target_groups_ratings_are_held_out_question_by_questi
     for fold in parts:
         kept = {r.question for ratings in fold.training.groups.values() for r in ratings}
         assert not kept & {r.question for ratings in fold.ratings.values() for r in ratings}
-        assert fold.training.auxiliary == GROUPS.auxiliary
+        known = {r.question for ratings in fold.training.auxiliary.values() for r in ratings}
+        every = {r.question for ratings in GROUPS.auxiliary.values() for r in ratings}
+        assert known == every - {r.question for ratings in fold.ratings.values() for r in ratings}
     with pytest.raises(HarnessError, match="ratings of at least 2 questions"):
         folds(FewShot(groups={group: ratings[:1] for group, ratings in GROUPS.groups.items()}))
 
@@ -163,12 +165,18 @@ def searched_gpo(folder: Path) -> tuple[Any, Sequence[tuning.Trial], LocalBench]
     return gpo, done, bench
 
 
-def test_a_search_on_groups_scores_what_their_ratings_say_and_counts_each_label_once(tmp_path: Path) -> None:
+def test_a_search_on_groups_scores_what_their_ratings_say_and_counts_each_label_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gpo, done, bench = searched_gpo(tmp_path)
     best = max(done, key=lambda trial: trial.score)
     assert gpo.config.learning_rate == best.config["learning_rate"]
     assert bench.meter.spend.labels == 8
-    assert bench.meter.spend.auxiliary_labels == sum(map(len, GROUPS.auxiliary.values()))
+    counted = bench.meter.spend.flops
+    monkeypatch.setattr(GpoAligned, "_mu", lambda self, questions, group: self.reader.mu(questions, group))
+    assert searched_gpo(tmp_path / "uncounted")[2].meter.spend.flops < counted, "scoring is a search's own work"
+    most = max(sum(map(len, fold.training.auxiliary.values())) for fold in folds(GROUPS))
+    assert bench.meter.spend.auxiliary_labels == most, "those of the largest fold, once"
     certain = 0.9 * math.log(0.9) + 0.1 * math.log(0.1)
     assert math.log(0.5) < best.score <= certain, "better than uniform, at most the groups' own entropy"
 

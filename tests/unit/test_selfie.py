@@ -257,7 +257,7 @@ def test_rows_survive_the_file(tmp_path: Path) -> None:
     ("change", "reason"),
     [
         ({}, None),
-        ({"pairs_used": 0.4}, "40% of the prompts gave two different answers, 50% are needed"),
+        ({"pairs_used": 0.4}, "40% of the prompts gave a labelled pair of answers, 50% are needed"),
         ({"truncation": 0.95}, "95% of the samples were cut off, at most 90% may be"),
         ({"agreement": 0.25}, "the judge agrees with 25% of its own seed labels, 50% are needed"),
     ],
