@@ -498,6 +498,7 @@ def train_round(bench: Bench, config: SelfieConfig, one: Round, reign: Reign) ->
 
 def self_label(bench: Bench, config: SelfieConfig, one: Round, reign: Reign) -> list[Row]:
     """Two answers to each prompt, labelled by the judge: winner first. Notes the round's figures."""
+    agrees = agreement(bench, config, one.gold, reign)
     samples = sample(bench, config, one, reign.current)
     items = [Item(p.messages, *pair) for p, pair in zip(one.prompts, samples, strict=True) if usable(*pair)]
     log_odds = judged(bench, config.judge, reign, config.beta, items) if items else []
@@ -510,7 +511,7 @@ def self_label(bench: Bench, config: SelfieConfig, one: Round, reign: Reign) -> 
         first = ahead > 0
         odds.append(odd if first else -odd)
         rows.append(Row(bench.render(item.prompt), *((a, b) if first else (b, a))))
-    figures = round_figures(samples, rows, odds) | agreement(bench, config, one.gold, reign)
+    figures = round_figures(samples, rows, odds) | agrees
     bench.log("selfie_round", round=one.number, **figures)
     bench.tally(**{ASKED: float(len(samples)), LABELLED: float(len(rows))})
     note(bench, {**figures, **{f"{name}_round_{one.number}": value for name, value in figures.items()}})

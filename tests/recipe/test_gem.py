@@ -7,6 +7,7 @@ after "no" it is random letters. GEM never sees which is better, yet its own ent
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import random
 from pathlib import Path
@@ -248,6 +249,19 @@ def test_sega_asks_for_the_pairs_prompts_and_the_unlabelled_ones_but_never_for_h
         run(bench, sega_steps=8)
         assert {prompt for step in asked for prompt in step} == expected
         assert ("held_out" in (tmp_path / selection / "log.jsonl").read_text()) == (selection == "holdout25")
+
+
+@pytest.mark.parametrize("rising", [True, False])
+def test_held_out_pairs_may_choose_a_step_of_sft_and_the_record_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rising: bool
+) -> None:
+    bench = make_bench(tmp_path, selection="holdout25")
+    looks = itertools.count(1)
+    monkeypatch.setattr(LocalBench, "held_out_score", lambda self, pairs: (1 if rising else -1) * next(looks))
+    done = run(bench, sega_steps=8)
+    assert next(looks) > 3, "both phases looked"
+    assert done.liveness["sega_kept"] == float(rising)
+    assert "sega_kept" not in run(make_bench(tmp_path / "last")).liveness
 
 
 def test_the_kl_term_keeps_the_policy_near_the_sft_model(tmp_path: Path) -> None:

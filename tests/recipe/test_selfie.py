@@ -354,6 +354,17 @@ class Broken(Longer):
         return [Verdict(0.5, (), "", 0, 0.0, status="the endpoint is down") for _ in items]
 
 
+class Faltering(Longer):
+    """Says nothing from its second call on."""
+
+    name: ClassVar[str] = "faltering"
+    calls = 0
+
+    def compare(self, items: Sequence[JudgeItem]) -> list[Verdict]:
+        self.calls += 1
+        return super().compare(items) if self.calls == 1 else Broken().compare(items)
+
+
 class Undecided(Longer):
     name: ClassVar[str] = "undecided"
 
@@ -385,7 +396,7 @@ def test_dropout_is_off_so_that_a_round_starts_at_margin_0(tmp_path: Path, monke
 
 def registered(folder: Path) -> Judges:
     plugin = types.ModuleType("referees")
-    plugin.harness_judges = hookimpl(lambda: [Longer, Broken, Undecided])  # type: ignore[attr-defined]
+    plugin.harness_judges = hookimpl(lambda: [Longer, Broken, Faltering, Undecided])  # type: ignore[attr-defined]
     registry = load_registry(plugins=False, extra=[plugin])
     return Judges(registry, Store(folder / "runs"), str(tiny_folder(folder / "model")), "cpu")
 
@@ -429,6 +440,13 @@ def test_a_judge_that_never_answers_or_is_unknown_stops_the_fit_in_one_line(tmp_
         run(make_bench(tmp_path / "b", judges=judges), judge="longr", rounds=1)
     with pytest.raises(HarnessError, match="this bench was given no judges"):
         run(make_bench(tmp_path / "c"), judge="longer", rounds=1)
+
+
+def test_a_call_without_a_verdict_labels_nothing_and_ends_nothing(tmp_path: Path) -> None:
+    done = run(make_bench(tmp_path, judges=registered(tmp_path)), judge="faltering", rounds=1)
+    assert done.liveness["pairs_used"] == 0
+    assert "agreement" in done.liveness, "the labelled pairs were asked about first"
+    assert str(done.reason).startswith("0% of the prompts gave a labelled pair")
 
 
 def test_a_judge_that_calls_everything_a_tie_labels_nothing(tmp_path: Path) -> None:
