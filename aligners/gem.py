@@ -175,10 +175,10 @@ class GemConfig(BaseModel):
         json_schema_extra=_probe(24),
     )
     sft_lr: float = Field(
-        2e-3,
+        2e-4,
         gt=0,
-        description="2e-3 for an adapter (pilot search) [R]; paper 2e-5, all weights [S]",
-        json_schema_extra=_probe(1e-4),
+        description="2e-4 for an adapter (pilot search) [R]; paper 2e-5, all weights [S]",
+        json_schema_extra=_probe(2e-3),
     )
     sega_lr: float = Field(
         1e-4,

@@ -63,10 +63,10 @@ class GrpoConfig(BaseModel):
         json_schema_extra={"probe": "none"},
     )
     learning_rate: float = Field(
-        1e-4,
+        1e-3,
         gt=0,
-        description="peak, cosine to 0; that of gem's on-policy phase, for an adapter [R]; paper 1e-6, all weights [S]",
-        json_schema_extra={"probe": 1e-3},
+        description="peak, cosine to 0 (pilot search for LoRA) [R]; paper 1e-6, all weights [S]",
+        json_schema_extra={"probe": 1e-4},
     )
     steps: int | None = Field(
         None,

@@ -21,7 +21,7 @@ class RandomConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     learning_rate: float = Field(
-        2e-3, gt=0, description="as in sft, whose spend and norms are copied", json_schema_extra={"probe": 1e-4}
+        2e-4, gt=0, description="as in sft, whose spend and norms are copied", json_schema_extra={"probe": 2e-3}
     )
     scale: float = Field(
         1.0,

@@ -17,7 +17,7 @@ class SftConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     learning_rate: float = Field(
-        2e-3, gt=0, description="peak, cosine to 0 (pilot search for LoRA)", json_schema_extra={"probe": 1e-4}
+        2e-4, gt=0, description="peak, cosine to 0 (pilot search for LoRA)", json_schema_extra={"probe": 2e-3}
     )
     epochs: Epochs = 3.0
     warmup: Warmup = 0.1

@@ -7,9 +7,11 @@ reasoned answer, and a wrong one of the same form. Eight pairs, the regime of bu
 held out.
 
     sft   lowest held-out loss of the chosen answer (nats per token)
-    gem   sega_lr: highest mean reward S over SEGA among those that stayed alive (marker, groups), SFT rate fixed
-    grpo  highest held-out reward: share of right answers among 4 samples to each of the 24 questions. The base model
-          never closes with a letter, so that all rewards would be 0; grpo is asked for the colour alone
+    gem   sega_lr: highest mean reward S over SEGA among those that stayed alive: the method's floors on the marker and
+          on groups, the former also for samples to held-out questions; SFT rate fixed
+    grpo  the lowest rate whose held-out reward is within a standard error of the highest: the share of right answers
+          among 4 samples to each of the 24 questions. The base model never closes with a letter, so that all rewards
+          would be 0; grpo is asked for the colour alone
     others, which learn from pairs: highest held-out mean log sigmoid of a tenth of the margin to the base model
 
 Prints one line for the base model and one per rate; the table stands in docs/methods/learning-rates.md.
@@ -88,7 +90,8 @@ def measure(bench: LocalBench, method: str) -> dict[str, float]:
     """What the bench's model makes of the held-out questions."""
     held = [make_pair(i, brief=method == "grpo") for i in range(100, 124)]
     asked, n = (held, 4) if method in ("gem", "grpo") else (held[:8], 1)
-    samples = bench.generate([p.prompt for p in asked], n=n, temperature=1.0, seed=1)
+    heat = 1.0 if method == "grpo" else 0.9  # at which grpo and gem sample
+    samples = bench.generate([p.prompt for p in asked], n=n, temperature=heat, seed=1)
     verifier = answers(asked)
     flat = [(pair.id, one) for pair, group in zip(asked, samples, strict=True) for one in group]
     scored = bench.score([p.prompt for p in held], [(p.chosen, p.rejected) for p in held])
@@ -136,7 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--method", choices=METHODS, required=True)
     parser.add_argument("--rates", type=float, nargs="+", required=True)
-    parser.add_argument("--sft-rate", type=float, default=2e-3, help="for gem: its SFT rate")
+    parser.add_argument("--sft-rate", type=float, default=2e-4, help="for gem: its SFT rate")
     options = parser.parse_args()
     torch.set_num_threads(thread_count())
     with tempfile.TemporaryDirectory() as folder:
