@@ -166,7 +166,10 @@ class GemConfig(BaseModel):
         0.1, gt=0, description="beta of optimise=dpo [R]", json_schema_extra=_probe(2.0, optimise="dpo")
     )
     beta_kl: float = Field(
-        0.0, ge=0, description="weight of the KL divergence to the SFT model [S: 0]", json_schema_extra=_probe(0.5)
+        0.0,
+        ge=0,
+        description="weight of the KL divergence to the SFT model [S: 0]",
+        json_schema_extra=_probe(0.5, sft_lr=2e-3),
     )
     min_tokens: int = Field(
         8,
