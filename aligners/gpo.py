@@ -645,7 +645,8 @@ class Reader:
         preferences[: len(y)] = torch.from_numpy(y)
         with torch.no_grad():
             mu, _ = self.module(x[None], preferences[None], torch.tensor([len(y)], device=device))
-        return [float(value) for value in mu[0, len(y) :].tolist()]
+        found: list[float] = mu[0, len(y) :].tolist()
+        return found
 
 
 def _at_once(questions: Sequence[Question]) -> list[Sequence[Question]]:
@@ -829,18 +830,18 @@ class Gpo:
         training = self._training(bench, table, bool(held), list(sources).index(PAIRS) if held else 0)
         tokens = {name: view.tokens(context) for name, context in contexts.items()}
         reader = Reader(training.module.eval(), view, tokens)
-        look = partial(self._look, training, reader, sources, swappable(few_shot, pairs))
+        tell = partial(self._tell, training, reader, sources, swappable(few_shot, pairs))
         try:
             training.run()
-            look(bench.spend)
+            tell(bench.spend)
         except BudgetExceeded:
             if not training.losses:
                 raise
             training.finish()
-            look(lambda flops: None)  # past the cap it costs the method nothing, and the floor holds as for any other
+            tell(lambda flops: None)  # past the cap it costs the method nothing, and the floor holds as for any other
         return GpoAligned.around(bench.aligned(), reader, self.config)
 
-    def _look(
+    def _tell(
         self, training: Training, reader: Reader, sources: Contexts, sides: Sequence[Contexts], spend: Spender
     ) -> None:
         moved = None
@@ -861,7 +862,7 @@ def report(training: Training, moved: float | None, spend: Spender) -> None:
     """Liveness: did the loss fall, and does it matter whose context is read?
 
     `moved` is the mean |p(own) - p(swapped)| over the options of the training questions; None where nothing can be
-    swapped.
+    swapped. `spend` is told what looking costs.
     """
     start, end = training.judge(spend)
     figures = {"steps": float(len(training.losses)), "loss_start": start, "loss_end": end}

@@ -55,7 +55,7 @@ def fitting(bench: Bench, pairs: Sequence[Pair]) -> list[Pair]:
     longest = bench.regime.prompt_tokens + bench.regime.completion_tokens
     room, found = bench.aligned().max_length - longest, list[Pair]()
     for pair in pairs:
-        chosen = _clip(bench, pair.chosen, slice(bench.regime.completion_tokens))
+        chosen = _clipped(bench, pair.chosen, _ids(bench, pair.chosen), slice(bench.regime.completion_tokens))
         one = replace(pair, prompt=last_turns(bench, pair.prompt), chosen=chosen)
         room -= len(bench.render(one.prompt)) + len(bench.encode(chosen))
         if room < 0:
@@ -68,8 +68,9 @@ def last_turns(bench: Bench, prompt: Messages) -> Messages:
     """The last turns within the study's prompt length, without the system's; the first loses its beginning."""
     room, kept = bench.regime.prompt_tokens, list[Message]()
     for message in reversed([m for m in prompt if m.role != "system"]):
-        kept.append(replace(message, content=_clip(bench, message.content, slice(-room, None))))
-        room -= len(_ids(bench, message.content))
+        ids = _ids(bench, message.content)
+        kept.append(replace(message, content=_clipped(bench, message.content, ids, slice(-room, None))))
+        room -= len(ids)
         if room <= 0:
             break
     while kept[-1].role == "assistant":  # an answer of the demonstration before stands in front
@@ -77,9 +78,8 @@ def last_turns(bench: Bench, prompt: Messages) -> Messages:
     return tuple(reversed(kept))
 
 
-def _clip(bench: Bench, text: str, part: slice) -> str:
-    """A part of the text in tokens; the very same text where it is all of it."""
-    ids = _ids(bench, text)
+def _clipped(bench: Bench, text: str, ids: list[int], part: slice) -> str:
+    """A part of the text's tokens, as text; the very same text where it is all of it."""
     return text if ids[part] == ids else str(bench.tokenizer.decode(ids[part]))
 
 

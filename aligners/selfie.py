@@ -62,9 +62,9 @@ GOLD_PAIRS = 64
 """Most labelled pairs that the judge is checked against in a round."""
 MIN_PAIRS_USED, MAX_TRUNCATION, MIN_SEED_AGREEMENT = 0.5, 0.9, 0.5
 COUNT = "selfie count of "
-"""Prefix of the tallies that count how often a figure was had."""
+"""Prefix of the tallies that count how often a figure was had, or what else it is a mean over."""
 MARKED, WATCHED = "selfie pairs with z", "selfie pairs under detection"
-ASKED, LABELLED, VERDICTS = "selfie prompts asked", "selfie pairs labelled", "selfie verdicts"
+VERDICTS = "selfie verdicts"
 COMPARE = (
     "{question}\n\nTwo answers were given.\n\nAnswer A: {a}\n\nAnswer B: {b}\n\n"
     "Which answer is better? Reply with A or B only."
@@ -513,8 +513,9 @@ def self_label(bench: Bench, config: SelfieConfig, one: Round, reign: Reign) -> 
         rows.append(Row(bench.render(item.prompt), *((a, b) if first else (b, a))))
     figures = round_figures(samples, rows, odds) | agrees
     bench.log("selfie_round", round=one.number, **figures)
-    bench.tally(**{ASKED: float(len(samples)), LABELLED: float(len(rows))})
-    note(bench, {**figures, **{f"{name}_round_{one.number}": value for name, value in figures.items()}})
+    note(bench, {f"{name}_round_{one.number}": value for name, value in figures.items()})
+    note(bench, {"pairs_used": figures.pop("pairs_used")}, weight=len(samples))  # of all prompts, not of rounds
+    note(bench, figures)
     return rows
 
 
@@ -752,9 +753,11 @@ def round_figures(
     return figures
 
 
-def note(bench: Bench, figures: Mapping[str, float]) -> None:
-    """Add figures to the sums that survive a resume."""
-    bench.tally(**figures, **{COUNT + name: 1.0 for name in figures})
+def note(bench: Bench, figures: Mapping[str, float], weight: float = 1.0) -> None:
+    """Add figures to the sums that survive a resume; `report` divides by the sum of the weights."""
+    bench.tally(
+        **{name: weight * value for name, value in figures.items()}, **{COUNT + name: weight for name in figures}
+    )
 
 
 def report(bench: Bench, config: SelfieConfig, rounds: Sequence[Round]) -> None:
@@ -763,8 +766,6 @@ def report(bench: Bench, config: SelfieConfig, rounds: Sequence[Round]) -> None:
         return
     sums = bench.tally()
     figures = {name: value / sums[COUNT + name] for name, value in sums.items() if COUNT + name in sums}
-    if ASKED in sums:  # of all prompts, however they were spread over rounds
-        figures["pairs_used"] = sums[LABELLED] / sums[ASKED]
     held_out = any(one.held_out for one in rounds)
     if config.alpha:
         figures["share_z"] = sums.get(MARKED, 0.0) / max(1.0, sums.get(WATCHED, 0.0))

@@ -1,6 +1,6 @@
 """The one pilot search behind the default learning rates for adapters, on a pool that no task evaluates.
 
-    python benchmarks/pilot_learning_rates.py --method sft --rates 2e-4 5e-4 1e-3 2e-3
+    python benchmarks/pilot_learning_rates.py --method sft --rates 1e-4 2e-4 5e-4
 
 The pool is made here: questions of everyday comparison (which parcel is the heaviest, which walk the quickest) with a
 reasoned answer, and a wrong one of the same form. Eight pairs, the regime of budget 8, one seed; 24 other questions are
