@@ -31,7 +31,7 @@ from statistics import fmean
 from harness.budget import Meter
 from harness.config import PRESETS, Lora
 from harness.contracts import FewShot, Pair, Prompt, Regime, user
-from harness.models import load, resolve
+from harness.models import load, pick_device, resolve
 from harness.plan import thread_count
 from harness.registry import load as load_registry
 from harness.training import LocalBench, fit
@@ -75,9 +75,10 @@ def make_pair(number: int, *, brief: bool = False) -> Pair:
 
 def make_bench(folder: Path, seed: int) -> LocalBench:
     files = resolve("smollm2-135m-instruct", registry_models=load_registry(plugins=False).models)
-    model, tokenizer = load(files, device="cpu", precision="fp32")
+    device, precision = pick_device("auto")
+    model, tokenizer = load(files, device=device, precision=precision)
     budget = PRESETS["8"]
-    regime = Regime(budget.batch, budget.min_steps, "last", 384, 96, 72, 2, "cpu", "fp32")
+    regime = Regime(budget.batch, budget.min_steps, "last", 384, 96, 72, 2, device, precision)
     return LocalBench.create(
         model, tokenizer, regime=regime, meter=Meter(), seed=seed, workdir=folder, lora=Lora(), checkpoint_steps=1000
     )
