@@ -21,7 +21,7 @@ from harness.registry import load as load_registry
 
 SHAPES = {"medical pairs": (200, 60, 2), "groups of five": (100, 50, 5)}
 PAIRS = 4
-DEVICE, _ = pick_device("auto")
+DEVICE = pick_device("auto")
 
 
 @pytest.fixture(scope="module")

@@ -75,7 +75,7 @@ def make_pair(number: int, *, brief: bool = False) -> Pair:
 
 def make_bench(folder: Path, seed: int) -> LocalBench:
     files = resolve("smollm2-135m-instruct", registry_models=load_registry(plugins=False).models)
-    device, precision = pick_device("auto")
+    device, precision = pick_device("auto"), "fp32"
     model, tokenizer = load(files, device=device, precision=precision)
     budget = PRESETS["8"]
     regime = Regime(budget.batch, budget.min_steps, "last", 384, 96, 72, 2, device, precision)

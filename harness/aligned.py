@@ -240,11 +240,12 @@ def load_base(model: str, device: str = "auto", models: Mapping[str, ModelSource
     `models` are the registry's built-in models; those of every installed plug-in where none are given.
     """
     from harness.config import Lengths
-    from harness.models import load, pick_device, resolve
+    from harness.models import load, pick_device, pick_precision, resolve
     from harness.registry import load as load_registry
 
-    chosen, precision = pick_device(device)
+    chosen = pick_device(device)
     files = resolve(model, registry_models=load_registry().models if models is None else models)
+    precision = pick_precision("auto", chosen, files)
     loaded, tokenizer = load(files, device=chosen, precision=precision)
     lengths = Lengths()
     return ModelAligned(HfBackend(loaded, tokenizer), lengths.prompt, lengths.completion)

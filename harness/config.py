@@ -86,6 +86,9 @@ class RunConfig(_Frozen):
     lora: Lora = Lora()
     lengths: Lengths = Lengths()
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="auto: fp32, and bf16 for models of more than 2e9 parameters on a GPU"
+    )
     backend: str = "hf"
     seed: int = Field(default=0, ge=0, description="training seed")
     draw_seed: int = Field(default=0, ge=0, description="which pairs are drawn")

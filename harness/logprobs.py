@@ -39,6 +39,8 @@ LOWEST = -1e4
 """Log-probability that stands for none in an entropy: its share is exactly 0 either way, and it is a number."""
 UNSCORED = -100
 """The libraries' label of a token whose log-probability is not asked for."""
+ROW_TOKENS = {"cpu": 1024, "cuda": 4096}
+"""Tokens of one forward, padding included. A GPU spends a small forward on launching it: the fewer rows, the better."""
 CPU_ROW = 512
 """Tokens up to which several groups share a row on a CPU, for each thread: longer rows fall out of the cache."""
 CPU_MASKED_ROW = 256
@@ -98,17 +100,19 @@ def group_logprobs(
     *,
     entropy: bool = False,
     temperature: float = 1.0,
-    max_tokens: int = 1024,
+    max_tokens: int | None = None,
     prefix: Prefix | None = None,
 ) -> list[list[TokenStats]]:
     """Log-probability of every completion token given its prompt, for each group and completion in the given order.
 
     Exact, and differentiable where gradients are enabled. Logits are divided by `temperature`. `max_tokens` bounds the
-    tokens of a row; rows are cut at group borders (on a CPU earlier: several groups share a short row only), and a
-    longer group still is one row, unless gradients are off: then its completions are spread over rows. With `prefix`
-    (no gradients) every prompt must start with its ids and be longer. Raises HarnessError for an empty prompt.
+    tokens of a row (`row_tokens` where none are given); rows are cut at group borders (on a CPU earlier: several groups
+    share a short row only), and a longer group still is one row, unless gradients are off: then its completions are
+    spread over rows. With `prefix` (no gradients) every prompt must start with its ids and be longer. Raises
+    HarnessError for an empty prompt.
     """
     _check(groups, prefix)
+    max_tokens = max_tokens or row_tokens(model)
     if not tree_attention(model, max(map(_span, groups), default=0)):
         if prefix is not None:
             raise HarnessError("this model does not honour 4-D attention masks, so it takes no shared prefix")
@@ -117,7 +121,7 @@ def group_logprobs(
 
 
 def completion_log_softmax(
-    model: Any, groups: Sequence[Group], *, chunk: int, max_tokens: int = 1024
+    model: Any, groups: Sequence[Group], *, chunk: int, max_tokens: int | None = None
 ) -> Iterator[Tensor]:
     """Log-probabilities over the vocabulary behind every completion token, in order, in blocks (<= chunk, V).
 
@@ -127,7 +131,8 @@ def completion_log_softmax(
     if not tree_attention(model, max(map(_span, groups), default=0)):
         yield from _padded_log_softmax(model, groups, chunk)
         return
-    for row in _pack(groups, max_tokens, 0, split=True, shared=_shared(model, max_tokens)):
+    longest = max_tokens or row_tokens(model)
+    for row in _pack(groups, longest, 0, split=True, shared=_shared(model, longest)):
         hidden = _row_hidden(model, row, None)
         for where in torch.split(torch.tensor(row.predictors, device=hidden.device), chunk):
             yield head_logits(model, hidden.index_select(0, where)).log_softmax(-1)
@@ -142,6 +147,11 @@ def prefix_cache(model: Any, ids: Sequence[int]) -> Prefix:
     with torch.no_grad():
         _forward(model, row, cache=cache, start=0)
     return Prefix(tuple(ids), cache)
+
+
+def row_tokens(model: Any) -> int:
+    """Most tokens of one forward where the model lies, unless a caller knows better."""
+    return ROW_TOKENS["cpu" if model.device.type == "cpu" else "cuda"]
 
 
 def base_lm(model: Any) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -31,6 +32,12 @@ from harness.hookspecs import hookimpl
 from harness.text import content_hash
 
 MANIFEST = "manifest.json"
+FP32_UP_TO = 2_000_000_000
+"""Parameters up to which a GPU computes in fp32 unless told otherwise: what few pairs teach a model is small.
+
+In bf16 the default model's log-probability of a pair (chosen less rejected, answers of up to 192 tokens) is off by half
+a nat and more, which is what 32 pairs move it by; the figures are in docs/decisions/0006-precision.md.
+"""
 CONVERSION = 1
 """Rises when a conversion would give other files: part of a converted folder's name."""
 PIP_TIMEOUT_S = 1800
@@ -471,8 +478,8 @@ def _cached_weights_hash(files: Sequence[Path], cache: Path) -> str:
 # ---------------------------------------------------------------- loading
 
 
-def pick_device(device: str) -> tuple[str, str]:
-    """`auto`, `cpu` or `cuda` to (device, precision): float32 on the CPU, bfloat16 on a GPU.
+def pick_device(device: str) -> str:
+    """`auto`, `cpu` or `cuda` to the device that is there.
 
     Raises HarnessError for another name, and for `cuda` where there is no GPU.
     """
@@ -483,14 +490,32 @@ def pick_device(device: str) -> tuple[str, str]:
     found = torch.cuda.is_available()
     if device == "cuda" and not found:
         raise HarnessError("device 'cuda' was asked for and this machine has no usable GPU; use --device cpu or auto")
-    return ("cuda", "bf16") if found and device != "cpu" else ("cpu", "fp32")
+    return "cuda" if found and device != "cpu" else "cpu"
+
+
+def pick_precision(precision: str, device: str, files: ModelFiles) -> str:
+    """`auto` is fp32 on a CPU, and on a GPU up to `FP32_UP_TO` parameters, bf16 above; anything else stays as it is."""
+    if precision != "auto":
+        return precision
+    return "bf16" if device == "cuda" and count_parameters(files.folder) > FP32_UP_TO else "fp32"
+
+
+def count_parameters(folder: Path) -> int:
+    """Numbers in the safetensors files that transformers would load from `folder`; reads their headers alone."""
+    from safetensors import safe_open
+
+    total = 0
+    for file in _weight_files(folder):
+        with safe_open(file, framework="numpy") as weights:
+            total += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+    return total
 
 
 def load(files: ModelFiles, *, device: str, precision: str) -> tuple[Any, Any]:
     """Model (eval mode, scaled-dot-product attention) and tokenizer (with a padding token and a chat template).
 
-    `device` and `precision` (`fp32` or `bf16`) are those of `pick_device`. Raises HarnessError when the folder cannot
-    be loaded.
+    `device` and `precision` (`fp32` or `bf16`) are those of `pick_device` and `pick_precision`. Raises HarnessError
+    when the folder cannot be loaded.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -25,7 +25,7 @@ from harness.contracts import (
     Task,
 )
 from harness.data import draw, find_leaks, open_source
-from harness.models import ModelFiles, pick_device, resolve
+from harness.models import ModelFiles, pick_device, pick_precision, resolve
 from harness.progress import Progress
 from harness.text import content_hash
 
@@ -163,7 +163,7 @@ def make_plan(config: RunConfig, registry: Registry, progress: Progress) -> Plan
     registry.backend(config.backend)
     config = _with_judge(config, task, registry)
     judge_version = None if config.judge is None else registry.judge(config.judge).version
-    device, precision = pick_device(config.device)
+    device = pick_device(config.device)
     own = getattr(task, "dataset", None)
     source = open_source(config.data, pool.dataset, *([own] if own is not None else []))
     progress.note(f"data: {source.announce()}")
@@ -191,7 +191,7 @@ def make_plan(config: RunConfig, registry: Registry, progress: Progress) -> Plan
         aligner_class=aligner_class,
         aligner_config=aligner_config,
         labels=labels,
-        machine=Machine(device, precision, thread_count()),
+        machine=Machine(device, pick_precision(config.precision, device, files), thread_count()),
         task_revision=task.revision(source),
         pool_revision=pool.revision(source) if labels.training_pairs or labels.few_shot.groups else "none",
         judge_version=judge_version,

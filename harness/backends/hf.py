@@ -25,7 +25,7 @@ DEFAULT_MAX_LENGTH = 2048
 class HfBackend:
     """Runs a transformers causal LM or a PEFT model. Gradients are off; the model's training mode is put back.
 
-    `max_tokens` bounds the tokens of one forward when scoring (default 1,024 on CPU, 4,096 on GPU); `max_rows` and
+    `max_tokens` bounds the tokens of one forward when scoring (default: `harness.logprobs.row_tokens`); `max_rows` and
     `batch_tokens` the rows and the cached tokens of a decoding batch.
     """
 
@@ -51,7 +51,9 @@ class HfBackend:
     @property
     def max_tokens(self) -> int:
         """Most tokens of one scoring forward."""
-        return self._max_tokens or (1024 if self.model.device.type == "cpu" else 4096)
+        from harness.logprobs import row_tokens
+
+        return self._max_tokens or row_tokens(self.model)
 
     @property
     def max_length(self) -> int:

@@ -55,6 +55,7 @@ class Options:
     limit: int | None = None
     num_fewshot: int | None = None
     device: str | None = None
+    precision: str | None = None
     backend: str | None = None
     judge: str | None = None
     baseline: str | None = None

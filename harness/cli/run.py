@@ -67,6 +67,10 @@ def run(
         int | None, typer.Option(metavar="K", help="Own labelled pairs shown in the prompt.", show_default=False)
     ] = None,
     device: Annotated[str | None, typer.Option(metavar="auto|cpu|cuda", show_default=False)] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(metavar="auto|fp32|bf16", help="Of base weights and products.", show_default=False),
+    ] = None,
     backend: Annotated[str | None, typer.Option(help="What runs the model.", show_default=False)] = None,
     judge: Annotated[str | None, typer.Option(metavar="NAME", help="For judged tasks.", show_default=False)] = None,
     baseline: Annotated[
@@ -108,6 +112,7 @@ def run(
         limit=limit,
         num_fewshot=num_fewshot,
         device=device,
+        precision=precision,
         backend=backend,
         judge=judge,
         baseline=baseline,

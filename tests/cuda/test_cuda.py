@@ -1,4 +1,4 @@
-"""The same loop on a GPU: bf16 base, the same answers as on the CPU within bf16's rounding."""
+"""The same loop on a GPU: fp32 for a small model and bf16 where it is asked for; the same answers as on the CPU."""
 
 from __future__ import annotations
 
@@ -39,14 +39,16 @@ FED = [name for name, a in load(plugins=False).aligners.items() if not a.needs o
 """Every aligner that a pool of pairs and prompts can feed."""
 
 
+@pytest.mark.parametrize(("precision", "used"), [("auto", "fp32"), ("bf16", "bf16")])
 @pytest.mark.parametrize("aligner", FED)
-def test_every_aligner_goes_through_the_loop(aligner: str, tmp_path: Path) -> None:
+def test_every_aligner_goes_through_the_loop(aligner: str, precision: str, used: str, tmp_path: Path) -> None:
     config = RunConfig(
         aligner=aligner,
         task="medqa",
         model=str(tiny_folder(tmp_path / "tiny")),
         data="sample",
         device="cuda",
+        precision=precision,
         budget=PRESETS["8"],
         lengths=Lengths(prompt=96, completion=32, new_tokens=24, sample_prompts=2),
         limit=8,
@@ -54,7 +56,7 @@ def test_every_aligner_goes_through_the_loop(aligner: str, tmp_path: Path) -> No
     )
     record = run(config, registry=load(plugins=False))
     assert record.status != "failed", record.reason
-    assert record.model.device == "cuda"
+    assert (record.model.device, record.model.precision) == ("cuda", used)
 
 
 OPINIONS = [name for name, a in load(plugins=False).aligners.items() if "groups" in a.needs or "auxiliary" in a.needs]

@@ -69,6 +69,17 @@ def test_a_cell_ends_with_a_record_samples_adapter_and_log(tiny: str, tmp_path: 
     assert [row.label for row in table.rows] == ["base", "sft"]
 
 
+@pytest.mark.parametrize("aligner", ["dpo", "selfie", "gem"])
+def test_a_cell_in_bf16_is_another_cell(aligner: str, tiny: str, tmp_path: Path, registry: Registry) -> None:
+    """What a GPU does with large models; here on a CPU, in the same code."""
+    record = run(cell(tiny, tmp_path, aligner=aligner, precision="bf16"), registry=registry)
+    assert record.status != "failed", record.reason
+    assert record.model.precision == "bf16"
+    exact = make_plan(cell(tiny, tmp_path, aligner=aligner), registry, Silent())
+    assert exact.machine.precision == "fp32"
+    assert exact.fit_id != record.aligner.fit_id
+
+
 def test_the_same_cell_is_never_run_twice_and_another_store_gives_the_same_bits(
     tiny: str, tmp_path: Path, registry: Registry
 ) -> None:

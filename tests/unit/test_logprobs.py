@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import types
 from types import SimpleNamespace
 from typing import Any
 
@@ -120,6 +121,14 @@ def test_on_a_cpu_groups_share_short_rows_only(model: Any, monkeypatch: pytest.M
             assert logprobs._shared(model, 6) == 6
     monkeypatch.setattr(attention, "fits", lambda decoder: False)
     assert logprobs._shared(model, 10**6) == logprobs.CPU_MASKED_ROW
+
+
+def test_on_a_gpu_a_batch_of_pairs_is_one_row() -> None:
+    model = types.SimpleNamespace(device=torch.device("cuda"))
+    pair = Group(range(200), (range(60), range(60)))
+    longest = logprobs.row_tokens(model)
+    rows = list(logprobs._pack([pair] * 8, longest, 0, split=False, shared=logprobs._shared(model, longest)))
+    assert [len(row.ids) for row in rows] == [8 * (200 + 2 * 59)]
 
 
 @pytest.mark.parametrize("entropy", [False, True])

@@ -386,14 +386,37 @@ def test_pick_device(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert models.pick_device("auto") == models.pick_device("cpu") == ("cpu", "fp32")
+    assert models.pick_device("auto") == models.pick_device("cpu") == "cpu"
     with pytest.raises(HarnessError, match="no usable GPU"):
         models.pick_device("cuda")
     with pytest.raises(HarnessError, match="did you mean 'cuda'"):
         models.pick_device("cudda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert models.pick_device("auto") == models.pick_device("cuda") == ("cuda", "bf16")
-    assert models.pick_device("cpu") == ("cpu", "fp32")
+    assert models.pick_device("auto") == models.pick_device("cuda") == "cuda"
+    assert models.pick_device("cpu") == "cpu"
+
+
+def test_a_gpu_computes_small_models_in_fp32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = models.resolve(str(tiny_folder(tmp_path / "m")), registry_models={}, cache=tmp_path / "cache")
+    model, _ = models.load(files, device="cpu", precision="fp32")
+    size = models.count_parameters(files.folder)
+    assert size == sum(weight.numel() for weight in model.parameters())
+    assert models.pick_precision("auto", "cuda", files) == "fp32"
+    monkeypatch.setattr(models, "FP32_UP_TO", size - 1)
+    assert models.pick_precision("auto", "cuda", files) == "bf16"
+    assert models.pick_precision("auto", "cpu", files) == models.pick_precision("fp32", "cuda", files) == "fp32"
+    assert models.pick_precision("bf16", "cpu", files) == "bf16"
+
+
+def test_parameters_are_counted_over_shards_of_any_type(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(3, 5, dtype=torch.bfloat16)}, tmp_path / "one.safetensors")
+    save_file({"b": torch.zeros(7)}, tmp_path / "two.safetensors")
+    shards = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(shards))
+    assert models.count_parameters(tmp_path) == 22
 
 
 # ---------------------------------------------------------------- LoRA
