@@ -75,10 +75,10 @@ def make_pair(number: int, *, brief: bool = False) -> Pair:
 
 def make_bench(folder: Path, seed: int) -> LocalBench:
     files = resolve("smollm2-135m-instruct", registry_models=load_registry(plugins=False).models)
-    device, precision = pick_device("auto"), "fp32"
-    model, tokenizer = load(files, device=device, precision=precision)
+    device = pick_device("auto")
+    model, tokenizer = load(files, device=device, precision="fp32")
     budget = PRESETS["8"]
-    regime = Regime(budget.batch, budget.min_steps, "last", 384, 96, 72, 2, device, precision)
+    regime = Regime(budget.batch, budget.min_steps, "last", 384, 96, 72, 2, device, "fp32")
     return LocalBench.create(
         model, tokenizer, regime=regime, meter=Meter(), seed=seed, workdir=folder, lora=Lora(), checkpoint_steps=1000
     )

@@ -39,8 +39,8 @@ LOWEST = -1e4
 """Log-probability that stands for none in an entropy: its share is exactly 0 either way, and it is a number."""
 UNSCORED = -100
 """The libraries' label of a token whose log-probability is not asked for."""
-ROW_TOKENS = {"cpu": 1024, "cuda": 4096}
-"""Tokens of one forward, padding included. A GPU spends a small forward on launching it: the fewer rows, the better."""
+ROW_TOKENS, GPU_ROW_TOKENS = 1024, 4096
+"""Most tokens of one forward. A GPU spends a small forward on launching it: the fewer rows, the better."""
 CPU_ROW = 512
 """Tokens up to which several groups share a row on a CPU, for each thread: longer rows fall out of the cache."""
 CPU_MASKED_ROW = 256
@@ -151,7 +151,7 @@ def prefix_cache(model: Any, ids: Sequence[int]) -> Prefix:
 
 def row_tokens(model: Any) -> int:
     """Most tokens of one forward where the model lies, unless a caller knows better."""
-    return ROW_TOKENS["cpu" if model.device.type == "cpu" else "cuda"]
+    return ROW_TOKENS if model.device.type == "cpu" else GPU_ROW_TOKENS
 
 
 def base_lm(model: Any) -> Any:

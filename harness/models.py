@@ -33,10 +33,9 @@ from harness.text import content_hash
 
 MANIFEST = "manifest.json"
 FP32_UP_TO = 2_000_000_000
-"""Parameters up to which a GPU computes in fp32 unless told otherwise: what few pairs teach a model is small.
+"""Parameters up to which a GPU computes in fp32 unless told otherwise: bf16 rounds away about what a few pairs teach.
 
-In bf16 the default model's log-probability of a pair (chosen less rejected, answers of up to 192 tokens) is off by half
-a nat and more, which is what 32 pairs move it by; the figures are in docs/decisions/0006-precision.md.
+Figures: docs/decisions/0006-precision.md.
 """
 CONVERSION = 1
 """Rises when a conversion would give other files: part of a converted folder's name."""

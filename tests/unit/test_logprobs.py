@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gc
-import types
 from types import SimpleNamespace
 from typing import Any
 
@@ -124,7 +123,7 @@ def test_on_a_cpu_groups_share_short_rows_only(model: Any, monkeypatch: pytest.M
 
 
 def test_on_a_gpu_a_batch_of_pairs_is_one_row() -> None:
-    model = types.SimpleNamespace(device=torch.device("cuda"))
+    model = SimpleNamespace(device=torch.device("cuda"))
     pair = Group(range(200), (range(60), range(60)))
     longest = logprobs.row_tokens(model)
     rows = list(logprobs._pack([pair] * 8, longest, 0, split=False, shared=logprobs._shared(model, longest)))
