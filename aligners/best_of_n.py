@@ -32,8 +32,8 @@ from harness.contracts import (
     Preference,
     PreferRequest,
 )
+from harness.fit.recipes import Epochs, Preset, Warmup, cosine, require_pairs, with_preset
 from harness.hookspecs import hookimpl
-from harness.recipes import Epochs, Preset, Warmup, cosine, require_pairs, with_preset
 
 SETTINGS = "best_of_n.json"
 
@@ -88,7 +88,7 @@ class BestOfN:
 
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         """Train DPO on the pairs, to rank by."""
-        from harness.paired import dpo_trainer
+        from harness.fit.paired import dpo_trainer
 
         require_pairs(self.name, few_shot.pairs)
         config = self.config

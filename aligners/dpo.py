@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from harness.contracts import Aligned, Aligner, Bench, FewShot, Need
+from harness.fit.recipes import Epochs, Preset, Warmup, cosine, require_pairs, with_preset
 from harness.hookspecs import hookimpl
-from harness.recipes import Epochs, Preset, Warmup, cosine, require_pairs, with_preset
 
 
 class DpoConfig(BaseModel):
@@ -52,7 +52,7 @@ class Dpo:
 
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         """Train on the pairs."""
-        from harness.paired import dpo_trainer
+        from harness.fit.paired import dpo_trainer
 
         require_pairs(self.name, few_shot.pairs)
         pairs, held_out = bench.split(few_shot.pairs)

@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from harness.contracts import Aligned, Aligner, Bench, FewShot, Need
+from harness.fit.recipes import Epochs, Preset, Warmup, cosine, require_pairs, with_preset
 from harness.hookspecs import hookimpl
-from harness.recipes import Epochs, Preset, Warmup, cosine, require_pairs, with_preset
 
 
 class IpoConfig(BaseModel):
@@ -113,7 +113,7 @@ class Irpo:
 
 
 def _fit(name: str, config: IpoConfig | IrpoConfig, bench: Bench, few_shot: FewShot) -> Aligned:
-    from harness.paired import dpo_trainer
+    from harness.fit.paired import dpo_trainer
 
     require_pairs(name, few_shot.pairs)
     pairs, held_out = bench.split(few_shot.pairs)

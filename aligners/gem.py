@@ -38,13 +38,13 @@ from harness.contracts import (
     Need,
     Pair,
 )
+from harness.fit.recipes import with_preset
 from harness.hookspecs import hookimpl
-from harness.recipes import with_preset
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.logprobs import TokenStats
+    from harness.lm.rows import TokenStats
 
 REFERENCE = "sft"
 """Adapter name of the frozen copy of the policy after SFT."""
@@ -443,7 +443,7 @@ class Gem:
 
 
 def _seed(*parts: object) -> int:
-    from harness.text import content_hash
+    from harness.util.hashes import content_hash
 
     return int(content_hash("gem", *parts)[:8], 16) >> 1
 
@@ -452,7 +452,8 @@ def _sft(bench: Bench, config: GemConfig, pairs: Sequence[Pair], held_out: Seque
     """Mean negative log-likelihood per answer token of the batch, as TRL's SFT trainer has it."""
     import torch
 
-    from harness.logprobs import Group, group_logprobs
+    from harness.lm.logprobs import group_logprobs
+    from harness.lm.rows import Group
 
     rows = sft_rows(pairs, config, _seed(bench.seed, "reflect"))
     groups = [Group(bench.render(prompt), [bench.encode(answer)]) for prompt, answer in rows]
@@ -549,7 +550,8 @@ class SegaStep:
         self, model: Any, valid: Sequence[tuple[Messages, list[Candidate]]], step: int
     ) -> tuple[list[Tensor], dict[str, float]]:
         """One forward over all groups: a loss for each group that tells its members apart, and the step's figures."""
-        from harness.logprobs import Group, group_logprobs
+        from harness.lm.logprobs import group_logprobs
+        from harness.lm.rows import Group
 
         groups = [Group(self.bench.render(prompt), [c.ids for c in members]) for prompt, members in valid]
         reference = self._reference(model, groups, step)
@@ -574,7 +576,7 @@ class SegaStep:
         """Per-token log-probabilities under the SFT model, where this step needs or reports them."""
         import torch
 
-        from harness.logprobs import group_logprobs
+        from harness.lm.logprobs import group_logprobs
 
         needed = self.config.optimise == "dpo" or self.config.beta_kl > 0
         if not needed and step != self.last and (step + 1) % REFERENCE_EVERY:

@@ -49,31 +49,28 @@ from harness.contracts import (
     Preference,
     PreferRequest,
 )
+from harness.fit.recipes import with_preset
 from harness.hookspecs import hookimpl
-from harness.opinions import (
-    Embedder,
-    Features,
-    Outlook,
+from harness.opinions.features import Embedder, Features
+from harness.opinions.outlook import Outlook
+from harness.opinions.questions import (
     Question,
     Rated,
     answers_question,
     known_group,
-    log_distribution,
     option_question,
     plain,
     rated,
     rated_pairs,
-    read,
-    write,
 )
-from harness.recipes import with_preset
+from harness.opinions.results import log_distribution, read, write
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from harness.neural_process import NeuralProcess, Targets
+    from harness.opinions.neural_process import NeuralProcess, Targets
 
     Floats = NDArray[np.float64]
     Singles = NDArray[np.float32]
@@ -437,7 +434,7 @@ def truth(questions: Half, rows: int, device: Any) -> Targets:
     """The target tokens' preferences, and which of them belong together."""
     import torch
 
-    from harness.neural_process import Targets
+    from harness.opinions.neural_process import Targets
 
     owner = [number for number, (indices, _) in enumerate(questions) for _ in indices]
     y = [value for _, values in questions for value in values]
@@ -457,7 +454,7 @@ def truth(questions: Half, rows: int, device: Any) -> Targets:
 
 def loss_of(module: NeuralProcess, table: Table, batch: Episodes, config: GpoConfig) -> Tensor:
     """The chosen loss of one batch, in nats."""
-    from harness import neural_process as np_
+    from harness.opinions import neural_process as np_
 
     mu, raw = module(table.x[batch.index], batch.y, batch.context)
     mu, raw = mu.flatten()[batch.place], raw.flatten()[batch.place]
@@ -479,7 +476,7 @@ def new_module(dim_x: int, seed: int, device: Any, *, balanced: bool = False) ->
     """
     import torch
 
-    from harness.neural_process import NeuralProcess
+    from harness.opinions.neural_process import NeuralProcess
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -22,9 +22,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from harness.contracts import Aligned, Aligner, Bench, FewShot, HarnessError, Messages, Need, Pair, Verifier
+from harness.fit.recipes import Preset, Warmup, require_pairs, with_preset
 from harness.hookspecs import hookimpl
-from harness.recipes import Preset, Warmup, require_pairs, with_preset
-from harness.text import content_hash
+from harness.util.hashes import content_hash
 
 SAME = 1e-6
 """Rewards of a group that differ by less are equal: the group moves nothing."""
@@ -108,7 +108,7 @@ class Grpo:
         from datasets import Dataset
         from trl import GRPOTrainer
 
-        from harness.paired import sharing_prefixes
+        from harness.fit.paired import sharing_prefixes
 
         arguments = self._arguments(bench)
         rollouts = Rollouts(bench, {p.id: p.prompt for p in pairs}, verifier, self.config, arguments.max_steps)

@@ -12,8 +12,8 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.contracts import Aligned, Aligner, Bench, FewShot, Message, Messages, Need, Pair
+from harness.fit.recipes import require_pairs
 from harness.hookspecs import hookimpl
-from harness.recipes import require_pairs
 
 
 class IclConfig(BaseModel):

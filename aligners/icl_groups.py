@@ -29,7 +29,8 @@ from harness.contracts import (
     user,
 )
 from harness.hookspecs import hookimpl
-from harness.opinions import LABELS, GroupAligned, bare, known_group, plain, read
+from harness.opinions.questions import LABELS, bare, known_group, plain
+from harness.opinions.results import GroupAligned, read
 
 
 class IclGroupsConfig(BaseModel):

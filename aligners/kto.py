@@ -19,8 +19,8 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.contracts import Aligned, Aligner, Bench, FewShot, Need, Pair
+from harness.fit.recipes import Epochs, Warmup, cosine, require_pairs
 from harness.hookspecs import hookimpl
-from harness.recipes import Epochs, Warmup, cosine, require_pairs
 
 
 class KtoConfig(BaseModel):
@@ -80,7 +80,7 @@ class Kto:
         from datasets import Dataset
         from trl import KTOConfig, KTOTrainer
 
-        from harness.paired import sharing_prefixes
+        from harness.fit.paired import sharing_prefixes
 
         class Encoded(sharing_prefixes(KTOTrainer)):  # type: ignore[misc]
             def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:

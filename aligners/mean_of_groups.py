@@ -25,7 +25,8 @@ from harness.contracts import (
     Ratings,
 )
 from harness.hookspecs import hookimpl
-from harness.opinions import GroupAligned, plain, read, same_question
+from harness.opinions.questions import plain, same_question
+from harness.opinions.results import GroupAligned, read
 
 
 class MeanConfig(BaseModel):

@@ -11,8 +11,8 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.contracts import POLICY, Aligned, Aligner, Bench, FewShot, Need
+from harness.fit.recipes import require_pairs, supervised_trainer
 from harness.hookspecs import hookimpl
-from harness.recipes import require_pairs, supervised_trainer
 
 
 class RandomConfig(BaseModel):

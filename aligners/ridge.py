@@ -31,24 +31,13 @@ from harness.contracts import (
     Ratings,
 )
 from harness.hookspecs import hookimpl
-from harness.opinions import (
-    PENALTIES,
-    Embedder,
-    Features,
-    GroupAligned,
-    Part,
-    Rated,
-    best_penalty,
-    known_group,
-    option_question,
-    plain,
-    rated,
-    read,
-    ridge,
-)
+from harness.opinions.features import Embedder, Features
+from harness.opinions.questions import Rated, known_group, option_question, plain, rated
+from harness.opinions.results import GroupAligned, read
+from harness.opinions.ridge import PENALTIES, Part, best_penalty, ridge
 
 if TYPE_CHECKING:
-    from harness.opinions import Floats
+    from harness.opinions.questions import Floats
 
 
 class RidgeConfig(BaseModel):

@@ -44,13 +44,13 @@ from harness.contracts import (
     Prompt,
     Regime,
 )
+from harness.fit.recipes import require_pairs, with_preset
 from harness.hookspecs import hookimpl
-from harness.recipes import require_pairs, with_preset
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.logprobs import Group
+    from harness.lm.rows import Group
 
 ROUND_SHARES = (8, 20, 30)
 """Unlabelled prompts of rounds 1, 2 and 3, in proportion [S]."""
@@ -224,7 +224,7 @@ def schedule(items: int, per_step: int, steps: int, seed: int) -> list[list[int]
 
 
 def _seed(*parts: object) -> int:
-    from harness.text import content_hash
+    from harness.util.hashes import content_hash
 
     return int(content_hash("selfie", *parts)[:8], 16) >> 1
 
@@ -625,7 +625,7 @@ class DpoStep:
         """Mean loss of the step's pairs; None when it has none, so that nothing moves."""
         import torch
 
-        from harness.logprobs import group_logprobs
+        from harness.lm.logprobs import group_logprobs
 
         if not rows:
             return None
@@ -657,7 +657,7 @@ class DpoStep:
         """Log-probabilities (B, 2) under the reference and, with `decouple`, m~ (B,): both without gradient."""
         import torch
 
-        from harness.logprobs import group_logprobs
+        from harness.lm.logprobs import group_logprobs
 
         if decouple:
             return self._decoupled(model, rows)
@@ -711,7 +711,7 @@ class DpoStep:
 
 
 def _groups(rows: Sequence[Row]) -> list[Group]:
-    from harness.logprobs import Group
+    from harness.lm.rows import Group
 
     return [Group(row.prompt, (row.chosen, row.rejected)) for row in rows]
 
@@ -721,7 +721,9 @@ def _blocks(bench: Bench, model: Any, rows: Sequence[Row], of: str) -> Iterator[
 
     The adapter is on only while a block is computed, so that two policies' blocks can be read side by side.
     """
-    from harness.logprobs import CHUNK_ELEMENTS, base_lm, completion_log_softmax
+    from harness.lm.logprobs import completion_log_softmax
+    from harness.lm.peft_internals import base_lm
+    from harness.lm.rows import CHUNK_ELEMENTS
 
     chunk = max(1, CHUNK_ELEMENTS // base_lm(model).config.get_text_config().vocab_size)
     blocks = completion_log_softmax(model, _groups(rows), chunk=chunk)

@@ -7,8 +7,8 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.contracts import Aligned, Aligner, Bench, FewShot, Need
+from harness.fit.recipes import Epochs, Warmup, require_pairs, supervised_trainer
 from harness.hookspecs import hookimpl
-from harness.recipes import Epochs, Warmup, require_pairs, supervised_trainer
 
 
 class SftConfig(BaseModel):

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.contracts import Aligned, Aligner, Bench, FewShot, Need, Pair
+from harness.fit.recipes import Epochs, Warmup, cosine, require_pairs
 from harness.hookspecs import hookimpl
-from harness.recipes import Epochs, Warmup, cosine, require_pairs
 
 
 class SimpoConfig(BaseModel):
@@ -62,7 +62,7 @@ class Simpo:
         return bench.aligned()
 
     def _trainer(self, bench: Bench, pairs: tuple[Pair, ...]) -> Any:
-        from harness.trl_experimental import simpo_trainer
+        from harness.fit.trl_experimental import simpo_trainer
 
         config = self.config
         schedule = cosine(

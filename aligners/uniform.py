@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from harness.contracts import Aligned, Aligner, Bench, ChooseRequest, FewShot, HarnessError, LanguageModel, Need
 from harness.hookspecs import hookimpl
-from harness.opinions import GroupAligned
+from harness.opinions.results import GroupAligned
 
 
 class UniformConfig(BaseModel):

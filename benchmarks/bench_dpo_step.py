@@ -17,14 +17,15 @@ from typing import Any
 import pytest
 import torch
 
-from harness.budget import Meter
 from harness.config import Lora
 from harness.contracts import BASE, Regime
-from harness.logprobs import Group
-from harness.models import load, pick_device, resolve
-from harness.paired import shared_prefix_dpo
-from harness.registry import load as load_registry
-from harness.training import LocalBench
+from harness.fit.bench import LocalBench
+from harness.fit.paired import shared_prefix_dpo
+from harness.lm.rows import Group
+from harness.meter import Meter
+from harness.models.find import resolve
+from harness.models.load import load, pick_device
+from harness.plugins.registry import load as load_registry
 
 SHAPES = {"medical pairs": (200, 60), "chat pairs": (60, 190)}
 PLAIN = ("TRL, reference given",)

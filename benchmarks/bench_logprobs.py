@@ -13,11 +13,14 @@ from typing import Any
 import pytest
 import torch
 
-from harness.backends.hf import HfBackend
 from harness.config import Lora
-from harness.logprobs import Group, group_logprobs
-from harness.models import add_lora, load, pick_device, resolve
-from harness.registry import load as load_registry
+from harness.lm.backends.hf import HfBackend
+from harness.lm.logprobs import group_logprobs
+from harness.lm.rows import Group
+from harness.models.adapters import add_lora
+from harness.models.find import resolve
+from harness.models.load import load, pick_device
+from harness.plugins.registry import load as load_registry
 
 SHAPES = {"medical pairs": (200, 60, 2), "groups of five": (100, 50, 5)}
 PAIRS = 4

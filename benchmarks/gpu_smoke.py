@@ -26,8 +26,8 @@ def main() -> int:
         return 0
     from harness.config import PRESETS, RunConfig
     from harness.contracts import HarnessError
-    from harness.engine import run
-    from harness.registry import load
+    from harness.plugins.registry import load
+    from harness.run.engine import run
 
     registry = load()
     store = options.store or Path(tempfile.mkdtemp())

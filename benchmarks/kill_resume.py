@@ -105,7 +105,7 @@ def main() -> int:
 
 
 def make_tiny(folder: Path) -> Path:
-    from harness.tiny import tiny_folder
+    from harness.conformance.toy import tiny_folder
 
     tiny_folder(folder)
     return folder

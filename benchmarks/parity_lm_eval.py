@@ -182,7 +182,7 @@ def _write_task(arguments: argparse.Namespace, scratch: Path) -> int:
 
 def _rows(arguments: argparse.Namespace, split: str, limit: int | None) -> list[dict[str, Any]]:
     """Rows in the stock task's format; a training split may be missing where no few-shot example comes from it."""
-    from harness.data import open_source
+    from harness.data.sources import open_source
 
     stock = STOCKS[arguments.task]
     if split == "pool" and split not in stock.dataset.splits:
@@ -212,8 +212,8 @@ def _batch_size(folder: Path, characters: int) -> int:
 
 
 def _model_folder(name: str) -> Path:
-    from harness.models import resolve
-    from harness.registry import load
+    from harness.models.find import resolve
+    from harness.plugins.registry import load
 
     return resolve(name, registry_models=load().models).folder
 
@@ -267,8 +267,8 @@ def _run_ours(arguments: argparse.Namespace, scratch: Path) -> Side:
 
 def _write_ours(arguments: argparse.Namespace) -> None:
     """The child's part: the harness's task over the base model, without preference pairs."""
-    from harness.aligned import load_base
-    from harness.data import open_source
+    from harness.data.sources import open_source
+    from harness.lm.language_model import load_base
 
     context = EvalContext(
         source=open_source(arguments.data, STOCKS[arguments.task].dataset),

@@ -28,13 +28,14 @@ import tempfile
 from pathlib import Path
 from statistics import fmean
 
-from harness.budget import Meter
 from harness.config import PRESETS, Lora
 from harness.contracts import FewShot, Pair, Prompt, Regime, user
-from harness.models import load, pick_device, resolve
-from harness.plan import thread_count
-from harness.registry import load as load_registry
-from harness.training import LocalBench, fit
+from harness.fit.bench import LocalBench, fit
+from harness.meter import Meter
+from harness.models.find import resolve
+from harness.models.load import load, pick_device
+from harness.plugins.registry import load as load_registry
+from harness.run.plan import thread_count
 from tasks.pools.closing import FinalAnswer
 
 SYSTEM = 'Think step by step, then end with "Final Answer:".'

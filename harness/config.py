@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from harness.contracts import HarnessError
+from harness.util.names import nearest
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 
@@ -120,12 +120,6 @@ CPU_DEMO: dict[str, Any] = {
 # ---------------------------------------------------------------- reading what a user wrote
 
 M = TypeVar("M", bound=BaseModel)
-
-
-def nearest(name: str, known: Collection[str]) -> str:
-    """`did you mean 'X'?` where a known name is close, else the known names."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known)) or 'none'}"
 
 
 def keys(model: type[BaseModel]) -> dict[str, FieldInfo]:

@@ -7,13 +7,13 @@ write(tables, folder)                 all three files, each whole or not at all
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from harness.contracts import BASE, HarnessError
-from harness.record import Record
+from harness.records.schema import Record
+from harness.util.names import nearest
 from leaderboards.judges import with_judges
 from leaderboards.load import Entry, Samples, Scan, load, scan
 from leaderboards.rank import rank, refuse_mixed
@@ -92,9 +92,7 @@ def _narrow(entries: Iterable[Entry], name: str, choice: str) -> list[Entry]:
     pool = list(entries)
     known = sorted({_facts(entry.record)[name] for entry in pool})
     if choice not in known:
-        near = difflib.get_close_matches(choice, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise HarnessError(f"no run has {name} {choice!r} (runs there have: {', '.join(known)}){hint}")
+        raise HarnessError(f"no run has {name} {choice!r}; {nearest(choice, known, label='runs there have')}")
     serves_all = name == "preset"
     return [
         entry

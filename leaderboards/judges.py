@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.calibration import Calibration, load
 from harness.contracts import HarnessError
+from harness.judging.calibration import Calibration, load
 from harness.stats import Estimate
 from leaderboards.table import JudgeFigure, Table
 

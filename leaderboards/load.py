@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.contracts import HarnessError
-from harness.record import FORMAT, Record
+from harness.records.schema import FORMAT, Record
 
 _PREFIX = "value."
 

@@ -16,7 +16,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from harness.contracts import BASE, HarnessError
-from harness.record import Record, Score, Status
+from harness.records.schema import Record, Score, Status
 from harness.stats import ALPHA, Estimate, Paired, average_seeds, holm, mean_interval, paired_test, seed_sd
 from leaderboards.load import Entry
 from leaderboards.table import Cost, Metric, Provenance, Row, Setting, Table, Verdict

@@ -37,7 +37,7 @@ from harness.contracts import (
     user,
 )
 from harness.hookspecs import hookimpl
-from harness.text import content_hash
+from harness.util.hashes import content_hash
 from tasks.length_control import Comparisons, Gamed, length_controlled, read_gamed, require_package
 
 DATASET = Dataset(folder="alpaca_eval", hub="tatsu-lab/alpaca_eval", splits={})

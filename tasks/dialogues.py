@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.contracts import Dataset, DatasetAbsent, HarnessError, Messages, Pair, Source
-from harness.text import content_hash
+from harness.util.hashes import content_hash
 from tasks.pools.pairs import answer_pairs, answer_text, asked, better_and_worse, in_turn, mean_grades, prompt_of
 
 LAYOUTS = ("medical_dialogue", "icliniq", "liveqa_med", "k_qa")

@@ -22,7 +22,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from harness.contracts import ChooseRequest, LanguageModel, user
-from harness.text import content_hash
+from harness.util.hashes import content_hash
 from tasks.pools.pairs import in_turn
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ probability), its own aggregation of that one document stands there; where lower
 
 from __future__ import annotations
 
-import difflib
 import logging
 import math
 import re
@@ -30,6 +29,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.contracts import Aligned, ChooseRequest, GenerateRequest, HarnessError, Loglik, LoglikRequest, user
+from harness.util.names import nearest
 
 DEMONSTRATIONS = "demonstrations"
 """Split that holds the caller's own few-shot rows."""
@@ -287,9 +287,8 @@ def stock_entry(name: str, folder: str | None) -> tuple[Any, Any]:
     manager = _manager(folder or _folder_of(name))
     entry = manager.task_index.get(name)
     if entry is None:
-        near = difflib.get_close_matches(name, manager.all_tasks, n=1)
-        hint = f"; the nearest is {near[0]!r}" if near else ""
-        raise HarnessError(f"lm-eval has no task {name!r}{f' in {folder}' if folder else ''}{hint}")
+        hint = nearest(name, manager.all_tasks, cutoff=0)
+        raise HarnessError(f"lm-eval has no task {name!r}{f' in {folder}' if folder else ''}; {hint}")
     return manager, entry
 
 

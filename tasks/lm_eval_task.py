@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from harness.contracts import Aligned, Capability, Dataset, EvalContext, HarnessError, Scores, Source, Task
 from harness.hookspecs import hookimpl
-from harness.text import content_hash
+from harness.util.hashes import content_hash
 from tasks import stock
 from tasks.lm_eval_bridge import (
     Evaluation,

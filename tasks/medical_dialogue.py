@@ -27,7 +27,7 @@ from harness.contracts import (
     Task,
 )
 from harness.hookspecs import hookimpl
-from harness.text import content_hash
+from harness.util.hashes import content_hash
 from tasks.dialogues import LAYOUTS, Dialogue, dialogues
 from tasks.entailment import VERSION, Claim, Embed, Known, Measured, judge_of, measure, negated, remembering
 from tasks.judges.similarity import embed

@@ -33,8 +33,8 @@ from harness.contracts import (
     Task,
 )
 from harness.hookspecs import hookimpl
-from harness.opinions import closed_question
-from harness.text import normalise
+from harness.opinions.questions import closed_question
+from harness.util.words import normalise
 from tasks.pools.opinions import GlobalOpinionsPool, OpinionQAPool
 
 Measure = Literal["wasserstein", "jensen_shannon"]

@@ -23,7 +23,8 @@ from harness.contracts import (
     Task,
 )
 from harness.hookspecs import hookimpl
-from harness.text import content_hash, normalise
+from harness.util.hashes import content_hash
+from harness.util.words import normalise
 from tasks.pools.pairs import UltraFeedbackPool, asked
 from tasks.preference import METRICS, Margin, accuracies, base_margins, base_of, controls, margins
 

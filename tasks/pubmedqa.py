@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from harness.contracts import Aligned, Capability, Dataset, EvalContext, HarnessError, Scores, Source, Task
 from harness.hookspecs import hookimpl
-from harness.text import content_hash
+from harness.util.hashes import content_hash
 from tasks import stock
 from tasks.preference import METRICS
 from tasks.stock import Document, Row, Stock

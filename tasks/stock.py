@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.contracts import Aligned, Capability, Dataset, EvalContext, HarnessError, Pair, SampleRow, Scores, Source
-from harness.text import content_hash, normalise
+from harness.util.hashes import content_hash
+from harness.util.words import normalise
 from tasks.lm_eval_bridge import Option, Sample, evaluate_task, likeliest, stock_text
 from tasks.preference import METRICS, Margin, accuracies, base_margins, base_of, controls, margins
 

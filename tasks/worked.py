@@ -30,7 +30,7 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import zip_longest
 
-from harness.text import content_hash
+from harness.util.hashes import content_hash
 
 NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
 _NUMBER = re.compile(NUMBER)

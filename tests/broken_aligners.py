@@ -63,7 +63,8 @@ class Honest:
         from torch.utils.data import SequentialSampler
         from transformers import Trainer, TrainingArguments
 
-        from harness.logprobs import Group, group_logprobs
+        from harness.lm.logprobs import group_logprobs
+        from harness.lm.rows import Group
 
         shuffled = self.shuffled
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from harness.contracts import Judge, JudgeItem, Verdict
-from harness.text import normalise
+from harness.util.words import normalise
 
 
 class HonestJudge:

@@ -54,7 +54,8 @@ class NllMargin:
         import torch
         from transformers import Trainer, TrainingArguments
 
-        from harness.logprobs import Group, group_logprobs
+        from harness.lm.logprobs import group_logprobs
+        from harness.lm.rows import Group
 
         config = self.config
 

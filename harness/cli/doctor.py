@@ -169,7 +169,7 @@ def _disk(store: Path) -> Iterator[Check]:
 
 
 def _model() -> Iterator[Check]:
-    from harness.models import cached_folder
+    from harness.models.find import cached_folder
 
     registry = shared.registry(no_plugins=True, plugins=None)
     folder = cached_folder(registry.model(DEFAULT_MODEL))

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from harness.calibration import Calibration, Figures, file_of, load
 from harness.cli import options as shared
 from harness.cli.output import emit_json, say, stdout_to_stderr, table
 from harness.cli.progress import watching
 from harness.config import DEFAULT_MODEL
-from harness.record import Score
-from harness.store import Store
+from harness.judging.calibration import Calibration, Figures, file_of, load
+from harness.records.schema import Score
+from harness.records.store import Store
 
 app = typer.Typer(help="Judges: how far each agrees with people.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -47,7 +47,7 @@ def check(
     registry = shared.registry(no_plugins, plugins)
     registry.judge(name)
     with stdout_to_stderr():
-        from harness import judge_check
+        from harness.judging import check as judge_check
 
         with watching(quiet) as progress:
             made = judge_check.check(

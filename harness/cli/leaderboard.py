@@ -10,7 +10,7 @@ import typer
 
 from harness.cli import options as shared
 from harness.cli.output import say
-from harness.store import storage
+from harness.util.files import storage
 
 
 class Format(StrEnum):

@@ -10,7 +10,7 @@ import typer
 
 from harness.cli import options as shared
 from harness.cli.output import emit_json, table
-from harness.registry import Registry
+from harness.plugins.registry import Registry
 
 
 class Kind(StrEnum):

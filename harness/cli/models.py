@@ -41,7 +41,7 @@ def fetch(
     plugins: shared.Plugins = None,
 ) -> None:
     """Fetch a built-in model, check it and convert it once, so that later runs load it at once."""
-    from harness.models import resolve
+    from harness.models.find import resolve
 
     registry = shared.registry(no_plugins, plugins)
     registry.model(name)
@@ -52,7 +52,7 @@ def fetch(
 
 def state(source: ModelSource) -> dict[str, Any]:
     """A built-in model's name, licence, description, and its folder and size in bytes where it is cached."""
-    from harness.models import cached_folder
+    from harness.models.find import cached_folder
 
     folder = cached_folder(source)
     return {

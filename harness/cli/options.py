@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.registry import Registry, load
+from harness.plugins.registry import Registry, load
 
 NoPlugins = Annotated[bool, typer.Option("--no-plugins", help="Leave third-party plug-ins out.")]
 Plugins = Annotated[

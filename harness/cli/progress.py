@@ -22,7 +22,7 @@ from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 from harness.cli.output import stderr
-from harness.progress import Progress, Silent
+from harness.contracts.progress import Progress, Silent
 
 EVERY_S = 15.0
 """Seconds between two lines of a stage where there is no terminal to redraw."""

@@ -19,13 +19,13 @@ from harness.config import (
     budget_of,
     check_value,
     keys,
-    nearest,
     parse,
     read_yaml,
     validated,
 )
 from harness.contracts import BASE, HarnessError
-from harness.registry import Registry
+from harness.plugins.registry import Registry
+from harness.util.names import nearest
 
 SECTIONS = ("budget", "groups", "lora", "lengths")
 """The nested models of RunConfig that `--set` reaches into."""

@@ -18,9 +18,9 @@ from harness.cli.progress import watching
 from harness.cli.resolve import EVERY, Options, cells, parse_seeds
 from harness.config import PRESETS, RunConfig
 from harness.contracts import HarnessError
-from harness.progress import Progress
-from harness.record import Record
-from harness.registry import Registry
+from harness.contracts.progress import Progress
+from harness.plugins.registry import Registry
+from harness.records.schema import Record
 
 FAILED = 1
 
@@ -143,7 +143,7 @@ def execute(configs: Sequence[RunConfig], registry: Registry, *, quiet: bool, fo
     offer), unless all are.
     """
     with stdout_to_stderr():
-        from harness import engine
+        from harness.run import engine
 
         with watching(quiet) as progress:
             announce(configs[0], progress)

@@ -9,10 +9,10 @@ import typer
 
 from harness.cli import options as shared
 from harness.cli.output import emit_json, say, table
-from harness.config import nearest
 from harness.contracts import HarnessError
-from harness.record import Record
-from harness.store import Store
+from harness.records.schema import Record
+from harness.records.store import Store
+from harness.util.names import nearest
 
 
 def show(

@@ -9,7 +9,6 @@ Dubois et al. 2024, "Length-Controlled AlpacaEval", arXiv:2404.04475; package al
 from __future__ import annotations
 
 import contextlib
-import difflib
 import io
 import json
 import logging
@@ -28,7 +27,8 @@ import yaml
 
 from harness.contracts import HarnessError, Judge, JudgeItem, JudgeTools, Verdict
 from harness.hookspecs import hookimpl
-from harness.text import content_hash
+from harness.util.hashes import content_hash
+from harness.util.names import nearest
 from tasks.judges.prompts import conversation
 
 PACKAGE = "alpaca_eval"
@@ -139,8 +139,7 @@ def configuration(argument: str) -> Path:
     if argument and (folder / argument / "configs.yaml").is_file():
         return folder / argument / "configs.yaml"
     known = sorted(entry.name for entry in folder.iterdir() if (entry / "configs.yaml").is_file())
-    close = difflib.get_close_matches(argument, known, n=1, cutoff=0.4)
-    hint = f"did you mean {close[0]!r}?" if close else f"for example {EXAMPLE!r}"
+    hint = nearest(argument, known, cutoff=0.4)
     raise HarnessError(f"alpaca_eval has no annotator {argument!r}, nor is it a folder with configs.yaml; {hint}")
 
 

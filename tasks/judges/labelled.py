@@ -6,14 +6,14 @@ Zheng et al. 2023, arXiv:2306.05685. Auto-J: Li et al. 2023, arXiv:2310.05470 (A
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from harness.contracts import Dataset, HarnessError, JudgeItem, Source, user
-from harness.judging import LabelledPair
-from harness.text import content_hash
+from harness.judging.measure import LabelledPair
+from harness.util.hashes import content_hash
+from harness.util.names import nearest
 
 DATASET = Dataset(folder="judge_pairs", hub="", splits={})
 SAMPLE = "sample"
@@ -54,9 +54,7 @@ SETS: Mapping[str, LabelledSet] = {
 def labelled_set(name: str) -> LabelledSet:
     """The set called `name`. Raises HarnessError with the nearest name."""
     if name not in SETS:
-        close = difflib.get_close_matches(name, SETS, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(SETS)}"
-        raise HarnessError(f"there are no labelled pairs called {name!r}; {hint}")
+        raise HarnessError(f"there are no labelled pairs called {name!r}; {nearest(name, SETS)}")
     return SETS[name]
 
 

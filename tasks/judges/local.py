@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from harness.contracts import HarnessError, Judge, JudgeItem, JudgeTools, LanguageModel, Loglik, LoglikRequest, Verdict
 from harness.hookspecs import hookimpl
-from harness.text import render_prompt
+from harness.util.chat import render_prompt
 from tasks.judges.prompts import IDENTIFIERS, VERSION, comparison, conversation
 
 LONGEST = 2048

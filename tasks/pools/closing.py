@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.contracts import HarnessError
-from harness.text import content_hash
+from harness.util.hashes import content_hash
 
 CLOSING = "Final Answer"
 LETTERED = 'Think step by step, then end with a line "Final Answer: <letter>. <option>".'

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 from harness.contracts import Dataset, HarnessError, Messages, Pair, Pool, Prompt, Ratings, Source, Verifier, user
 from harness.hookspecs import hookimpl
-from harness.text import content_hash
+from harness.util.hashes import content_hash
 from tasks.gsm8k import DATASET, row_ids
 from tasks.worked import Altered, Unsound, alter, plain
 

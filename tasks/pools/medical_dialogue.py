@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from harness.contracts import Dataset, Pair, Pool, Prompt, Ratings, Source, Verifier
 from harness.hookspecs import hookimpl
-from harness.text import content_hash
+from harness.util.hashes import content_hash
 from tasks.dialogues import DATASET, dialogues, pairs_of
 
 

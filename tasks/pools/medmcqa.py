@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from harness.contracts import Dataset, Messages, Pair, Pool, Prompt, Ratings, Source, Verifier, user
 from harness.hookspecs import hookimpl
-from harness.text import content_hash
+from harness.util.hashes import content_hash
 from tasks.medmcqa import DATASET, LETTERS, OPTIONS, document, row_ids
 from tasks.pools.closing import LETTERED, FinalAnswer, lettered, lettered_answers, opposed
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from harness.contracts import Dataset, Messages, Pair, Pool, Prompt, Ratings, Source, Verifier, user
 from harness.hookspecs import hookimpl
-from harness.text import content_hash
+from harness.util.hashes import content_hash
 from tasks.medqa import DATASET, LETTERS, document, row_ids
 from tasks.pools.closing import LETTERED, FinalAnswer, lettered, lettered_answers, opposed
 

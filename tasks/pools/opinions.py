@@ -20,7 +20,8 @@ from typing import Any, ClassVar
 
 from harness.contracts import Dataset, HarnessError, Pair, Pool, Prompt, Rating, Ratings, Source, Verifier
 from harness.hookspecs import hookimpl
-from harness.text import content_hash, normalise
+from harness.util.hashes import content_hash
+from harness.util.words import normalise
 
 ROUNDING = 0.05
 """How far published shares may sum from 1; they are divided by their sum."""

@@ -36,7 +36,7 @@ from harness.contracts import (
     user,
 )
 from harness.hookspecs import hookimpl
-from harness.text import content_hash
+from harness.util.hashes import content_hash
 
 HUMAN = "\n\nHuman:"
 _TURN = re.compile(r"\n\n(Human|Assistant):")

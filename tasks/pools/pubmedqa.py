@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from harness.contracts import Dataset, Messages, Pair, Pool, Prompt, Ratings, Source, Verifier, user
 from harness.hookspecs import hookimpl
-from harness.text import content_hash
+from harness.util.hashes import content_hash
 from tasks.pools.closing import LEAD, FinalAnswer, closed, last, opposed
 from tasks.pubmedqa import ANSWERS, DATASET, document, row_ids
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from aligners.gpo import Gpo, GpoAligned
-from harness.aligned import ModelAligned
-from harness.backends.hf import HfBackend
 from harness.config import PRESETS, Lengths, RunConfig
-from harness.engine import run
-from harness.logprobs import Group
-from harness.registry import load
-from harness.tiny import tiny_folder, tiny_model, tiny_tokenizer
+from harness.conformance.toy import tiny_folder, tiny_model, tiny_tokenizer
+from harness.lm.backends.hf import HfBackend
+from harness.lm.language_model import ModelAligned
+from harness.lm.rows import Group
+from harness.plugins.registry import load
+from harness.run.engine import run
 from tests.recipe.test_engine_pools import cell, opinions, write
 from tests.recipe.test_gpo import GROUPS, questions
 from tests.recipe.test_gpo import run as fit_gpo

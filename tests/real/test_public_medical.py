@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.data import open_source
+from harness.data.sources import open_source
 from tasks.pools.closing import final_letter
 from tasks.pools.medmcqa import MedMCQAPool
 from tasks.pools.pubmedqa import ASKED, PubMedQAPool, final_decision

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.contracts import ChooseRequest, EvalContext, Pool
-from harness.data import open_source
+from harness.data.sources import open_source
 from tasks.opinions import GlobalOpinions, OpinionQA
 from tasks.pools.opinions import GlobalOpinionsPool, OpinionQAPool, lettered
 from tasks.pools.pairs import HHHarmlessPool, LiveQAMedPool, UltraFeedbackPool

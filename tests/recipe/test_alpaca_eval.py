@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 import pytest
 
 from harness.config import PRESETS, Lengths, Lora, RunConfig
+from harness.conformance.toy import tiny_folder
 from harness.contracts import HarnessError, JudgeItem, JudgeTools, Verdict
-from harness.engine import run
 from harness.hookspecs import hookimpl
-from harness.registry import Registry, load
-from harness.store import read_samples
-from harness.tiny import tiny_folder
+from harness.plugins.registry import Registry, load
+from harness.records.samples import read_samples
+from harness.run.engine import run
 from leaderboards import render, tables
 from tasks.length_control import length_controlled
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness.record import Record
+from harness.records.schema import Record
 from tests.tiny import tiny_folder
 
 pytestmark = pytest.mark.recipe

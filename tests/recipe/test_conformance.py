@@ -18,7 +18,7 @@ from aligners.random_adapter import RandomAdapter
 from aligners.sft import Sft
 from harness.conformance import Check, NotConformant, check_aligner, parametrize_with_checks
 from harness.contracts import Aligner
-from harness.registry import load
+from harness.plugins.registry import load
 from tests.broken_aligners import BROKEN, Hoarder, Honest
 
 pytestmark = pytest.mark.recipe

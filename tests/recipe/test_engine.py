@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 
 from harness.config import PRESETS, Lengths, Lora, RunConfig
+from harness.conformance.toy import tiny_folder
 from harness.contracts import HarnessError
-from harness.engine import run
+from harness.contracts.progress import Silent
 from harness.hookspecs import hookimpl
-from harness.plan import make_plan
-from harness.progress import Silent
-from harness.registry import Registry, load
-from harness.store import Store, read_samples
-from harness.tiny import tiny_folder
+from harness.plugins.registry import Registry, load
+from harness.records.samples import read_samples
+from harness.records.store import Store
+from harness.run.engine import run
+from harness.run.plan import make_plan
 from leaderboards import tables
 
 pytestmark = pytest.mark.recipe

@@ -18,13 +18,14 @@ import torch
 
 from aligners import gem
 from aligners.gem import Gem, GemConfig
-from harness.budget import Meter
 from harness.config import Lora
+from harness.conformance.toy import tiny_model, tiny_tokenizer
 from harness.contracts import POLICY, BudgetExceeded, Completion, FewShot, Pair, Prompt, Regime, user
-from harness.logprobs import Group, group_logprobs
-from harness.text import encode_completion, render_prompt
-from harness.tiny import tiny_model, tiny_tokenizer
-from harness.training import Fitted, LocalBench, fit
+from harness.fit.bench import Fitted, LocalBench, fit
+from harness.lm.logprobs import group_logprobs
+from harness.lm.rows import Group
+from harness.meter import Meter
+from harness.util.chat import encode_completion, render_prompt
 
 pytestmark = pytest.mark.recipe
 
@@ -177,9 +178,9 @@ def test_same_settings_same_adapter_and_another_seed_another(tmp_path: Path) -> 
 def test_sft_loss_and_gradient_are_those_of_trls_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from trl import SFTTrainer
 
-    from harness.recipes import supervised_trainer
+    from harness.fit.recipes import supervised_trainer
 
-    monkeypatch.setattr("harness.paired.shared_prefix_sft", lambda: SFTTrainer)
+    monkeypatch.setattr("harness.fit.paired.shared_prefix_sft", lambda: SFTTrainer)
     bench = make_bench(tmp_path)
     trl = supervised_trainer(bench, PAIRS, learning_rate=1e-4, epochs=1, warmup=0)
     inputs = trl.data_collator([trl.train_dataset[i] for i in range(len(PAIRS))])

@@ -17,11 +17,9 @@ from aligners.icl_groups import IclGroups
 from aligners.mean_of_groups import MeanOfGroups
 from aligners.ridge import Ridge
 from aligners.uniform import Uniform
-from harness.aligned import ModelAligned
-from harness.backends.hf import HfBackend
-from harness.budget import Meter
 from harness.config import Lora
 from harness.conformance import Check, parametrize_with_checks
+from harness.conformance.toy import tiny_model, tiny_tokenizer
 from harness.contracts import (
     Aligned,
     Aligner,
@@ -36,9 +34,11 @@ from harness.contracts import (
     Regime,
     user,
 )
-from harness.opinions import answers_question, option_question, plain
-from harness.tiny import tiny_model, tiny_tokenizer
-from harness.training import Fitted, LocalBench, fit
+from harness.fit.bench import Fitted, LocalBench, fit
+from harness.lm.backends.hf import HfBackend
+from harness.lm.language_model import ModelAligned
+from harness.meter import Meter
+from harness.opinions.questions import answers_question, option_question, plain
 
 pytestmark = pytest.mark.recipe
 

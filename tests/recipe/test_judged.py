@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from harness.backends.hf import HfBackend
 from harness.config import PRESETS, Lengths, Lora, RunConfig
+from harness.conformance.toy import tiny_folder
 from harness.contracts import (
     Aligned,
     EvalContext,
@@ -24,13 +24,13 @@ from harness.contracts import (
     Verdict,
     user,
 )
-from harness.engine import run
+from harness.contracts.progress import Silent
 from harness.hookspecs import hookimpl
-from harness.plan import make_plan
-from harness.progress import Silent
-from harness.record import Record
-from harness.registry import Registry, load
-from harness.tiny import tiny_folder
+from harness.lm.backends.hf import HfBackend
+from harness.plugins.registry import Registry, load
+from harness.records.schema import Record
+from harness.run.engine import run
+from harness.run.plan import make_plan
 
 pytestmark = pytest.mark.recipe
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from harness.config import PRESETS, Lengths, Lora, RunConfig
-from harness.engine import run
-from harness.registry import Registry, load
-from harness.store import read_samples
-from harness.tiny import tiny_folder
+from harness.conformance.toy import tiny_folder
+from harness.plugins.registry import Registry, load
+from harness.records.samples import read_samples
+from harness.run.engine import run
 
 pytestmark = pytest.mark.recipe
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from harness.budget import Meter
 from harness.config import Lora
 from harness.contracts import HarnessError, Pair, Regime, user
-from harness.paired import preference_rows, shared_prefix_dpo, shared_prefix_sft
-from harness.recipes import supervised_trainer
-from harness.training import LocalBench
+from harness.fit.bench import LocalBench
+from harness.fit.paired import preference_rows, shared_prefix_dpo, shared_prefix_sft
+from harness.fit.recipes import supervised_trainer
+from harness.meter import Meter
 from tests.tiny import tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.recipe
@@ -140,7 +140,7 @@ def test_supervised_loss_gradient_and_log_are_those_of_trl(bench: LocalBench, mo
     found = []
     for trainer_class in (SFTTrainer, shared_prefix_sft()):
         with monkeypatch.context() as patch:
-            patch.setattr("harness.paired.shared_prefix_sft", lambda chosen=trainer_class: chosen)
+            patch.setattr("harness.fit.paired.shared_prefix_sft", lambda chosen=trainer_class: chosen)
             trainer = supervised_trainer(bench, PAIRS, learning_rate=1e-4, epochs=1, warmup=0)
         trainer.model.train()
         batch = trainer.data_collator([trainer.train_dataset[i] for i in range(len(PAIRS))])

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from harness.config import PRESETS, Lengths, Lora, RunConfig
-from harness.engine import run
-from harness.record import Record
-from harness.registry import Registry, load
-from harness.tiny import tiny_folder
+from harness.conformance.toy import tiny_folder
+from harness.plugins.registry import Registry, load
+from harness.records.schema import Record
+from harness.run.engine import run
 
 pytestmark = pytest.mark.recipe
 

@@ -15,11 +15,10 @@ import pytest
 import torch
 
 import aligners.selfie
-import harness.logprobs
 from aligners.selfie import DpoStep, Row, Selfie, SelfieConfig, Window
-from harness.budget import Meter
 from harness.config import Lora
 from harness.conformance import Check, lesson, lesson_pairs, parametrize_with_checks
+from harness.conformance.toy import tiny_folder, tiny_model, tiny_tokenizer
 from harness.contracts import (
     BASE,
     POLICY,
@@ -32,13 +31,13 @@ from harness.contracts import (
     Regime,
     Verdict,
 )
+from harness.fit.bench import Fitted, LocalBench, fit
 from harness.hookspecs import hookimpl
-from harness.judges import Judges
-from harness.registry import load as load_registry
-from harness.store import Store
-from harness.text import end_of_turn
-from harness.tiny import tiny_folder, tiny_model, tiny_tokenizer
-from harness.training import Fitted, LocalBench, fit
+from harness.judging.open import Judges
+from harness.meter import Meter
+from harness.plugins.registry import load as load_registry
+from harness.records.store import Store
+from harness.util.chat import end_of_turn
 
 pytestmark = pytest.mark.recipe
 
@@ -200,7 +199,7 @@ def test_decoupled_margins_of_the_model_keep_the_identity_in_any_blocks(
     """Against the bench's own full distributions, read one policy at a time."""
     lam, beta, rows, pairs = 0.5, 0.1, rows_of(moved), lesson(3).pairs
     vocabulary = moved.policy.get_base_model().config.vocab_size
-    monkeypatch.setattr(harness.logprobs, "CHUNK_ELEMENTS", block * vocabulary)
+    monkeypatch.setattr("harness.lm.rows.CHUNK_ELEMENTS", block * vocabulary)
     step = step_of(moved, lam=lam)
     sums, found = step._decoupled(moved.policy, rows)
     for row, pair, reference, m_tilde in zip(rows, pairs, sums, found, strict=True):

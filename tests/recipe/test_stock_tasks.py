@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from harness.config import PRESETS, Lengths, Lora, RunConfig
-from harness.data import SampleSource
-from harness.engine import run
-from harness.registry import Registry, load
-from harness.store import read_samples
-from harness.tiny import tiny_folder
+from harness.conformance.toy import tiny_folder
+from harness.data.sources import SampleSource
+from harness.plugins.registry import Registry, load
+from harness.records.samples import read_samples
+from harness.run.engine import run
 from tasks import medqa
-from tests.unit.test_stock_tasks import gsm8k_row, math500_row
+from tests.unit.tasks.test_stock_tasks import gsm8k_row, math500_row
 
 pytestmark = pytest.mark.recipe
 

@@ -15,11 +15,11 @@ from aligners.orpo import Orpo
 from aligners.random_adapter import RandomAdapter, RandomConfig
 from aligners.sft import Sft, SftConfig
 from aligners.simpo import Simpo
-from harness.budget import Meter
 from harness.config import Lora
+from harness.conformance.toy import tiny_model, tiny_tokenizer
 from harness.contracts import BASE, POLICY, FewShot, HarnessError, Pair, Regime, user
-from harness.tiny import tiny_model, tiny_tokenizer
-from harness.training import LocalBench, fit
+from harness.fit.bench import LocalBench, fit
+from harness.meter import Meter
 
 pytestmark = pytest.mark.recipe
 

@@ -25,11 +25,12 @@ from aligners.kto import Kto
 from aligners.orpo import Orpo
 from aligners.simpo import Simpo
 from harness.conformance import Check, Lab, Trial, lesson, lesson_pairs, parametrize_with_checks
+from harness.conformance.toy import tiny_model, tiny_tokenizer
 from harness.contracts import BASE, Aligned, Completion, FewShot, GenerateRequest, HarnessError, Pair
-from harness.logprobs import Group, group_logprobs
-from harness.text import encode_completion, render_prompt
-from harness.tiny import tiny_model, tiny_tokenizer
-from harness.training import LocalBench
+from harness.fit.bench import LocalBench
+from harness.lm.logprobs import group_logprobs
+from harness.lm.rows import Group
+from harness.util.chat import encode_completion, render_prompt
 
 pytestmark = pytest.mark.recipe
 

@@ -15,14 +15,14 @@ from aligners.gpo import Gpo, GpoAligned, GpoConfig
 from aligners.grpo import Grpo, GrpoConfig
 from aligners.icl import Icl, IclConfig
 from aligners.sft import Sft, SftConfig
-from harness import training, tuning
-from harness.budget import Meter
 from harness.config import Lora
+from harness.conformance.toy import tiny_model, tiny_tokenizer
 from harness.contracts import ChooseRequest, FewShot, HarnessError, JudgeItem, Pair, Regime, user
-from harness.judges import Judges
-from harness.tiny import tiny_model, tiny_tokenizer
-from harness.training import LocalBench, fit
-from harness.tuning import candidates, folds, searched, tune
+from harness.fit import selection, tuning
+from harness.fit.bench import LocalBench, fit
+from harness.fit.tuning import candidates, folds, searched, tune
+from harness.judging.open import Judges
+from harness.meter import Meter
 from tests.recipe.test_gpo import GROUPS
 from tests.recipe.test_selfie import registered
 
@@ -80,7 +80,7 @@ def test_the_best_trial_wins_and_everything_is_counted(tmp_path: Path) -> None:
 
 def power_cut(monkeypatch: pytest.MonkeyPatch, score: str) -> list[int]:
     """Makes the sixth call of a score fail; the list grows by one a call."""
-    scored = getattr(training, score)
+    scored = getattr(selection, score)
     calls: list[int] = []
 
     def failing(*arguments: Any) -> float:
@@ -90,7 +90,7 @@ def power_cut(monkeypatch: pytest.MonkeyPatch, score: str) -> list[int]:
         result: float = scored(*arguments)
         return result
 
-    monkeypatch.setattr(f"harness.tuning.{score}", failing)
+    monkeypatch.setattr(f"harness.fit.tuning.{score}", failing)
     return calls
 
 
@@ -203,9 +203,9 @@ def test_ratings_are_scored_by_their_cross_entropy() -> None:
 
     yes, no = math.log(0.25), math.log(0.75)
     expected = ((0.9 * yes + 0.1 * no) + (0.1 * yes + 0.9 * no)) / 2
-    assert training.rating_score(cast("Any", Sure()), GROUPS.groups) == pytest.approx(expected, abs=1e-12)
+    assert selection.rating_score(cast("Any", Sure()), GROUPS.groups) == pytest.approx(expected, abs=1e-12)
     with pytest.raises(HarnessError, match="no ratings are held out"):
-        training.rating_score(cast("Any", Sure()), {"north": ()})
+        selection.rating_score(cast("Any", Sure()), {"north": ()})
 
 
 def test_a_search_stopped_in_a_later_trial_leaves_no_trace_on_the_adapter(
@@ -219,14 +219,14 @@ def test_a_search_stopped_in_a_later_trial_leaves_no_trace_on_the_adapter(
 
 
 def test_a_trial_that_is_refused_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scored = training.preference_score
+    scored = selection.preference_score
     calls: list[int] = []
 
     def diverges(*arguments: Any) -> float:
         calls.append(1)
         return float("nan") if len(calls) == 1 else scored(*arguments)
 
-    monkeypatch.setattr("harness.tuning.preference_score", diverges)
+    monkeypatch.setattr("harness.fit.tuning.preference_score", diverges)
     aligner, done, _ = tuned(tmp_path)
     assert len(done) == 2
     assert aligner.config.learning_rate != 3e-3, "the first trial was the one that had no finite score"
@@ -234,7 +234,7 @@ def test_a_trial_that_is_refused_is_passed_over(tmp_path: Path, monkeypatch: pyt
 
 
 def test_where_every_trial_is_refused_the_reason_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.tuning.preference_score", lambda *_: float("nan"))
+    monkeypatch.setattr("harness.fit.tuning.preference_score", lambda *_: float("nan"))
     with pytest.raises(HarnessError, match="trial-2-0: the score on held-out labels is nan"):
         tuned(tmp_path)
 

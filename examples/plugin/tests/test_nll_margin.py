@@ -2,8 +2,8 @@
 
 from nll_margin import NllMargin
 
-from harness import registry
 from harness.conformance import parametrize_with_checks
+from harness.plugins import registry
 
 
 @parametrize_with_checks([NllMargin])

@@ -1,0 +1,412 @@
+"""Does a method keep the promises of `contracts.Aligner`? Checks for its author's own tests.
+
+    from harness.conformance import parametrize_with_checks
+
+    @parametrize_with_checks([MyAligner], expected_failures={"positive_control": "why it cannot pass"})
+    def test_conformance(check):
+        check()
+
+Every check fits the method through the real bench on a tiny random model (`harness.conformance.toy`) and a lesson with
+a known answer: what is said of a red thing must close with one phrase, what is said of a green one with another. An
+aligner that only likes one phrase, or longer answers, is right on half of the held-out pairs. No network, no GPU.
+
+A hyper-parameter says in `json_schema_extra` how it is checked:
+
+    {"probe": 0.5}                                  another valid value, which must change the result
+    {"probe": 0.5, "probe_with": {"f": "bt"}}       ... as long as these other values are set
+    {"no_effect": "only for the log"}               it is read but changes nothing; the reason is reported
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import unittest
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from functools import partial
+from statistics import fmean
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from harness.conformance.checks import Check, CheckFailed, Outcome, known, outcomes, parametrized
+from harness.conformance.lab import FULL, SHORT, Lab, Session, Trial, bare_model, behaviour, choices, margins
+from harness.conformance.lesson import HELD_OUT, lesson_pairs
+from harness.conformance.toy import tiny_model
+from harness.contracts import BASE, Aligned, Aligner, FewShot, Finishes, HarnessError, Loads
+
+
+def aligner_checks(aligner: type[Aligner] | Aligner) -> Iterator[Check]:
+    """All checks of one aligner, in order. They share fits, so one generator's checks are cheaper than many's.
+
+    An instance is fitted with its own config; what is asked of each hyper-parameter starts from the class's defaults.
+    """
+    lab = Lab(aligner)
+    for check in CHECKS:
+        yield Check(_name(check), partial(check, lab))
+
+
+def check_aligner(
+    aligner: type[Aligner] | Aligner, *, expected_failures: Mapping[str, str] | None = None
+) -> tuple[Outcome, ...]:
+    """Run every check. Raises NotConformant listing all failures; HarnessError for an unknown name in the mapping."""
+    expected = known(expected_failures or {}, map(_name, CHECKS))
+    return outcomes(f"aligner {aligner.name!r}", aligner_checks(aligner), expected)
+
+
+def parametrize_with_checks(
+    aligners: Sequence[type[Aligner] | Aligner], *, expected_failures: Mapping[str, str] | None = None
+) -> Callable[[Callable[..., Any]], Any]:
+    """Decorator that runs a pytest test function once per aligner and check, given as its argument `check`.
+
+    `expected_failures` maps a check's name to the reason why it fails; a pass there is a failure, so that the list
+    stays true. Raises HarnessError for an unknown name.
+    """
+    expected = known(expected_failures or {}, map(_name, CHECKS))
+    return parametrized({aligner.name: aligner_checks(aligner) for aligner in aligners}, expected)
+
+
+def _name(check: Callable[[Lab], str]) -> str:
+    return check.__name__.removeprefix("check_")
+
+
+NEEDED_ACCURACY = 0.9
+
+
+UNTAUGHT_ACCURACY = 0.75
+
+
+SAME = 1e-3
+"""How far an answer's log-odds may move with the items that are asked about beside it: other shapes round otherwise."""
+
+
+def check_parameters_plain(lab: Lab) -> str:
+    """Config has defaults, refuses unknown keys, cannot be changed, survives JSON; the constructor only stores it."""
+    name, config_class = lab.aligner_class.name, lab.aligner_class.Config
+    try:
+        config = config_class()
+    except ValidationError as error:
+        raise CheckFailed(f"{name}: every hyper-parameter needs a default ({error.error_count()} have none)") from error
+    _refuses(lambda: config_class.model_validate({"no_such_parameter": 1}), f"{name}: Config must have extra='forbid'")
+    for parameter in config_class.model_fields:
+        value = getattr(config, parameter)
+        _refuses(partial(setattr, config, parameter, value), f"{name}: {parameter} can be changed after construction")
+        _require(_hashable(value), f"{name}: {parameter} holds a mutable {type(value).__name__}; use a tuple")
+    _require(_through_json(config) == config, f"{name}: Config does not survive JSON: {config!r}")
+    stored = lab.aligner_class(config)
+    _require(stored.config is config, f"{name}: the constructor must store the config it is given as .config")
+    extra = sorted(k for k, v in getattr(stored, "__dict__", {}).items() if v is not config)
+    _require(not extra, f"{name}: the constructor must store the config and nothing else, but sets {', '.join(extra)}")
+    return ""
+
+
+def check_parameters_documented(lab: Lab) -> str:
+    """Every hyper-parameter has a description, and either a valid probe value or the reason why it changes nothing."""
+    for parameter, info in lab.aligner_class.Config.model_fields.items():
+        label = f"{lab.aligner_class.name}.{parameter}"
+        _require(bool((info.description or "").strip()), f"{label} has no description")
+        extra = _extra(info)
+        given = {"probe", "no_effect"} & set(extra)
+        _require(len(given) == 1, f"{label} needs either 'probe' or 'no_effect' in json_schema_extra")
+        strangers = sorted(set(extra.get("probe_with", {})) - set(lab.aligner_class.Config.model_fields))
+        _require(
+            not strangers, f"{label}: probe_with names {', '.join(map(repr, strangers))}, which is no hyper-parameter"
+        )
+        if "probe" in given:
+            try:
+                default, other = probed(lab, parameter)
+            except ValidationError as error:
+                raise CheckFailed(f"{label}: its probe {extra['probe']!r} is not valid: {error}") from error
+            _require(default != other, f"{label}: its probe {extra['probe']!r} is the default")
+    return ""
+
+
+def check_parameters_matter(lab: Lab) -> str:
+    """Every hyper-parameter's probe value changes the fitted model; one said to have no effect is at least read."""
+    faults, remarks = [], []
+    for parameter, info in lab.aligner_class.Config.model_fields.items():
+        extra = _extra(info)
+        if "no_effect" in extra:
+            remarks.append(f"{parameter} has no effect: {extra['no_effect']}")
+            if parameter not in _read(lab):
+                faults.append(f"{parameter} is never read, although it is said to be ({extra['no_effect']})")
+        elif "probe" in extra:
+            default, other = (lab.result(config=config).behaviour for config in probed(lab, parameter))
+            if default == other:
+                faults.append(f"{parameter} changes nothing: its probe {extra['probe']!r} gives the same model")
+    _require(not faults, f"{lab.aligner_class.name}: {'; '.join(faults)}")
+    return "; ".join(remarks)
+
+
+def _extra(info: Any) -> dict[str, Any]:
+    return dict(info.json_schema_extra) if isinstance(info.json_schema_extra, dict) else {}
+
+
+def probed(lab: Lab, parameter: str) -> tuple[BaseModel, BaseModel]:
+    """Two configs that differ in one hyper-parameter: its default and its probe, both with the probe's companions."""
+    model_fields = lab.aligner_class.Config.model_fields
+    info = model_fields[parameter]
+    extra = _extra(info)
+    companions = {model_fields[k].alias or k: v for k, v in extra.get("probe_with", {}).items()}
+    validate = lab.aligner_class.Config.model_validate
+    return validate(companions), validate({**companions, info.alias or parameter: extra["probe"]})
+
+
+def _read(lab: Lab) -> frozenset[str]:
+    """Names of the hyper-parameters that a fit looks at; dumping the whole config counts as looking at all."""
+    seen: set[str] = set()
+    config_class = lab.aligner_class.Config
+    names = frozenset(config_class.model_fields)
+
+    def look(self: BaseModel, name: str) -> Any:
+        seen.update(names if name.startswith("model_dump") else {name} & names)
+        return super(recording, self).__getattribute__(name)
+
+    body = {"__getattribute__": look, "__module__": config_class.__module__}
+    recording: type[BaseModel] = type(config_class.__name__, (config_class,), body)
+    config = recording()
+    with lab.session(config=config) as session:
+        seen.clear()
+        session.fit()
+        return frozenset(seen)
+
+
+def _refuses(action: Callable[[], object], message: str) -> None:
+    try:
+        action()
+    except (ValidationError, TypeError, AttributeError):
+        return
+    raise CheckFailed(message)
+
+
+def _through_json(config: BaseModel) -> BaseModel | None:
+    try:
+        return type(config).model_validate(json.loads(config.model_dump_json(by_alias=True)))
+    except ValidationError:
+        return None
+
+
+def _hashable(value: object) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _require(kept: bool, message: str) -> None:
+    if not kept:
+        raise CheckFailed(message)
+
+
+def check_base_untouched(lab: Lab) -> str:
+    """A fit changes the adapter only: the base model's weights and its answers are the same, bit for bit."""
+    name = lab.aligner_class.name
+    prompts = [p.prompt for p in lesson_pairs(HELD_OUT)]
+    answers = [[p.chosen] for p in lesson_pairs(HELD_OUT)]
+
+    def answered(session: Session) -> list[list[float]]:
+        return [scores[0].logprobs.tolist() for scores in session.bench.score(prompts, answers, of=BASE)]
+
+    with lab.session() as session:
+        weights, scores = session.base(), answered(session)
+        session.fit()
+        _require(session.base() == weights, f"{name}: the base model's weights are not what they were before the fit")
+        _require(answered(session) == scores, f"{name}: with its adapter off, the model no longer answers as base does")
+    return ""
+
+
+def check_needs_honest(lab: Lab) -> str:
+    """A fit reads only those parts of the few-shot data that `needs` declares."""
+    with lab.session() as session:
+        guarded = guard(session.few_shot, lab.aligner_class.needs)
+        with session.bench:
+            session.aligner.fit(session.bench, guarded)
+    taken = sorted(guarded.taken)
+    _require(not taken, f"{lab.aligner_class.name} reads {', '.join(taken)}, which its needs do not declare")
+    return ""
+
+
+class Guarded(FewShot):
+    """Few-shot data that notes and refuses access to what was not declared."""
+
+    declared: frozenset[str]
+    taken: set[str]
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in FEW_SHOT and name not in super().__getattribute__("declared"):
+            super().__getattribute__("taken").add(name)
+            raise CheckFailed(f"an aligner reads {name!r}, which its needs do not declare")
+        return super().__getattribute__(name)
+
+
+FEW_SHOT = frozenset(f.name for f in fields(FewShot))
+
+
+def guard(few_shot: FewShot, declared: frozenset[str]) -> Guarded:
+    """The same data, of which only the `declared` parts may be read."""
+    guarded = Guarded(**{name: getattr(few_shot, name) for name in FEW_SHOT})
+    object.__setattr__(guarded, "declared", frozenset(declared))
+    object.__setattr__(guarded, "taken", set())
+    return guarded
+
+
+def check_same_seed_same_adapter(lab: Lab) -> str:
+    """The training seed decides everything: global random states do not reach the result."""
+    first, second = lab.result(), lab.result(Trial(salt=1))
+    same = (first.adapter, first.behaviour) == (second.adapter, second.behaviour)
+    _require(same, f"{lab.aligner_class.name}: two fits with one seed differ; draw every random number from bench.seed")
+    return ""
+
+
+def check_other_seed_other_adapter(lab: Lab) -> str:
+    """Another training seed gives another adapter, even from the same start."""
+    first, second = lab.result(), lab.result(Trial(seed=1))
+    if not first.trained:
+        raise unittest.SkipTest(f"aligner {lab.aligner_class.name} trains nothing")
+    _require(
+        first.adapter != second.adapter, f"{lab.aligner_class.name}: bench.seed is not used; two seeds give one adapter"
+    )
+    return ""
+
+
+def check_budget_stops(lab: Lab) -> str:
+    """At the cap a fit ends at once and in good order, with the best candidate that `bench.keep` took, if any."""
+    name = lab.aligner_class.name
+    trial = Trial(regime=replace(SHORT, selection="holdout25"))
+    whole = lab.result(trial).flops
+    if not whole:
+        raise unittest.SkipTest(f"aligner {name} spends no compute")
+    for share in (0.0, 0.4, 0.8):
+        with lab.session(replace(trial, cap=share * whole)) as session:
+            fitted = session.fit()
+            _require(session.meter.stops == 1, f"{name}: goes on after BudgetExceeded ({session.meter.stops} refusals)")
+            best = session.kept[-1] if session.kept else session.adapter()
+            own = isinstance(session.aligner, Finishes)  # which makes something else of its best candidate
+            _require(
+                own or session.adapter() == best, f"{name}: stopped at the cap, it does not return its best candidate"
+            )
+            finite = all(abs(m) < float("inf") for m in margins(fitted.aligned))
+            _require(finite, f"{name}: stopped at the cap, it returns a model whose answers are not finite")
+    return ""
+
+
+def check_positive_control(lab: Lab) -> str:
+    """From 32 pairs the method learns which closing phrase goes with which colour: held-out accuracy above 0.9."""
+    lab.needs("pairs")
+    result = lab.result(FULL)
+    figures = f"held-out accuracy {result.accuracy:.2f}, mean margin {fmean(result.margins):+.2f} nats"
+    learned = result.accuracy > NEEDED_ACCURACY
+    _require(
+        learned, f"{lab.aligner_class.name} does not learn the lesson: {figures}; above {NEEDED_ACCURACY} is needed"
+    )
+    return figures
+
+
+def check_labels_swapped(lab: Lab) -> str:
+    """With chosen and rejected exchanged the method learns the opposite: the held-out margin changes its sign."""
+    lab.needs("pairs")
+    right, swapped = (lab.gain(lab.result(trial)) for trial in (FULL, replace(FULL, swapped=True)))
+    figures = f"over base the mean margin is {right:+.3f} nats with the labels and {swapped:+.3f} with swapped ones"
+    _require(right > 0 > swapped, f"{lab.aligner_class.name}: the labels do not decide what is learned: {figures}")
+    return figures
+
+
+def check_labels_shuffled(lab: Lab) -> str:
+    """With half of the labels exchanged there is nothing to learn: held-out accuracy stays near one half."""
+    lab.needs("pairs")
+    accuracy = lab.result(replace(FULL, shuffled=True)).accuracy
+    figures = f"held-out accuracy {accuracy:.2f} after labels that say nothing"
+    _require(
+        accuracy <= UNTAUGHT_ACCURACY,
+        f"{lab.aligner_class.name}: {figures}; at most {UNTAUGHT_ACCURACY} was expected, so something else teaches it",
+    )
+    return figures
+
+
+def check_groups_swapped(lab: Lab) -> str:
+    """A group that likes everything is told from one that likes nothing, also when the two change places."""
+    lab.needs("groups")
+    leans = [_lean(lab.result(Trial(opinions=True, swapped=swapped)).choices) for swapped in (False, True)]
+    figures = f"P(yes) of the first group less that of the second: {leans[0]:+.3f}, and {leans[1]:+.3f} when swapped"
+    _require(leans[0] > 0 > leans[1], f"{lab.aligner_class.name}: what a group said does not decide: {figures}")
+    return figures
+
+
+def _lean(choices: Sequence[Sequence[float]]) -> float:
+    """Mean P(yes) for the first target group less that for the second."""
+    yes = [math.exp(row[0]) for row in choices]
+    half = len(yes) // 2
+    return fmean(yes[:half]) - fmean(yes[half:])
+
+
+def check_no_data_no_harm(lab: Lab) -> str:
+    """Without any data a fit is refused with HarnessError, or leaves a model that answers as base does."""
+    name = lab.aligner_class.name
+    with lab.session() as session:
+        try:
+            aligned = session.fit(FewShot()).aligned
+        except HarnessError as refusal:
+            return f"refused: {refusal}"
+        except Exception as error:
+            raise CheckFailed(f"{name}: without data it crashes with {type(error).__name__}: {error}") from error
+        moved = max(abs(a - b) for a, b in zip(margins(aligned), lab.base_margins, strict=True))
+    _require(moved < 1e-3, f"{name}: without data it still changes the model, by up to {moved:.3f} nats")
+    return ""
+
+
+def check_alone_as_in_company(lab: Lab) -> str:
+    """An answer does not depend on what else is asked in the same call: padding and batches change nothing."""
+    name = lab.aligner_class.name
+    with lab.session() as session:
+        aligned = session.fit().aligned
+        together = (*margins(aligned), *(value for row in choices(aligned) for value in row))
+        alone = (*margins(aligned, at_once=1), *(value for row in choices(aligned, at_once=1) for value in row))
+    moved = max((abs(a - b) for a, b in zip(together, alone, strict=True)), default=0.0)
+    _require(moved <= SAME, f"{name}: asked one by one, its answers differ by up to {moved:.4f} nats")
+    return ""
+
+
+def check_save_load(lab: Lab) -> str:
+    """What `save` writes is safetensors and JSON only, and on the base model it answers as the fitted model did."""
+    from peft import PeftModel
+
+    name = lab.aligner_class.name
+    with lab.session() as session:
+        aligned = session.fit().aligned
+        answers, folder = behaviour(aligned), session.folder / "saved"
+        aligned.save(folder)
+        odd = sorted(p.name for p in folder.rglob("*") if p.is_file() and p.suffix not in SAVED_SUFFIXES)
+        _require(not odd, f"{name}: save writes {', '.join(odd)}; only safetensors and JSON are allowed")
+        model = tiny_model()
+        if (folder / "adapter_model.safetensors").exists():
+            model = PeftModel.from_pretrained(model, str(folder))
+        again: Aligned = bare_model(model, folder)
+        if issubclass(lab.aligner_class, Loads):
+            again = lab.aligner_class.load(bare_model(model, folder), folder)
+        _require(behaviour(again) == answers, f"{name}: loaded again, the model answers differently")
+    return ""
+
+
+SAVED_SUFFIXES = (".safetensors", ".json", ".md")
+"""Markdown is the model card that PEFT writes."""
+
+
+CHECKS: tuple[Callable[[Lab], str], ...] = (
+    check_parameters_plain,
+    check_parameters_documented,
+    check_parameters_matter,
+    check_base_untouched,
+    check_needs_honest,
+    check_same_seed_same_adapter,
+    check_other_seed_other_adapter,
+    check_budget_stops,
+    check_positive_control,
+    check_labels_swapped,
+    check_labels_shuffled,
+    check_groups_swapped,
+    check_no_data_no_harm,
+    check_alone_as_in_company,
+    check_save_load,
+)

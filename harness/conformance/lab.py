@@ -1,0 +1,359 @@
+"""Where the kit fits aligners: a tiny model, small budgets, results kept for several checks."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import math
+import random
+import tempfile
+import unittest
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from harness.config import Lora
+from harness.conformance.checks import T
+from harness.conformance.lesson import HELD_OUT, TARGETS, UNLABELLED, lesson, lesson_pairs
+from harness.conformance.toy import tiny_model, tiny_tokenizer
+from harness.contracts import (
+    POLICY,
+    Aligned,
+    Aligner,
+    ChooseRequest,
+    FewShot,
+    GenerateRequest,
+    LanguageModel,
+    Need,
+    Preference,
+    PreferRequest,
+    Regime,
+    user,
+)
+from harness.meter import Meter
+
+if TYPE_CHECKING:
+    from harness.fit.bench import Fitted, LocalBench
+
+
+SHORT = Regime(
+    batch=2,
+    min_steps=8,
+    selection="last",
+    prompt_tokens=256,
+    completion_tokens=48,
+    new_tokens=32,
+    sample_prompts=2,
+    device="cpu",
+    precision="fp32",
+)
+"""Enough to see whether something changes."""
+
+
+LONG = replace(SHORT, batch=4, min_steps=64)
+"""Enough to learn the lesson."""
+
+
+LORA = Lora(r=8, alpha=256)
+"""A large scale, so that learning rates meant for real models move a tiny one."""
+
+
+NEVER = 10**9
+"""Optimizer steps between checkpoints: no fit of the kit is interrupted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """The terms of one fit. `salt` seeds the process's global random states, which must not matter."""
+
+    regime: Regime = SHORT
+    pairs: int = 8
+    swapped: bool = False
+    shuffled: bool = False
+    opinions: bool = False
+    """Groups' opinions instead of pairs; always so for an aligner that takes no pairs."""
+    seed: int = 0
+    salt: int = 0
+    cap: float | None = None
+
+
+FULL = Trial(LONG, pairs=32)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What is remembered of a fit. `behaviour` holds everything that the fitted model answers, exactly."""
+
+    behaviour: tuple[Any, ...]
+    adapter: str
+    trained: bool
+    likelihood: bool
+    """Whether the model's rule of preference is its likelihood."""
+    margins: tuple[float, ...]
+    """log pi(right answer) - log pi(wrong answer) of every held-out pair, or the log-odds of its own rule, in nats."""
+    choices: tuple[tuple[float, ...], ...]
+    """Log-probabilities over yes and no of every question asked of the target groups."""
+    flops: float
+
+    @property
+    def accuracy(self) -> float:
+        """Share of held-out pairs whose right answer is the more likely one."""
+        return fmean(margin > 0 for margin in self.margins)
+
+
+class CountingMeter(Meter):
+    """A meter that knows how often it had to say stop."""
+
+    stops: int = 0
+
+    def flops(self, amount: float) -> None:
+        """Add FLOPs; counts the refusals."""
+        over = self.cap_flops is not None and self.spend.flops + amount > self.cap_flops
+        self.stops += over
+        super().flops(amount)
+
+
+@dataclass
+class Session:
+    """One bench with a tiny model in it, before and after a fit."""
+
+    aligner: Aligner
+    bench: LocalBench
+    meter: CountingMeter
+    few_shot: FewShot
+    folder: Path
+    kept: list[str] = field(default_factory=list)
+    """Adapter hashes of the candidates that `bench.keep` took, in order."""
+
+    def fit(self, few_shot: FewShot | None = None) -> Fitted:
+        """Fit as the harness does."""
+        from harness.fit.bench import fit
+
+        return fit(self.aligner, self.bench, self.few_shot if few_shot is None else few_shot)
+
+    def adapter(self, name: str = POLICY) -> str:
+        """Hash of an adapter's weights, by default the live one's."""
+        own = [(n, p) for n, p in self.bench.policy.named_parameters() if f".{name}." in n]
+        return _digest((n.replace(f".{name}.", "."), p) for n, p in own)
+
+    def base(self) -> str:
+        """Hash of every weight and buffer that belongs to no adapter."""
+        own = [*self.bench.policy.named_parameters(), *self.bench.policy.named_buffers()]
+        return _digest((n, p) for n, p in own if ".lora_" not in n)
+
+
+class Lab:
+    """Fits one aligner on the tiny model and remembers the results, since many checks ask for the same fit."""
+
+    def __init__(self, aligner: type[Aligner] | Aligner) -> None:
+        given = aligner if isinstance(aligner, type) else type(aligner)
+        self.aligner_class: type[Aligner] = given
+        self._given = None if isinstance(aligner, type) else aligner.config
+        self._results: dict[tuple[str, Trial], Result] = {}
+
+    @cached_property
+    def base_margins(self) -> tuple[float, ...]:
+        """Margins of the untouched model on the held-out pairs, in nats."""
+        return margins(bare_model(tiny_model()))
+
+    def gain(self, result: Result) -> float:
+        """Mean margin over what an untouched model has: base's own, or 0 for a rule that is no likelihood."""
+        return fmean(result.margins) - (fmean(self.base_margins) if result.likelihood else 0.0)
+
+    @property
+    def config(self) -> BaseModel:
+        """The config that fits use: the instance's own, else the defaults."""
+        return self._given or self.aligner_class.Config()
+
+    @property
+    def only_groups(self) -> bool:
+        """Whether the aligner learns from groups' opinions and nothing else."""
+        needs = self.aligner_class.needs
+        return bool(needs) and not needs - {"groups", "auxiliary"}
+
+    def needs(self, *wanted: Need) -> None:
+        """Skip the running check unless the aligner needs one of these."""
+        if not set(wanted) & self.aligner_class.needs:
+            raise unittest.SkipTest(f"aligner {self.aligner_class.name} takes no {' or '.join(wanted)}")
+
+    def result(self, trial: Trial = Trial(), config: BaseModel | None = None) -> Result:
+        """The outcome of a fit, from memory where it was done before."""
+        config = self.config if config is None else config
+        key = (config.model_dump_json(), trial)
+        if key not in self._results:
+            with self.session(trial, config) as session:
+                before = session.adapter()
+                aligned = session.fit().aligned
+                self._results[key] = self._result(session, aligned, before)
+        return self._results[key]
+
+    @contextmanager
+    def session(self, trial: Trial = Trial(), config: BaseModel | None = None) -> Iterator[Session]:
+        """A bench ready for a fit; its folder and the global random states are put back afterwards."""
+        from harness.fit.bench import LocalBench
+
+        meter = CountingMeter(cap_flops=trial.cap)
+        with tempfile.TemporaryDirectory() as folder, _salted(trial.salt), _short_collections():
+            bench = LocalBench.create(
+                tiny_model(),
+                tiny_tokenizer(),
+                regime=trial.regime,
+                meter=meter,
+                seed=trial.seed,
+                workdir=Path(folder) / "work",
+                lora=LORA,
+                checkpoint_steps=NEVER,
+            )
+            _same_start(bench.policy)
+            aligner = self.aligner_class(self.config if config is None else config)
+            opinions = trial.opinions or self.only_groups
+            few_shot = lesson(trial.pairs, swapped=trial.swapped, shuffled=trial.shuffled, opinions=opinions)
+            session = Session(aligner, bench, meter, few_shot, Path(folder))
+            _watch_keeps(session)
+            yield session
+
+    def _result(self, session: Session, aligned: Aligned, before: str) -> Result:
+        adapter = session.adapter()
+        flops = session.meter.spend.flops
+        return Result(
+            behaviour(aligned),
+            adapter,
+            adapter != before,
+            _likelihood(aligned),
+            margins(aligned),
+            choices(aligned),
+            flops,
+        )
+
+
+def behaviour(aligned: Aligned) -> tuple[Any, ...]:
+    """All that a fitted model answers to the held-out items, exactly: log-likelihoods and samples."""
+    answers: list[Any] = []
+    if "prefer" in aligned.capabilities:
+        answers += [(p.p_a, p.a, p.b) for p in aligned.prefer(_held_out())]
+    if "generate" in aligned.capabilities:
+        asked = [GenerateRequest(p.prompt, 8, temperature=1.0, seed=1) for p in lesson_pairs(HELD_OUT[:1])]
+        answers += [completion.ids for group in aligned.generate(asked) for completion in group]
+    return (*answers, *choices(aligned))
+
+
+def choices(aligned: Aligned, at_once: int = NEVER) -> tuple[tuple[float, ...], ...]:
+    """Log-probabilities that the result gives the options of the held-out questions; empty where it cannot choose."""
+    if "choose" not in aligned.capabilities:
+        return ()
+    return tuple(tuple(row) for part in _parts(_asked_of_groups(), at_once) for row in aligned.choose(part))
+
+
+def _parts(asked: list[T], at_once: int) -> Iterator[list[T]]:
+    for start in range(0, len(asked), at_once):
+        yield asked[start : start + at_once]
+
+
+def _asked_of_groups() -> list[ChooseRequest]:
+    return [
+        ChooseRequest(user(f"Do you like the {noun}?"), ("A", "B"), ("yes", "no"), group)
+        for group in TARGETS
+        for noun in (*UNLABELLED, *HELD_OUT[:2])
+    ]
+
+
+def _held_out() -> list[PreferRequest]:
+    return [PreferRequest(p.prompt, p.chosen, p.rejected) for p in lesson_pairs(HELD_OUT)]
+
+
+def margins(aligned: Aligned, at_once: int = NEVER) -> tuple[float, ...]:
+    """log pi(right) - log pi(wrong) of every held-out pair, in nats, or the log-odds of a rule that is no likelihood.
+
+    0 where the model cannot say.
+    """
+    if "prefer" not in aligned.capabilities:
+        return (0.0,) * len(_held_out())
+    return tuple(_margin(answer) for part in _parts(_held_out(), at_once) for answer in aligned.prefer(part))
+
+
+def _likelihood(aligned: Aligned) -> bool:
+    return "prefer" in aligned.capabilities and all(p.a is not None for p in aligned.prefer(_held_out()[:1]))
+
+
+def _margin(preference: Preference) -> float:
+    if preference.a is not None and preference.b is not None:
+        return preference.a[0] - preference.b[0]
+    p = min(max(preference.p_a, 1e-12), 1 - 1e-12)
+    return math.log(p / (1 - p))
+
+
+def bare_model(model: Any, folder: Path | None = None) -> LanguageModel:
+    """A model as tasks see it, with the demonstrations saved in `folder`."""
+    from harness.lm.backends.hf import HfBackend
+    from harness.lm.language_model import ModelAligned, demonstrations
+
+    shown = () if folder is None else demonstrations(folder)
+    backend = HfBackend(model.eval(), tiny_tokenizer())
+    return ModelAligned(backend, SHORT.prompt_tokens, SHORT.completion_tokens, shown)
+
+
+@contextmanager
+def _salted(salt: int) -> Iterator[None]:
+    """Set the global random states to `salt`, and put them back."""
+    import numpy as np
+    import torch
+
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(salt)
+        random.seed(salt)
+        np.random.seed(salt)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
+
+
+@contextmanager
+def _short_collections() -> Iterator[None]:
+    """Trainers collect garbage when they end, which takes longer than a tiny fit unless older objects are left out."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _same_start(policy: Any) -> None:
+    """Start every fit from the same adapter, so that only the method's own use of the seed can tell two fits apart."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, weight in policy.named_parameters():
+            if f".lora_A.{POLICY}." in name:
+                torch.nn.init.kaiming_uniform_(weight, a=5**0.5, generator=generator)
+
+
+def _watch_keeps(session: Session) -> None:
+    keep = session.bench.keep
+
+    def watched(score: float, name: str = POLICY) -> bool:
+        better = keep(score, name)
+        if better:
+            session.kept.append(session.adapter(name))
+        return better
+
+    vars(session.bench)["keep"] = watched
+
+
+def _digest(tensors: Iterable[tuple[str, Any]]) -> str:
+    import torch
+
+    total = hashlib.sha256()
+    for name, tensor in sorted(tensors, key=lambda item: item[0]):
+        total.update(name.encode())
+        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()

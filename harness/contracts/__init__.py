@@ -1,0 +1,110 @@
+"""Values and protocols that plug-ins implement.
+
+This package is the whole vocabulary of the harness, and plug-ins import it from here. It imports no heavy package, so a
+plug-in can be read, listed and checked without torch. Units: log-probabilities in nats, lengths in tokens, compute in
+FLOPs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.contracts.aligner import Aligner, AsksJudge, Bench, ConfigT, Finishes, Loads, Regime
+from harness.contracts.data import Dataset, Pool, Source, SourceKind
+from harness.contracts.errors import BudgetExceeded, DatasetAbsent, HarnessError
+from harness.contracts.judge import Judge, JudgeItem, JudgeTools, TakesTools, Verdict
+from harness.contracts.model import (
+    Aligned,
+    Capability,
+    ChooseRequest,
+    GenerateRequest,
+    LanguageModel,
+    Loglik,
+    LoglikRequest,
+    Preference,
+    PreferRequest,
+    TokenScores,
+)
+from harness.contracts.running import Backend, BackendCapability, Executor, ModelSource, RunObserver
+from harness.contracts.task import EvalContext, Family, FollowsPool, Judged, SampleRow, Scores, Task, Whole
+from harness.contracts.values import (
+    BASE,
+    POLICY,
+    Completion,
+    FewShot,
+    Message,
+    Messages,
+    Need,
+    Pair,
+    Prompt,
+    Rating,
+    Ratings,
+    Role,
+    Span,
+    Verifier,
+    user,
+)
+
+if TYPE_CHECKING:
+    from harness.contracts.values import FloatArray
+
+__all__ = [
+    "BASE",
+    "POLICY",
+    "Aligned",
+    "Aligner",
+    "AsksJudge",
+    "Backend",
+    "BackendCapability",
+    "Bench",
+    "BudgetExceeded",
+    "Capability",
+    "ChooseRequest",
+    "Completion",
+    "ConfigT",
+    "Dataset",
+    "DatasetAbsent",
+    "EvalContext",
+    "Executor",
+    "Family",
+    "FewShot",
+    "Finishes",
+    "FloatArray",
+    "FollowsPool",
+    "GenerateRequest",
+    "HarnessError",
+    "Judge",
+    "JudgeItem",
+    "JudgeTools",
+    "Judged",
+    "LanguageModel",
+    "Loads",
+    "Loglik",
+    "LoglikRequest",
+    "Message",
+    "Messages",
+    "ModelSource",
+    "Need",
+    "Pair",
+    "Pool",
+    "PreferRequest",
+    "Preference",
+    "Prompt",
+    "Rating",
+    "Ratings",
+    "Regime",
+    "Role",
+    "RunObserver",
+    "SampleRow",
+    "Scores",
+    "Source",
+    "SourceKind",
+    "Span",
+    "TakesTools",
+    "Task",
+    "TokenScores",
+    "Verdict",
+    "Verifier",
+    "Whole",
+    "user",
+]

@@ -1,0 +1,82 @@
+"""Where labels and evaluation items come from: sources, data sets, pools."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+from harness.contracts.values import Pair, Prompt, Ratings, Verifier
+
+SourceKind = Literal["hub", "folder", "sample", "file"]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where rows come from: the hub, a folder, or the sample that ships in the wheel."""
+
+    @property
+    def kind(self) -> SourceKind: ...
+
+    def describe(self) -> str:
+        """One line: what this is, and its revision; tables never mix sources with different lines."""
+        ...
+
+    def announce(self) -> str:
+        """One line for people: the source, and why it was chosen where nobody asked for it."""
+        ...
+
+    def rows(self, dataset: Dataset, split: str) -> Sequence[Mapping[str, Any]]:
+        """All rows of one split. Raises HarnessError naming dataset, split and place when they cannot be had."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A public data set under its three addresses.
+
+    `folder` is its name below `--data PATH` and in the shipped sample; `hub` its address on the hub, with `config`, or
+    with `hub_folder` where the data set there is several folders of files and declares no configurations;
+    `splits` maps our split names (`pool`, `eval`) to the files' and the hub's, `hub_splits` to the hub's where those
+    are others.
+    """
+
+    folder: str
+    hub: str
+    config: str | None = None
+    splits: Mapping[str, str] = field(default_factory=lambda: {"pool": "train", "eval": "test"})
+    hub_splits: Mapping[str, str] = field(default_factory=dict)
+    hub_folder: str | None = None
+
+
+@runtime_checkable
+class Pool(Protocol):
+    """A source of labels. Constructed without arguments; every method is given the source to read."""
+
+    name: ClassVar[str]
+    licence: ClassVar[str]
+    dataset: ClassVar[Dataset]
+
+    def revision(self, source: Source) -> str:
+        """Hash of the data and of the templates that turn rows into prompts."""
+        ...
+
+    def pairs(self, source: Source, split: str = "pool") -> Sequence[Pair]:
+        """Every labelled pair of a split; empty when the pool has none."""
+        ...
+
+    def questions(self, source: Source) -> Mapping[str, str]:
+        """Bare question text of every training row by pair or prompt id, for the leak gate."""
+        ...
+
+    def prompts(self, source: Source) -> Sequence[Prompt]:
+        """Every prompt of the training split, labelled or not; the draw keeps them disjoint from the pairs."""
+        ...
+
+    def groups(self, source: Source) -> Ratings:
+        """Opinions by group; empty when the pool has none."""
+        ...
+
+    def verifier(self, source: Source) -> Verifier | None:
+        """A checker of answers, or None."""
+        ...

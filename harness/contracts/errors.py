@@ -1,0 +1,15 @@
+"""What goes wrong in ways that the harness knows."""
+
+from __future__ import annotations
+
+
+class HarnessError(Exception):
+    """A mistake of the user's that one sentence can explain; the command line prints it and exits with 2."""
+
+
+class DatasetAbsent(HarnessError):
+    """A source does not hold a data set at all; one that it holds in part or broken is a plain `HarnessError`."""
+
+
+class BudgetExceeded(Exception):
+    """The track's cap on compute was reached; what `Bench.keep` holds survives."""

@@ -1,0 +1,68 @@
+"""Judges: who compares two answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol, runtime_checkable
+
+from harness.contracts.model import LanguageModel
+from harness.contracts.values import Messages
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeItem:
+    """Two answers to one instruction, and a reference where there is one."""
+
+    id: str
+    prompt: Messages
+    a: str
+    b: str
+    reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """P(a better) with the per-order values behind it; `status` is `ok` or says why there is no verdict."""
+
+    p_a: float
+    per_order: tuple[float, ...]
+    raw: str
+    tokens: int
+    cost: float
+    status: str = "ok"
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Compares answers.
+
+    One that measures closeness to the reference answer has a class attribute `compares_with_reference = True`: the
+    reference would beat everything, so answers are judged against the base model's unless the user says otherwise.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str]
+
+    def compare(self, items: Sequence[JudgeItem]) -> list[Verdict]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeTools:
+    """What a judge may use beside the answers."""
+
+    load: Callable[[str], LanguageModel]
+    """An untouched base model by its harness name, hub id or folder; "" is the study's own."""
+    cache: Path
+    """A folder of the judge's own, kept between runs; it may not exist yet."""
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None
+
+
+@runtime_checkable
+class TakesTools(Protocol):
+    """What a judge adds when it needs a model, a cache or progress."""
+
+    def with_tools(self, tools: JudgeTools) -> Judge:
+        """This judge with its tools; called once, before it compares anything."""
+        ...

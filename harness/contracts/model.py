@@ -1,0 +1,165 @@
+"""A language model and a fitted one: what may be asked of them, and what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from harness.contracts.values import Completion, Messages, Span
+
+if TYPE_CHECKING:
+    from harness.contracts.values import FloatArray
+
+Capability = Literal["generate", "loglik", "choose", "prefer"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScores:
+    """Per-token figures of one completion, all of shape (T,), fp32, untempered; `entropies` only where asked."""
+
+    logprobs: FloatArray
+    entropies: FloatArray | None = None
+
+    @property
+    def total(self) -> float:
+        """Summed log-probability in nats."""
+        return float(self.logprobs.sum(dtype="float64"))
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """A generation: `context` is raw text (already templated) or a conversation."""
+
+    context: str | Messages
+    max_new_tokens: int
+    stop: tuple[str, ...] = ()
+    temperature: float = 0.0
+    top_p: float = 1.0
+    n: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LoglikRequest:
+    """Score `continuation` after `context`, both as token ids, as lm-eval encodes them."""
+
+    context: tuple[int, ...]
+    continuation: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loglik:
+    """Summed log-probability, number of tokens, and whether greedy decoding would have produced it."""
+
+    total: float
+    tokens: int
+    is_greedy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ChooseRequest:
+    """A closed question with labelled options, asked on behalf of `group` where there is one."""
+
+    prompt: Messages
+    labels: tuple[str, ...]
+    options: tuple[str, ...]
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PreferRequest:
+    """Which of two answers is better?"""
+
+    prompt: Messages
+    a: str
+    b: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """P(a better) by the model's own rule, and the log-probabilities behind it: (sum, tokens) of each answer.
+
+    `a` and `b` are None where the rule is no likelihood.
+    """
+
+    p_a: float
+    a: tuple[float, int] | None
+    b: tuple[float, int] | None
+
+
+class Aligned(Protocol):
+    """A fitted model: all that a task may ask."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]: ...
+
+    @property
+    def tokenizer(self) -> Any: ...
+
+    @property
+    def max_length(self) -> int:
+        """Longest context plus continuation, in tokens."""
+        ...
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]: ...
+
+    def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik]: ...
+
+    def choose(self, requests: Sequence[ChooseRequest]) -> list[list[float]]:
+        """Log-probabilities over each request's options, normalised."""
+        ...
+
+    def prefer(self, requests: Sequence[PreferRequest]) -> list[Preference]: ...
+
+    def save(self, folder: Path) -> None:
+        """Write everything that is needed to load it again: safetensors and JSON only."""
+        ...
+
+
+class LanguageModel(Aligned, Protocol):
+    """The adapted language model: what `Bench.aligned` returns, and what `Loads.load` is given to build on."""
+
+    @property
+    def device(self) -> Any:
+        """Where its weights are: torch's device."""
+        ...
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Longest prompt in tokens."""
+        ...
+
+    @property
+    def completion_tokens(self) -> int:
+        """Longest answer in tokens."""
+        ...
+
+    def render(self, prompt: Messages) -> list[int]:
+        """Token ids of a prompt, ready for the assistant's turn."""
+        ...
+
+    def encode(self, completion: str | Completion) -> list[int]:
+        """Token ids of an answer, closed by the end-of-turn token unless truncated."""
+        ...
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        layer: int = -1,
+        pool: Literal["mean", "last"] = "mean",
+        spans: Sequence[Span] | None = None,
+    ) -> FloatArray:
+        """As `Bench.embed`, of the adapted model."""
+        ...
+
+    def adapter_off(self) -> AbstractContextManager[None]:
+        """The base model's weights inside a `with` block."""
+        ...
+
+    def spend(self, flops: float) -> None:
+        """Count an answer's work outside the language model; that of the model itself is always counted."""
+        ...

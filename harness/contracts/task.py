@@ -1,0 +1,126 @@
+"""Tasks: what is scored, with what, and the rows that come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from harness.contracts.data import Pool, Source
+from harness.contracts.judge import Judge
+from harness.contracts.model import Aligned, Capability
+from harness.contracts.values import Pair, Ratings
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRow:
+    """One evaluated item: per-metric values, the independent unit, and what is needed to audit it."""
+
+    id: str
+    unit: str
+    values: Mapping[str, float]
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    """Prompt, answer, gold: JSON values only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A metric that is one figure for the whole set and no mean over rows, with its own 95 % interval over units."""
+
+    value: float
+    ci95: tuple[float, float] | None
+    """None where the data do not allow one."""
+    n: int
+    """Independent units behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """A task's result: one row per sample; `notes` are figures of the data, not of the model (shortcut controls)."""
+
+    rows: tuple[SampleRow, ...]
+    notes: Mapping[str, float] = field(default_factory=dict)
+    whole: Mapping[str, Whole] = field(default_factory=dict)
+    """Metrics of the whole set, under other names than the rows' (a fit over all rows)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvalContext:
+    """All that a task is given beside the model."""
+
+    source: Source
+    limit: int | None
+    num_fewshot: int
+    seed: int
+    demonstrations: tuple[Pair, ...] = ()
+    """The cell's own labelled pairs, for few-shot prompts."""
+    track: str = "labels"
+    pool: Pool | None = None
+    """The pool that the cell trains on; held-out pairs for preference accuracy come from its `eval` split."""
+    judge: Judge | None = None
+    """Constructed and given its tools; None where the task is not judged."""
+    baseline: Mapping[str, SampleRow] | None = None
+    """Rows, by id, of the run that answers are judged against; None means the task's own reference outputs, if any."""
+    base: Mapping[str, SampleRow] | None = None
+    """The base model's rows on the same items, by id, for ratios to it; None while base itself is scored."""
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None
+    groups: Ratings = field(default_factory=dict)
+    """The cell's target groups with the ratings that were bought; a task about groups scores the rest of theirs."""
+    auxiliary: Ratings = field(default_factory=dict)
+    """The cell's other groups: a question that stands here was seen with other groups' answers."""
+    training_pairs: tuple[Pair, ...] = ()
+    """The whole labelled pool less the evaluation items: shortcut classifiers are fitted on it."""
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What is scored. Never sees an aligner."""
+
+    name: ClassVar[str]
+    paper: ClassVar[str]
+    licence: ClassVar[str]
+    main_metric: ClassVar[str]
+    metrics: ClassVar[Mapping[str, str]]
+    """Every metric with a one-line meaning."""
+    default_pool: ClassVar[str]
+    needs: ClassVar[frozenset[Capability]]
+
+    def revision(self, source: Source) -> str:
+        """Hash of the evaluation data and of the prompt template."""
+        ...
+
+    def questions(self, source: Source, limit: int | None) -> Mapping[str, str]:
+        """Text of every evaluated item by id, for the leak gate."""
+        ...
+
+    def evaluate(self, aligned: Aligned, ctx: EvalContext) -> Scores: ...
+
+
+@runtime_checkable
+class Family(Protocol):
+    """What a class of tasks or judges adds when the user picks one of many by what follows a colon.
+
+    `--task lm_eval:arc_easy` is the class called `lm_eval`, asked for `arc_easy`.
+    """
+
+    @classmethod
+    def named(cls, argument: str) -> type:
+        """The class of that one, whose `name` is the full one. Raises HarnessError for an unknown argument."""
+        ...
+
+
+@runtime_checkable
+class Judged(Protocol):
+    """What a task adds when a judge compares its answers."""
+
+    default_judge: ClassVar[str]
+    """Used where the user names none."""
+
+
+@runtime_checkable
+class FollowsPool(Protocol):
+    """What a task adds when the items that it scores are those of the pool that a cell trains on."""
+
+    def for_pool(self, pool: Pool) -> Task:
+        """The task on this pool's items."""
+        ...

@@ -1,0 +1,124 @@
+"""Values that everything speaks of: messages, prompts, pairs, ratings, completions, and the few shots of a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float32]
+
+
+Role = Literal["system", "user", "assistant"]
+
+
+Need = Literal["pairs", "prompts", "verifier", "groups", "auxiliary"]
+
+
+POLICY = "default"
+"""Adapter name of the live policy (the name that PEFT and TRL expect)."""
+
+
+BASE = "base"
+"""Pseudo adapter name: the model with every adapter off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+Messages = tuple[Message, ...]
+
+
+def user(text: str, *, system: str | None = None) -> Messages:
+    """A single-turn prompt, with an optional system message before it."""
+    turn = Message("user", text)
+    return (turn,) if system is None else (Message("system", system), turn)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """An unlabelled prompt. `id` is stable across draws and sources."""
+
+    id: str
+    messages: Messages
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One labelled preference: `chosen` is better than `rejected` as the assistant's next turn after `prompt`.
+
+    `cluster` names the independent unit (the question) when several pairs stem from one; intervals resample clusters.
+    """
+
+    id: str
+    prompt: Messages
+    chosen: str
+    rejected: str
+    cluster: str | None = None
+
+    @property
+    def unit(self) -> str:
+        """The independent unit this pair belongs to."""
+        return self.cluster or self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """A group's opinion on one question: probabilities over `options`, summing to 1."""
+
+    question: str
+    prompt: str
+    options: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A sampled answer: its text, its token ids (end-of-turn token included when `finish == "stop"`), how it ended."""
+
+    text: str
+    ids: tuple[int, ...]
+    finish: Literal["stop", "length"]
+
+
+class Verifier(Protocol):
+    """Checks answers to prompts of a pool; every distinct prompt asked about costs one label."""
+
+    def __call__(self, prompt_id: str, completion: str) -> float:
+        """Reward in [0, 1]. Raises KeyError for an unknown prompt."""
+        ...
+
+
+Ratings = Mapping[str, tuple[Rating, ...]]
+
+
+Span = tuple[int, int]
+"""A range of characters of a text: first, one past the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class FewShot:
+    """What the budget buys, and all the data an aligner ever sees."""
+
+    pairs: tuple[Pair, ...] = ()
+    prompts: tuple[Prompt, ...] = ()
+    verifier: Verifier | None = None
+    groups: Ratings = field(default_factory=dict)
+    """The target groups and the ratings of theirs that were bought: a method's context."""
+    auxiliary: Ratings = field(default_factory=dict)
+    """Other groups and all their ratings on the questions that are not held out; counted apart from the labels."""
+
+    def unmet(self, needs: Collection[Need]) -> tuple[Need, ...]:
+        """Those of an aligner's needs that stop it: a missing verifier, or everything where nothing at all is there."""
+        missing = tuple(need for need in get_args(Need) if need in needs and not getattr(self, need))
+        nothing = len(missing) == len(frozenset(needs))
+        return missing if nothing else tuple(need for need in missing if need == "verifier")

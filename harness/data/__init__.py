@@ -1,0 +1,1 @@
+"""Rows, draws and leaks."""

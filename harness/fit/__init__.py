@@ -1,0 +1,1 @@
+"""Fitting: the bench, its phases, log, selection and search."""

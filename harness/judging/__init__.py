@@ -1,0 +1,1 @@
+"""Judges: opened, measured, checked against people."""

@@ -1,0 +1,52 @@
+"""Opening registered judges: with the models they load, a cache below the store, and progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.contracts import Judge, JudgeTools, LanguageModel, TakesTools
+from harness.lm.language_model import load_base
+from harness.plugins.registry import Registry
+from harness.records.store import Store
+
+
+@dataclass
+class Judges:
+    """Judges by name, each opened once. `model` is what a judge gets that asks for the study's own."""
+
+    registry: Registry
+    store: Store
+    model: str
+    device: str
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None
+    loaded: Callable[[Any], None] = lambda model: None
+    """Told of every language model that a judge loads, before it computes anything."""
+    used_own: bool = field(default=False, init=False)
+    """Whether a judge asked for the study's own model."""
+    _open: dict[str, Judge] = field(default_factory=dict)
+    _models: dict[str, LanguageModel] = field(default_factory=dict)
+
+    def get(self, name: str) -> Judge:
+        """The judge called `name` with its tools. Raises HarnessError with the nearest name."""
+        if name not in self._open:
+            self._open[name] = self.open(name, self.store.judge_dir(name))
+        return self._open[name]
+
+    def open(self, name: str, cache: Path) -> Judge:
+        """A new one, with a cache of its own; models are shared."""
+        judge = self.registry.judge(name)()
+        return (
+            judge.with_tools(JudgeTools(self._load, cache, self.progress)) if isinstance(judge, TakesTools) else judge
+        )
+
+    def _load(self, name: str) -> LanguageModel:
+        self.used_own |= not name
+        wanted = name or self.model
+        if wanted not in self._models:
+            model = load_base(wanted, self.device, self.registry.models)
+            self.loaded(model.backend.model)
+            self._models[wanted] = model
+        return self._models[wanted]

@@ -1,0 +1,1 @@
+"""The language model: tokens, log-probabilities, decoding, what is metered, and its backends."""

@@ -1,0 +1,59 @@
+"""Private corners of transformers and PEFT models: the decoder below the head, and the head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def base_lm(model: Any) -> Any:
+    """The causal language model inside a PEFT wrapper, or the model itself."""
+    wrapped = hasattr(model, "get_base_model")
+    return model.get_base_model() if wrapped else model
+
+
+def decoder_of(model: Any) -> Any:
+    """The module that turns token ids into last hidden states."""
+    return base_lm(model).get_decoder()
+
+
+def head_logits(model: Any, hidden: Tensor) -> Tensor:
+    """Logits (N, V) of hidden states (N, D), with the model's own scaling and capping, in fp32 or better."""
+    base = base_lm(model)
+    config = base.config.get_text_config()
+    logits: Tensor = base.get_output_embeddings()(hidden)
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    if (multiplier := getattr(config, "logit_scale", None)) is not None:
+        logits = logits * multiplier
+    if (divisor := getattr(config, "logits_scaling", None)) is not None:
+        logits = logits / divisor
+    if (cap := getattr(config, "final_logit_softcapping", None)) is not None:
+        logits = torch.tanh(logits / cap) * cap
+    return logits
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Evaluation mode without gradient; afterwards every module is in the mode it was in."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def sliding_window(model: Any) -> int | None:
+    """Width of the model's sliding attention in tokens, None where all its layers see everything."""
+    config = decoder_of(model).config
+    layers = getattr(config, "layer_types", None)
+    window = getattr(config, "sliding_window", None)
+    if window is None or getattr(config, "use_sliding_window", True) is False:
+        return None
+    return int(window) if layers is None or "sliding_attention" in layers else None

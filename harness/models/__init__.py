@@ -1,0 +1,1 @@
+"""Where weights come from, how they are loaded, adapted and named."""

@@ -1,0 +1,100 @@
+"""From files to a model and a tokenizer on a device, in a precision."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from harness.contracts import HarnessError
+from harness.models.hashes import weight_files
+from harness.models.wheels import ModelFiles, quietly
+from harness.util.names import nearest
+
+FP32_UP_TO = 2_000_000_000
+"""Parameters up to which a GPU computes in fp32 unless told otherwise: bf16 rounds away about what a few pairs teach.
+
+Figures: docs/decisions/0006-precision.md.
+"""
+
+
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] | capitalize }}:\n{{ message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant:\n' }}{% endif %}"
+)
+"""Chat template of a model that comes without one (a base model): plain words, an answer closed by end-of-sequence."""
+
+
+def pick_device(device: str) -> str:
+    """`auto`, `cpu` or `cuda` to the device that is there.
+
+    Raises HarnessError for another name, and for `cuda` where there is no GPU.
+    """
+    import torch
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise HarnessError(f"device {device!r} is unknown; {nearest(device, ('auto', 'cpu', 'cuda'))}")
+    found = torch.cuda.is_available()
+    if device == "cuda" and not found:
+        raise HarnessError("device 'cuda' was asked for and this machine has no usable GPU; use --device cpu or auto")
+    return "cuda" if found and device != "cpu" else "cpu"
+
+
+def pick_precision(precision: str, device: str, files: ModelFiles) -> str:
+    """`auto` is fp32 on a CPU, and on a GPU up to `FP32_UP_TO` parameters, bf16 above; anything else stays as it is."""
+    if precision != "auto":
+        return precision
+    return "bf16" if device == "cuda" and count_parameters(files.folder) > FP32_UP_TO else "fp32"
+
+
+def count_parameters(folder: Path) -> int:
+    """Numbers in the safetensors files that transformers would load from `folder`; reads their headers alone."""
+    from safetensors import safe_open
+
+    total = 0
+    for file in weight_files(folder):
+        with safe_open(file, framework="numpy") as weights:
+            total += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+    return total
+
+
+def load(files: ModelFiles, *, device: str, precision: str) -> tuple[Any, Any]:
+    """Model (eval mode, scaled-dot-product attention) and tokenizer (with a padding token and a chat template).
+
+    `device` and `precision` (`fp32` or `bf16`) are those of `pick_device` and `pick_precision`. Raises HarnessError
+    when the folder cannot be loaded.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    if precision not in dtypes:
+        raise HarnessError(f"precision {precision!r} is unknown; {nearest(precision, dtypes)}")
+    given: dict[str, Any] = {"local_files_only": True, "trust_remote_code": files.trust_remote_code}
+    try:
+        with quietly():
+            tokenizer = AutoTokenizer.from_pretrained(files.folder, **given)
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                files.folder, dtype=dtypes[precision], attn_implementation="sdpa", use_safetensors=True, **given
+            )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise HarnessError(f"model {files.name} in {files.folder} cannot be loaded: {reason}") from error
+    _complete(model, tokenizer)
+    return model.to(device).eval(), tokenizer
+
+
+def _complete(model: Any, tokenizer: Any) -> None:
+    """A padding token where there is none, and a plain chat template for a base model."""
+    if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token is None:
+            raise HarnessError(f"tokenizer of {tokenizer.name_or_path} has neither padding nor end-of-sequence token")
+        tokenizer.pad_token = tokenizer.eos_token
+    for config in (model.config, model.generation_config):
+        if config is not None and getattr(config, "pad_token_id", None) is None:
+            config.pad_token_id = tokenizer.pad_token_id
+    if tokenizer.chat_template is None:
+        bos = tokenizer.bos_token_id
+        starts = bos is not None and list(tokenizer("a")["input_ids"])[:1] == [bos]
+        tokenizer.chat_template = ("{{ bos_token }}" if starts else "") + PLAIN_TEMPLATE

@@ -1,0 +1,1 @@
+"""Opinions of groups: questions, features, regressions, results."""

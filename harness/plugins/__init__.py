@@ -1,0 +1,1 @@
+"""Plug-ins: the hooks, the registry, and what is wrong with a class."""

@@ -1,0 +1,102 @@
+"""What is wrong with a plug-in class, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import get_args
+
+from pydantic import BaseModel
+
+from harness.contracts import BackendCapability, Capability, Dataset, ModelSource, Need
+from harness.util.names import nearest
+
+
+def class_faults(value: object, texts: Sequence[str], methods: Sequence[str]) -> Iterator[str]:
+    """Faults of any plug-in class: missing texts, missing methods, an instance in place of a class."""
+    if not isinstance(value, type):
+        yield "must be a class, not an instance"
+        return
+    for attribute in texts:
+        if not isinstance(getattr(value, attribute, None), str):
+            yield f"must have a class attribute {attribute!r} of type str"
+    if not getattr(value, "name", ""):
+        yield "must have a name that is not empty"
+    yield from method_faults(value, methods)
+
+
+def method_faults(value: object, methods: Sequence[str]) -> Iterator[str]:
+    """One line for each method that is missing."""
+    for method in methods:
+        if not callable(getattr(value, method, None)):
+            yield f"must have a method {method!r}"
+
+
+def set_faults(value: object, attribute: str, allowed: tuple[str, ...]) -> Iterator[str]:
+    """Faults of a class attribute that must be a frozenset of allowed values."""
+    given = getattr(value, attribute, None)
+    if not isinstance(given, frozenset):
+        yield f"must have a class attribute {attribute!r} of type frozenset"
+        return
+    for item in sorted(map(str, given - set(allowed))):
+        yield f"has {item!r} among its {attribute}; {nearest(item, allowed, label='installed')}"
+
+
+def aligner_faults(value: object) -> Iterator[str]:
+    """What is wrong with an aligner class."""
+    yield from class_faults(value, ("name", "paper", "version"), ("fit",))
+    yield from set_faults(value, "needs", get_args(Need))
+    config = getattr(value, "Config", None)
+    if not (isinstance(config, type) and issubclass(config, BaseModel)):
+        yield "must have a class attribute 'Config' that is a pydantic model"
+    elif not config.model_config.get("frozen"):
+        yield "has a Config that is not frozen; set model_config = ConfigDict(frozen=True, extra='forbid')"
+
+
+def task_faults(value: object) -> Iterator[str]:
+    """What is wrong with a task class."""
+    texts = ("name", "paper", "licence", "main_metric", "default_pool")
+    yield from class_faults(value, texts, ("revision", "questions", "evaluate"))
+    yield from set_faults(value, "needs", get_args(Capability))
+    metrics = getattr(value, "metrics", None)
+    if not isinstance(metrics, Mapping):
+        yield "must have a class attribute 'metrics' that maps each metric to its meaning"
+    elif getattr(value, "main_metric", None) not in metrics:
+        yield f"has a main_metric that is not among its metrics ({', '.join(map(str, metrics))})"
+
+
+def pool_faults(value: object) -> Iterator[str]:
+    """What is wrong with a pool class."""
+    yield from class_faults(
+        value, ("name", "licence"), ("revision", "questions", "pairs", "prompts", "groups", "verifier")
+    )
+    if not isinstance(getattr(value, "dataset", None), Dataset):
+        yield "must have a class attribute 'dataset' of type harness.contracts.Dataset"
+
+
+def judge_faults(value: object) -> Iterator[str]:
+    """What is wrong with a judge class."""
+    yield from class_faults(value, ("name", "version"), ("compare",))
+
+
+def backend_faults(value: object) -> Iterator[str]:
+    """What is wrong with a backend class."""
+    yield from class_faults(value, ("name",), ())
+    yield from set_faults(value, "capabilities", get_args(BackendCapability))
+
+
+def model_faults(value: object) -> Iterator[str]:
+    """What is wrong with a built-in model."""
+    if not isinstance(value, ModelSource):
+        yield "must be a harness.contracts.ModelSource"
+
+
+def executor_faults(value: object) -> Iterator[str]:
+    """What is wrong with an executor class."""
+    yield from class_faults(value, ("name",), ("map",))
+
+
+def observer_faults(value: object) -> Iterator[str]:
+    """What is wrong with an observer."""
+    if isinstance(value, type):
+        yield "must be an instance, not a class"
+    yield from method_faults(value, ("started", "logged", "finished"))

@@ -1,0 +1,1 @@
+"""What a finished cell leaves: its schema, its rows, its store, its provenance."""

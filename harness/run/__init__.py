@@ -1,0 +1,1 @@
+"""Running a cell: plan, worker, engine, record."""

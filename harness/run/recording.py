@@ -1,0 +1,220 @@
+"""Building records: from a plan, what a fit left, and scores, to the one file that leaderboards read."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import os
+import platform
+import resource
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from harness.contracts import Scores
+from harness.meter import Spend
+from harness.records.provenance import LISTED, git_state, version
+from harness.records.schema import (
+    AlignerInfo,
+    BudgetInfo,
+    DataInfo,
+    Failure,
+    Inference,
+    Lost,
+    Manifest,
+    ModelInfo,
+    Record,
+    Score,
+    Seconds,
+    SeedInfo,
+    Spent,
+    TaskInfo,
+)
+from harness.run.plan import Plan, rating_ids
+from harness.stats import mean_interval
+
+COUNTERS = tuple(item.name for item in fields(Spend))
+"""What the worker's meter counts; the record has each under the same name."""
+
+
+_NO_TIME = {"load": 0.0, "fit": 0.0}
+
+
+_NO_LOSS: dict[str, float] = {"restarts": 0, "seconds": 0.0}
+
+
+UNFITTED: Mapping[str, Any] = {"status": "ok", "reason": None, "parameter_change": 0.0}
+"""The fit's summary of the base model, for which no worker is started: there is nothing to fit."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a cell came to: the fit's summary (as the worker wrote it), the evaluation, or a failure."""
+
+    fit: Mapping[str, Any] = field(default_factory=dict)
+    scores: Scores = field(default_factory=lambda: Scores(()))
+    inference: Inference = field(default_factory=Inference)
+    seconds_load: float = 0.0
+    seconds_evaluate: float = 0.0
+    parameters: int = 0
+    """Weights of the base model."""
+    restarts: int = 0
+    """How often the evaluation was begun before."""
+    failure: Failure | None = None
+
+
+def build_record(plan: Plan, outcome: Outcome, provenance: Mapping[str, str]) -> Record:
+    """The record of a cell, finished or failed."""
+    failure = outcome.failure
+    return Record(
+        id=plan.run_id,
+        status="failed" if failure else outcome.fit["status"],
+        reason=failure.reason if failure else outcome.fit["reason"],
+        failure=failure,
+        aligner=_aligner_info(plan, outcome.fit),
+        task=_task_info(plan, outcome.scores),
+        model=_model_info(plan, outcome.parameters),
+        data=_data_info(plan),
+        budget=BudgetInfo(**plan.config.budget.model_dump(), profile=plan.config.profile),
+        spent=_spent(plan, outcome),
+        scores=summarise(outcome.scores),
+        manifest=_manifest(plan, provenance),
+        seed=SeedInfo(draw=plan.config.draw_seed, training=plan.config.seed),
+    )
+
+
+def summarise(scores: Scores) -> dict[str, Score]:
+    """Mean and interval of every metric of the rows, over independent units; metrics of the whole set as they are."""
+    summary: dict[str, Score] = {}
+    for name in sorted({name for row in scores.rows for name in row.values}):
+        rows = [row for row in scores.rows if name in row.values]
+        found = mean_interval([row.values[name] for row in rows], [row.unit for row in rows])
+        summary[name] = Score(mean=found.mean, ci95=found.ci95, n=found.n)
+    return summary | {name: Score(mean=w.value, ci95=w.ci95, n=w.n, whole=True) for name, w in scores.whole.items()}
+
+
+def peak_memory(device: str) -> int:
+    """Bytes: of the accelerator where there is one, else this process's high-water mark."""
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+def _aligner_info(plan: Plan, fit: Mapping[str, Any]) -> AlignerInfo:
+    values = plan.aligner_config.model_dump(mode="json", by_alias=True)
+    defaults = type(plan.aligner_config)().model_dump(mode="json", by_alias=True)
+    return AlignerInfo(
+        name=plan.aligner_class.name,
+        version=plan.aligner_class.version,
+        paper=plan.aligner_class.paper,
+        fit_id=plan.fit_id,
+        config=dict(fit.get("config", values)),
+        changed={k: v for k, v in values.items() if defaults.get(k) != v},
+        trials=tuple(fit.get("trials", ())),
+        liveness={k: v for k, v in fit.get("liveness", {}).items() if math.isfinite(v)},
+        adapter_hash=fit.get("adapter_hash"),
+        parameter_change=fit.get("parameter_change"),
+    )
+
+
+def _task_info(plan: Plan, scores: Scores) -> TaskInfo:
+    main = plan.task.main_metric
+    return TaskInfo(
+        name=plan.config.task,
+        revision=plan.task_revision,
+        main_metric=main,
+        limit=plan.config.limit,
+        num_fewshot=plan.config.num_fewshot,
+        n_items=sum(main in row.values for row in scores.rows),
+        judge=plan.config.judge,
+        judge_version=plan.judge_version,
+        baseline=plan.config.baseline,
+        notes=dict(scores.notes),
+    )
+
+
+def _model_info(plan: Plan, parameters: int) -> ModelInfo:
+    return ModelInfo(
+        name=plan.files.name,
+        weights_hash=plan.files.weights_hash,
+        parameters=parameters,
+        precision=plan.machine.precision,
+        device=plan.machine.device,
+        backend=plan.config.backend,
+        lora=plan.config.lora.model_dump(),
+        lengths=plan.config.lengths.model_dump(),
+        trust_remote_code=plan.files.trust_remote_code,
+    )
+
+
+def _data_info(plan: Plan) -> DataInfo:
+    return DataInfo(
+        source=plan.source.describe(),
+        pool=plan.pool.name,
+        pool_revision=plan.pool_revision,
+        pair_ids=tuple(p.id for p in plan.few_shot.pairs),
+        prompt_ids=tuple(p.id for p in plan.few_shot.prompts),
+        rating_ids=rating_ids(plan.few_shot.groups),
+        auxiliary_groups=tuple(plan.few_shot.auxiliary),
+        shuffled_labels=plan.config.shuffle_labels,
+        dropped_leaks=plan.labels.dropped,
+        warnings=plan.labels.warnings,
+    )
+
+
+def _spent(plan: Plan, outcome: Outcome) -> Spent:
+    spend: Mapping[str, Any] = outcome.fit.get("spend", {})
+    counted = {name: spend.get(name, 0) for name in COUNTERS}
+    times, lost = outcome.fit.get("seconds", _NO_TIME), outcome.fit.get("lost", _NO_LOSS)
+    load = float(times["load"]) + outcome.seconds_load
+    fit, evaluate = float(times["fit"]), outcome.seconds_evaluate
+    shown = min(plan.config.num_fewshot, len(plan.few_shot.pairs))
+    memory = max(int(outcome.fit.get("peak_memory_bytes", 0)), peak_memory(plan.machine.device))
+    return Spent(
+        **{**counted, "labels": max(int(counted["labels"]), shown)},
+        peak_memory_bytes=memory,
+        seconds=Seconds(load=load, fit=fit, evaluate=evaluate, total=load + fit + evaluate),
+        inference=outcome.inference,
+        lost=Lost(restarts=int(lost["restarts"]) + outcome.restarts, seconds=lost["seconds"]),
+    )
+
+
+def _manifest(plan: Plan, provenance: Mapping[str, str]) -> Manifest:
+    commit, dirty = git_state()
+    used = {
+        f"aligner:{plan.aligner_class.name}",
+        f"task:{_family(plan.config.task)}",
+        f"pool:{plan.pool.name}",
+        f"model:{plan.files.name}",
+        f"backend:{plan.config.backend}",
+        *(f"judge:{_family(name)}" for name in (plan.config.judge, (plan.fit_judge or (None,))[0]) if name),
+    }
+    return Manifest(
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        command=tuple(sys.orig_argv),
+        packages={name: found for name in LISTED if (found := version(name)) is not None},
+        plugins={name: where for name, where in provenance.items() if name in used},
+        platform=platform.platform(),
+        python=platform.python_version(),
+        device=_device_name(plan.machine.device),
+        threads=plan.machine.threads,
+        git_commit=commit,
+        git_dirty=dirty,
+    )
+
+
+def _family(name: str) -> str:
+    """The name that a plug-in offered: what stands before the colon of `lm_eval:arc_easy`."""
+    return name.partition(":")[0]
+
+
+def _device_name(device: str) -> str:
+    if device == "cuda":
+        import torch
+
+        return str(torch.cuda.get_device_name())
+    return f"cpu ({platform.machine()}, {os.cpu_count()} cores)"

@@ -1,0 +1,90 @@
+"""Between conversations and token ids: prompts, completions, the end of a turn. Needs no torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.contracts import Completion, HarnessError, Message, Messages
+
+
+def render_prompt(tokenizer: Any, messages: Messages, limit: int) -> list[int]:
+    """Token ids of a conversation under the tokenizer's chat template, ready for the assistant's turn.
+
+    Longer than `limit` tokens, it is clipped on the left: the end of the last message and the template's tail stay, and
+    so does a leading beginning-of-sequence token. Raises HarnessError when there is no chat template or no message.
+    """
+    if not messages:
+        raise HarnessError("a prompt was expected to hold at least one message, it holds none")
+    if getattr(tokenizer, "chat_template", None) is None:
+        raise HarnessError(f"tokenizer {_name(tokenizer)} has no chat template; a chat model was expected")
+    ids = _template_ids(tokenizer, messages)
+    bos = tokenizer.bos_token_id
+    if bos is not None and ids[:2] == [bos, bos]:
+        ids = ids[1:]
+    return _clip_left(ids, limit, keep_first=bool(ids) and ids[0] == bos)
+
+
+def encode_completion(tokenizer: Any, completion: str | Completion, limit: int) -> list[int]:
+    """Token ids of an answer: text is closed by the end-of-turn token, a `Completion` gives its own ids.
+
+    Longer than `limit` tokens, it is clipped on the right and left open, without an end-of-turn token.
+    """
+    if isinstance(completion, Completion):
+        return list(completion.ids[:limit])
+    ids = list(tokenizer(completion, add_special_tokens=False)["input_ids"])
+    return ids[:limit] if len(ids) >= limit else [*ids, end_of_turn(tokenizer)]
+
+
+def end_of_turn(tokenizer: Any) -> int:
+    """The id of the token that closes an assistant's turn in the chat template; the end-of-sequence id where none does.
+
+    Raises HarnessError when the tokenizer has neither.
+    """
+    closing = _closing_token(tokenizer) if getattr(tokenizer, "chat_template", None) is not None else None
+    found = tokenizer.eos_token_id if closing is None else closing
+    if found is None:
+        raise HarnessError(f"tokenizer {_name(tokenizer)} has no end-of-turn and no end-of-sequence token")
+    return int(found)
+
+
+def _template_ids(tokenizer: Any, messages: Messages) -> list[int]:
+    """Template and tokenize; a template that refuses the system role gets it as the start of the next turn."""
+    from jinja2 import TemplateError
+
+    try:
+        ids = _apply(tokenizer, messages)
+    except TemplateError:
+        if messages[0].role != "system" or len(messages) == 1:
+            raise
+        ids = _apply(tokenizer, _fold_system(messages))
+    return ids
+
+
+def _apply(tokenizer: Any, messages: Messages) -> list[int]:
+    turns = [{"role": m.role, "content": m.content} for m in messages]
+    return list(tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=True, return_dict=False))
+
+
+def _fold_system(messages: Messages) -> Messages:
+    system, first, *rest = messages
+    return (Message(first.role, f"{system.content}\n\n{first.content}"), *rest)
+
+
+def _clip_left(ids: list[int], limit: int, *, keep_first: bool) -> list[int]:
+    if len(ids) <= limit:
+        return ids
+    return [ids[0], *ids[len(ids) - limit + 1 :]] if keep_first and limit > 1 else ids[-limit:]
+
+
+def _closing_token(tokenizer: Any) -> int | None:
+    """The first special token that the template writes after an assistant's words."""
+    marker = "qzx"
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": marker}]
+    rendered = tokenizer.apply_chat_template(turns, add_generation_prompt=False, tokenize=False)
+    after = rendered[rendered.rfind(marker) + len(marker) :] if marker in rendered else ""
+    special = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
+    return next((i for i in tokenizer(after, add_special_tokens=False)["input_ids"] if i in special), None)
+
+
+def _name(tokenizer: Any) -> str:
+    return str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)

@@ -1,0 +1,60 @@
+"""Files that are written whole or not at all, and JSON in them."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.contracts import HarnessError
+
+
+@contextmanager
+def storage(place: Path) -> Iterator[None]:
+    """Turn a full disk, a missing permission or a bad path into one clear line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise HarnessError(f"no space left below {place}; free some or pass --store with another folder") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise HarnessError(
+                f"cannot write below {place}: {error.strerror}; pass --store with a writable folder"
+            ) from error
+        raise
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    with storage(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write_atomic` for a JSON value."""
+    write_atomic(path, (json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode())
+
+
+def read_json(path: Path) -> Any | None:
+    """The JSON value of a file, or None when there is none. Raises HarnessError when it is corrupt."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise HarnessError(f"{path} is not valid JSON ({error}); delete it and run again") from error

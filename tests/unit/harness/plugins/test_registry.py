@@ -1,0 +1,420 @@
+"""The registry: what plug-ins offer, who they are, and what happens when they are wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import types
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from harness import hookspecs
+from harness.contracts import Aligned, Bench, Dataset, FewShot, HarnessError, ModelSource, Need
+from harness.hookspecs import hookimpl
+from harness.plugins import registry
+
+pytestmark = pytest.mark.core
+
+
+class Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Mild:
+    name: ClassVar[str] = "mild"
+    paper: ClassVar[str] = ""
+    version: ClassVar[str] = "1"
+    needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    Config: ClassVar[type[BaseModel]] = Config
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
+        return bench.aligned(few_shot.pairs)
+
+
+class Quiz:
+    name = "quiz"
+    paper = ""
+    licence = "CC0"
+    main_metric = "acc"
+    metrics: ClassVar[Mapping[str, str]] = {"acc": "share right"}
+    default_pool = "lake"
+    needs: ClassVar[frozenset[str]] = frozenset({"loglik"})
+
+    def revision(self, source: Any) -> str:
+        return "r"
+
+    questions = evaluate = revision
+
+
+class Lake:
+    name = "lake"
+    licence = "CC0"
+    dataset = Dataset(folder="lake", hub="someone/lake")
+
+    def revision(self, source: Any) -> str:
+        return "r"
+
+    pairs = prompts = groups = verifier = questions = revision
+
+
+class Referee:
+    name = "referee"
+    version = "1"
+
+    def compare(self, items: Any) -> list[Any]:
+        return []
+
+
+class Engine:
+    name = "engine"
+    capabilities: ClassVar[frozenset[str]] = frozenset({"score"})
+
+
+class Here:
+    name = "here"
+
+    def map(self, job: Any, items: Any) -> list[Any]:
+        return [job(item) for item in items]
+
+
+class Witness:
+    name = "witness"
+
+    def started(self, run_id: str, summary: Any) -> None:
+        """Hear of a start."""
+
+    logged = finished = started
+
+
+SOURCE = ModelSource(name="mini", licence="MIT", wheels={"mini==1": "0" * 64}, gguf=("mini.gguf",))
+GOOD: dict[str, object] = {
+    "aligner": Mild,
+    "task": Quiz,
+    "pool": Lake,
+    "judge": Referee,
+    "backend": Engine,
+    "model": SOURCE,
+    "executor": Here,
+    "observer": Witness(),
+}
+
+
+def plugin(name: str = "someone", /, **offers: object) -> types.ModuleType:
+    """A plug-in module whose hook `harness_<kind>s` returns the one value given for `kind`."""
+    module = types.ModuleType(name)
+    for kind, value in offers.items():
+        setattr(module, f"harness_{kind}s", returning([value]))
+    return module
+
+
+def returning(value: object) -> Callable[[], object]:
+    return hookimpl(lambda: value)
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No built-ins: a test sees only what it registers."""
+    monkeypatch.setattr(registry, "BUILTIN", ())
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: None) -> Callable[..., None]:
+    """Install a distribution with entry points of group `harness` and one module per entry point."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def add(distribution: str, version: str, **modules: str) -> None:
+        info = tmp_path / f"{distribution}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        points = "\n".join(f"{name} = plug_{name}" for name in modules)
+        (info / "entry_points.txt").write_text(f"[harness]\n{points}\n")
+        for name, source in modules.items():
+            (tmp_path / f"plug_{name}.py").write_text(source)
+            monkeypatch.delitem(sys.modules, f"plug_{name}", raising=False)
+
+    return add
+
+
+HONEST = f"""
+import sys
+from harness.hookspecs import hookimpl
+Mild = sys.modules[{__name__!r}].Mild
+Third = type("Third", (Mild,), {{"name": "third"}})
+
+@hookimpl
+def harness_aligners():
+    return [Third]
+"""
+BROKEN = "import a_package_that_nobody_has\n"
+
+
+@pytest.mark.parametrize("kind", sorted(GOOD))
+def test_every_kind_is_found_by_name(kind: str, alone: None) -> None:
+    offered = registry.load(plugins=False, extra=[plugin(**{kind: GOOD[kind]})])
+    name = getattr(GOOD[kind], "name", "")
+    assert getattr(offered, kind)(name) is GOOD[kind]
+    assert dict(getattr(offered, f"{kind}s")) == {name: GOOD[kind]}
+    assert offered.provenance == {f"{kind}:{name}": "given in code"}
+
+
+@pytest.mark.parametrize("kind", sorted(GOOD))
+def test_unknown_names_say_the_nearest(kind: str, alone: None) -> None:
+    offered = registry.load(plugins=False, extra=[plugin(**{kind: GOOD[kind]})])
+    name = getattr(GOOD[kind], "name", "")
+    with pytest.raises(HarnessError, match=f"{kind} '{name}x' is not installed; did you mean '{name}'"):
+        getattr(offered, kind)(f"{name}x")
+
+
+def test_every_hook_has_a_kind_and_a_docstring() -> None:
+    hooks = {name: value for name, value in vars(hookspecs).items() if name.startswith("harness_")}
+    assert {kind.hook for kind in registry.KINDS} == set(hooks)
+    assert all(hook.__doc__ and "\n" not in hook.__doc__ for hook in hooks.values())
+
+
+def test_a_registry_is_frozen(alone: None) -> None:
+    offered = registry.load(plugins=False, extra=[plugin(aligner=Mild)])
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        offered.tasks = {}  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        offered.aligners["other"] = Mild  # type: ignore[index]
+
+
+def test_two_registries_are_independent(alone: None) -> None:
+    registry.load(plugins=False, extra=[plugin(aligner=Mild)])
+    assert not registry.load(plugins=False).aligners
+
+
+def test_duplicate_names_name_both_providers(alone: None) -> None:
+    with pytest.raises(HarnessError, match=r"aligner 'mild' is offered twice: by first .* and by second") as caught:
+        registry.load(plugins=False, extra=[plugin("first", aligner=Mild), plugin("second", aligner=Mild)])
+    assert "given in code" in str(caught.value)
+
+
+def test_the_same_name_in_two_kinds_is_no_duplicate(alone: None) -> None:
+    namesake = type("Namesake", (Referee,), {"name": "mild"})
+    offered = registry.load(plugins=False, extra=[plugin(aligner=Mild, judge=namesake)])
+    assert offered.aligner("mild") is Mild
+    assert offered.judge("mild") is namesake
+
+
+def test_a_misspelt_hook_is_an_error_with_the_nearest_hook(alone: None) -> None:
+    module = types.ModuleType("clumsy")
+    module.harness_aligner = returning([])  # type: ignore[attr-defined]
+    message = r"plug-in 'clumsy' .*unknown hook 'harness_aligner'; did you mean 'harness_aligners'"
+    with pytest.raises(HarnessError, match=message):
+        registry.load(plugins=False, extra=[module])
+
+
+def test_a_hook_with_arguments_is_an_error(alone: None) -> None:
+    module = types.ModuleType("curious")
+    module.harness_aligners = hookimpl(lambda config: [])  # type: ignore[attr-defined]
+    with pytest.raises(HarnessError, match=r"plug-in 'curious'.*config"):
+        registry.load(plugins=False, extra=[module])
+
+
+def test_a_plugin_without_hooks_is_an_error(alone: None) -> None:
+    with pytest.raises(HarnessError, match=r"'silent'.*implements no hook"):
+        registry.load(plugins=False, extra=[types.ModuleType("silent")])
+
+
+def test_the_same_plugin_twice_is_an_error(alone: None) -> None:
+    module = plugin(aligner=Mild)
+    with pytest.raises(HarnessError, match=r"'someone'.*registered twice"):
+        registry.load(plugins=False, extra=[module, module])
+
+
+def test_a_hook_must_return_a_list(alone: None) -> None:
+    module = types.ModuleType("generous")
+    module.harness_aligners = hookimpl(lambda: Mild)  # type: ignore[attr-defined]
+    with pytest.raises(HarnessError, match="'generous': harness_aligners must return a list"):
+        registry.load(plugins=False, extra=[module])
+
+
+class Thawed(BaseModel):
+    """A config that can be changed."""
+
+
+FAULTS: list[tuple[str, dict[str, object], str]] = [
+    ("aligner", {"version": 1}, "'version' of type str"),
+    ("aligner", {"paper": None}, "'paper' of type str"),
+    ("aligner", {"name": ""}, "name that is not empty"),
+    ("aligner", {"needs": {"pairs"}}, "'needs' of type frozenset"),
+    ("aligner", {"needs": frozenset({"pair"})}, "has 'pair' among its needs; did you mean 'pairs'"),
+    ("aligner", {"Config": dict}, "'Config' that is a pydantic model"),
+    ("aligner", {"Config": Thawed}, "Config that is not frozen"),
+    ("aligner", {"fit": None}, "must have a method 'fit'"),
+    ("task", {"metrics": None}, "'metrics' that maps"),
+    ("task", {"main_metric": "f1"}, "main_metric that is not among its metrics"),
+    ("task", {"default_pool": None}, "'default_pool' of type str"),
+    ("task", {"needs": frozenset({"generation"})}, "did you mean 'generate'"),
+    ("pool", {"dataset": "lake"}, "'dataset' of type"),
+    ("pool", {"verifier": None}, "must have a method 'verifier'"),
+    ("judge", {"compare": None}, "must have a method 'compare'"),
+    ("backend", {"capabilities": frozenset({"scores"})}, "did you mean 'score'"),
+    ("executor", {"map": None}, "must have a method 'map'"),
+]
+
+
+@pytest.mark.parametrize(("kind", "change", "message"), FAULTS)
+def test_invalid_values_are_refused_by_name(kind: str, change: dict[str, object], message: str, alone: None) -> None:
+    good = GOOD[kind]
+    assert isinstance(good, type)
+    wrong = type("Wrong", (good,), change)
+    with pytest.raises(HarnessError, match=rf"plug-in 'someone': {kind} .*{message}"):
+        registry.load(plugins=False, extra=[plugin(**{kind: wrong})])
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "message"),
+    [
+        ("aligner", Mild(Config()), "must be a class"),
+        ("model", "mini", "must be a harness.contracts.ModelSource"),
+        ("observer", Witness, "must be an instance"),
+    ],
+)
+def test_classes_and_values_are_told_apart(kind: str, value: object, message: str, alone: None) -> None:
+    with pytest.raises(HarnessError, match=message):
+        registry.load(plugins=False, extra=[plugin(**{kind: value})])
+
+
+# ---------------------------------------------------------------- third parties
+
+
+def test_third_parties_come_with_their_distribution(install: Callable[..., None]) -> None:
+    install("nice-plugin", "2.3", nice=HONEST)
+    offered = registry.load()
+    assert offered.aligner("third").name == "third"
+    assert offered.provenance["aligner:third"] == "nice-plugin 2.3"
+    assert not offered.skipped
+
+
+def test_a_plugin_that_fails_to_import_is_skipped_and_named(install: Callable[..., None]) -> None:
+    install("sad-plugin", "0.1", sad=BROKEN)
+    install("nice-plugin", "2.3", nice=HONEST)
+    offered = registry.load()
+    assert offered.aligner("third").name == "third"
+    assert "sad-plugin 0.1 failed to import: ModuleNotFoundError" in offered.skipped["sad"]
+    with pytest.raises(HarnessError, match=r"'gloom' is not installed.*left out \(sad: sad-plugin 0.1 .*nobody_has"):
+        offered.aligner("gloom")
+
+
+def test_a_plugin_whose_hook_raises_is_skipped(install: Callable[..., None]) -> None:
+    source = "from harness.hookspecs import hookimpl\n@hookimpl\ndef harness_tasks():\n    return [1 / 0]\n"
+    install("sad-plugin", "0.1", sad=source)
+    assert "failed in harness_tasks: ZeroDivisionError" in registry.load().skipped["sad"]
+
+
+def test_a_builtin_that_raises_is_not_hidden(alone: None) -> None:
+    module = types.ModuleType("ours")
+    module.harness_tasks = hookimpl(lambda: [1 / 0])  # type: ignore[attr-defined]
+    with pytest.raises(ZeroDivisionError):
+        registry.load(plugins=False, extra=[module])
+
+
+def test_a_third_partys_misspelt_hook_is_an_error(install: Callable[..., None]) -> None:
+    source = "from harness.hookspecs import hookimpl\n@hookimpl\ndef harness_task():\n    return []\n"
+    install("sad-plugin", "0.1", sad=source)
+    with pytest.raises(
+        HarnessError, match=r"'sad-plugin:sad' \(sad-plugin 0.1\): unknown hook 'harness_task'.*--no-plugins"
+    ):
+        registry.load()
+
+
+def test_a_third_party_may_not_take_a_builtins_name(install: Callable[..., None]) -> None:
+    install("nice-plugin", "2.3", nice=HONEST)
+    third = type("Third", (Mild,), {"name": "third"})
+    with pytest.raises(
+        HarnessError, match=r"'third' is offered twice: by someone .* and by nice-plugin:nice \(nice-plugin 2.3\)"
+    ):
+        registry.load(extra=[plugin(aligner=third)])
+
+
+def test_no_plugins_does_not_even_import_them(install: Callable[..., None]) -> None:
+    install("sad-plugin", "0.1", sad=BROKEN)
+    offered = registry.load(plugins=False)
+    assert not offered.skipped
+    assert not offered.aligners
+
+
+@pytest.mark.parametrize("allowed", ["nice", "nice-plugin"])
+def test_the_allow_list_takes_entry_points_and_distributions(install: Callable[..., None], allowed: str) -> None:
+    install("sad-plugin", "0.1", sad="raise SystemExit('imported although it is not allowed')\n")
+    install("nice-plugin", "2.3", nice=HONEST)
+    offered = registry.load(allow=[allowed])
+    assert list(offered.aligners) == ["third"]
+    assert offered.skipped == {"sad": "sad-plugin 0.1 not in the allow-list"}
+
+
+def test_an_unknown_name_in_the_allow_list_is_an_error(install: Callable[..., None]) -> None:
+    install("nice-plugin", "2.3", nice=HONEST)
+    with pytest.raises(
+        HarnessError, match="'nice-plugim' in the allow-list is not installed; did you mean 'nice-plugin'"
+    ):
+        registry.load(allow=["nice-plugim"])
+
+
+def test_two_distributions_may_share_an_entry_point_name(install: Callable[..., None], tmp_path: Path) -> None:
+    install("sad-plugin", "0.1", sad=BROKEN)
+    install("sadder-plugin", "0.2", sad=BROKEN)
+    reason = registry.load().skipped["sad"]
+    assert "sad-plugin 0.1" in reason
+    assert "sadder-plugin 0.2" in reason
+
+
+# ---------------------------------------------------------------- what ships
+
+
+PROBE = """
+import sys
+import harness
+from harness.plugins import registry
+offered = registry.load(plugins=False)
+heavy = {"torch", "transformers", "lm_eval", "trl", "peft", "sklearn", "duckdb", "scipy"} & set(sys.modules)
+print(sorted(heavy))
+print(*offered.provenance.items(), sep="\\n")
+"""
+
+
+def test_builtins_load_light() -> None:
+    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "[]"
+
+
+def test_what_ships_is_there_and_says_where_it_comes_from() -> None:
+    offered = registry.load(plugins=False)
+    assert {"base", "icl", "sft", "dpo", "gem", "random"} <= set(offered.aligners)
+    assert "medqa" in offered.tasks
+    assert all(task.default_pool in offered.pools for task in offered.tasks.values())
+    assert {"smollm2-135m-instruct", "gemma3-270m"} <= set(offered.models)
+    assert offered.backend("hf").capabilities >= {"generate", "score"}
+    assert all(origin.startswith("align-harness ") for origin in offered.provenance.values())
+
+
+def test_one_of_a_family_is_found_by_what_follows_the_colon(alone: None) -> None:
+    class Many(Referee):
+        name = "many"
+
+        @classmethod
+        def named(cls, argument: str) -> type:
+            return type("One", (cls,), {"name": f"many:{argument}"})
+
+    found = registry.load(plugins=False, extra=[plugin(judge=Many)])
+    assert found.judge("many") is Many
+    assert found.judge("many:one:two").name == "many:one:two"
+    with pytest.raises(HarnessError, match="judge 'manny' is not installed; did you mean 'many'"):
+        found.judge("manny:one")
+
+
+def test_what_is_no_family_takes_nothing_after_a_colon(alone: None) -> None:
+    found = registry.load(plugins=False, extra=[plugin(task=Quiz)])
+    with pytest.raises(HarnessError, match="task 'quiz' takes nothing after a colon"):
+        found.task("quiz:hard")

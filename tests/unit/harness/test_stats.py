@@ -1,0 +1,280 @@
+"""Intervals and tests: known answers, brute force, properties, and simulated coverage."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness import stats
+from harness.contracts import HarnessError
+
+pytestmark = pytest.mark.core
+
+
+def own_units(n: int) -> list[str]:
+    return [f"u{i:04}" for i in range(n)]
+
+
+def brute_force(sums: list[float]) -> float:
+    observed = abs(sum(sums)) - 1e-9
+    totals = [
+        abs(sum(s * x for s, x in zip(signs, sums, strict=True)))
+        for signs in itertools.product((-1, 1), repeat=len(sums))
+    ]
+    return sum(total >= observed for total in totals) / len(totals)
+
+
+# ---------------------------------------------------------------- one mean
+
+
+def test_wilson_known_answer():
+    # Solutions in p of (share - p)^2 = z^2 p (1 - p) / n.
+    z2 = 1.959963984540054**2
+    for share, n in ((0.3, 10), (0.0, 20), (1.0, 7), (0.5, 500)):
+        roots = sorted(np.roots([1 + z2 / n, -(2 * share + z2 / n), share * share]).real)
+        assert stats.wilson(share, n) == pytest.approx(tuple(roots), abs=1e-9)
+
+
+def test_binary_with_one_item_per_unit_uses_wilson():
+    values = [1.0] * 3 + [0.0] * 7
+    got = stats.mean_interval(values, own_units(10))
+    assert got == stats.Estimate(pytest.approx(0.3), pytest.approx((0.107791, 0.603222), abs=1e-6), 10)
+
+
+def test_all_correct_has_width_even_when_clustered():
+    got = stats.mean_interval([1.0] * 20, [f"q{i // 2}" for i in range(20)])
+    assert got.n == 10
+    assert got.ci95 == stats.wilson(1.0, 10)
+
+
+def test_below_two_units_there_is_no_interval():
+    assert stats.mean_interval([0.2, 0.4], ["q", "q"]) == stats.Estimate(pytest.approx(0.3), None, 1)
+
+
+def test_repeating_items_within_units_does_not_narrow_the_interval():
+    values = np.random.default_rng(0).normal(size=40)
+    once = stats.mean_interval(list(values), own_units(40))
+    thrice = stats.mean_interval(list(np.repeat(values, 3)), [u for u in own_units(40) for _ in range(3)])
+    assert thrice.n == once.n == 40
+    assert thrice.ci95 == pytest.approx(once.ci95, abs=1e-9)
+
+
+def test_bootstrap_agrees_with_students_t():
+    from scipy.stats import t
+
+    values = np.random.default_rng(1).normal(size=30)
+    half = t.ppf(0.975, 29) * values.std(ddof=1) / math.sqrt(30)
+    got = stats.mean_interval(list(values), own_units(30)).ci95
+    assert got == pytest.approx((values.mean() - half, values.mean() + half), abs=0.08 * half)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_values_must_be_finite(bad):
+    with pytest.raises(HarnessError, match=r"unit 'u0001'.*finite"):
+        stats.mean_interval([0.0, bad], own_units(2))
+
+
+def test_empty_and_uneven_input_is_refused():
+    with pytest.raises(HarnessError, match="no values"):
+        stats.mean_interval([], [])
+    with pytest.raises(HarnessError, match="2 values but 1 units"):
+        stats.mean_interval([0.0, 1.0], ["u"])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.floats(-1e3, 1e3), st.integers(0, 6)), min_size=1, max_size=30), st.randoms())
+def test_interval_holds_the_mean_and_ignores_order(items, random):
+    def measure(rows):
+        return stats.mean_interval([v for v, _ in rows], [f"u{u}" for _, u in rows], resamples=200)
+
+    got = measure(items)
+    assert got.n == len({u for _, u in items})
+    assert (got.ci95 is None) == (got.n < 2)
+    if got.ci95 is not None:
+        assert got.ci95[0] - 1e-9 <= got.mean <= got.ci95[1] + 1e-9
+    shuffled = list(items)
+    random.shuffle(shuffled)
+    assert measure(shuffled).mean == got.mean
+
+
+@pytest.mark.parametrize(
+    ("n_units", "per_unit", "binary"), [(12, 1, False), (40, 3, False), (60, 4, True), (50, 1, True)]
+)
+def test_interval_covers_the_truth_95_times_in_100(n_units, per_unit, binary):
+    rng, hits, trials = np.random.default_rng(20), 0, 1_000
+    units = [u for u in own_units(n_units) for _ in range(per_unit)]
+    for trial in range(trials):
+        if binary:
+            chance = rng.beta(3, 3, size=(n_units, 1))
+            values = (rng.random((n_units, per_unit)) < chance).astype(float)
+            truth = 0.5
+        else:
+            values = 2.0 + rng.normal(size=(n_units, 1)) + 0.5 * rng.normal(size=(n_units, per_unit))
+            truth = 2.0
+        low, high = stats.mean_interval(list(values.ravel()), units, seed=trial, resamples=600).ci95
+        hits += low <= truth <= high
+    assert 0.93 <= hits / trials <= 0.97
+
+
+# ---------------------------------------------------------------- paired test
+
+
+@pytest.mark.parametrize(
+    "sums",
+    [
+        [1.0, 1.0, 1.0, -1.0, 0.0, 0.0],
+        [0.3, 1.2, -0.4, 0.9, 2.2, -0.1, 0.05],
+        [1 / 3, 2 / 3, 1 / 3 + 1e-17, -1 / 3, 1.0, 1.0],
+        [5.0],
+    ],
+)
+def test_sign_flip_equals_brute_force(sums):
+    assert stats.sign_flip(sums) == pytest.approx(brute_force(sums), abs=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(-5, 5).map(lambda i: i / 7), min_size=1, max_size=10))
+def test_sign_flip_properties(sums):
+    p = stats.sign_flip(sums)
+    assert 0 < p <= 1
+    assert p == pytest.approx(brute_force(sums), abs=1e-9)
+    assert p == pytest.approx(stats.sign_flip([-x for x in sums]), abs=1e-12)
+    assert p == pytest.approx(stats.sign_flip([1000 * x for x in sums]), abs=1e-9)
+
+
+def test_binary_metric_gives_mcnemars_exact_test_at_any_size():
+    from scipy.stats import binomtest
+
+    sums = [1.0] * 90 + [-1.0] * 60 + [0.0] * 1000
+    assert stats.sign_flip(sums) == pytest.approx(binomtest(60, 150).pvalue, rel=1e-9)
+
+
+def test_sampled_p_is_close_to_the_exact_one_and_never_zero(monkeypatch):
+    sums = list(np.random.default_rng(3).normal(0.4, 1.0, size=12))
+    exact = stats.sign_flip(sums)
+    monkeypatch.setattr("harness.stats.paired.EXACT_OUTCOMES", 1)
+    assert stats.sign_flip(sums) == pytest.approx(exact, abs=0.01)
+    assert stats.sign_flip([1.0 + i / 1e4 for i in range(60)]) == pytest.approx(1 / (stats.PERMUTATIONS + 1))
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_p_is_uniform_under_the_null(exact, monkeypatch):
+    rng = np.random.default_rng(11)
+    if not exact:
+        monkeypatch.setattr("harness.stats.paired.EXACT_OUTCOMES", 1)
+        monkeypatch.setattr("harness.stats.paired.PERMUTATIONS", 2_000)
+    p = np.array([stats.sign_flip(rng.normal(size=10), seed=i) for i in range(800)])
+    for level in (0.05, 0.25, 0.5, 0.75):
+        assert (p <= level).mean() == pytest.approx(level, abs=3.3 * math.sqrt(level * (1 - level) / 800))
+
+
+def test_paired_test_known_answer():
+    units = {f"i{i}": f"q{i // 2}" for i in range(8)}
+    b = dict.fromkeys(units, 0.0)
+    a = {**b, "i0": 1.0, "i1": 1.0, "i2": 1.0, "i6": -1.0}
+    got = stats.paired_test(a, b, units)
+    assert got.difference == pytest.approx(0.25)
+    assert got.n_units == 4
+    assert got.p == pytest.approx(brute_force([2.0, 1.0, 0.0, -1.0]))
+    assert got.ci95[0] < 0.25 < got.ci95[1]
+
+
+def test_identical_sides_have_no_difference_to_detect():
+    a = {u: 0.1 * i for i, u in enumerate(own_units(9))}
+    assert stats.paired_test(a, dict(a), {u: u for u in a}) == stats.Paired(0.0, None, 1.0, 9, None)
+
+
+def test_averages_that_differ_by_rounding_only_are_equal():
+    a, b = {"x": 0.1 + 0.2, "y": 1.0}, {"x": 0.3, "y": 1.0}
+    assert stats.paired_test(a, b, {"x": "x", "y": "y"}).p == 1.0
+
+
+def test_swapping_the_sides_flips_the_sign_only():
+    rng = np.random.default_rng(5)
+    a, b = ({u: float(x) for u, x in zip(own_units(40), rng.normal(size=40), strict=True)} for _ in range(2))
+    units = {u: f"c{i // 2}" for i, u in enumerate(a)}
+    one, other = stats.paired_test(a, b, units), stats.paired_test(b, a, units)
+    assert one.difference == pytest.approx(-other.difference)
+    assert (one.p, one.mdd) == pytest.approx((other.p, other.mdd))
+
+
+def test_clusters_are_not_counted_as_independent():
+    """Ten copies of one lucky question are one observation."""
+    items = [f"i{i}" for i in range(20)]
+    a, b = dict.fromkeys(items, 1.0), dict.fromkeys(items, 0.0)
+    assert stats.paired_test(a, b, {i: i for i in items}).p < 1e-4
+    assert stats.paired_test(a, b, {i: f"q{n % 2}" for n, i in enumerate(items)}).p == pytest.approx(0.5)
+
+
+def test_mismatched_items_are_named():
+    a, b = {"x": 1.0, "only-a": 1.0}, {"x": 1.0, "only-b": 0.0, "only-c": 0.0}
+    with pytest.raises(HarnessError, match=r"first has only-a; only the second has only-b, only-c"):
+        stats.paired_test(a, b, {})
+    with pytest.raises(HarnessError, match="no unit is given for x"):
+        stats.paired_test({"x": 1.0}, {"x": 0.0}, {})
+
+
+# ---------------------------------------------------------------- detectable difference, Holm, seeds
+
+
+def test_minimal_detectable_difference_known_answer():
+    differences = [1.0, -1.0] * 50
+    error = math.sqrt(100 / 99) / 10
+    assert stats.minimal_detectable_difference(differences) == pytest.approx((1.959964 + 0.841621) * error, rel=1e-5)
+    assert stats.minimal_detectable_difference([0.3]) is None
+    assert stats.minimal_detectable_difference([0.3, 0.3]) is None
+
+
+def test_minimal_detectable_difference_is_found_four_times_in_five(monkeypatch):
+    monkeypatch.setattr("harness.stats.paired.PERMUTATIONS", 1_000)
+    rng, n, trials = np.random.default_rng(6), 60, 400
+    mdd = (1.959964 + 0.841621) / math.sqrt(n)
+    found = sum(stats.sign_flip(rng.normal(mdd, 1.0, size=n), seed=i) < 0.05 for i in range(trials)) / trials
+    assert found == pytest.approx(0.8, abs=0.06)
+    estimates = [stats.minimal_detectable_difference(rng.normal(size=n)) for _ in range(trials)]
+    assert np.mean(estimates) == pytest.approx(mdd, rel=0.03)
+
+
+def test_larger_units_weigh_more():
+    got = stats.minimal_detectable_difference([1.0, 0.0, 0.0], [2.0, 1.0, 1.0])
+    residuals = np.array([2 * 0.5, -0.5, -0.5])
+    error = math.sqrt(3 / 2 * (residuals**2).sum()) / 4
+    assert got == pytest.approx(2.801585 * error, rel=1e-5)
+
+
+def test_holm_known_answer():
+    assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert stats.holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), max_size=12))
+def test_holm_properties(p_values):
+    adjusted = stats.holm(p_values)
+    for p, q in zip(p_values, adjusted, strict=True):
+        assert p <= q <= min(1.0, len(p_values) * p) + 1e-12
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    assert [adjusted[i] for i in order] == sorted(adjusted)
+
+
+def test_seeds_are_averaged_per_item():
+    runs = [{"x": 1.0, "y": 0.0}, {"x": 0.0, "y": 0.0}, {"x": 1.0, "y": 1.0}]
+    assert stats.average_seeds(runs) == pytest.approx({"x": 2 / 3, "y": 1 / 3})
+    assert stats.seed_sd(runs) == pytest.approx(0.5)
+    assert stats.seed_sd(runs[:1]) is None
+    with pytest.raises(HarnessError, match="second has z"):
+        stats.average_seeds([{"x": 1.0}, {"x": 1.0, "z": 0.0}])
+
+
+def test_more_seeds_do_not_make_more_units():
+    rng = np.random.default_rng(8)
+    one = {u: float(x) for u, x in zip(own_units(50), rng.normal(size=50), strict=True)}
+    base, units = dict.fromkeys(one, 0.0), {u: u for u in one}
+    alone = stats.paired_test(one, base, units)
+    five = stats.paired_test(stats.average_seeds([one] * 5), base, units)
+    assert five.p == pytest.approx(alone.p, abs=1e-9)
+    assert five.n_units == 50
