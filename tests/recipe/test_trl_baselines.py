@@ -81,7 +81,8 @@ def writing_model(seed: int = 0) -> Any:
 
 @pytest.fixture
 def both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kit, "tiny_model", writing_model)
+    for module in ("aligners", "lab"):
+        monkeypatch.setattr(f"harness.conformance.{module}.tiny_model", writing_model)
 
 
 # ---------------------------------------------------------------- GRPO

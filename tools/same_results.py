@@ -1,0 +1,117 @@
+"""Do two versions of the code compute the same? Every aligner on a tiny random model, bit by bit.
+
+    PYTHON_BEFORE tools/same_results.py write before.json --model FOLDER
+    PYTHON_AFTER  tools/same_results.py write after.json --model FOLDER
+    python tools/same_results.py compare before.json after.json --but gem,selfie
+
+`write` uses nothing but the command line and the files of a store, so that it runs under any version of the project. What
+is compared for each cell: status, adapter, every score, every sample with its values and texts, and all counters.
+`model` writes the tiny model's folder once, for both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+SHORT = ("lengths.prompt=96", "lengths.completion=24", "lengths.new_tokens=24", "budget.min_steps=8")
+TASKS: dict[str, tuple[str, ...]] = {
+    "medqa": ("--budget", "8", "--limit", "8"),
+    "medical_dialogue": ("--budget", "8", "--limit", "4"),
+    "opinionqa": ("--budget", "8", "--limit", "12"),
+}
+COUNTERS = ("labels", "prompts", "generated_tokens", "forward_tokens", "trained_tokens", "flops", "optimizer_steps")
+
+
+def write(out: Path, model: Path, tasks: list[str]) -> None:
+    """Run every aligner on every task in a store of its own and keep what came out."""
+    found: dict[str, Any] = {}
+    for task in tasks:
+        with tempfile.TemporaryDirectory() as folder:
+            for record in _run(task, model, Path(folder)):
+                found[f"{task}/{record['aligner']['name']}"] = _outcome(record, Path(folder))
+    out.write_text(json.dumps(found, indent=1, sort_keys=True), encoding="utf-8")
+    print(f"{len(found)} cells in {out}")
+
+
+def _run(task: str, model: Path, store: Path) -> list[dict[str, Any]]:
+    words = [sys.executable, "-m", "harness", "run", "--aligner", "all", "--task", task, "--model", str(model)]
+    words += ["--data", "sample", "--store", str(store), "--json", "--quiet", *TASKS[task]]
+    for setting in SHORT:
+        words += ["--set", setting]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 1):
+        sys.exit(f"{task}: exit status {done.returncode}: {done.stderr[-2000:]}")
+    records: list[dict[str, Any]] = json.loads(done.stdout)
+    return records
+
+
+def _outcome(record: dict[str, Any], store: Path) -> dict[str, Any]:
+    import pyarrow.parquet
+
+    rows = pyarrow.parquet.read_table(next(store.rglob(f"{record['id']}/samples.parquet"))).to_pylist()
+    text = json.dumps(sorted(rows, key=lambda row: str(row["id"])), sort_keys=True, default=str)
+    return {
+        "status": record["status"],
+        "reason": record["reason"],
+        "version": record["aligner"]["version"],
+        "adapter": record["aligner"]["adapter_hash"],
+        "scores": {name: score["mean"] for name, score in record["scores"].items()},
+        "samples": hashlib.sha256(text.encode()).hexdigest(),
+        "spent": {name: record["spent"][name] for name in COUNTERS},
+    }
+
+
+def compare(before: Path, after: Path, but: set[str]) -> int:
+    """Print what differs; exit status 1 where a cell that was expected to be equal is not."""
+    old, new = (json.loads(path.read_text(encoding="utf-8")) for path in (before, after))
+    wrong = 0
+    for cell in sorted(old.keys() | new.keys()):
+        one, other = old.get(cell), new.get(cell)
+        allowed = cell.rpartition("/")[2] in but
+        if one is None or other is None:
+            print(f"{cell}: only {'after' if one is None else 'before'}")
+            wrong += one is not None and not allowed
+        elif one != other:
+            differing = [key for key in one if one[key] != other.get(key)]
+            print(f"{cell}: differs in {', '.join(differing)}{' (expected)' if allowed else ''}")
+            wrong += not allowed
+        else:
+            print(f"{cell}: equal")
+    return int(wrong > 0)
+
+
+def main() -> int:
+    """Read the arguments."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    model = commands.add_parser("model", help="write the tiny model's folder")
+    model.add_argument("folder", type=Path)
+    writing = commands.add_parser("write", help="run every aligner and keep what came out")
+    writing.add_argument("out", type=Path)
+    writing.add_argument("--model", type=Path, required=True)
+    writing.add_argument("--tasks", default=",".join(TASKS))
+    comparing = commands.add_parser("compare", help="hold two files against each other")
+    comparing.add_argument("before", type=Path)
+    comparing.add_argument("after", type=Path)
+    comparing.add_argument("--but", default="", help="aligners that may differ, separated by commas")
+    given = parser.parse_args()
+    if given.command == "model":
+        from harness.conformance.toy import tiny_folder
+
+        tiny_folder(given.folder)
+    elif given.command == "write":
+        write(given.out, given.model, given.tasks.split(","))
+    else:
+        return compare(given.before, given.after, set(given.but.split(",")))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
