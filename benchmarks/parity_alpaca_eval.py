@@ -36,7 +36,7 @@ from typing import Any
 
 from harness.contracts import HarnessError
 from tasks.alpaca_eval import win_rates
-from tasks.length_control import Comparisons, Gamed, length_controlled, read_gamed
+from tasks.measures.length_control import Comparisons, Gamed, length_controlled, read_gamed
 
 DECIMALS = 4
 EQUAL = 1e-9

@@ -3,8 +3,8 @@
 The baseline is the data set's reference outputs (`gpt4_1106_preview`, as in AlpacaEval 2; `alpaca_eval:OUTPUTS` takes
 others), or another run's answers (`--baseline base|RUN_ID`). Answers are greedy, at most `NEW_TOKENS` tokens, to the
 bare instruction as the user's only turn. Equal answers are a tie and no judge is asked, as in the alpaca_eval package.
-What the package computes from verdicts is computed by it (`tasks.length_control`) or checked against it (win rates:
-`benchmarks/parity_alpaca_eval.py`).
+What the package computes from verdicts is computed by it (`tasks.measures.length_control`) or checked against it (win
+rates: `benchmarks/parity_alpaca_eval.py`).
 
 Li et al. 2023, "AlpacaEval: An Automatic Evaluator of Instruction-following Models"; Dubois et al. 2024,
 "Length-Controlled AlpacaEval", arXiv:2404.04475. Data CC BY-NC 4.0. The sample: Apache-2.0.
@@ -38,7 +38,7 @@ from harness.contracts import (
 )
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
-from tasks.length_control import Comparisons, Gamed, length_controlled, read_gamed, require_package
+from tasks.measures.length_control import Comparisons, Gamed, length_controlled, read_gamed, require_package
 
 DATASET = Dataset(folder="alpaca_eval", hub="tatsu-lab/alpaca_eval", splits={})
 """Splits go by the names of files: the hub's data set is plain files behind a loading script."""

@@ -12,7 +12,7 @@ from harness.contracts import Aligned, Capability, Dataset, EvalContext, Harness
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
 from tasks import stock
-from tasks.preference import METRICS
+from tasks.measures.preference import METRICS
 from tasks.stock import Document, Row, Stock
 
 DATASET = Dataset(folder="gsm8k", hub="openai/gsm8k", config="main")

@@ -29,7 +29,7 @@ from tasks.lm_eval_bridge import (
     stock_config,
     stock_task,
 )
-from tasks.preference import METRICS
+from tasks.measures.preference import METRICS
 from tasks.stock import Row
 
 NEEDS: Mapping[str, frozenset[Capability]] = {

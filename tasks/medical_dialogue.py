@@ -1,7 +1,8 @@
 """Patients' questions: does the model find the better answer the better one, and what does it answer itself?
 
-The rows are those of `tasks.dialogues`. Held-out pairs give `expert_agreement`; the model's own answer is compared with
-the physician's (or the best graded one), with another model's by a judge, and with the statements that it should make.
+The rows are those of `tasks.datasets.dialogues`. Held-out pairs give `expert_agreement`; the model's own answer is
+compared with the physician's (or the best graded one), with another model's by a judge, and with the statements that it
+should make.
 """
 
 from __future__ import annotations
@@ -28,17 +29,17 @@ from harness.contracts import (
 )
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
-from tasks.dialogues import LAYOUTS, Dialogue, dialogues
-from tasks.entailment import VERSION, Claim, Embed, Known, Measured, judge_of, measure, negated, remembering
+from tasks.datasets.dialogues import LAYOUTS, Dialogue, dialogues
 from tasks.judges.similarity import embed
-from tasks.preference import Margin, accuracies, base_margins, base_of, controls, margins
+from tasks.measures.entailment import VERSION, Claim, Embed, Known, Measured, judge_of, measure, negated, remembering
+from tasks.measures.preference import Margin, accuracies, base_margins, base_of, controls, margins
 
 NEW_TOKENS = 256
 """Longest answer that is generated."""
 ANSWERS: frozenset[Capability] = frozenset({"generate", "prefer"})
 """Either gives something to score."""
 READINGS = {"pref": "expert_agreement", "pref_mean": "expert_agreement_mean", "pref_ratio": "expert_agreement_ratio"}
-"""Metrics of `tasks.preference` by the name that they have here; `pref_sum` equals the first for a language model."""
+"""Metrics of `tasks.measures.preference` by their names here; `pref_sum` equals the first for a language model."""
 STATEMENTS_ONLY = "k_qa"
 
 

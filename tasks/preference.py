@@ -1,134 +1,102 @@
-"""Preference accuracy on held-out pairs: does the model find the better answer the better one?
+"""Preference accuracy on the held-out pairs of whatever pool a cell trains on.
 
-Four readings of one pair (p_a: P(chosen better) by the model's own rule, s: summed log-probability in nats, T: tokens,
-answers closed by the end-of-turn token):
-
-    pref        p_a > 0.5
-    pref_sum    s(chosen) > s(rejected)
-    pref_mean   s(chosen) / T(chosen) > s(rejected) / T(rejected)
-    pref_ratio  s(chosen) - s_base(chosen) > s(rejected) - s_base(rejected)
-
-A tie counts one half, so a constant model and, for `pref_ratio`, the base model itself score exactly 0.5. A language
-model's own rule is p_a = sigmoid(s(chosen) - s(rejected)), so `pref` equals `pref_sum`. A model whose rule is no
-likelihood (a re-ranker) has `pref` alone.
+The pairs are those of the pool's `eval` split; `--train-on` picks the pool. The readings of a pair are those of
+`tasks.measures.preference`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import ClassVar
 
-from harness.contracts import Aligned, HarnessError, Pair, Preference, PreferRequest, SampleRow
-from tasks.shortcuts import bag_of_words, length_only
-
-METRICS: Mapping[str, str] = {
-    "pref": "share of held-out pairs whose chosen answer is the better one by the model's own rule (ties 0.5)",
-    "pref_sum": "share of held-out pairs whose chosen answer has the higher summed log-probability (ties 0.5)",
-    "pref_mean": "the same, log-probability per token",
-    "pref_ratio": "the same, summed log-probability less the base model's; 0.5 for the base model itself",
-}
-
-Side = tuple[float, int]
-"""Summed log-probability in nats, number of tokens."""
-
-
-@dataclass(frozen=True, slots=True)
-class Margin:
-    """What a model says of one pair; the log-probabilities are None where its rule is no likelihood."""
-
-    pair: str
-    p_chosen: float
-    """P(chosen better) by the model's own rule."""
-    chosen: Side | None
-    rejected: Side | None
-
-    def as_detail(self) -> dict[str, Any]:
-        """JSON values, read back by `base_margins`."""
-        sides = {"chosen": self.chosen, "rejected": self.rejected}
-        listed = {name: None if side is None else list(side) for name, side in sides.items()}
-        return {"pair": self.pair, "p_chosen": self.p_chosen, **listed}
+from harness.contracts import (
+    Aligned,
+    Capability,
+    EvalContext,
+    HarnessError,
+    Pair,
+    Pool,
+    SampleRow,
+    Scores,
+    Source,
+    Task,
+)
+from harness.hookspecs import hookimpl
+from harness.util.hashes import content_hash
+from harness.util.words import normalise
+from tasks.datasets.pairs import ULTRAFEEDBACK, asked, read_pairs
+from tasks.measures.preference import METRICS, Margin, accuracies, base_margins, base_of, controls, margins
 
 
-def margins(
-    aligned: Aligned, pairs: Sequence[Pair], progress: Callable[[str, int, int], None] = lambda stage, done, total: None
-) -> list[Margin]:
-    """What the model says of every pair.
+class PreferenceTask:
+    """Held-out pairs; the model says which answer is the better one."""
 
-    Raises FloatingPointError where a probability or a log-probability is unusable, HarnessError where one answer has a
-    log-probability and the other none.
-    """
-    answers = aligned.prefer([PreferRequest(pair.prompt, a=pair.chosen, b=pair.rejected) for pair in pairs])
-    progress("preferences", len(pairs), len(pairs))
-    return [_margin(pair, answer) for pair, answer in zip(pairs, answers, strict=True)]
+    name: ClassVar[str] = "preference"
+    paper: ClassVar[str] = ""
+    licence: ClassVar[str] = "that of the pool"
+    main_metric: ClassVar[str] = "pref"
+    metrics: ClassVar[Mapping[str, str]] = METRICS
+    default_pool: ClassVar[str] = "ultrafeedback"
+    needs: ClassVar[frozenset[Capability]] = frozenset({"prefer"})
+
+    def __init__(self, pool: Pool | None = None) -> None:
+        self._pool = pool
+
+    def for_pool(self, pool: Pool) -> PreferenceTask:
+        """This task on another pool's held-out pairs."""
+        return PreferenceTask(pool)
+
+    def revision(self, source: Source) -> str:
+        """Hash of every held-out pair as rendered."""
+        return content_hash([asdict(pair) for pair in self._held_out(source)])
+
+    def questions(self, source: Source, limit: int | None) -> Mapping[str, str]:
+        """The user's turns of every evaluated pair, by pair id."""
+        return {pair.id: asked(pair.prompt) for pair in self._held_out(source)[:limit]}
+
+    def evaluate(self, aligned: Aligned, ctx: EvalContext) -> Scores:
+        """One row per held-out pair, the first `limit` of them; its cluster is the unit.
+
+        A held-out pair whose question a training pair has too is left out and counted in note `held_out_leaks`; there
+        is none where the leak gate knew this pool. Raises HarnessError when the pool has no held-out pair.
+        """
+        held_out = list(ctx.pool.pairs(ctx.source, "eval")) if ctx.pool else self._held_out(ctx.source)
+        pairs, leaks = _apart(held_out, ctx.training_pairs)
+        pairs = pairs[: ctx.limit]
+        if not pairs:
+            name = ctx.pool.name if ctx.pool else self.default_pool
+            raise HarnessError(f"pool {name!r} has no held-out pairs; expected at least one in its split 'eval'")
+        base = base_margins(ctx.base)
+        found = margins(aligned, pairs, ctx.progress)
+        rows = tuple(_row(p, m, base_of(m, base)) for p, m in zip(pairs, found, strict=True))
+        return Scores(rows, {"chance": 0.5, "held_out_leaks": float(leaks), **controls(ctx.training_pairs, pairs)})
+
+    def _held_out(self, source: Source) -> list[Pair]:
+        """Held-out pairs of the pool that the task was told of, else of UltraFeedback."""
+        if self._pool is not None:
+            return list(self._pool.pairs(source, "eval"))
+        return list(read_pairs(source.rows(ULTRAFEEDBACK, "eval"), "ultrafeedback eval").pairs)
 
 
-def accuracies(margin: Margin, base: Margin | None) -> dict[str, float]:
-    """The metrics of one pair, each 1, 0.5 or 0; `base` None means that this model is the base.
-
-    `pref` alone where the model has no log-probabilities; no `pref_ratio` where the base model has none.
-    """
-    values = {"pref": _better(margin.p_chosen, 0.5)}
-    if margin.chosen is None or margin.rejected is None:
-        return values
-    (chosen, n_chosen), (rejected, n_rejected) = margin.chosen, margin.rejected
-    values["pref_sum"] = _better(chosen, rejected)
-    values["pref_mean"] = _better(chosen / n_chosen, rejected / n_rejected)
-    reference = base or margin
-    if reference.chosen is not None and reference.rejected is not None:
-        values["pref_ratio"] = _better(chosen - reference.chosen[0], rejected - reference.rejected[0])
-    return values
+def _apart(held_out: Sequence[Pair], training: Sequence[Pair]) -> tuple[list[Pair], int]:
+    """(held-out pairs whose question no training pair has, how many were left out)."""
+    known = {normalise(asked(pair.prompt)) for pair in training}
+    kept = [pair for pair in held_out if normalise(asked(pair.prompt)) not in known]
+    return kept, len(held_out) - len(kept)
 
 
-def base_margins(rows: Mapping[str, SampleRow] | None) -> Mapping[str, Margin] | None:
-    """The base model's margins by pair, from the details of its rows; None when there are no rows."""
-    if rows is None:
-        return None
-    found = [entry for row in rows.values() for entry in row.detail.get("preferences", ())]
-    return {entry["pair"]: _read(entry) for entry in found}
-
-
-def base_of(margin: Margin, base: Mapping[str, Margin] | None) -> Margin | None:
-    """The base model's margin of the same pair. Raises HarnessError when base was scored on other pairs."""
-    if base is None:
-        return None
-    if margin.pair not in base:
-        raise HarnessError(f"pair {margin.pair!r} is missing from the base model's rows; score base on the same items")
-    return base[margin.pair]
-
-
-def controls(train: Sequence[Pair], test: Sequence[Pair]) -> dict[str, float]:
-    """Notes for a task's scores: the shortcut classifiers' accuracy on the same held-out pairs, and pair counts."""
-    return {
-        "length_only": length_only(train, test),
-        "bag_of_words": bag_of_words(train, test),
-        "preference_pairs": float(len(test)),
-        "shortcut_training_pairs": float(len(train)),
+def _row(pair: Pair, margin: Margin, base: Margin | None) -> SampleRow:
+    detail = {
+        "prompt": [asdict(message) for message in pair.prompt],
+        "chosen": pair.chosen,
+        "rejected": pair.rejected,
+        "preferences": [margin.as_detail()],
     }
+    return SampleRow(pair.id, pair.unit, accuracies(margin, base), detail)
 
 
-def _margin(pair: Pair, answer: Preference) -> Margin:
-    if not 0.0 <= answer.p_a <= 1.0:  # also where it is not a number
-        raise FloatingPointError(f"pair {pair.id!r}: P(chosen better) is {answer.p_a}, no probability")
-    sides = [side for side in (answer.a, answer.b) if side is not None]
-    if len(sides) == 1:
-        raise HarnessError(
-            f"pair {pair.id!r}: one answer has a log-probability and the other none; both or neither were expected"
-        )
-    for total, tokens in sides:
-        if not math.isfinite(total) or tokens < 1:
-            raise FloatingPointError(f"pair {pair.id!r}: log-probability {total} over {tokens} tokens is unusable")
-    return Margin(pair.id, answer.p_a, answer.a, answer.b)
-
-
-def _read(entry: Mapping[str, Any]) -> Margin:
-    return Margin(entry["pair"], float(entry["p_chosen"]), _side(entry["chosen"]), _side(entry["rejected"]))
-
-
-def _side(value: Sequence[Any] | None) -> Side | None:
-    return None if value is None else (float(value[0]), int(value[1]))
-
-
-def _better(a: float, b: float) -> float:
-    return 0.5 if a == b else float(a > b)
+@hookimpl
+def harness_tasks() -> list[type[Task]]:
+    """The task of this module."""
+    return [PreferenceTask]

@@ -18,7 +18,7 @@ from harness.contracts import Aligned, Capability, Dataset, EvalContext, Harness
 from harness.util.hashes import content_hash
 from harness.util.words import normalise
 from tasks.lm_eval_bridge import Option, Sample, evaluate_task, likeliest, stock_text
-from tasks.preference import METRICS, Margin, accuracies, base_margins, base_of, controls, margins
+from tasks.measures.preference import METRICS, Margin, accuracies, base_margins, base_of, controls, margins
 
 CHOOSING: frozenset[Capability] = frozenset({"choose", "loglik"})
 """Either is enough to answer a question with given options."""

@@ -68,7 +68,7 @@ BUILTIN: tuple[str, ...] = (
     "tasks.gsm8k",
     "tasks.math500",
     "tasks.lm_eval_task",
-    "tasks.pairs_task",
+    "tasks.preference",
     "tasks.opinions",
     "tasks.alpaca_eval",
     "tasks.medical_dialogue",

@@ -1,6 +1,6 @@
 """Patients' questions as a source of labels: pairs of a better and a worse answer, from grades or as they are given.
 
-The layouts are those of `tasks.dialogues`. Rows without judged answers (K-QA) give prompts and no pair.
+The layouts are those of `tasks.datasets.dialogues`. Rows without judged answers (K-QA) give prompts and no pair.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import ClassVar
 from harness.contracts import Dataset, Pair, Pool, Prompt, Ratings, Source, Verifier
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
-from tasks.dialogues import DATASET, dialogues, pairs_of
+from tasks.datasets.dialogues import DATASET, dialogues, pairs_of
 
 
 class MedicalDialoguePool:

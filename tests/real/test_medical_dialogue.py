@@ -9,8 +9,8 @@ import pytest
 
 from harness.data.leaks import find_leaks
 from harness.data.sources import open_source
-from tasks.dialogues import DATASET, Dialogue, dialogues, pairs_of
-from tasks.entailment import Known, Measured, by_similarity, measure
+from tasks.datasets.dialogues import DATASET, Dialogue, dialogues, pairs_of
+from tasks.measures.entailment import Known, Measured, by_similarity, measure
 from tasks.medical_dialogue import MedicalDialogue
 from tasks.pools.medical_dialogue import MedicalDialoguePool
 from tasks.pools.pairs import LiveQAMedPool

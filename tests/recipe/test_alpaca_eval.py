@@ -18,7 +18,7 @@ from harness.plugins.registry import Registry, load
 from harness.records.samples import read_samples
 from harness.run.engine import run
 from leaderboards import render, tables
-from tasks.length_control import length_controlled
+from tasks.measures.length_control import length_controlled
 
 pytestmark = pytest.mark.recipe
 

@@ -25,7 +25,7 @@ from harness.contracts import (
 )
 from harness.run.recording import summarise
 from tasks.alpaca_eval import NEW_TOKENS, REFERENCE, AlpacaEval, difficulty, harness_tasks, read_items, win_rates
-from tasks.length_control import Comparisons, Gamed
+from tasks.measures.length_control import Comparisons, Gamed
 
 N = 6
 Row = Mapping[str, Any]

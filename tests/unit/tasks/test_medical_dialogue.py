@@ -34,8 +34,8 @@ from harness.contracts import (
 from harness.data.sources import FolderSource, SampleSource, open_source
 from harness.stats import mean_interval
 from harness.util.words import normalise
-from tasks.dialogues import DATASET, dialogues, pairs_of
-from tasks.entailment import (
+from tasks.datasets.dialogues import DATASET, dialogues, pairs_of
+from tasks.measures.entailment import (
     Claim,
     Known,
     by_model,

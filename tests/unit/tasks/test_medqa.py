@@ -21,8 +21,8 @@ from harness.contracts import (
     Scores,
     user,
 )
+from tasks.measures.preference import METRICS
 from tasks.medqa import DATASET, MedQA, document, harness_tasks, row_ids
-from tasks.preference import METRICS
 from tasks.stock import match
 from tests.tiny import tiny_tokenizer
 

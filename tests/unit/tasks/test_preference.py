@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import pytest
 
 from harness.contracts import Dataset, EvalContext, HarnessError, Pair, Preference, PreferRequest, Task, user
-from tasks.pairs_task import PreferenceTask, harness_tasks
+from tasks.measures.preference import METRICS, Margin, accuracies, base_margins, margins
 from tasks.pools.pairs import UltraFeedbackPool
-from tasks.preference import METRICS, Margin, accuracies, base_margins, margins
+from tasks.preference import PreferenceTask, harness_tasks
 
 LIKELIHOODS = {"pref", "pref_sum", "pref_mean", "pref_ratio"}
 

@@ -11,19 +11,13 @@ import pytest
 
 from harness.contracts import Dataset, HarnessError, Message, Pool, SourceKind, user
 from harness.data.sources import open_source
-from tasks.pairs_task import PreferenceTask
+from tasks.datasets import pairs as layouts
+from tasks.datasets.graded import answer_text
+from tasks.datasets.pairs import asked, read_pairs, turns_of
 from tasks.pools import opinions, pairs
 from tasks.pools.opinions import GlobalOpinionsPool, OpinionQAPool, lettered
-from tasks.pools.pairs import (
-    HHHarmlessPool,
-    LiveQAMedPool,
-    OwnPairsPool,
-    UltraFeedbackPool,
-    answer_text,
-    asked,
-    read_pairs,
-    turns_of,
-)
+from tasks.pools.pairs import HHHarmlessPool, LiveQAMedPool, OwnPairsPool, UltraFeedbackPool
+from tasks.preference import PreferenceTask
 
 pytestmark = pytest.mark.core
 
@@ -162,8 +156,8 @@ def test_revision_follows_data_and_template(monkeypatch: pytest.MonkeyPatch) -> 
     first = HHHarmlessPool().revision(Rows([row]))
     assert first == HHHarmlessPool().revision(Rows([row]))
     assert first != HHHarmlessPool().revision(Rows([{**row, "chosen": TALK + " Thus."}]))
-    monkeypatch.setattr(pairs, "_SPEAKERS", {"Human": "system", "Assistant": "assistant"})
-    monkeypatch.setattr(pairs, "_fault", lambda *_: None)
+    monkeypatch.setattr(layouts, "_SPEAKERS", {"Human": "system", "Assistant": "assistant"})
+    monkeypatch.setattr(layouts, "_fault", lambda *_: None)
     assert first != HHHarmlessPool().revision(Rows([row]))
 
 

@@ -17,8 +17,8 @@ from harness.data.leaks import find_leaks
 from harness.data.sources import SampleSource
 from harness.util.words import normalise
 from tasks import gsm8k, math500
+from tasks.measures.shortcuts import bag_of_words, length_only
 from tasks.pools.gsm8k import Gsm8kPool
-from tasks.shortcuts import bag_of_words, length_only
 from tasks.worked import is_true, parse
 
 SOURCE = SampleSource()

@@ -13,10 +13,10 @@ from harness.contracts import Dataset, Pair
 from harness.data.leaks import find_leaks
 from harness.data.sources import SampleSource
 from harness.util.words import normalise
-from tasks.dialogues import DATASET, Dialogue, dialogues, pairs_of
+from tasks.datasets.dialogues import DATASET, Dialogue, dialogues, pairs_of
+from tasks.measures.shortcuts import bag_of_words, length_only
 from tasks.medical_dialogue import MedicalDialogue
 from tasks.pools.medical_dialogue import MedicalDialoguePool
-from tasks.shortcuts import bag_of_words, length_only
 
 SOURCE = SampleSource()
 SPLITS = {"pool": 66, "eval": 71}

@@ -12,9 +12,9 @@ import pytest
 from harness.data.leaks import find_leaks
 from harness.data.sources import SampleSource
 from harness.util.words import normalise
-from tasks.pairs_task import PreferenceTask
+from tasks.measures.shortcuts import bag_of_words, length_only
 from tasks.pools.pairs import UltraFeedbackPool
-from tasks.shortcuts import bag_of_words, length_only
+from tasks.preference import PreferenceTask
 
 SOURCE = SampleSource()
 SPLITS = {"pool": 102, "eval": 102}

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from harness.contracts import ChooseRequest, LanguageModel, user
 from harness.util.hashes import content_hash
-from tasks.pools.pairs import in_turn
+from tasks.datasets.graded import in_turn
 
 if TYPE_CHECKING:
     from harness.contracts import FloatArray

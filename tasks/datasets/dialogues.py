@@ -23,7 +23,8 @@ from typing import Any
 
 from harness.contracts import Dataset, DatasetAbsent, HarnessError, Messages, Pair, Source
 from harness.util.hashes import content_hash
-from tasks.pools.pairs import answer_pairs, answer_text, asked, better_and_worse, in_turn, mean_grades, prompt_of
+from tasks.datasets.graded import answer_pairs, answer_text, better_and_worse, in_turn, mean_grades
+from tasks.datasets.pairs import asked, prompt_of
 
 LAYOUTS = ("medical_dialogue", "icliniq", "liveqa_med", "k_qa")
 """Folders that are looked for below `--data PATH`; the first is also that of the sample."""

@@ -3,7 +3,7 @@ import random
 import pytest
 
 from harness.contracts import Pair, user
-from tasks.shortcuts import bag_of_words, length_only
+from tasks.measures.shortcuts import bag_of_words, length_only
 
 pytestmark = pytest.mark.core
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from harness.contracts import HarnessError
-from tasks.length_control import LEAST, Comparisons, Gamed, length_controlled, read_gamed, require_package
+from tasks.measures.length_control import LEAST, Comparisons, Gamed, length_controlled, read_gamed, require_package
 
 GAMED_COLUMNS = ("index", "std_delta_len", "instruction_difficulty", "preference")
 

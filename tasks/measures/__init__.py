@@ -1,0 +1,1 @@
+"""Measures that tasks share: preferences, shortcut controls, entailment, length control."""
