@@ -4,7 +4,7 @@
     PYTHON_AFTER  tools/same_results.py write after.json --model FOLDER
     python tools/same_results.py compare before.json after.json --but gem,selfie
 
-`write` uses nothing but the command line and the files of a store, so that it runs under any version of the project. What
+`write` uses nothing but the command line and the files of a store, so it runs under any version of the project. What
 is compared for each cell: status, adapter, every score, every sample with its values and texts, and all counters.
 `model` writes the tiny model's folder once, for both.
 """
