@@ -82,13 +82,13 @@ def bootstrap(sums: Floats, sizes: Floats, seed: int, resamples: int) -> tuple[f
         stop = min(start + CHUNK, resamples)
         totals = rng.multinomial(n, counts / n, size=stop - start) @ distinct
         means[start:stop] = totals[:, 0] / totals[:, 1]
-    tail = _expanded_tail(n)
+    tail = expanded_tail(n)
     low, high = np.quantile(means, [tail, 1 - tail])
     mean = float(sums.sum() / sizes.sum())
     return min(float(low), mean), max(float(high), mean)
 
 
-def _expanded_tail(n: int) -> float:
+def expanded_tail(n: int) -> float:
     """Tail probability that makes a percentile interval of `n` units as wide as Student's t asks.
 
     Hesterberg, "What Teachers Should Know about the Bootstrap" (2015), section 5.3: Phi(-sqrt(n/(n-1)) t).
