@@ -22,7 +22,8 @@ class Base:
     name: ClassVar[str] = "base"
     paper: ClassVar[str] = ""
     version: ClassVar[str] = "1"
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    requires: ClassVar[frozenset[Need]] = frozenset()
+    accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = BaseConfig
 
     def __init__(self, config: BaseConfig) -> None:

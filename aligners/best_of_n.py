@@ -80,7 +80,8 @@ class BestOfN:
     name: ClassVar[str] = "best_of_n"
     paper: ClassVar[str] = "2305.18290"
     version: ClassVar[str] = "4"
-    needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = BestOfNConfig
 
     def __init__(self, config: BestOfNConfig) -> None:

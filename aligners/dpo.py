@@ -44,7 +44,8 @@ class Dpo:
     name: ClassVar[str] = "dpo"
     paper: ClassVar[str] = "2305.18290"
     version: ClassVar[str] = "5"
-    needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = DpoConfig
 
     def __init__(self, config: DpoConfig) -> None:

@@ -84,7 +84,8 @@ class Ipo:
     name: ClassVar[str] = "ipo"
     paper: ClassVar[str] = "2310.12036"
     version: ClassVar[str] = "3"
-    needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = IpoConfig
 
     def __init__(self, config: IpoConfig) -> None:
@@ -101,7 +102,8 @@ class Irpo:
     name: ClassVar[str] = "irpo"
     paper: ClassVar[str] = "2404.19733"
     version: ClassVar[str] = "3"
-    needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = IrpoConfig
 
     def __init__(self, config: IrpoConfig) -> None:

@@ -420,7 +420,8 @@ class Gem:
     name: ClassVar[str] = "gem"
     paper: ClassVar[str] = "2511.13007"
     version: ClassVar[str] = "4"
-    needs: ClassVar[frozenset[Need]] = frozenset({"pairs", "prompts"})
+    requires: ClassVar[frozenset[Need]] = frozenset()
+    accepts: ClassVar[frozenset[Need]] = frozenset({"pairs", "prompts"})
     Config: ClassVar[type[BaseModel]] = GemConfig
 
     def __init__(self, config: GemConfig) -> None:

@@ -799,7 +799,9 @@ class Gpo:
     name: ClassVar[str] = "gpo"
     paper: ClassVar[str] = "2310.11523"
     version: ClassVar[str] = "2"
-    needs: ClassVar[frozenset[Need]] = frozenset({"pairs", "groups", "auxiliary"})
+    requires: ClassVar[frozenset[Need]] = frozenset()
+    accepts: ClassVar[frozenset[Need]] = frozenset({"pairs", "groups", "auxiliary"})
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({"choose", "generate", "prefer"})
     Config: ClassVar[type[BaseModel]] = GpoConfig
 
     def __init__(self, config: GpoConfig) -> None:

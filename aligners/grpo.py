@@ -88,7 +88,8 @@ class Grpo:
     name: ClassVar[str] = "grpo"
     paper: ClassVar[str] = "2402.03300"
     version: ClassVar[str] = "4"
-    needs: ClassVar[frozenset[Need]] = frozenset({"pairs", "verifier"})
+    requires: ClassVar[frozenset[Need]] = frozenset({"pairs", "verifier"})
+    accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = GrpoConfig
 
     def __init__(self, config: GrpoConfig) -> None:

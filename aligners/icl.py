@@ -35,7 +35,8 @@ class Icl:
     name: ClassVar[str] = "icl"
     paper: ClassVar[str] = "2005.14165"
     version: ClassVar[str] = "2"
-    needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = IclConfig
 
     def __init__(self, config: IclConfig) -> None:

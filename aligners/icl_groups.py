@@ -18,6 +18,7 @@ from harness.contracts import (
     Aligned,
     Aligner,
     Bench,
+    Capability,
     ChooseRequest,
     FewShot,
     HarnessError,
@@ -130,7 +131,9 @@ class IclGroups:
     name: ClassVar[str] = "icl_groups"
     paper: ClassVar[str] = "2310.11523"
     version: ClassVar[str] = "1"
-    needs: ClassVar[frozenset[Need]] = frozenset({"groups"})
+    requires: ClassVar[frozenset[Need]] = frozenset({"groups"})
+    accepts: ClassVar[frozenset[Need]] = frozenset()
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({"choose"})
     Config: ClassVar[type[BaseModel]] = IclGroupsConfig
 
     def __init__(self, config: IclGroupsConfig) -> None:

@@ -59,7 +59,8 @@ class Kto:
     name: ClassVar[str] = "kto"
     paper: ClassVar[str] = "2402.01306"
     version: ClassVar[str] = "3"
-    needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = KtoConfig
 
     def __init__(self, config: KtoConfig) -> None:

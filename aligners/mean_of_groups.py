@@ -17,6 +17,7 @@ from harness.contracts import (
     Aligned,
     Aligner,
     Bench,
+    Capability,
     ChooseRequest,
     FewShot,
     HarnessError,
@@ -73,7 +74,9 @@ class MeanOfGroups:
     name: ClassVar[str] = "mean_of_groups"
     paper: ClassVar[str] = ""
     version: ClassVar[str] = "1"
-    needs: ClassVar[frozenset[Need]] = frozenset({"auxiliary"})
+    requires: ClassVar[frozenset[Need]] = frozenset({"auxiliary"})
+    accepts: ClassVar[frozenset[Need]] = frozenset()
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({"choose"})
     Config: ClassVar[type[BaseModel]] = MeanConfig
 
     def __init__(self, config: MeanConfig) -> None:

@@ -48,7 +48,8 @@ class Orpo:
     name: ClassVar[str] = "orpo"
     paper: ClassVar[str] = "2403.07691"
     version: ClassVar[str] = "2"
-    needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = OrpoConfig
 
     def __init__(self, config: OrpoConfig) -> None:

@@ -37,7 +37,8 @@ class RandomAdapter:
     name: ClassVar[str] = "random"
     paper: ClassVar[str] = ""
     version: ClassVar[str] = "3"
-    needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = RandomConfig
 
     def __init__(self, config: RandomConfig) -> None:

@@ -23,6 +23,7 @@ from harness.contracts import (
     Aligned,
     Aligner,
     Bench,
+    Capability,
     ChooseRequest,
     FewShot,
     HarnessError,
@@ -130,7 +131,9 @@ class Ridge:
     name: ClassVar[str] = "ridge"
     paper: ClassVar[str] = ""
     version: ClassVar[str] = "1"
-    needs: ClassVar[frozenset[Need]] = frozenset({"groups", "auxiliary"})
+    requires: ClassVar[frozenset[Need]] = frozenset({"groups"})
+    accepts: ClassVar[frozenset[Need]] = frozenset({"auxiliary"})
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({"choose"})
     Config: ClassVar[type[BaseModel]] = RidgeConfig
 
     def __init__(self, config: RidgeConfig) -> None:

@@ -404,7 +404,8 @@ class Selfie:
     aliases: ClassVar[tuple[str, ...]] = ("spa",)
     paper: ClassVar[str] = "2406.04412"
     version: ClassVar[str] = "5"
-    needs: ClassVar[frozenset[Need]] = frozenset({"pairs", "prompts"})
+    requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    accepts: ClassVar[frozenset[Need]] = frozenset({"prompts"})
     Config: ClassVar[type[BaseModel]] = SelfieConfig
 
     def __init__(self, config: SelfieConfig) -> None:

@@ -29,7 +29,8 @@ class Sft:
     name: ClassVar[str] = "sft"
     paper: ClassVar[str] = "2203.02155"
     version: ClassVar[str] = "2"
-    needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = SftConfig
 
     def __init__(self, config: SftConfig) -> None:

@@ -48,7 +48,8 @@ class Simpo:
     name: ClassVar[str] = "simpo"
     paper: ClassVar[str] = "2405.14734"
     version: ClassVar[str] = "2"
-    needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = SimpoConfig
 
     def __init__(self, config: SimpoConfig) -> None:

@@ -8,7 +8,17 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from harness.contracts import Aligned, Aligner, Bench, ChooseRequest, FewShot, HarnessError, LanguageModel, Need
+from harness.contracts import (
+    Aligned,
+    Aligner,
+    Bench,
+    Capability,
+    ChooseRequest,
+    FewShot,
+    HarnessError,
+    LanguageModel,
+    Need,
+)
 from harness.hookspecs import hookimpl
 from harness.opinions.results import GroupAligned
 
@@ -41,7 +51,9 @@ class Uniform:
     name: ClassVar[str] = "uniform"
     paper: ClassVar[str] = ""
     version: ClassVar[str] = "1"
-    needs: ClassVar[frozenset[Need]] = frozenset({"groups"})
+    requires: ClassVar[frozenset[Need]] = frozenset({"groups"})
+    accepts: ClassVar[frozenset[Need]] = frozenset()
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({"choose"})
     Config: ClassVar[type[BaseModel]] = UniformConfig
 
     def __init__(self, config: UniformConfig) -> None:

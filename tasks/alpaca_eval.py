@@ -106,7 +106,8 @@ class AlpacaEval:
     }
     default_pool: ClassVar[str] = "ultrafeedback"
     default_judge: ClassVar[str] = "similarity"
-    needs: ClassVar[frozenset[Capability]] = frozenset({"generate"})
+    requires: ClassVar[frozenset[Capability]] = frozenset({"generate"})
+    accepts: ClassVar[frozenset[Capability]] = frozenset()
     outputs: ClassVar[str] = REFERENCE
     """Whose outputs are the baseline."""
 

@@ -32,7 +32,8 @@ class GSM8K:
     }
     default_pool: ClassVar[str] = "gsm8k"
     dataset: ClassVar[Dataset] = DATASET
-    needs: ClassVar[frozenset[Capability]] = frozenset({"generate"})
+    requires: ClassVar[frozenset[Capability]] = frozenset({"generate"})
+    accepts: ClassVar[frozenset[Capability]] = frozenset()
 
     def revision(self, source: Source) -> str:
         """Hash of the evaluation rows as the stock task sees them, and of the stock task's own files."""

@@ -32,13 +32,16 @@ from tasks.lm_eval_bridge import (
 from tasks.measures.preference import METRICS
 from tasks.stock import Row
 
-NEEDS: Mapping[str, frozenset[Capability]] = {
+REQUIRES: Mapping[str, frozenset[Capability]] = {
     "generate_until": frozenset({"generate"}),
     "loglikelihood": frozenset({"loglik"}),
     "loglikelihood_rolling": frozenset({"loglik"}),
     "multiple_choice": frozenset(),
 }
-"""What each of lm-eval's output types asks of a model; a choice can be made by `loglik` or `choose`."""
+"""What each of lm-eval's output types asks of a model."""
+
+ACCEPTS: Mapping[str, frozenset[Capability]] = {"multiple_choice": frozenset({"choose", "loglik"})}
+"""Output types that any of several abilities will do for."""
 
 Rows = Mapping[str, Sequence[Row]]
 
@@ -52,7 +55,8 @@ class LmEval:
     main_metric: ClassVar[str] = "pref"
     metrics: ClassVar[Mapping[str, str]] = METRICS
     default_pool: ClassVar[str] = "ultrafeedback"
-    needs: ClassVar[frozenset[Capability]] = frozenset()
+    requires: ClassVar[frozenset[Capability]] = frozenset()
+    accepts: ClassVar[frozenset[Capability]] = frozenset()
     chosen: ClassVar[str] = ""
     """lm-eval's name of the task."""
 
@@ -72,7 +76,8 @@ class LmEval:
             "name": f"{LmEval.name}:{argument}",
             "main_metric": _main(names),
             "metrics": {**{name: _meaning(*found) for name, found in names.items()}, **METRICS},
-            "needs": NEEDS[_output_type(config)],
+            "requires": REQUIRES[_output_type(config)],
+            "accepts": ACCEPTS.get(_output_type(config), frozenset()),
             "chosen": argument,
         }
         return type("NamedLmEval", (cls,), attributes)

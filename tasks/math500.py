@@ -34,7 +34,8 @@ class Math500:
     }
     default_pool: ClassVar[str] = "gsm8k"
     dataset: ClassVar[Dataset] = DATASET
-    needs: ClassVar[frozenset[Capability]] = frozenset({"generate"})
+    requires: ClassVar[frozenset[Capability]] = frozenset({"generate"})
+    accepts: ClassVar[frozenset[Capability]] = frozenset()
 
     def revision(self, source: Source) -> str:
         """Hash of the evaluation rows as the stock task sees them, and of the stock task's own files."""

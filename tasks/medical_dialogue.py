@@ -65,8 +65,8 @@ class MedicalDialogue:
     }
     default_pool: ClassVar[str] = "medical_dialogue"
     default_judge: ClassVar[str] = "similarity"
-    needs: ClassVar[frozenset[Capability]] = frozenset()
-    """`generate` or `prefer`: asked for in `evaluate`, since `needs` can say "all of" only."""
+    requires: ClassVar[frozenset[Capability]] = frozenset()
+    accepts: ClassVar[frozenset[Capability]] = frozenset({"generate", "prefer"})
     layout: ClassVar[str] = ""
     """The one folder that is read; every known one where empty."""
 

@@ -36,8 +36,8 @@ class MedQA:
     }
     default_pool: ClassVar[str] = "medqa"
     dataset: ClassVar[Dataset] = DATASET
-    needs: ClassVar[frozenset[Capability]] = frozenset()
-    """`loglik` or, where a model lacks it, `choose`: asked for in `evaluate`, since `needs` can say "all of" only."""
+    requires: ClassVar[frozenset[Capability]] = frozenset()
+    accepts: ClassVar[frozenset[Capability]] = frozenset({"choose", "loglik"})
 
     def revision(self, source: Source) -> str:
         """Hash of the evaluation rows as the stock task sees them, and of the stock task's own files."""

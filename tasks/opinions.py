@@ -74,7 +74,8 @@ class OpinionQA:
     main_metric: ClassVar[str] = "similarity"
     metrics: ClassVar[Mapping[str, str]] = _metrics("wasserstein")
     default_pool: ClassVar[str] = "opinionqa"
-    needs: ClassVar[frozenset[Capability]] = frozenset({"choose"})
+    requires: ClassVar[frozenset[Capability]] = frozenset({"choose"})
+    accepts: ClassVar[frozenset[Capability]] = frozenset()
 
     def __init__(self, pool: Pool | None = None) -> None:
         self._pool = pool
@@ -105,7 +106,8 @@ class GlobalOpinions:
     main_metric: ClassVar[str] = "similarity"
     metrics: ClassVar[Mapping[str, str]] = _metrics("jensen_shannon")
     default_pool: ClassVar[str] = "global_opinions"
-    needs: ClassVar[frozenset[Capability]] = frozenset({"choose"})
+    requires: ClassVar[frozenset[Capability]] = frozenset({"choose"})
+    accepts: ClassVar[frozenset[Capability]] = frozenset()
 
     def __init__(self, pool: Pool | None = None) -> None:
         self._pool = pool

@@ -38,7 +38,8 @@ class PreferenceTask:
     main_metric: ClassVar[str] = "pref"
     metrics: ClassVar[Mapping[str, str]] = METRICS
     default_pool: ClassVar[str] = "ultrafeedback"
-    needs: ClassVar[frozenset[Capability]] = frozenset({"prefer"})
+    requires: ClassVar[frozenset[Capability]] = frozenset({"prefer"})
+    accepts: ClassVar[frozenset[Capability]] = frozenset()
 
     def __init__(self, pool: Pool | None = None) -> None:
         self._pool = pool

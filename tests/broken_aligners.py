@@ -43,7 +43,8 @@ class Honest:
     name: ClassVar[str] = "honest"
     paper: ClassVar[str] = ""
     version: ClassVar[str] = "1"
-    needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = HonestConfig
     slowness: ClassVar[float] = 1.0
     shuffled: ClassVar[bool] = True
@@ -174,6 +175,13 @@ class Nosy(Honest):
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         bench.log("nosy", prompts=len(few_shot.prompts))
         return super().fit(bench, few_shot)
+
+
+class Modest(Honest):
+    """Its result can do more than it declares."""
+
+    name = "modest"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({"choose", "prefer"})
 
 
 class Careless(Honest):
@@ -395,7 +403,8 @@ class Prejudiced(Honest):
     """It learns from groups' opinions and asks nobody which group it speaks for."""
 
     name = "prejudiced"
-    needs = frozenset({"groups"})
+    requires = frozenset({"groups"})
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({"choose"})
     Config: ClassVar[type[BaseModel]] = NoConfig
 
     def fit(self, bench: Bench, few_shot: FewShot) -> Any:
@@ -417,7 +426,8 @@ BROKEN: dict[type[Aligner], str] = {
     Decorated: "parameters_matter",
     Excused: "parameters_matter",
     Leaky: "base_untouched",
-    Nosy: "needs_honest",
+    Nosy: "takes_what_it_says",
+    Modest: "can_what_it_says",
     Careless: "same_seed_same_adapter",
     Seedless: "other_seed_other_adapter",
     Deaf: "budget_stops",

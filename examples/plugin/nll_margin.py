@@ -36,7 +36,8 @@ class NllMargin:
     name: ClassVar[str] = "nll_margin"
     paper: ClassVar[str] = ""
     version: ClassVar[str] = "1"
-    needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = NllMarginConfig
 
     def __init__(self, config: NllMarginConfig) -> None:

@@ -62,6 +62,16 @@ def _about(value: Any) -> str:
 
 
 def _facts(value: Any) -> dict[str, Any]:
-    names = ("version", "aliases", "paper", "licence", "main_metric", "default_pool", "needs", "capabilities")
+    names = (
+        "version",
+        "aliases",
+        "paper",
+        "licence",
+        "main_metric",
+        "default_pool",
+        "requires",
+        "accepts",
+        "capabilities",
+    )
     facts = {name: getattr(value, name) for name in names if hasattr(value, name)}
     return {name: sorted(fact) if isinstance(fact, frozenset) else fact for name, fact in facts.items()}

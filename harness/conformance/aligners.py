@@ -35,6 +35,7 @@ from harness.conformance.lab import FULL, SHORT, Lab, Session, Trial, bare_model
 from harness.conformance.lesson import HELD_OUT, lesson_pairs
 from harness.conformance.toy import tiny_model
 from harness.contracts import BASE, Aligned, Aligner, FewShot, Finishes, HarnessError, Loads
+from harness.fit.demands import can, takes
 
 
 def aligner_checks(aligner: type[Aligner] | Aligner) -> Iterator[Check]:
@@ -217,14 +218,24 @@ def check_base_untouched(lab: Lab) -> str:
     return ""
 
 
-def check_needs_honest(lab: Lab) -> str:
-    """A fit reads only those parts of the few-shot data that `needs` declares."""
+def check_takes_what_it_says(lab: Lab) -> str:
+    """A fit reads only those parts of the few-shot data that `requires` and `accepts` name."""
     with lab.session() as session:
-        guarded = guard(session.few_shot, lab.aligner_class.needs)
+        guarded = guard(session.few_shot, takes(lab.aligner_class))
         with session.bench:
             session.aligner.fit(session.bench, guarded)
     taken = sorted(guarded.taken)
-    _require(not taken, f"{lab.aligner_class.name} reads {', '.join(taken)}, which its needs do not declare")
+    _require(not taken, f"{lab.aligner_class.name} reads {', '.join(taken)}, which it neither requires nor accepts")
+    return ""
+
+
+def check_can_what_it_says(lab: Lab) -> str:
+    """The result can do no more than the class declares, and something at all."""
+    found, declared = lab.result().capabilities, can(lab.aligner_class)
+    name, listed = lab.aligner_class.name, ", ".join(sorted(declared))
+    _require(bool(found), f"{name}: its result can do nothing; {listed} was declared")
+    beyond = ", ".join(sorted(found - declared))
+    _require(not beyond, f"{name}: its result can {beyond}, but the class declares only {listed}")
     return ""
 
 
@@ -237,7 +248,7 @@ class Guarded(FewShot):
     def __getattribute__(self, name: str) -> Any:
         if name in FEW_SHOT and name not in super().__getattribute__("declared"):
             super().__getattribute__("taken").add(name)
-            raise CheckFailed(f"an aligner reads {name!r}, which its needs do not declare")
+            raise CheckFailed(f"an aligner reads {name!r}, which it neither requires nor accepts")
         return super().__getattribute__(name)
 
 
@@ -294,7 +305,7 @@ def check_budget_stops(lab: Lab) -> str:
 
 def check_positive_control(lab: Lab) -> str:
     """From 32 pairs the method learns which closing phrase goes with which colour: held-out accuracy above 0.9."""
-    lab.needs("pairs")
+    lab.unless_it_takes("pairs")
     result = lab.result(FULL)
     figures = f"held-out accuracy {result.accuracy:.2f}, mean margin {fmean(result.margins):+.2f} nats"
     learned = result.accuracy > NEEDED_ACCURACY
@@ -306,7 +317,7 @@ def check_positive_control(lab: Lab) -> str:
 
 def check_labels_swapped(lab: Lab) -> str:
     """With chosen and rejected exchanged the method learns the opposite: the held-out margin changes its sign."""
-    lab.needs("pairs")
+    lab.unless_it_takes("pairs")
     right, swapped = (lab.gain(lab.result(trial)) for trial in (FULL, replace(FULL, swapped=True)))
     figures = f"over base the mean margin is {right:+.3f} nats with the labels and {swapped:+.3f} with swapped ones"
     _require(right > 0 > swapped, f"{lab.aligner_class.name}: the labels do not decide what is learned: {figures}")
@@ -315,7 +326,7 @@ def check_labels_swapped(lab: Lab) -> str:
 
 def check_labels_shuffled(lab: Lab) -> str:
     """With half of the labels exchanged there is nothing to learn: held-out accuracy stays near one half."""
-    lab.needs("pairs")
+    lab.unless_it_takes("pairs")
     accuracy = lab.result(replace(FULL, shuffled=True)).accuracy
     figures = f"held-out accuracy {accuracy:.2f} after labels that say nothing"
     _require(
@@ -327,7 +338,7 @@ def check_labels_shuffled(lab: Lab) -> str:
 
 def check_groups_swapped(lab: Lab) -> str:
     """A group that likes everything is told from one that likes nothing, also when the two change places."""
-    lab.needs("groups")
+    lab.unless_it_takes("groups")
     leans = [_lean(lab.result(Trial(opinions=True, swapped=swapped)).choices) for swapped in (False, True)]
     figures = f"P(yes) of the first group less that of the second: {leans[0]:+.3f}, and {leans[1]:+.3f} when swapped"
     _require(leans[0] > 0 > leans[1], f"{lab.aligner_class.name}: what a group said does not decide: {figures}")
@@ -346,7 +357,8 @@ def check_no_data_no_harm(lab: Lab) -> str:
     name = lab.aligner_class.name
     with lab.session() as session:
         try:
-            aligned = session.fit(FewShot()).aligned
+            with session.bench:
+                aligned = session.aligner.fit(session.bench, FewShot())
         except HarnessError as refusal:
             return f"refused: {refusal}"
         except Exception as error:
@@ -398,7 +410,8 @@ CHECKS: tuple[Callable[[Lab], str], ...] = (
     check_parameters_documented,
     check_parameters_matter,
     check_base_untouched,
-    check_needs_honest,
+    check_takes_what_it_says,
+    check_can_what_it_says,
     check_same_seed_same_adapter,
     check_other_seed_other_adapter,
     check_budget_stops,

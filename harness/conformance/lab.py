@@ -26,6 +26,7 @@ from harness.contracts import (
     POLICY,
     Aligned,
     Aligner,
+    Capability,
     ChooseRequest,
     FewShot,
     GenerateRequest,
@@ -36,6 +37,7 @@ from harness.contracts import (
     Regime,
     user,
 )
+from harness.fit.demands import takes
 from harness.meter import Meter
 
 if TYPE_CHECKING:
@@ -100,6 +102,7 @@ class Result:
     choices: tuple[tuple[float, ...], ...]
     """Log-probabilities over yes and no of every question asked of the target groups."""
     flops: float
+    capabilities: frozenset[Capability]
 
     @property
     def accuracy(self) -> float:
@@ -174,12 +177,12 @@ class Lab:
     @property
     def only_groups(self) -> bool:
         """Whether the aligner learns from groups' opinions and nothing else."""
-        needs = self.aligner_class.needs
-        return bool(needs) and not needs - {"groups", "auxiliary"}
+        taken = takes(self.aligner_class)
+        return bool(taken) and not taken - {"groups", "auxiliary"}
 
-    def needs(self, *wanted: Need) -> None:
-        """Skip the running check unless the aligner needs one of these."""
-        if not set(wanted) & self.aligner_class.needs:
+    def unless_it_takes(self, *wanted: Need) -> None:
+        """Skip the running check unless the aligner takes one of these."""
+        if not set(wanted) & takes(self.aligner_class):
             raise unittest.SkipTest(f"aligner {self.aligner_class.name} takes no {' or '.join(wanted)}")
 
     def result(self, trial: Trial = Trial(), config: BaseModel | None = None) -> Result:
@@ -229,6 +232,7 @@ class Lab:
             margins(aligned),
             choices(aligned),
             flops,
+            aligned.capabilities,
         )
 
 

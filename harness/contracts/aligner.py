@@ -216,8 +216,10 @@ class Regime:
 class Aligner(Protocol):
     """A method. One file each; constructed with its validated config; holds no other state.
 
-    A method whose result is more than the adapted language model also implements `Loads`; one that goes by other names
-    has a class attribute `aliases: ClassVar[tuple[str, ...]]`.
+    It is given what it requires and accepts of the few-shot data, and nothing else. A method whose result is more than
+    the adapted language model also implements `Loads`. Two class attributes may be added: `aliases: tuple[str, ...]`,
+    other names of the method, and `capabilities: frozenset[Capability]`, what its result can do at most
+    where that is less than all that a language model can.
     """
 
     name: ClassVar[str]
@@ -225,7 +227,10 @@ class Aligner(Protocol):
     """arXiv id or URL; empty for controls."""
     version: ClassVar[str]
     """Raise it when a change alters results: it is part of a run's identity."""
-    needs: ClassVar[frozenset[Need]]
+    requires: ClassVar[frozenset[Need]]
+    """All of these must be there, or the cell is refused before anything runs."""
+    accepts: ClassVar[frozenset[Need]]
+    """Any of these may be there, and is given where it is; a method that requires nothing must find at least one."""
     Config: ClassVar[type[BaseModel]]
     """Frozen pydantic model. Every field carries `description` (with its source) and, in `json_schema_extra`, a
     `probe`: a second valid value that must change the result."""

@@ -83,7 +83,10 @@ class Task(Protocol):
     metrics: ClassVar[Mapping[str, str]]
     """Every metric with a one-line meaning."""
     default_pool: ClassVar[str]
-    needs: ClassVar[frozenset[Capability]]
+    requires: ClassVar[frozenset[Capability]]
+    """What a fitted model must be able to do, all of it."""
+    accepts: ClassVar[frozenset[Capability]]
+    """What it may be able to do; a task that requires nothing asks for at least one of these."""
 
     def revision(self, source: Source) -> str:
         """Hash of the evaluation data and of the prompt template."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
@@ -117,8 +117,7 @@ class FewShot:
     auxiliary: Ratings = field(default_factory=dict)
     """Other groups and all their ratings on the questions that are not held out; counted apart from the labels."""
 
-    def unmet(self, needs: Collection[Need]) -> tuple[Need, ...]:
-        """Those of an aligner's needs that stop it: a missing verifier, or everything where nothing at all is there."""
-        missing = tuple(need for need in get_args(Need) if need in needs and not getattr(self, need))
-        nothing = len(missing) == len(frozenset(needs))
-        return missing if nothing else tuple(need for need in missing if need == "verifier")
+    @property
+    def there(self) -> frozenset[Need]:
+        """What of an aligner's possible needs is there."""
+        return frozenset(need for need in get_args(Need) if getattr(self, need))

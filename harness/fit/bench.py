@@ -40,6 +40,7 @@ from harness.contracts import (
     TokenScores,
     Verdict,
 )
+from harness.fit.demands import refuse_unmet, takes
 from harness.fit.journal import Journal
 from harness.fit.phases import OWN_CHECKPOINT, Pristine, last_checkpoint, silence
 from harness.lm.backends.hf import HfBackend
@@ -669,7 +670,7 @@ class Fitted:
 def fit(aligner: Aligner, bench: LocalBench, few_shot: FewShot) -> Fitted:
     """Run an aligner: gives it what it declares to need, counts the labels, survives the cap.
 
-    Raises HarnessError when the aligner's needs are not met by `few_shot`.
+    Raises HarnessError where `few_shot` is not what the aligner asks for.
     """
     given = _only_needed(aligner, few_shot, bench.meter)
     with bench:
@@ -699,31 +700,29 @@ def _cut_short(aligner: Aligner, bench: LocalBench) -> Aligned:
 
 
 def _only_needed(aligner: Aligner, few_shot: FewShot, meter: Meter) -> FewShot:
-    needs = aligner.needs
-    missing = [need for need in few_shot.unmet(needs) if need not in ("pairs", "prompts")]
-    if missing:
-        raise HarnessError(f"aligner {aligner.name} needs {' or '.join(missing)}, which this pool does not offer")
-    if "pairs" in needs:
+    refuse_unmet(aligner, few_shot, "this fit")
+    taken = takes(aligner)
+    if "pairs" in taken:
         for pair in few_shot.pairs:
             meter.label(pair.id)
-    if "prompts" in needs:
+    if "prompts" in taken:
         for prompt in few_shot.prompts:
             meter.prompt(prompt.id)
-    verifier = few_shot.verifier if "verifier" in needs else None
-    bought = {pair.id for pair in few_shot.pairs} if "pairs" in needs else set[str]()
-    if "groups" in needs:
+    verifier = few_shot.verifier if "verifier" in taken else None
+    bought = {pair.id for pair in few_shot.pairs} if "pairs" in taken else set[str]()
+    if "groups" in taken:
         for group, ratings in few_shot.groups.items():
             for rating in ratings:
                 meter.label(f"{group}\x1f{rating.question}")
-    if "auxiliary" in needs:
+    if "auxiliary" in taken:
         known = sum(len(ratings) for ratings in few_shot.auxiliary.values())
         meter.spend.auxiliary_labels = max(meter.spend.auxiliary_labels, known)  # the same ones in each fit of a search
     return FewShot(
-        pairs=few_shot.pairs if "pairs" in needs else (),
-        prompts=few_shot.prompts if "prompts" in needs else (),
+        pairs=few_shot.pairs if "pairs" in taken else (),
+        prompts=few_shot.prompts if "prompts" in taken else (),
         verifier=_counted(verifier, meter, bought, len(few_shot.pairs)) if verifier is not None else None,
-        groups=few_shot.groups if "groups" in needs else {},
-        auxiliary=few_shot.auxiliary if "auxiliary" in needs else {},
+        groups=few_shot.groups if "groups" in taken else {},
+        auxiliary=few_shot.auxiliary if "auxiliary" in taken else {},
     )
 
 

@@ -38,13 +38,16 @@ def set_faults(value: object, attribute: str, allowed: tuple[str, ...]) -> Itera
         yield f"must have a class attribute {attribute!r} of type frozenset"
         return
     for item in sorted(map(str, given - set(allowed))):
-        yield f"has {item!r} among its {attribute}; {nearest(item, allowed, label='installed')}"
+        yield f"has {item!r} in {attribute!r}; {nearest(item, allowed)}"
 
 
 def aligner_faults(value: object) -> Iterator[str]:
     """What is wrong with an aligner class."""
     yield from class_faults(value, ("name", "paper", "version"), ("fit",))
-    yield from set_faults(value, "needs", get_args(Need))
+    for attribute in ("requires", "accepts"):
+        yield from set_faults(value, attribute, get_args(Need))
+    if hasattr(value, "capabilities"):
+        yield from set_faults(value, "capabilities", get_args(Capability))
     config = getattr(value, "Config", None)
     if not (isinstance(config, type) and issubclass(config, BaseModel)):
         yield "must have a class attribute 'Config' that is a pydantic model"
@@ -56,7 +59,8 @@ def task_faults(value: object) -> Iterator[str]:
     """What is wrong with a task class."""
     texts = ("name", "paper", "licence", "main_metric", "default_pool")
     yield from class_faults(value, texts, ("revision", "questions", "evaluate"))
-    yield from set_faults(value, "needs", get_args(Capability))
+    for attribute in ("requires", "accepts"):
+        yield from set_faults(value, attribute, get_args(Capability))
     metrics = getattr(value, "metrics", None)
     if not isinstance(metrics, Mapping):
         yield "must have a class attribute 'metrics' that maps each metric to its meaning"

@@ -27,6 +27,7 @@ from harness.contracts.progress import Progress
 from harness.data.draw import draw
 from harness.data.leaks import find_leaks
 from harness.data.sources import open_source
+from harness.fit.demands import refuse_unable, refuse_unmet, takes
 from harness.models.find import resolve
 from harness.models.load import pick_device, pick_precision
 from harness.models.wheels import ModelFiles
@@ -101,7 +102,7 @@ class Plan:
             [config.backend, config.checkpoint_steps],
             {name: version(name) for name in DECISIVE},
         ]
-        if self.aligner_class.needs:
+        if takes(self.aligner_class):
             few = self.few_shot
             parts += [
                 [self.pool.name, self.pool_revision, [p.id for p in few.pairs], [p.id for p in few.prompts]],
@@ -179,12 +180,9 @@ def make_plan(config: RunConfig, registry: Registry, progress: Progress) -> Plan
         trust_remote_code=config.trust_remote_code,
         say=progress.note,
     )
-    labels = _labels(config, task, pool, source, bool(aligner_class.needs))
-    unmet = labels.few_shot.unmet(aligner_class.needs)
-    if unmet:
-        raise HarnessError(
-            f"aligner {config.aligner} needs {' or '.join(unmet)}, which pool {pool.name!r} does not offer"
-        )
+    refuse_unable(task, aligner_class)
+    labels = _labels(config, task, pool, source, bool(takes(aligner_class)))
+    refuse_unmet(aligner_class, labels.few_shot, f"pool {pool.name}")
     for line in labels.warnings:
         progress.note(line)
     return Plan(

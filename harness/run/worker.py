@@ -160,7 +160,7 @@ def _files(value: Mapping[str, Any]) -> Any:
 
 
 def _verifier(job: Mapping[str, Any], registry: Any, aligner: Any) -> Any:
-    if "verifier" not in aligner.needs:
+    if "verifier" not in aligner.requires | aligner.accepts:
         return None
     from harness.data.sources import open_source
 

@@ -10,6 +10,7 @@ import torch
 from aligners.gpo import Gpo, GpoAligned
 from harness.config import PRESETS, Lengths, RunConfig
 from harness.conformance.toy import tiny_folder, tiny_model, tiny_tokenizer
+from harness.fit.demands import takes
 from harness.lm.backends.hf import HfBackend
 from harness.lm.language_model import ModelAligned
 from harness.lm.rows import Group
@@ -35,7 +36,7 @@ def test_scores_agree_with_the_cpu() -> None:
 
 
 OPINIONS_ONLY = {"groups", "auxiliary"}
-FED = [name for name, a in load(plugins=False).aligners.items() if not a.needs or a.needs - OPINIONS_ONLY]
+FED = [name for name, a in load(plugins=False).aligners.items() if not takes(a) or takes(a) - OPINIONS_ONLY]
 """Every aligner that a pool of pairs and prompts can feed."""
 
 
@@ -59,7 +60,7 @@ def test_every_aligner_goes_through_the_loop(aligner: str, precision: str, used:
     assert (record.model.device, record.model.precision) == ("cuda", used)
 
 
-OPINIONS = [name for name, a in load(plugins=False).aligners.items() if "groups" in a.needs or "auxiliary" in a.needs]
+OPINIONS = [name for name, a in load(plugins=False).aligners.items() if takes(a) & OPINIONS_ONLY]
 
 
 @pytest.mark.parametrize("aligner", OPINIONS)

@@ -56,10 +56,10 @@ def test_a_broken_promise_is_caught_by_its_check_alone(broken: type[Aligner], ch
 
 
 def test_an_announced_failure_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kit, "CHECKS", (kit.check_parameters_plain, kit.check_needs_honest))
+    monkeypatch.setattr(kit, "CHECKS", (kit.check_parameters_plain, kit.check_takes_what_it_says))
     outcomes = {o.check: o for o in check_aligner(Hoarder, expected_failures={"parameters_plain": "to be fixed"})}
     assert (outcomes["parameters_plain"].status, outcomes["parameters_plain"].note) == ("expected", "to be fixed")
-    assert outcomes["needs_honest"].status == "passed"
+    assert outcomes["takes_what_it_says"].status == "passed"
 
 
 def test_an_announced_failure_that_passes_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +69,7 @@ def test_an_announced_failure_that_passes_is_an_error(monkeypatch: pytest.Monkey
 
 
 def test_an_instance_is_fitted_with_its_own_config(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kit, "CHECKS", (kit.check_needs_honest, kit.check_positive_control))
+    monkeypatch.setattr(kit, "CHECKS", (kit.check_takes_what_it_says, kit.check_positive_control))
     slow = Honest(Honest.Config.model_validate({"learning_rate": 1e-9}))
     with pytest.raises(NotConformant, match=r"fails 1 of its checks:\n  positive_control"):
         check_aligner(slow)
@@ -79,7 +79,7 @@ def test_the_process_is_left_as_it_was() -> None:
     import torch
 
     before = (random.getstate(), torch.random.get_rng_state().tolist())
-    kit.check_needs_honest(kit.Lab(Honest))
+    kit.check_takes_what_it_says(kit.Lab(Honest))
     assert (random.getstate(), torch.random.get_rng_state().tolist()) == before
 
 

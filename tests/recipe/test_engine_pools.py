@@ -8,15 +8,31 @@ from typing import Any
 
 import pytest
 
+from aligners.sft import Sft
 from harness.config import PRESETS, Lengths, Lora, RunConfig
 from harness.conformance.toy import tiny_folder
 from harness.contracts import HarnessError
+from harness.hookspecs import hookimpl
 from harness.plugins.registry import Registry, load
 from harness.records.samples import read_samples
 from harness.run.engine import run
 from leaderboards import tables
 
 pytestmark = pytest.mark.recipe
+
+
+class Mute(Sft):
+    """An aligner whose result can only write."""
+
+    name = "mute"
+    capabilities = frozenset({"generate"})
+
+
+class OffersMute:
+    @hookimpl
+    def harness_aligners(self) -> list[Any]:
+        return [Mute]
+
 
 GROUPS, QUESTIONS = 10, 16
 OPTIONS = ("Never", "Sometimes", "Always")
@@ -118,10 +134,15 @@ def test_a_search_on_groups_ratings_runs_through_the_whole_loop(
 def test_what_a_pool_does_not_offer_is_refused_before_anything_runs(
     tiny: str, folder: Path, tmp_path: Path, registry: Registry
 ) -> None:
-    with pytest.raises(HarnessError, match="aligner dpo needs pairs, which pool 'opinionqa' does not offer"):
+    with pytest.raises(HarnessError, match="aligner dpo requires pairs; pool opinionqa has auxiliary and groups"):
         run(cell(tiny, tmp_path, folder, aligner="dpo"), registry=registry)
-    with pytest.raises(HarnessError, match="aligner grpo needs verifier"):
+    with pytest.raises(
+        HarnessError, match="aligner grpo requires pairs and verifier; pool pairs has pairs and prompts"
+    ):
         run(cell(tiny, tmp_path, folder, aligner="grpo", task="preference", train_on="pairs"), registry=registry)
+    with pytest.raises(HarnessError, match="task opinionqa requires choose") as refused:
+        run(cell(tiny, tmp_path, folder, aligner="mute"), registry=load(plugins=False, extra=[OffersMute()]))
+    assert "a result of aligner mute can generate" in str(refused.value)
     assert not list(tmp_path.glob("*/record.json"))
 
 

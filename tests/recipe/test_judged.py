@@ -77,7 +77,8 @@ class Essay:
     metrics: ClassVar[Mapping[str, str]] = {"win_rate": "P(better)"}
     default_pool: ClassVar[str] = "medqa"
     default_judge: ClassVar[str] = "longer"
-    needs: ClassVar[frozenset[Any]] = frozenset({"generate"})
+    requires: ClassVar[frozenset[Any]] = frozenset({"generate"})
+    accepts: ClassVar[frozenset[Any]] = frozenset()
 
     def revision(self, source: Source) -> str:
         return "1"

@@ -77,7 +77,7 @@ def test_statements_alone_have_their_own_task(tiny: str, tmp_path: Path, registr
     assert record.task.n_items == LIMIT
     with pytest.raises(HarnessError, match="--task medical_dialogue:k_qa"):
         run(cell(tiny, tmp_path / "store", **settings), registry=registry)
-    with pytest.raises(HarnessError, match="needs pairs"):
+    with pytest.raises(HarnessError, match="requires pairs"):
         run(
             cell(tiny, tmp_path / "store", task="medical_dialogue:k_qa", **settings | {"aligner": "dpo"}),
             registry=registry,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from aligners.sft import Sft, SftConfig
 from aligners.simpo import Simpo
 from harness.config import Lora
 from harness.conformance.toy import tiny_model, tiny_tokenizer
-from harness.contracts import BASE, POLICY, FewShot, HarnessError, Pair, Regime, user
+from harness.contracts import BASE, POLICY, FewShot, HarnessError, Need, Pair, Regime, user
 from harness.fit.bench import LocalBench, fit
 from harness.meter import Meter
 
@@ -240,9 +240,11 @@ def test_an_aligner_may_not_set_what_all_share(tmp_path: Path) -> None:
         bench.arguments(TrainingArguments, per_device_train_batch_size=64)
 
 
-def test_only_declared_needs_are_given(tmp_path: Path) -> None:
+def test_only_what_is_declared_is_given(tmp_path: Path) -> None:
     class Curious:
-        name, paper, version, needs, Config = "curious", "", "1", frozenset({"pairs"}), SftConfig
+        name, paper, version, Config = "curious", "", "1", SftConfig
+        requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+        accepts: ClassVar[frozenset[Need]] = frozenset()
         config = SftConfig()
         seen: FewShot
 
@@ -262,5 +264,7 @@ def test_only_declared_needs_are_given(tmp_path: Path) -> None:
 
 def test_without_pairs_every_trainer_refuses(tmp_path: Path) -> None:
     for aligner in (Sft(SftConfig()), Dpo(DpoConfig()), RandomAdapter(RandomConfig())):
-        with pytest.raises(HarnessError, match=f"{aligner.name} needs labelled pairs"):
+        with pytest.raises(HarnessError, match=f"{aligner.name} requires pairs; this fit has nothing"):
             fit(aligner, make_bench(tmp_path / aligner.name), FewShot())
+        with pytest.raises(HarnessError, match=f"{aligner.name} needs labelled pairs"):
+            aligner.fit(make_bench(tmp_path / f"alone-{aligner.name}"), FewShot())

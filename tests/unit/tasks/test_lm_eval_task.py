@@ -64,19 +64,20 @@ def stock_prompts(name: str, rows: list[Row]) -> list[str]:
 def test_a_name_gives_the_tasks_own_settings() -> None:
     assert isinstance(LmEval, Family)
     task = LmEval.named("arc_easy")
-    assert (task.name, task.main_metric, task.needs) == ("lm_eval:arc_easy", "acc", frozenset())
+    assert (task.name, task.main_metric, task.requires) == ("lm_eval:arc_easy", "acc", frozenset())
+    assert task.accepts == {"choose", "loglik"}
     assert list(task.metrics)[:2] == ["acc", "acc_norm"]
     assert task.default_pool == "ultrafeedback"
     problems = LmEval.named("gsm8k")
     assert list(problems.metrics)[:2] == ["exact_match,strict-match", "exact_match,flexible-extract"]
-    assert problems.needs == {"generate"}
+    assert (problems.requires, problems.accepts) == ({"generate"}, frozenset())
 
 
 def test_metrics_of_which_less_is_better_are_turned_round() -> None:
     lambada, texts = LmEval.named("lambada_openai"), LmEval.named("wikitext")
-    assert (lambada.main_metric, lambada.needs) == ("acc", {"loglik"})
+    assert (lambada.main_metric, lambada.requires) == ("acc", {"loglik"})
     assert "neg_perplexity" in lambada.metrics
-    assert (texts.main_metric, texts.needs) == ("neg_bits_per_byte", {"loglik"})
+    assert (texts.main_metric, texts.requires) == ("neg_bits_per_byte", {"loglik"})
 
 
 @pytest.mark.parametrize(

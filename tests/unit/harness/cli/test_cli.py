@@ -372,7 +372,7 @@ def test_list_has_origin_and_facts(capfd: pytest.CaptureFixture[str]) -> None:
     gem = next(entry for entry in listed["aligners"] if entry["name"] == "gem")
     assert gem["origin"].startswith("align-harness")
     assert gem["about"]
-    assert "pairs" in gem["needs"]
+    assert (gem["requires"], gem["accepts"]) == ([], ["pairs", "prompts"])
     assert listed["skipped"] == {}
     assert call("list", "tasks") == 0
     assert "medqa" in capfd.readouterr().out

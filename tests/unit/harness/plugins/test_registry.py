@@ -29,7 +29,8 @@ class Mild:
     name: ClassVar[str] = "mild"
     paper: ClassVar[str] = ""
     version: ClassVar[str] = "1"
-    needs: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
+    accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = Config
 
     def __init__(self, config: Any) -> None:
@@ -46,7 +47,8 @@ class Quiz:
     main_metric = "acc"
     metrics: ClassVar[Mapping[str, str]] = {"acc": "share right"}
     default_pool = "lake"
-    needs: ClassVar[frozenset[str]] = frozenset({"loglik"})
+    requires: ClassVar[frozenset[str]] = frozenset({"loglik"})
+    accepts: ClassVar[frozenset[str]] = frozenset()
 
     def revision(self, source: Any) -> str:
         return "r"
@@ -246,15 +248,19 @@ FAULTS: list[tuple[str, dict[str, object], str]] = [
     ("aligner", {"version": 1}, "'version' of type str"),
     ("aligner", {"paper": None}, "'paper' of type str"),
     ("aligner", {"name": ""}, "name that is not empty"),
-    ("aligner", {"needs": {"pairs"}}, "'needs' of type frozenset"),
-    ("aligner", {"needs": frozenset({"pair"})}, "has 'pair' among its needs; did you mean 'pairs'"),
+    ("aligner", {"requires": {"pairs"}}, "'requires' of type frozenset"),
+    ("aligner", {"requires": frozenset({"pair"})}, "has 'pair' in 'requires'; did you mean 'pairs'"),
+    ("aligner", {"accepts": None}, "'accepts' of type frozenset"),
+    ("aligner", {"accepts": frozenset({"promts"})}, "has 'promts' in 'accepts'; did you mean 'prompts'"),
+    ("aligner", {"capabilities": frozenset({"chose"})}, "has 'chose' in 'capabilities'; did you mean 'choose'"),
     ("aligner", {"Config": dict}, "'Config' that is a pydantic model"),
     ("aligner", {"Config": Thawed}, "Config that is not frozen"),
     ("aligner", {"fit": None}, "must have a method 'fit'"),
     ("task", {"metrics": None}, "'metrics' that maps"),
     ("task", {"main_metric": "f1"}, "main_metric that is not among its metrics"),
     ("task", {"default_pool": None}, "'default_pool' of type str"),
-    ("task", {"needs": frozenset({"generation"})}, "did you mean 'generate'"),
+    ("task", {"requires": frozenset({"generation"})}, "did you mean 'generate'"),
+    ("task", {"accepts": frozenset({"prefers"})}, "did you mean 'prefer'"),
     ("pool", {"dataset": "lake"}, "'dataset' of type"),
     ("pool", {"verifier": None}, "must have a method 'verifier'"),
     ("judge", {"compare": None}, "must have a method 'compare'"),
