@@ -216,8 +216,8 @@ class Regime:
 class Aligner(Protocol):
     """A method. One file each; constructed with its validated config; holds no other state.
 
-    A method whose result is more than the adapted language model also implements `Loads`; one that goes by other names
-    has a class attribute `aliases: ClassVar[tuple[str, ...]]`.
+    A method whose result is more than the adapted language model also implements `Loads`; one that goes by other names,
+    `HasAliases`.
     """
 
     name: ClassVar[str]
@@ -238,6 +238,13 @@ class Aligner(Protocol):
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         """Train on `few_shot` through `bench`."""
         ...
+
+
+@runtime_checkable
+class HasAliases(Protocol):
+    """What an aligner's class adds that goes by other names too."""
+
+    aliases: ClassVar[tuple[str, ...]]
 
 
 @runtime_checkable
