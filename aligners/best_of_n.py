@@ -19,7 +19,6 @@ from harness.contracts import (
     Aligned,
     Aligner,
     Bench,
-    Capability,
     ChooseRequest,
     Completion,
     FewShot,
@@ -119,11 +118,6 @@ class Ranked:
     n: int
     temperature: float
     beta: float
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        """All of a language model's."""
-        return frozenset({"generate", "loglik", "choose", "prefer"})
 
     @property
     def tokenizer(self) -> Any:

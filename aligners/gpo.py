@@ -35,15 +35,12 @@ from harness.contracts import (
     Aligner,
     Bench,
     BudgetExceeded,
-    Capability,
     ChooseRequest,
     Completion,
     FewShot,
     GenerateRequest,
     HarnessError,
     LanguageModel,
-    Loglik,
-    LoglikRequest,
     Need,
     Pair,
     Preference,
@@ -653,7 +650,7 @@ def _at_once(questions: Sequence[Question]) -> list[Sequence[Question]]:
 
 @dataclass(frozen=True, eq=False)
 class GpoAligned:
-    """The frozen language model and the module that ranks its answers."""
+    """The frozen language model and the module that chooses beside it."""
 
     model: LanguageModel
     reader: Reader
@@ -667,12 +664,8 @@ class GpoAligned:
         """Embeds under the model's base weights, as the fit did."""
         embedder = Embedder(model.embed, config.layer, config.pool, model.adapter_off)
         reader = replace(reader, view=replace(reader.view, embedder=embedder))
-        return cls(model, reader, config, config.n, config.temperature)
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        """It chooses; trained on pairs, it also writes and prefers."""
-        return frozenset({"choose", "generate", "prefer"} if self._pairs else {"choose"})
+        made = PairsGpoAligned if PAIRS in reader.contexts else cls
+        return made(model, reader, config, config.n, config.temperature)
 
     @property
     def tokenizer(self) -> Any:
@@ -683,10 +676,6 @@ class GpoAligned:
     def max_length(self) -> int:
         """The language model's, in tokens."""
         return self.model.max_length
-
-    @property
-    def _pairs(self) -> bool:
-        return PAIRS in self.reader.contexts
 
     def choose(self, requests: Sequence[ChooseRequest]) -> list[list[float]]:
         """log softmax(mu) over the options of each question, read in the context of its group (else of the pairs)."""
@@ -700,23 +689,6 @@ class GpoAligned:
             for i, mu in zip(indices, self._mu(asked, group), strict=True):
                 found[i] = log_distribution(_softmax(mu))
         return found
-
-    def prefer(self, requests: Sequence[PreferRequest]) -> list[Preference]:
-        """P(a better) = sigmoid(mu_a - mu_b): no likelihood of the language model's enters."""
-        self._must_have_pairs("prefer")
-        asked = [answers_question(plain(r.prompt), (r.a, r.b)) for r in requests]
-        return [Preference(_softmax(mu)[0], None, None) for mu in self._mu(asked, PAIRS)]
-
-    def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
-        """Best of n: the frozen model samples n answers for each that is asked for, the highest mu is given."""
-        self._must_have_pairs("generate")
-        wider = [replace(r, n=r.n * self.n, temperature=self._heat(r)) for r in requests]
-        samples = self.model.generate(wider)
-        return [self._best(r, several) for r, several in zip(requests, samples, strict=True)]
-
-    def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik]:
-        """Raises HarnessError: a preference is no likelihood."""
-        raise HarnessError("the result of gpo cannot loglik; it can choose, and with pairs generate and prefer")
 
     def save(self, folder: Path) -> None:
         """Write the language model's part, the module, the features and the contexts: safetensors and JSON."""
@@ -736,9 +708,30 @@ class GpoAligned:
         write(folder, Gpo.name, {"config": self.config.model_dump(mode="json"), "contexts": names}, contiguous)
 
     def _group(self, group: str | None) -> str:
-        if self._pairs and group not in self.reader.contexts:
-            return PAIRS
         return known_group(group, self.reader.contexts)
+
+    def _mu(self, questions: Sequence[Question], group: str) -> list[list[float]]:
+        self.model.spend(self.reader.flops(questions, group))
+        return self.reader.mu(questions, group)
+
+
+@dataclass(frozen=True, eq=False)
+class PairsGpoAligned(GpoAligned):
+    """Trained on pairs too, it also prefers, and ranks the language model's answers."""
+
+    def prefer(self, requests: Sequence[PreferRequest]) -> list[Preference]:
+        """P(a better) = sigmoid(mu_a - mu_b): no likelihood of the language model's enters."""
+        asked = [answers_question(plain(r.prompt), (r.a, r.b)) for r in requests]
+        return [Preference(_softmax(mu)[0], None, None) for mu in self._mu(asked, PAIRS)]
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
+        """Best of n: the frozen model samples n answers for each that is asked for, the highest mu is given."""
+        wider = [replace(r, n=r.n * self.n, temperature=self._heat(r)) for r in requests]
+        samples = self.model.generate(wider)
+        return [self._best(r, several) for r, several in zip(requests, samples, strict=True)]
+
+    def _group(self, group: str | None) -> str:
+        return PAIRS if group is None or group not in self.reader.contexts else group
 
     def _heat(self, request: GenerateRequest) -> float:
         greedy = request.temperature == 0 and self.n > 1
@@ -753,14 +746,6 @@ class GpoAligned:
         asked = [answers_question(prompt, [one.text for one in lot]) for lot in lots]
         found = self._mu(asked, PAIRS)
         return [lot[max(range(n), key=mu.__getitem__)] for lot, mu in zip(lots, found, strict=True)]
-
-    def _mu(self, questions: Sequence[Question], group: str) -> list[list[float]]:
-        self.model.spend(self.reader.flops(questions, group))
-        return self.reader.mu(questions, group)
-
-    def _must_have_pairs(self, what: str) -> None:
-        if not self._pairs:
-            raise HarnessError(f"gpo was fitted on groups and cannot {what}; it can choose")
 
 
 def _softmax(mu: Sequence[float]) -> list[float]:

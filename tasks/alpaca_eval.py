@@ -34,6 +34,7 @@ from harness.contracts import (
     Task,
     Verdict,
     Whole,
+    able_to,
     user,
 )
 from harness.hookspecs import hookimpl
@@ -138,11 +139,12 @@ class AlpacaEval:
         """
         if ctx.judge is None:
             raise HarnessError("alpaca_eval compares answers: a judge was expected, name one with --judge")
+        writer = able_to("generate", aligned, by=self.name)
         require_package()
         items = read_items(ctx.source, self.outputs)[: ctx.limit]
         baseline = _baseline(items, ctx.baseline)
         requests = [GenerateRequest(item.prompt, max_new_tokens=NEW_TOKENS) for item in items]
-        answers = [completions[0] for completions in aligned.generate(requests)]
+        answers = [completions[0] for completions in writer.generate(requests)]
         compared = compare(ctx.judge, items, answers, baseline)
         # The file's difficulties and rewritings are about the reference outputs: another baseline has none.
         plain: tuple[LengthMetric, None] = ("lc_minimal", None)

@@ -28,7 +28,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.contracts import Aligned, ChooseRequest, GenerateRequest, HarnessError, Loglik, LoglikRequest, user
+from harness.contracts import (
+    Aligned,
+    ChooseRequest,
+    Chooses,
+    GenerateRequest,
+    HarnessError,
+    Loglik,
+    LoglikRequest,
+    ScoresText,
+    able_to,
+    user,
+)
 from harness.util.names import nearest
 
 DEMONSTRATIONS = "demonstrations"
@@ -383,7 +394,7 @@ class _AlignedModel:
 
         Raises HarnessError where the model can only choose and there is nothing to choose among.
         """
-        chooses = "loglik" not in self.aligned.capabilities and "choose" in self.aligned.capabilities
+        chooses = isinstance(self.aligned, Chooses) and not isinstance(self.aligned, ScoresText)
         results = self._choose(requests) if chooses else self._score([self._request(*r) for r in requests])
         for (texts, _context, _continuation), result in zip(requests, results, strict=True):
             if texts is not None:
@@ -409,10 +420,11 @@ class _AlignedModel:
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
         """Generated texts, cut at the first stop sequence (end-of-text always being one)."""
         texts: list[str] = []
+        writer = able_to("generate", self.aligned, by="lm-eval")
         wanted = self._distinct([self._generation(*request.args[:2]) for request in requests])
         for start in range(0, len(wanted), CONTEXTS_PER_CALL):
             chunk = wanted[start : start + CONTEXTS_PER_CALL]
-            answers = self.aligned.generate(chunk)
+            answers = writer.generate(chunk)
             texts += [_cut(answer[0].text, request.stop) for request, answer in zip(chunk, answers, strict=True)]
             self._progress("answers", len(texts), len(requests))
         return texts
@@ -430,6 +442,7 @@ class _AlignedModel:
 
     def _score(self, requests: Sequence[LoglikRequest]) -> list[Loglik]:
         """Score in chunks of contexts, longest first (so that a chunk pads little and time left is over-estimated)."""
+        scorer = able_to("loglik", self.aligned, by="lm-eval")
         by_context: dict[tuple[int, ...], list[int]] = {}
         for index, request in enumerate(requests):
             by_context.setdefault(request.context, []).append(index)
@@ -437,12 +450,13 @@ class _AlignedModel:
         results: dict[int, Loglik] = {}
         for start in range(0, len(contexts), CONTEXTS_PER_CALL):
             chunk = [index for ids in contexts[start : start + CONTEXTS_PER_CALL] for index in by_context[ids]]
-            results.update(zip(chunk, self.aligned.loglik([requests[index] for index in chunk]), strict=True))
+            results.update(zip(chunk, scorer.loglik([requests[index] for index in chunk]), strict=True))
             self._progress("answers", len(results), len(requests))
         return [finite(results[index]) for index in range(len(requests))]
 
     def _choose(self, requests: Sequence[Encoded]) -> list[Loglik]:
         """One closed question per context; `is_greedy` marks the likeliest of its continuations."""
+        chooser = able_to("choose", self.aligned, by="lm-eval")
         by_context: dict[str, list[int]] = {}
         for index, (texts, _context, _continuation) in enumerate(requests):
             by_context.setdefault("" if texts is None else texts[0], []).append(index)
@@ -451,7 +465,7 @@ class _AlignedModel:
         for start in range(0, len(contexts), CONTEXTS_PER_CALL):
             chunk = contexts[start : start + CONTEXTS_PER_CALL]
             asked = [_closed_question([requests[index] for index in indices]) for _, indices in chunk]
-            for (_, indices), logprobs in zip(chunk, self.aligned.choose(asked), strict=True):
+            for (_, indices), logprobs in zip(chunk, chooser.choose(asked), strict=True):
                 top = max(logprobs)
                 for index, value in zip(indices, logprobs, strict=True):
                     results[index] = Loglik(value, len(requests[index][2]), value == top)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from harness.contracts import Aligned, Capability, Dataset, EvalContext, HarnessError, Scores, Source, Task
+from harness.contracts import Aligned, Capability, Dataset, EvalContext, HarnessError, Scores, Source, Task, require
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
 from tasks import stock
@@ -103,7 +103,7 @@ class LmEval:
         rows that do not fit the task, for a model that cannot answer, and for too few demonstrations.
         """
         if _output_type(self._config()) == "multiple_choice":
-            stock.require_choosing(self.name, aligned.capabilities)
+            require(aligned, *stock.CHOOSING, by=self.name)
         split = _evaluated(self._config(), self.chosen)
         rows = {split: self._rows(ctx.source, split)}
         task = self._build({**rows, **self._shots(ctx)}, ctx)

@@ -17,15 +17,18 @@ from harness.contracts import (
     Completion,
     EvalContext,
     GenerateRequest,
+    Generates,
     HarnessError,
     JudgeItem,
     Message,
     Messages,
     Pair,
+    Prefers,
     SampleRow,
     Scores,
     Source,
     Task,
+    require,
 )
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
@@ -95,17 +98,13 @@ class MedicalDialogue:
         A metric is absent where a row lacks what it needs. Raises HarnessError when the model can neither generate nor
         prefer, or when the base model's or the baseline's rows are of other questions.
         """
-        if not aligned.capabilities & ANSWERS:
-            offered = ", ".join(sorted(aligned.capabilities)) or "nothing"
-            raise HarnessError(
-                f"medical_dialogue asks for {' or '.join(sorted(ANSWERS))}; the model's capabilities are: {offered}"
-            )
+        require(aligned, *ANSWERS, by="medical_dialogue")
         everything = self._items(ctx.source)
         items = everything[: ctx.limit]
-        pairs = [pair for item in items for pair in item.pairs] if "prefer" in aligned.capabilities else []
-        preferred = _pair_rows(aligned, ctx, pairs)
+        pairs = [pair for item in items for pair in item.pairs] if isinstance(aligned, Prefers) else []
+        preferred = _pair_rows(aligned, ctx, pairs) if isinstance(aligned, Prefers) else []
         notes = {"chance": 0.5, **_sizes(items), **(controls(ctx.training_pairs, pairs) if pairs else {})}
-        if "generate" not in aligned.capabilities:
+        if not isinstance(aligned, Generates):
             return Scores(tuple(preferred), notes)
         embed = remembering(self._embed)
         measured = _measured(embed, ctx, items, everything)
@@ -135,7 +134,7 @@ class MedicalDialogue:
 # ---------------------------------------------------------------- pairs
 
 
-def _pair_rows(aligned: Aligned, ctx: EvalContext, pairs: Sequence[Pair]) -> list[SampleRow]:
+def _pair_rows(aligned: Prefers, ctx: EvalContext, pairs: Sequence[Pair]) -> list[SampleRow]:
     if not pairs:
         return []
     shown = [Pair(p.id, _shown(ctx, p.prompt), p.chosen, p.rejected, p.cluster) for p in pairs]
@@ -192,7 +191,7 @@ def _turns(prompt: Messages) -> Iterable[Message]:
     return (message for message in prompt if message.role != "system")
 
 
-def _generate(aligned: Aligned, ctx: EvalContext, items: Sequence[Dialogue]) -> Answered:
+def _generate(aligned: Generates, ctx: EvalContext, items: Sequence[Dialogue]) -> Answered:
     requests = [GenerateRequest(_shown(ctx, item.prompt), NEW_TOKENS) for item in items]
     return [(item, completions[0]) for item, completions in zip(items, aligned.generate(requests), strict=True)]
 

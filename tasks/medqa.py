@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from harness.contracts import Aligned, Capability, Dataset, EvalContext, HarnessError, Scores, Source, Task
+from harness.contracts import Aligned, Capability, Dataset, EvalContext, HarnessError, Scores, Source, Task, require
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
 from tasks import stock
@@ -52,7 +52,7 @@ class MedQA:
 
         Raises HarnessError when the model can neither score continuations (`loglik`) nor choose among them (`choose`).
         """
-        stock.require_choosing(self.name, aligned.capabilities)
+        require(aligned, *stock.CHOOSING, by=self.name)
         notes = {"chance": 1 / len(LETTERS)}
         return stock.evaluate(STOCK, aligned, ctx, lambda sample: stock.chosen(sample, LETTERS), notes)
 

@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Literal
 from harness.contracts import (
     Aligned,
     Capability,
+    Chooses,
     EvalContext,
     HarnessError,
     Pool,
@@ -31,6 +32,7 @@ from harness.contracts import (
     Scores,
     Source,
     Task,
+    able_to,
 )
 from harness.hookspecs import hookimpl
 from harness.opinions.questions import closed_question
@@ -219,7 +221,7 @@ def _evaluate(own: Measure, own_pool: Pool, aligned: Aligned, ctx: EvalContext) 
     items = _items(ctx)
     others = _others(ctx.groups)
     asked = {(group, item.rating.question): item.rating for item in items for group in _askers(item, others)}
-    answers = _ask(aligned, asked)
+    answers = _ask(able_to("choose", aligned, by="a task about groups"), asked)
     ctx.progress("opinions", len(asked), len(asked))
     counts = any(not item.seen for item in items)
     rows = tuple(_row(own, item, answers, others, main=not (counts and item.seen)) for item in items)
@@ -254,7 +256,7 @@ def _askers(item: _Item, others: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(group for group in (item.group, others.get(item.group)) if group is not None)
 
 
-def _ask(aligned: Aligned, asked: Mapping[tuple[str, str], Rating]) -> Answers:
+def _ask(aligned: Chooses, asked: Mapping[tuple[str, str], Rating]) -> Answers:
     """The model's distributions. Raises FloatingPointError where one is none, HarnessError for too many options."""
     keys = sorted(
         asked, key=lambda key: key[::-1]

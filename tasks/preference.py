@@ -21,6 +21,7 @@ from harness.contracts import (
     Scores,
     Source,
     Task,
+    able_to,
 )
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
@@ -69,7 +70,7 @@ class PreferenceTask:
             name = ctx.pool.name if ctx.pool else self.default_pool
             raise HarnessError(f"pool {name!r} has no held-out pairs; expected at least one in its split 'eval'")
         base = base_margins(ctx.base)
-        found = margins(aligned, pairs, ctx.progress)
+        found = margins(able_to("prefer", aligned, by=self.name), pairs, ctx.progress)
         rows = tuple(_row(p, m, base_of(m, base)) for p, m in zip(pairs, found, strict=True))
         return Scores(rows, {"chance": 0.5, "held_out_leaks": float(leaks), **controls(ctx.training_pairs, pairs)})
 

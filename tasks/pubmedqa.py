@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from harness.contracts import Aligned, Capability, Dataset, EvalContext, HarnessError, Scores, Source, Task
+from harness.contracts import Aligned, Capability, Dataset, EvalContext, HarnessError, Scores, Source, Task, require
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
 from tasks import stock
@@ -57,7 +57,7 @@ class PubMedQA:
 
         Raises HarnessError when the model can neither score continuations (`loglik`) nor choose among them (`choose`).
         """
-        stock.require_choosing(self.name, aligned.capabilities)
+        require(aligned, *stock.CHOOSING, by=self.name)
         golds = Counter(row.get("final_decision") for row in ctx.source.rows(DATASET, "eval")[: ctx.limit])
         notes = {"chance": 1 / len(ANSWERS), "majority": max(golds.values()) / golds.total()}
         return stock.evaluate(STOCK, aligned, ctx, lambda sample: stock.chosen(sample, ANSWERS), notes)

@@ -10,11 +10,22 @@ Few-shot prompts show the first of the cell's own labelled pairs, as stock docum
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.contracts import Aligned, Capability, Dataset, EvalContext, HarnessError, Pair, SampleRow, Scores, Source
+from harness.contracts import (
+    Aligned,
+    Capability,
+    Dataset,
+    EvalContext,
+    HarnessError,
+    Pair,
+    Prefers,
+    SampleRow,
+    Scores,
+    Source,
+)
 from harness.util.hashes import content_hash
 from harness.util.words import normalise
 from tasks.lm_eval_bridge import Option, Sample, evaluate_task, likeliest, stock_text
@@ -120,13 +131,6 @@ def evaluate(
     return Scores((*rows, *loose), {**(notes or {}), **figures})
 
 
-def require_choosing(name: str, capabilities: Collection[Capability]) -> None:
-    """Raises HarnessError for a model that can neither score continuations (`loglik`) nor choose among them."""
-    if not CHOOSING & frozenset(capabilities):
-        offered = ", ".join(sorted(capabilities)) or "nothing"
-        raise HarnessError(f"{name} asks for {' or '.join(sorted(CHOOSING))}; the model's capabilities are: {offered}")
-
-
 def _answers(stock: Stock, aligned: Aligned, ctx: EvalContext, items: Mapping[str, Document]) -> tuple[Sample, ...]:
     """Run the stock task. Raises HarnessError when there are fewer demonstrations than asked for."""
     parity, trained = ctx.track == "parity", "pool" in stock.dataset.splits
@@ -168,9 +172,12 @@ def preferences(
     aligned: Aligned, ctx: EvalContext, texts: Mapping[str, str], folder: str
 ) -> tuple[dict[str, list[Judged]], list[SampleRow], dict[str, float]]:
     """What the model says of the held-out pairs: by item, in rows of their own, and the controls beside them."""
-    pairs, owners = _held_out(aligned, ctx, texts, folder)
+    nothing: dict[str, list[Judged]] = {item: [] for item in texts}
+    if not isinstance(aligned, Prefers):
+        return nothing, [], {}
+    pairs, owners = _held_out(ctx, texts, folder)
     if not pairs:
-        return {item: [] for item in texts}, [], {}
+        return nothing, [], {}
     base = base_margins(ctx.base)
     judged = [(m, accuracies(m, base_of(m, base))) for m in margins(aligned, pairs, ctx.progress)]
     owned: dict[str, list[Judged]] = {item: [] for item in texts}
@@ -183,14 +190,12 @@ def preferences(
     return owned, loose, controls(ctx.training_pairs, pairs)
 
 
-def _held_out(
-    aligned: Aligned, ctx: EvalContext, texts: Mapping[str, str], folder: str
-) -> tuple[list[Pair], dict[str, str]]:
+def _held_out(ctx: EvalContext, texts: Mapping[str, str], folder: str) -> tuple[list[Pair], dict[str, str]]:
     """Held-out pairs within the limit, and which item each belongs to (those of another data set to none).
 
     A pool of another data set of which the source has nothing, neither training nor held-out rows, gives none.
     """
-    if ctx.pool is None or "prefer" not in aligned.capabilities:
+    if ctx.pool is None:
         return [], {}
     same = ctx.pool.dataset.folder == folder
     try:

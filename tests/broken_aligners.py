@@ -17,7 +17,6 @@ from harness.contracts import (
     Aligner,
     Bench,
     BudgetExceeded,
-    Capability,
     ChooseRequest,
     Completion,
     FewShot,
@@ -308,12 +307,8 @@ class Harmful(Honest):
 class Saved:
     """An Aligned like another one, but for how it is saved."""
 
-    def __init__(self, inner: Aligned) -> None:
+    def __init__(self, inner: Any) -> None:
         self.inner = inner
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        return self.inner.capabilities
 
     def generate(self, requests: list[GenerateRequest]) -> list[list[Completion]]:
         return self.inner.generate(requests)
@@ -385,8 +380,6 @@ class NoConfig(BaseModel):
 
 class Averaged:
     """Answers every group with one distribution."""
-
-    capabilities: ClassVar[frozenset[Capability]] = frozenset({"choose"})
 
     def __init__(self, probabilities: list[float]) -> None:
         self.probabilities = probabilities

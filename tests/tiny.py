@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 TEMPLATE = (
@@ -110,3 +111,9 @@ def tiny_folder(path: Path, seed: int = 0) -> Path:
     tiny_model(seed).save_pretrained(path)
     tiny_tokenizer().save_pretrained(path)
     return path
+
+
+def offering(aligned: Any, *methods: str) -> Any:
+    """The fitted model as far as these methods go: nothing else can be asked of it."""
+    shared = {name: getattr(aligned, name) for name in ("tokenizer", "max_length") if hasattr(aligned, name)}
+    return SimpleNamespace(**shared, **{name: getattr(aligned, name) for name in methods})

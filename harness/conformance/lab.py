@@ -28,12 +28,15 @@ from harness.contracts import (
     Aligner,
     Capability,
     ChooseRequest,
+    Chooses,
     FewShot,
     GenerateRequest,
+    Generates,
     LanguageModel,
     Need,
     Preference,
     PreferRequest,
+    Prefers,
     Regime,
     user,
 )
@@ -239,9 +242,9 @@ class Lab:
 def behaviour(aligned: Aligned) -> tuple[Any, ...]:
     """All that a fitted model answers to the held-out items, exactly: log-likelihoods and samples."""
     answers: list[Any] = []
-    if "prefer" in aligned.capabilities:
+    if isinstance(aligned, Prefers):
         answers += [(p.p_a, p.a, p.b) for p in aligned.prefer(_held_out())]
-    if "generate" in aligned.capabilities:
+    if isinstance(aligned, Generates):
         asked = [GenerateRequest(p.prompt, 8, temperature=1.0, seed=1) for p in lesson_pairs(HELD_OUT[:1])]
         answers += [completion.ids for group in aligned.generate(asked) for completion in group]
     return (*answers, *choices(aligned))
@@ -249,7 +252,7 @@ def behaviour(aligned: Aligned) -> tuple[Any, ...]:
 
 def choices(aligned: Aligned, at_once: int = NEVER) -> tuple[tuple[float, ...], ...]:
     """Log-probabilities that the result gives the options of the held-out questions; empty where it cannot choose."""
-    if "choose" not in aligned.capabilities:
+    if not isinstance(aligned, Chooses):
         return ()
     return tuple(tuple(row) for part in _parts(_asked_of_groups(), at_once) for row in aligned.choose(part))
 
@@ -276,13 +279,13 @@ def margins(aligned: Aligned, at_once: int = NEVER) -> tuple[float, ...]:
 
     0 where the model cannot say.
     """
-    if "prefer" not in aligned.capabilities:
+    if not isinstance(aligned, Prefers):
         return (0.0,) * len(_held_out())
     return tuple(_margin(answer) for part in _parts(_held_out(), at_once) for answer in aligned.prefer(part))
 
 
 def _likelihood(aligned: Aligned) -> bool:
-    return "prefer" in aligned.capabilities and all(p.a is not None for p in aligned.prefer(_held_out()[:1]))
+    return isinstance(aligned, Prefers) and all(p.a is not None for p in aligned.prefer(_held_out()[:1]))
 
 
 def _margin(preference: Preference) -> float:

@@ -9,24 +9,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.contracts.aligner import Aligner, AsksJudge, Bench, ConfigT, Finishes, Loads, Regime
+from harness.contracts.aligner import Aligner, AsksJudge, Bench, ConfigT, Finishes, HasAliases, Loads, Regime
 from harness.contracts.data import Dataset, Pool, Source, SourceKind
 from harness.contracts.errors import BudgetExceeded, DatasetAbsent, HarnessError
-from harness.contracts.judge import Judge, JudgeItem, JudgeTools, TakesTools, Verdict
+from harness.contracts.judge import ComparesWithReference, Judge, JudgeItem, JudgeTools, TakesTools, Verdict
 from harness.contracts.model import (
     Aligned,
     Capability,
     ChooseRequest,
+    Chooses,
     GenerateRequest,
+    Generates,
     LanguageModel,
     Loglik,
     LoglikRequest,
     Preference,
     PreferRequest,
+    Prefers,
+    ScoresText,
     TokenScores,
+    able_to,
+    capabilities,
+    require,
 )
 from harness.contracts.running import Backend, BackendCapability, Executor, ModelSource, RunObserver
-from harness.contracts.task import EvalContext, Family, FollowsPool, Judged, SampleRow, Scores, Task, Whole
+from harness.contracts.task import EvalContext, Family, FollowsPool, HasDataset, Judged, SampleRow, Scores, Task, Whole
 from harness.contracts.values import (
     BASE,
     POLICY,
@@ -60,6 +67,8 @@ __all__ = [
     "BudgetExceeded",
     "Capability",
     "ChooseRequest",
+    "Chooses",
+    "ComparesWithReference",
     "Completion",
     "ConfigT",
     "Dataset",
@@ -72,7 +81,10 @@ __all__ = [
     "FloatArray",
     "FollowsPool",
     "GenerateRequest",
+    "Generates",
     "HarnessError",
+    "HasAliases",
+    "HasDataset",
     "Judge",
     "JudgeItem",
     "JudgeTools",
@@ -89,6 +101,7 @@ __all__ = [
     "Pool",
     "PreferRequest",
     "Preference",
+    "Prefers",
     "Prompt",
     "Rating",
     "Ratings",
@@ -97,6 +110,7 @@ __all__ = [
     "RunObserver",
     "SampleRow",
     "Scores",
+    "ScoresText",
     "Source",
     "SourceKind",
     "Span",
@@ -106,5 +120,8 @@ __all__ = [
     "Verdict",
     "Verifier",
     "Whole",
+    "able_to",
+    "capabilities",
+    "require",
     "user",
 ]

@@ -217,9 +217,9 @@ class Aligner(Protocol):
     """A method. One file each; constructed with its validated config; holds no other state.
 
     It is given what it requires and accepts of the few-shot data, and nothing else. A method whose result is more than
-    the adapted language model also implements `Loads`. Two class attributes may be added: `aliases: tuple[str, ...]`,
-    other names of the method, and `capabilities: frozenset[Capability]`, what its result can do at most
-    where that is less than all that a language model can.
+    the adapted language model also implements `Loads`; a method that goes by other names, `HasAliases`. A class attribute
+    `capabilities: frozenset[Capability]` may be added: what the result can do at most, where that is less than all that
+    a language model can.
     """
 
     name: ClassVar[str]
@@ -243,6 +243,13 @@ class Aligner(Protocol):
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         """Train on `few_shot` through `bench`."""
         ...
+
+
+@runtime_checkable
+class HasAliases(Protocol):
+    """What an aligner's class adds that goes by other names too."""
+
+    aliases: ClassVar[tuple[str, ...]]
 
 
 @runtime_checkable

@@ -36,16 +36,21 @@ class Verdict:
 
 @runtime_checkable
 class Judge(Protocol):
-    """Compares answers.
-
-    One that measures closeness to the reference answer has a class attribute `compares_with_reference = True`: the
-    reference would beat everything, so answers are judged against the base model's unless the user says otherwise.
-    """
+    """Compares answers. One that measures closeness to the reference answer implements `ComparesWithReference`."""
 
     name: ClassVar[str]
     version: ClassVar[str]
 
     def compare(self, items: Sequence[JudgeItem]) -> list[Verdict]: ...
+
+
+@runtime_checkable
+class ComparesWithReference(Protocol):
+    """What a judge's class adds that may measure closeness to the reference answer."""
+
+    compares_with_reference: ClassVar[bool]
+    """True: the reference would beat everything, so answers are judged against the base model's unless the user says
+    otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

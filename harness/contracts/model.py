@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload, runtime_checkable
 
+from harness.contracts.errors import HarnessError
 from harness.contracts.values import Completion, Messages, Span
 
 if TYPE_CHECKING:
@@ -91,10 +92,7 @@ class Preference:
 
 
 class Aligned(Protocol):
-    """A fitted model: all that a task may ask."""
-
-    @property
-    def capabilities(self) -> frozenset[Capability]: ...
+    """A fitted model. What a task may ask of it is what it implements beside this: see `capabilities`."""
 
     @property
     def tokenizer(self) -> Any: ...
@@ -104,22 +102,91 @@ class Aligned(Protocol):
         """Longest context plus continuation, in tokens."""
         ...
 
-    def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]: ...
-
-    def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik]: ...
-
-    def choose(self, requests: Sequence[ChooseRequest]) -> list[list[float]]:
-        """Log-probabilities over each request's options, normalised."""
-        ...
-
-    def prefer(self, requests: Sequence[PreferRequest]) -> list[Preference]: ...
-
     def save(self, folder: Path) -> None:
         """Write everything that is needed to load it again: safetensors and JSON only."""
         ...
 
 
-class LanguageModel(Aligned, Protocol):
+@runtime_checkable
+class Generates(Protocol):
+    """What a fitted model adds that writes answers."""
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
+        """The samples of each request, as many as its `n`."""
+        ...
+
+
+@runtime_checkable
+class ScoresText(Protocol):
+    """What a fitted model adds that gives any text a likelihood."""
+
+    def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik]:
+        """Log-likelihood of every continuation, in nats."""
+        ...
+
+
+@runtime_checkable
+class Chooses(Protocol):
+    """What a fitted model adds that answers closed questions."""
+
+    def choose(self, requests: Sequence[ChooseRequest]) -> list[list[float]]:
+        """Log-probabilities over each request's options, normalised."""
+        ...
+
+
+@runtime_checkable
+class Prefers(Protocol):
+    """What a fitted model adds that says which of two answers is better."""
+
+    def prefer(self, requests: Sequence[PreferRequest]) -> list[Preference]:
+        """P(a better) of every request, by the model's own rule."""
+        ...
+
+
+_PROTOCOLS: Mapping[Capability, type] = {
+    "generate": Generates,
+    "loglik": ScoresText,
+    "choose": Chooses,
+    "prefer": Prefers,
+}
+
+
+def capabilities(aligned: object) -> frozenset[Capability]:
+    """What may be asked of a fitted model: the protocols that it implements."""
+    return frozenset(name for name, protocol in _PROTOCOLS.items() if isinstance(aligned, protocol))
+
+
+def require(aligned: object, *wanted: Capability, by: str) -> None:
+    """Raise HarnessError, in the name of who asks (`by`), for a model that implements none of the `wanted`."""
+    offered = capabilities(aligned)
+    if not offered & set(wanted):
+        listed = ", ".join(sorted(offered)) or "nothing"
+        raise HarnessError(f"{by} asks for {' or '.join(sorted(wanted))}; the model's capabilities are: {listed}")
+
+
+@overload
+def able_to(what: Literal["generate"], aligned: object, *, by: str) -> Generates: ...
+
+
+@overload
+def able_to(what: Literal["loglik"], aligned: object, *, by: str) -> ScoresText: ...
+
+
+@overload
+def able_to(what: Literal["choose"], aligned: object, *, by: str) -> Chooses: ...
+
+
+@overload
+def able_to(what: Literal["prefer"], aligned: object, *, by: str) -> Prefers: ...
+
+
+def able_to(what: Capability, aligned: object, *, by: str) -> object:
+    """The model as something that generates, scores text, chooses or prefers. Raises HarnessError as `require` does."""
+    require(aligned, what, by=by)
+    return aligned
+
+
+class LanguageModel(Aligned, Generates, ScoresText, Chooses, Prefers, Protocol):
     """The adapted language model: what `Bench.aligned` returns, and what `Loads.load` is given to build on."""
 
     @property

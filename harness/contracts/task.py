@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from harness.contracts.data import Pool, Source
+from harness.contracts.data import Dataset, Pool, Source
 from harness.contracts.judge import Judge
 from harness.contracts.model import Aligned, Capability
 from harness.contracts.values import Pair, Ratings
@@ -118,6 +118,13 @@ class Judged(Protocol):
 
     default_judge: ClassVar[str]
     """Used where the user names none."""
+
+
+@runtime_checkable
+class HasDataset(Protocol):
+    """What a task adds whose evaluation data are a data set of its own, beside the pool's."""
+
+    dataset: ClassVar[Dataset]
 
 
 @runtime_checkable

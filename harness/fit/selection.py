@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from harness.contracts import Aligned, HarnessError, Pair, PreferRequest, Ratings
+from harness.contracts import Aligned, HarnessError, Pair, PreferRequest, Ratings, able_to
 from harness.fit.bench import LocalBench
 from harness.lm.language_model import ModelAligned
 from harness.opinions.questions import closed_question
@@ -22,7 +22,8 @@ def preference_score(bench: LocalBench, aligned: Aligned, pairs: Sequence[Pair])
     """
     if isinstance(aligned, ModelAligned):
         return bench.held_out_score(pairs)
-    answers = aligned.prefer([PreferRequest(pair.prompt, a=pair.chosen, b=pair.rejected) for pair in pairs])
+    prefers = able_to("prefer", aligned, by="selection by held-out pairs")
+    answers = prefers.prefer([PreferRequest(pair.prompt, a=pair.chosen, b=pair.rejected) for pair in pairs])
     return sum(math.log(max(answer.p_a, SMALLEST)) for answer in answers) / len(pairs)
 
 
@@ -34,7 +35,8 @@ def rating_score(aligned: Aligned, held_out: Ratings) -> float:
     asked = [(group, rating) for group, ratings in held_out.items() for rating in ratings]
     if not asked:
         raise HarnessError("no ratings are held out; a score needs at least one")
-    answers = aligned.choose([closed_question(group, rating) for group, rating in asked])
+    chooses = able_to("choose", aligned, by="selection by held-out ratings")
+    answers = chooses.choose([closed_question(group, rating) for group, rating in asked])
     total = math.fsum(
         y * max(log_p, math.log(SMALLEST))
         for (_, rating), answer in zip(asked, answers, strict=True)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.contracts import (
-    Capability,
     ChooseRequest,
     Completion,
     GenerateRequest,
@@ -40,7 +39,7 @@ def _sigmoid(x: float) -> float:
 
 @dataclass(frozen=True)
 class ModelAligned:
-    """A language model, its active adapter, and optional demonstrations before every prompt.
+    """A language model, its active adapter, and optional demonstrations before every prompt: `contracts.LanguageModel`.
 
     Demonstrations enter a conversation as earlier turns (after the system message) and a raw text as plain
     question-answer blocks before it.
@@ -53,11 +52,6 @@ class ModelAligned:
     saver: Saver | None = None
     meter: Meter | None = None
     """Counts sampled tokens while the model is evaluated; None: nobody asks what an answer costs."""
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        """A language model can do everything that a task may ask."""
-        return frozenset({"generate", "loglik", "choose", "prefer"})
 
     @property
     def device(self) -> Any:

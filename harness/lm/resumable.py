@@ -6,11 +6,12 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.contracts import (
+    Aligned,
     Capability,
     ChooseRequest,
     Completion,
@@ -19,43 +20,31 @@ from harness.contracts import (
     LoglikRequest,
     Preference,
     PreferRequest,
+    able_to,
+    capabilities,
 )
 from harness.meter import Meter
 
 Saver = Callable[[Path], None]
-
-
+Progress = Callable[[str, int, int], None]
+Q = TypeVar("Q")
 R = TypeVar("R")
 
 
-Q = TypeVar("Q")
-
-
-@dataclass
 class Resumable:
     """An Aligned whose answers are logged batch by batch, so that an interrupted evaluation goes on where it was.
 
-    A batch is a fixed slice of a call's requests, so a resumed evaluation computes the same batches, and floats are
-    written with every digit: the result is bit-equal to an undisturbed one. What a logged batch cost is logged with it
-    and counted again on `meter`; its seconds add up in `seconds_before`.
+    Made by `resumable`, which adds what the model inside can be asked. A batch is a fixed slice of a call's requests,
+    so a resumed evaluation computes the same batches, and floats are written with every digit: the result is bit-equal
+    to an undisturbed one. What a logged batch cost is logged with it and counted again on `meter`; its seconds add up
+    in `seconds_before`.
     """
 
-    inner: Any
-    log: Path
-    meter: Meter
-    batch: int = 256
-    progress: Callable[[str, int, int], None] = lambda stage, done, total: None
-
-    def __post_init__(self) -> None:
+    def __init__(self, inner: Aligned, log: Path, meter: Meter, batch: int, progress: Progress) -> None:
+        self.inner, self.log, self.meter, self.batch, self.progress = inner, log, meter, batch, progress
         self._calls = 0
-        self._known = {key: (rows, cost) for key, rows, cost in _read_log(self.log)}
+        self._known = {key: (rows, cost) for key, rows, cost in _read_log(log)}
         self.seconds_before = 0.0
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        """Those of the model inside."""
-        caps: frozenset[Capability] = self.inner.capabilities
-        return caps
 
     @property
     def tokenizer(self) -> Any:
@@ -65,41 +54,21 @@ class Resumable:
     @property
     def max_length(self) -> int:
         """Longest context plus continuation, in tokens."""
-        return int(self.inner.max_length)
-
-    def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
-        """Samples, from the log where it has them."""
-
-        def decode(row: Any) -> list[Completion]:
-            return [Completion(text, tuple(ids), finish) for text, ids, finish in row]
-
-        return self._run("generate", requests, decode, lambda row: [(c.text, c.ids, c.finish) for c in row], 32)
-
-    def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik]:
-        """Log-likelihoods, from the log where it has them."""
-        return self._run(
-            "loglik", requests, lambda r: Loglik(*r), lambda r: (r.total, r.tokens, r.is_greedy), self.batch
-        )
-
-    def choose(self, requests: Sequence[ChooseRequest]) -> list[list[float]]:
-        """Option log-probabilities, from the log where it has them."""
-        return self._run("choose", requests, list, list, self.batch)
-
-    def prefer(self, requests: Sequence[PreferRequest]) -> list[Preference]:
-        """Preferences, from the log where it has them."""
-
-        def decode(row: Any) -> Preference:
-            a, b = (None if side is None else (float(side[0]), int(side[1])) for side in row[1:])
-            return Preference(row[0], a, b)
-
-        return self._run("prefer", requests, decode, lambda r: (r.p_a, r.a, r.b), max(1, self.batch // 16))
+        return self.inner.max_length
 
     def save(self, folder: Path) -> None:
         """Save the model inside."""
         self.inner.save(folder)
 
     def _run(
-        self, kind: str, requests: Sequence[Q], decode: Callable[[Any], R], encode: Callable[[R], Any], size: int
+        self,
+        kind: str,
+        ask: Callable[[Sequence[Q]], list[R]],
+        requests: Sequence[Q],
+        *,
+        decode: Callable[[Any], R],
+        encode: Callable[[R], Any],
+        size: int,
     ) -> list[R]:
         call, self._calls = self._calls, self._calls + 1
         results: list[R] = []
@@ -109,7 +78,7 @@ class Resumable:
             if key in self._known:
                 results.extend(decode(row) for row in self._replay(key))
             else:
-                results.extend(self._compute(key, kind, part, encode))
+                results.extend(self._compute(key, ask, part, encode))
             self.progress(kind, start + len(part), len(requests))
         return results
 
@@ -122,12 +91,12 @@ class Resumable:
         spend.flops += cost["flops"]
         return list(rows)
 
-    def _compute(self, key: str, kind: str, part: Sequence[Any], encode: Callable[[Any], Any]) -> list[Any]:
+    def _compute(
+        self, key: str, ask: Callable[[Sequence[Q]], list[R]], part: Sequence[Q], encode: Callable[[R], Any]
+    ) -> list[R]:
         spend, started = self.meter.spend, time.monotonic()
         before = (spend.generated_tokens, spend.forward_tokens, spend.flops)
-        answers: list[Any] = getattr(self.inner, kind)(part)
-        if kind == "generate" and spend.generated_tokens == before[0]:  # a model of its own, that does not count
-            self.meter.generated(sum(len(c.ids) for row in answers for c in row))
+        answers = ask(part)
         cost = {
             "seconds": time.monotonic() - started,
             "generated_tokens": spend.generated_tokens - before[0],
@@ -138,6 +107,86 @@ class Resumable:
         with self.log.open("a") as file:
             file.write(json.dumps([key, [encode(a) for a in answers], cost]) + "\n")
         return answers
+
+
+def resumable(
+    inner: Aligned,
+    log: Path,
+    meter: Meter,
+    *,
+    batch: int = 256,
+    progress: Progress = lambda stage, done, total: None,
+) -> Resumable:
+    """`inner` with its answers logged in the file `log`: it implements just the protocols that `inner` implements."""
+    return _offering(capabilities(inner))(inner, log, meter, batch, progress)
+
+
+class _Generates(Resumable):
+    def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
+        """Samples, from the log where it has them."""
+
+        def decode(row: Any) -> list[Completion]:
+            return [Completion(text, tuple(ids), finish) for text, ids, finish in row]
+
+        def encode(row: list[Completion]) -> Any:
+            return [(c.text, c.ids, c.finish) for c in row]
+
+        return self._run("generate", self._written, requests, decode=decode, encode=encode, size=32)
+
+    def _written(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
+        before = self.meter.spend.generated_tokens
+        answers = able_to("generate", self.inner, by="an evaluation").generate(requests)
+        if self.meter.spend.generated_tokens == before:  # a model of its own, that does not count
+            self.meter.generated(sum(len(c.ids) for row in answers for c in row))
+        return answers
+
+
+class _ScoresText(Resumable):
+    def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik]:
+        """Log-likelihoods, from the log where it has them."""
+
+        def encode(r: Loglik) -> Any:
+            return (r.total, r.tokens, r.is_greedy)
+
+        ask = able_to("loglik", self.inner, by="an evaluation").loglik
+        return self._run("loglik", ask, requests, decode=lambda r: Loglik(*r), encode=encode, size=self.batch)
+
+
+class _Chooses(Resumable):
+    def choose(self, requests: Sequence[ChooseRequest]) -> list[list[float]]:
+        """Option log-probabilities, from the log where it has them."""
+        ask = able_to("choose", self.inner, by="an evaluation").choose
+        return self._run("choose", ask, requests, decode=list, encode=list, size=self.batch)
+
+
+class _Prefers(Resumable):
+    def prefer(self, requests: Sequence[PreferRequest]) -> list[Preference]:
+        """Preferences, from the log where it has them."""
+
+        def decode(row: Any) -> Preference:
+            a, b = (None if side is None else (float(side[0]), int(side[1])) for side in row[1:])
+            return Preference(row[0], a, b)
+
+        def encode(r: Preference) -> Any:
+            return (r.p_a, r.a, r.b)
+
+        ask = able_to("prefer", self.inner, by="an evaluation").prefer
+        return self._run("prefer", ask, requests, decode=decode, encode=encode, size=max(1, self.batch // 16))
+
+
+_PARTS: dict[Capability, type[Resumable]] = {
+    "generate": _Generates,
+    "loglik": _ScoresText,
+    "choose": _Chooses,
+    "prefer": _Prefers,
+}
+
+
+@cache
+def _offering(offered: frozenset[Capability]) -> type[Resumable]:
+    """A class that implements just these: what a model cannot be asked must not look as if it could."""
+    parts = tuple(part for name, part in _PARTS.items() if name in offered)
+    return type("Resumable", parts or (Resumable,), {"__doc__": Resumable.__doc__})
 
 
 def _read_log(path: Path) -> list[tuple[str, Any, dict[str, Any]]]:

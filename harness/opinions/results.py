@@ -6,19 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.contracts import (
-    Capability,
     ChooseRequest,
-    Completion,
-    GenerateRequest,
     HarnessError,
     LanguageModel,
-    Loglik,
-    LoglikRequest,
-    Preference,
-    PreferRequest,
 )
 from harness.opinions.questions import LEAST
 
@@ -55,16 +48,12 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True)
 class GroupAligned:
-    """A result that can answer closed questions on behalf of a group, beside the language model it was made with."""
+    """A result that answers closed questions on behalf of a group and can do nothing else (`contracts.Chooses`)."""
 
     model: LanguageModel
+    """The one that it was made with."""
     name: str
     predictor: Predictor
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        """It chooses; it writes nothing."""
-        return frozenset({"choose"})
 
     @property
     def tokenizer(self) -> Any:
@@ -80,25 +69,10 @@ class GroupAligned:
         """Log-probabilities over each request's options, normalised."""
         return [log_distribution(self.predictor.predict(request)) for request in requests]
 
-    def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
-        """Raises HarnessError."""
-        self._cannot("generate")
-
-    def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik]:
-        """Raises HarnessError."""
-        self._cannot("loglik")
-
-    def prefer(self, requests: Sequence[PreferRequest]) -> list[Preference]:
-        """Raises HarnessError."""
-        self._cannot("prefer")
-
     def save(self, folder: Path) -> None:
         """Write the language model's part, and the predictor as JSON and safetensors."""
         self.model.save(folder)
         write(folder, self.name, self.predictor.settings(), self.predictor.arrays())
-
-    def _cannot(self, what: str) -> NoReturn:
-        raise HarnessError(f"the result of {self.name} cannot {what}; it can choose")
 
 
 def write(folder: Path, name: str, settings: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from harness.contracts import (
     Executor,
     Family,
     HarnessError,
+    HasAliases,
     Judge,
     ModelSource,
     Pool,
@@ -309,7 +310,7 @@ class _Loader:
 def _aliases(aligners: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, aligner in aligners.items():
-        for alias in getattr(aligner, "aliases", ()):
+        for alias in aligner.aliases if isinstance(aligner, HasAliases) else ():
             if alias in aligners or alias in found:
                 raise HarnessError(f"aligner {name!r} is also to be called {alias!r}, which is another aligner's name")
             found[alias] = name

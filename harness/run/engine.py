@@ -327,7 +327,7 @@ def _evaluate(plan: Plan, session: Session, against: Against, fitted: Mapping[st
     import torch
 
     from harness.lm.metering import flop_model, metered
-    from harness.lm.resumable import Resumable
+    from harness.lm.resumable import resumable
 
     torch.set_num_threads(plan.machine.threads)
     torch.manual_seed(plan.config.seed)
@@ -345,11 +345,11 @@ def _evaluate(plan: Plan, session: Session, against: Against, fitted: Mapping[st
     with alone, _adapted(plan, session, model, meter, bool(fitted.get("parameter_change"))) as (active, aligned):
         meter.attach(flop_model(active))
         answers = _answers_of(plan, session) / "responses.jsonl"
-        resumable = Resumable(aligned(tokenizer), answers, meter, progress=_shown(plan, session.progress))
+        asked = resumable(aligned(tokenizer), answers, meter, progress=_shown(plan, session.progress))
         started = time.monotonic()
         with metered(active, meter):
-            scores = plan.task.evaluate(resumable, _context(plan, session, against))
-        seconds = time.monotonic() - started + resumable.seconds_before
+            scores = plan.task.evaluate(asked, _context(plan, session, against))
+        seconds = time.monotonic() - started + asked.seconds_before
     _check(scores, plan)
     spend = meter.spend
     return Outcome(

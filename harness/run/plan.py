@@ -13,9 +13,11 @@ from harness.config import RunConfig
 from harness.contracts import (
     Aligner,
     AsksJudge,
+    ComparesWithReference,
     FewShot,
     FollowsPool,
     HarnessError,
+    HasDataset,
     Judged,
     Pair,
     Pool,
@@ -170,8 +172,8 @@ def make_plan(config: RunConfig, registry: Registry, progress: Progress) -> Plan
     config = _with_judge(config, task, registry)
     judge_version = None if config.judge is None else registry.judge(config.judge).version
     device = pick_device(config.device)
-    own = getattr(task, "dataset", None)
-    source = open_source(config.data, pool.dataset, *([own] if own is not None else []))
+    own = [task.dataset] if isinstance(task, HasDataset) else []
+    source = open_source(config.data, pool.dataset, *own)
     progress.note(f"data: {source.announce()}")
     files = resolve(
         config.model,
@@ -211,7 +213,8 @@ def _with_judge(config: RunConfig, task: Task, registry: Registry) -> RunConfig:
     """Judge and baseline, where the user named none. Raises HarnessError where nothing is judged but was asked for."""
     if isinstance(task, Judged):
         judge = config.judge or task.default_judge
-        closeness = getattr(registry.judge(judge), "compares_with_reference", False)
+        judging: object = registry.judge(judge)
+        closeness = isinstance(judging, ComparesWithReference) and judging.compares_with_reference
         baseline = config.baseline or (BASE_ALIGNER if closeness else REFERENCE)
         return config.model_copy(update={"judge": judge, "baseline": baseline})
     asked = {"judge": config.judge, "baseline": config.baseline}

@@ -1,4 +1,4 @@
-"""Draws crossed with units: what a study over several draws of labels says of new draws and of new questions at once.
+"""Draws crossed with units: what a study over several draws of labels says of new draws and new questions at once.
 
 Every draw d is scored on the same units u, so a value has an effect of its draw, one of its unit, and a rest:
 

@@ -1,7 +1,7 @@
 """Learning curves: a score against the number of labels, and how many labels reach what another method has.
 
-More labels are taken not to hurt on average, so the means at the budgets are made non-decreasing in log N (isotonic least
-squares, Barlow et al. 1972). Between two budgets the curve is a straight line in log N. Draws and units are resampled
+More labels are taken not to hurt on average, so the means at the budgets are made non-decreasing in log N (isotonic
+least squares, Barlow et al. 1972). Between two budgets the curve is a straight line in log N. Draws and units are resampled
 together, the same ones at every budget and for the target too: what they share cancels.
 """
 
@@ -155,7 +155,9 @@ def _cube(values: Mapping[int, Draws], units: Mapping[str, str]) -> tuple[NDArra
 def _plane(draws: Draws, units: Mapping[str, str], expected: int, like: Mapping[str, float]) -> Floats:
     """Sums by draw and unit (D, U)."""
     if not draws or len(draws) != expected:
-        raise HarnessError(f"{expected} draws at every budget were expected, and one budget or the target has {len(draws)}")
+        raise HarnessError(
+            f"{expected} draws at every budget were expected, and one budget or the target has {len(draws)}"
+        )
     for draw in draws:
         same_items(like, draw, units)
     items = sorted(like)

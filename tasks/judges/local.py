@@ -15,7 +15,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-from harness.contracts import HarnessError, Judge, JudgeItem, JudgeTools, LanguageModel, Loglik, LoglikRequest, Verdict
+from harness.contracts import (
+    HarnessError,
+    Judge,
+    JudgeItem,
+    JudgeTools,
+    LanguageModel,
+    Loglik,
+    LoglikRequest,
+    Verdict,
+    require,
+)
 from harness.hookspecs import hookimpl
 from harness.util.chat import render_prompt
 from tasks.judges.prompts import IDENTIFIERS, VERSION, comparison, conversation
@@ -77,9 +87,7 @@ class Local:
         if self.tools is None:
             raise HarnessError(f"judge {self.name} needs a model to judge with, and was given no way to load one")
         model = self.tools.load(self.model_name)
-        if "loglik" not in model.capabilities:
-            offered = ", ".join(sorted(model.capabilities)) or "nothing"
-            raise HarnessError(f"judge {self.name} asks its model for loglik; the model's capabilities are: {offered}")
+        require(model, "loglik", by=f"judge {self.name}")
         return model
 
     def _report(self, done: int, total: int) -> None:

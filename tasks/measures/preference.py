@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.contracts import Aligned, HarnessError, Pair, Preference, PreferRequest, SampleRow
+from harness.contracts import HarnessError, Pair, Preference, PreferRequest, Prefers, SampleRow
 from tasks.measures.shortcuts import bag_of_words, length_only
 
 METRICS: Mapping[str, str] = {
@@ -52,7 +52,7 @@ class Margin:
 
 
 def margins(
-    aligned: Aligned, pairs: Sequence[Pair], progress: Callable[[str, int, int], None] = lambda stage, done, total: None
+    aligned: Prefers, pairs: Sequence[Pair], progress: Callable[[str, int, int], None] = lambda stage, done, total: None
 ) -> list[Margin]:
     """What the model says of every pair.
 

@@ -52,8 +52,6 @@ def test_graded_answers_are_clustered_by_question() -> None:
 
 
 class Uniform:
-    capabilities = frozenset({"choose"})
-
     def choose(self, requests: Sequence[ChooseRequest]) -> list[list[float]]:
         return [[-math.log(len(r.options))] * len(r.options) for r in requests]
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from aligners.gpo import PAIRS as PAIRS_SOURCE
-from aligners.gpo import Gpo, GpoAligned, GpoConfig, Training
+from aligners.gpo import Gpo, GpoAligned, GpoConfig, PairsGpoAligned, Training
 from aligners.icl_groups import IclGroups
 from aligners.mean_of_groups import MeanOfGroups
 from aligners.ridge import Ridge
@@ -21,17 +21,17 @@ from harness.config import Lora
 from harness.conformance import Check, parametrize_with_checks
 from harness.conformance.toy import tiny_model, tiny_tokenizer
 from harness.contracts import (
-    Aligned,
     Aligner,
     ChooseRequest,
     FewShot,
     GenerateRequest,
     HarnessError,
-    LoglikRequest,
     Pair,
     PreferRequest,
     Rating,
     Regime,
+    able_to,
+    capabilities,
     user,
 )
 from harness.fit.bench import Fitted, LocalBench, fit
@@ -114,15 +114,14 @@ def questions(group: str | None) -> list[ChooseRequest]:
     return [ChooseRequest(user(f"Do you like {t}?"), ("A", "B"), ("yes", "no"), group) for t in (*THINGS[4:], "mice")]
 
 
-def mean_yes(aligned: Aligned, group: str) -> float:
+def mean_yes(aligned: Any, group: str) -> float:
     answers = aligned.choose(questions(group))
     return sum(math.exp(row[0]) for row in answers) / len(answers)
 
 
-def loaded(folder: Path, aligner: Any = Gpo) -> Aligned:
+def loaded(folder: Path, aligner: Any = Gpo) -> Any:
     model = ModelAligned(HfBackend(tiny_model(), tiny_tokenizer()), 192, 24)
-    result: Aligned = aligner.load(model, folder)
-    return result
+    return aligner.load(model, folder)
 
 
 # ---------------------------------------------------------------- groups
@@ -141,15 +140,17 @@ def test_a_groups_own_ratings_decide_and_swapped_ones_decide_the_other_way(
 
 def test_without_context_groups_are_not_told_apart(tmp_path: Path) -> None:
     done, _ = run(tmp_path, GROUPS, context="none", steps=8)
-    assert done.aligned.choose(questions("north")) == done.aligned.choose(questions("south"))
+    assert able_to("choose", done.aligned, by="a test").choose(questions("north")) == able_to(
+        "choose", done.aligned, by="a test"
+    ).choose(questions("south"))
     assert "context_sensitivity" not in done.liveness
 
 
 @pytest.mark.parametrize("aligner", [Gpo, Ridge, Uniform, MeanOfGroups, IclGroups])
 def test_answers_are_distributions_and_the_same_after_loading(tmp_path: Path, aligner: type[Aligner]) -> None:
     done, _ = run(tmp_path / "work", GROUPS, aligner, **({"steps": 4} if aligner is Gpo else {}))
-    assert done.aligned.capabilities == {"choose"}
-    before = done.aligned.choose(questions("north"))
+    assert capabilities(done.aligned) == {"choose"}
+    before = able_to("choose", done.aligned, by="a test").choose(questions("north"))
     assert all(math.fsum(map(math.exp, row)) == pytest.approx(1) for row in before)
     done.aligned.save(tmp_path / "saved")
     assert loaded(tmp_path / "saved", aligner).choose(questions("north")) == before
@@ -161,8 +162,8 @@ def test_what_groups_share_and_the_axes_change_the_result_and_survive_saving(
 ) -> None:
     default, _ = run(tmp_path / "default", GROUPS, steps=4)
     done, _ = run(tmp_path / "work", GROUPS, steps=4, **switch)
-    answers = done.aligned.choose(questions("north"))
-    assert answers != default.aligned.choose(questions("north"))
+    answers = able_to("choose", done.aligned, by="a test").choose(questions("north"))
+    assert answers != able_to("choose", default.aligned, by="a test").choose(questions("north"))
     done.aligned.save(tmp_path / "saved")
     assert loaded(tmp_path / "saved").choose(questions("north")) == answers
 
@@ -184,9 +185,9 @@ def test_the_modules_work_at_inference_is_counted_beside_the_embeddings(tmp_path
 def test_a_group_that_is_no_target_is_refused(tmp_path: Path) -> None:
     done, _ = run(tmp_path, GROUPS, steps=2)
     with pytest.raises(HarnessError, match=r"'nort'.*north"):
-        done.aligned.choose(questions("nort"))
-    with pytest.raises(HarnessError, match="fitted on groups and cannot prefer"):
-        done.aligned.prefer([PreferRequest(user("x"), "a", "b")])
+        able_to("choose", done.aligned, by="a test").choose(questions("nort"))
+    with pytest.raises(HarnessError, match="selection asks for prefer; the model's capabilities are: choose"):
+        able_to("prefer", done.aligned, by="selection")
 
 
 @pytest.mark.parametrize("aligner", [Gpo, Ridge, Uniform, MeanOfGroups, IclGroups])
@@ -199,12 +200,12 @@ def test_nothing_to_learn_from_is_a_clear_error(tmp_path: Path, aligner: type[Al
 
 
 @functools.cache
-def pair_result() -> GpoAligned:
+def pair_result() -> PairsGpoAligned:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
         done, _ = run(Path(folder), FewShot(pairs=PAIRS), learning_rate=1e-3)
-    assert isinstance(done.aligned, GpoAligned)
+    assert isinstance(done.aligned, PairsGpoAligned)
     return done.aligned
 
 
@@ -219,8 +220,7 @@ def test_with_pairs_a_closed_question_is_read_in_their_context() -> None:
     rows = pair_result().choose(questions(None))
     assert rows == pair_result().choose(questions("whoever"))
     assert all(math.fsum(map(math.exp, row)) == pytest.approx(1) for row in rows)
-    with pytest.raises(HarnessError, match="cannot loglik"):
-        pair_result().loglik([LoglikRequest((1,), (2,))])
+    assert capabilities(pair_result()) == {"choose", "generate", "prefer"}
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -336,7 +336,7 @@ def test_settings_survive_saving(tmp_path: Path) -> None:
     result = pair_result()
     result.save(tmp_path)
     again = loaded(tmp_path)
-    assert isinstance(again, GpoAligned)
+    assert isinstance(again, PairsGpoAligned)
     assert again.config == result.config == GpoConfig(learning_rate=1e-3)
     asked = [PreferRequest(p.prompt, p.chosen, p.rejected) for p in PAIRS]
     assert again.prefer(asked) == result.prefer(asked)

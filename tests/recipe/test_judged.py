@@ -22,6 +22,7 @@ from harness.contracts import (
     Scores,
     Source,
     Verdict,
+    capabilities,
     user,
 )
 from harness.contracts.progress import Silent
@@ -57,7 +58,7 @@ class Longer:
     def compare(self, items: Sequence[JudgeItem]) -> list[Verdict]:
         assert self.tools is not None
         if self.version == "2":
-            assert "loglik" in self.tools.load("").capabilities
+            assert "loglik" in capabilities(self.tools.load(""))
         self.tools.cache.mkdir(parents=True, exist_ok=True)
         (self.tools.cache / "asked").write_text(str(len(items)))
         return [Verdict(_better(len(i.a), len(i.b)), (_better(len(i.a), len(i.b)),), "", 0, 0.0) for i in items]

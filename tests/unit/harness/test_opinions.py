@@ -16,7 +16,7 @@ from aligners.icl_groups import contexts_of as icl_contexts
 from aligners.mean_of_groups import Means
 from aligners.ridge import mean_ratings
 from aligners.uniform import Flat
-from harness.contracts import ChooseRequest, HarnessError, Pair, PreferRequest, Rating, user
+from harness.contracts import ChooseRequest, HarnessError, Pair, Rating, able_to, capabilities, user
 from harness.opinions.features import Embedder, Features
 from harness.opinions.questions import (
     answers_question,
@@ -183,10 +183,9 @@ def test_means_are_the_groups_average_where_the_question_was_seen_and_uniform_wh
 def test_a_result_that_chooses_does_nothing_else_and_comes_back_from_its_files(tmp_path: Path) -> None:
     means = Means.of({"a": (RATING,)})
     result = aligned(means)
-    assert result.capabilities == {"choose"}
-    for call in (lambda: result.generate([]), lambda: result.loglik([]), lambda: result.prefer([])):
-        with pytest.raises(HarnessError, match="it can choose"):
-            call()
+    assert capabilities(result) == {"choose"}
+    with pytest.raises(HarnessError, match="the test asks for generate; the model's capabilities are: choose"):
+        able_to("generate", result, by="the test")
     result.save(tmp_path)
     saved = read(tmp_path, "test")
     assert saved is not None
@@ -268,5 +267,5 @@ def test_mean_ratings_average_each_question_once() -> None:
 
 
 def test_prefer_requests_are_refused_by_name() -> None:
-    with pytest.raises(HarnessError, match="result of test cannot prefer"):
-        aligned(Flat()).prefer([PreferRequest(user("x"), "a", "b")])
+    with pytest.raises(HarnessError, match="selection asks for prefer; the model's capabilities are: choose"):
+        able_to("prefer", aligned(Flat()), by="selection")

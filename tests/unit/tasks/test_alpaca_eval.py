@@ -56,8 +56,6 @@ class Files:
 class Answers:
     """Says `answer n` to instruction n; cut short where n is odd."""
 
-    capabilities = frozenset({"generate"})
-
     def __init__(self, text: str = "answer") -> None:
         self.text = text
         self.asked: list[GenerateRequest] = []

@@ -49,6 +49,7 @@ from tasks.measures.entailment import (
 from tasks.medical_dialogue import NEW_TOKENS, MedicalDialogue
 from tasks.pools.medical_dialogue import MedicalDialoguePool
 from tasks.pools.pairs import LiveQAMedPool
+from tests.tiny import offering
 
 TURNS = [
     {"role": "user", "content": "My knee hurts."},
@@ -113,8 +114,6 @@ def embed(texts: Sequence[str]) -> Any:
 class Model:
     """Likes what `liked` says; answers with `answer`."""
 
-    capabilities = frozenset({"generate", "prefer"})
-
     def __init__(self, answer: str = "Tea is safe.", liked: Sequence[str] = ()) -> None:
         self.answer, self.liked = answer, tuple(liked)
         self.asked: list[GenerateRequest] = []
@@ -129,10 +128,6 @@ class Model:
     def compare(self, a: str, b: str) -> Preference:
         high, low = (-1.0 if text in self.liked else -9.0 for text in (a, b))
         return Preference(1 / (1 + math.exp(low - high)), (high, len(a.split())), (low, len(b.split())))
-
-
-class Silent(Model):
-    capabilities = frozenset({"prefer"})
 
 
 class LengthJudge:
@@ -322,18 +317,15 @@ def test_requests_hold_the_conversation_and_the_demonstrations() -> None:
 
 
 def test_a_model_that_only_prefers_has_the_pairs_metrics_alone() -> None:
-    scores = evaluate(Rows(**EVERYTHING), Silent(), vectors=None)
+    scores = evaluate(Rows(**EVERYTHING), offering(Model(), "prefer"), vectors=None)
     assert {name for row in scores.rows for name in row.values} == {
         "expert_agreement",
         "expert_agreement_mean",
         "expert_agreement_ratio",
     }
 
-    class Mute(Model):
-        capabilities = frozenset({"loglik"})
-
-    with pytest.raises(HarnessError, match="asks for generate or prefer; the model's capabilities are: loglik"):
-        evaluate(Rows(**EVERYTHING), Mute())
+    with pytest.raises(HarnessError, match="asks for generate or prefer; the model's capabilities are: nothing"):
+        evaluate(Rows(**EVERYTHING), object())
 
 
 def test_limit_revision_and_questions() -> None:
@@ -550,7 +542,8 @@ def test_the_judge_local_lends_its_model() -> None:
     from tasks.judges.local import Local
 
     class Likely(Chooser):
-        capabilities = frozenset({"loglik"})
+        def loglik(self, requests: Sequence[Any]) -> list[Any]:
+            raise AssertionError("a yes-or-no question is a choice")
 
     judge = Local().with_tools(JudgeTools(load=lambda name: Likely(), cache=Path()))  # type: ignore[arg-type, return-value]
     assert judge_of(judge, embed)([("The sun.", "The moon.")]) == pytest.approx([0.9])

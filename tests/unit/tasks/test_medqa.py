@@ -24,7 +24,7 @@ from harness.contracts import (
 from tasks.measures.preference import METRICS
 from tasks.medqa import DATASET, MedQA, document, harness_tasks, row_ids
 from tasks.stock import match
-from tests.tiny import tiny_tokenizer
+from tests.tiny import offering, tiny_tokenizer
 
 
 def row(index: int, split: str) -> dict[str, Any]:
@@ -71,7 +71,6 @@ class ForeignPool(FakePool):
 class FakeAligned:
     """Scores from hashes; `salt` makes another model of it, `shift` moves both answers of a pair alike."""
 
-    capabilities = frozenset({"loglik", "prefer"})
     max_length = 512
 
     def __init__(self, salt: str = "") -> None:
@@ -89,17 +88,14 @@ class FakeAligned:
         return [Preference(1 / (1 + math.exp(b[0] - a[0])), a, b) for a, b in sides]
 
 
-class Reranker(FakeAligned):
+class Reranker:
     """Chooses and prefers by a rule that is no likelihood."""
 
-    capabilities = frozenset({"choose", "prefer"})
+    max_length = 512
 
     def __init__(self) -> None:
-        super().__init__()
+        self.tokenizer = tiny_tokenizer()
         self.asked: list[ChooseRequest] = []
-
-    def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik]:
-        raise AssertionError("a re-ranker was asked for a likelihood")
 
     def choose(self, requests: Sequence[ChooseRequest]) -> list[list[float]]:
         self.asked += requests
@@ -191,8 +187,7 @@ def test_pairs_of_another_data_set_get_their_own_rows() -> None:
 
 
 def test_without_pairs_there_is_accuracy_only() -> None:
-    blind = FakeAligned()
-    blind.capabilities = frozenset({"loglik"})  # type: ignore[assignment]
+    blind = offering(FakeAligned(), "loglik")
     for scores in (evaluate(context(pool=None)), evaluate(context(), blind)):
         assert all(set(r.values) == {"acc", "acc_norm"} for r in scores.rows)
         assert scores.notes == {"chance": 0.25}
@@ -212,9 +207,8 @@ def test_a_re_ranker_answers_by_choosing() -> None:
 
 
 def test_a_model_that_cannot_answer_is_refused() -> None:
-    mute = FakeAligned()
-    mute.capabilities = frozenset({"generate", "prefer"})  # type: ignore[assignment]
-    with pytest.raises(HarnessError, match="asks for choose or loglik; the model's capabilities are: generate, prefer"):
+    mute = offering(FakeAligned(), "prefer")
+    with pytest.raises(HarnessError, match="asks for choose or loglik; the model's capabilities are: prefer"):
         evaluate(context(), mute)
 
 

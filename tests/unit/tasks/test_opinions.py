@@ -43,7 +43,6 @@ class FakePool(OpinionQAPool):
 class Oracle:
     """Answers with what the group itself said; counts what it is asked."""
 
-    capabilities = frozenset({"choose"})
     tokenizer = None
     max_length = 64
 

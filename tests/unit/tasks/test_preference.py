@@ -38,7 +38,6 @@ class Rows:
 class FakeAligned:
     """Prefers by `scores` of (chosen, rejected); gives log-probabilities unless `silent`."""
 
-    capabilities = frozenset({"prefer"})
     tokenizer = None
     max_length = 64
 

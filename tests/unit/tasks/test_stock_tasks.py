@@ -27,7 +27,7 @@ from harness.contracts import (
 from tasks import gsm8k, math500, medmcqa, pubmedqa
 from tasks.lm_eval_bridge import quiet, stock_task
 from tasks.stock import numbered
-from tests.tiny import tiny_tokenizer
+from tests.tiny import offering, tiny_tokenizer
 
 Row = dict[str, Any]
 
@@ -114,7 +114,6 @@ class ForeignPool:
 class FakeAligned:
     """Scores from hashes; generates what it is told."""
 
-    capabilities = frozenset({"loglik", "generate", "prefer"})
     max_length = 2048
 
     def __init__(self, text: str = "The answer is 42.") -> None:
@@ -201,12 +200,10 @@ def test_pubmedqa_notes_the_commonest_answer() -> None:
 @pytest.mark.parametrize("name", CHOOSING)
 def test_a_model_that_chooses_answers_too_and_a_mute_one_is_refused(name: str) -> None:
     aligned = FakeAligned()
-    aligned.capabilities = frozenset({"choose"})  # type: ignore[assignment]
     first = "A" if name == "medmcqa" else "yes"
-    assert {r.detail["answer"] for r in evaluate(CASES[name], aligned).rows} == {first}
-    aligned.capabilities = frozenset({"generate"})  # type: ignore[assignment]
+    assert {r.detail["answer"] for r in evaluate(CASES[name], offering(aligned, "choose")).rows} == {first}
     with pytest.raises(HarnessError, match=f"{name} asks for choose or loglik; .*: generate"):
-        evaluate(CASES[name], aligned)
+        evaluate(CASES[name], offering(aligned, "generate"))
 
 
 @pytest.mark.parametrize(

@@ -23,14 +23,13 @@ from harness.contracts import (
 )
 from harness.lm.backends.hf import HfBackend
 from harness.lm.language_model import ModelAligned, demonstrations
-from harness.lm.resumable import Resumable
+from harness.lm.resumable import resumable
 from harness.meter import FlopModel, Meter
 
 
 class Counting:
     """An Aligned with made-up answers that counts what it is asked and can break on a given request."""
 
-    capabilities = frozenset({"loglik", "prefer", "generate", "choose"})
     tokenizer = None
     max_length = 64
 
@@ -66,7 +65,7 @@ def make_meter() -> Meter:
     return meter
 
 
-def ask(model: Resumable) -> tuple[Any, ...]:
+def ask(model: Any) -> tuple[Any, ...]:
     logliks = [LoglikRequest((i,), (1, 2)) for i in range(20)]
     prompts = [PreferRequest(user(str(i)), "a", "b") for i in range(5)]
     generate = model.generate([GenerateRequest("x", 4)])
@@ -76,28 +75,28 @@ def ask(model: Resumable) -> tuple[Any, ...]:
 
 def test_an_interrupted_evaluation_goes_on_and_equals_an_undisturbed_one(tmp_path: Path) -> None:
     calm_meter = make_meter()
-    calm = ask(Resumable(Counting(calm_meter), tmp_path / "calm.jsonl", calm_meter, batch=4))
+    calm = ask(resumable(Counting(calm_meter), tmp_path / "calm.jsonl", calm_meter, batch=4))
     meter = make_meter()
     with pytest.raises(KeyboardInterrupt):
-        ask(Resumable(Counting(meter, breaks_at=11), tmp_path / "a.jsonl", meter, batch=4))
+        ask(resumable(Counting(meter, breaks_at=11), tmp_path / "a.jsonl", meter, batch=4))
     meter = make_meter()
     inner = Counting(meter)
-    assert ask(Resumable(inner, tmp_path / "a.jsonl", meter, batch=4)) == calm
+    assert ask(resumable(inner, tmp_path / "a.jsonl", meter, batch=4)) == calm
     assert meter.spend == calm_meter.spend
     assert inner.asked < 27
 
 
 def test_a_line_cut_short_by_a_crash_is_done_again(tmp_path: Path) -> None:
     log, meter = tmp_path / "a.jsonl", make_meter()
-    whole = ask(Resumable(Counting(meter), log, meter, batch=4))
+    whole = ask(resumable(Counting(meter), log, meter, batch=4))
     log.write_bytes(log.read_bytes()[:-10])
-    assert ask(Resumable(Counting(meter), log, meter, batch=4)) == whole
+    assert ask(resumable(Counting(meter), log, meter, batch=4)) == whole
 
 
 def test_other_requests_do_not_get_logged_answers(tmp_path: Path) -> None:
     meter = make_meter()
-    first = Resumable(Counting(meter), tmp_path / "a.jsonl", meter).loglik([LoglikRequest((1,), (2,))])
-    second = Resumable(Counting(meter), tmp_path / "a.jsonl", meter).loglik([LoglikRequest((3,), (2,))])
+    first = resumable(Counting(meter), tmp_path / "a.jsonl", meter).loglik([LoglikRequest((1,), (2,))])
+    second = resumable(Counting(meter), tmp_path / "a.jsonl", meter).loglik([LoglikRequest((3,), (2,))])
     assert first != second
 
 
@@ -124,10 +123,10 @@ def test_every_sampled_token_is_counted_also_those_of_samples_that_are_thrown_aw
             return [[min(row, key=lambda one: len(one.ids))] for row in samples]
 
     drawn: list[int] = []
-    given = Resumable(Shortest(), tmp_path / "a.jsonl", meter).generate([GenerateRequest("a b", 8)] * 2)
+    given = resumable(Shortest(), tmp_path / "a.jsonl", meter).generate([GenerateRequest("a b", 8)] * 2)
     assert meter.spend.generated_tokens == sum(drawn) > sum(len(one.ids) for row in given for one in row)
     again = Meter()
-    Resumable(Shortest(), tmp_path / "a.jsonl", again).generate([GenerateRequest("a b", 8)] * 2)
+    resumable(Shortest(), tmp_path / "a.jsonl", again).generate([GenerateRequest("a b", 8)] * 2)
     assert again.spend.generated_tokens == sum(drawn), "also where the answers come from the log"
 
 

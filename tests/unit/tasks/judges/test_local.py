@@ -14,7 +14,6 @@ import pytest
 
 from harness.conformance.toy import tiny_model, tiny_tokenizer
 from harness.contracts import (
-    Capability,
     ChooseRequest,
     HarnessError,
     Judge,
@@ -30,6 +29,7 @@ from harness.lm.language_model import ModelAligned
 from tasks.judges import local
 from tasks.judges.local import Local
 from tasks.judges.prompts import IDENTIFIERS, TEMPLATE, comparison, conversation
+from tests.tiny import offering
 
 
 @cache
@@ -207,13 +207,8 @@ def test_without_tools_or_likelihood_there_is_no_judge() -> None:
         Local().compare([item()])
     assert Local().compare([]) == []
 
-    class Chooses(Ruled):
-        @property
-        def capabilities(self) -> frozenset[Capability]:
-            return frozenset({"choose"})
-
-    with pytest.raises(HarnessError, match=r"asks its model for loglik.*choose"):
-        judge(Chooses(tiny().backend, 1000, 256)).compare([item()])
+    with pytest.raises(HarnessError, match=r"judge local asks for loglik; .*choose"):
+        judge(offering(ruled(lambda prompt: 0.5), "choose")).compare([item()])
 
 
 def test_progress_is_told() -> None:
