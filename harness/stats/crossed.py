@@ -4,9 +4,10 @@ Every draw d is scored on the same units u, so a value has an effect of its draw
 
     y[d, u] = mu + a[d] + b[u] + e[d, u]
 
-Both the draws and the units are samples of what could have been drawn and asked. The variance of the mean is therefore
-s_a^2 / D + s_b^2 / U + s_e^2 / (D U), and an interval over units alone is too narrow by the first term. With one training
-seed for each draw, s_a^2 is the sum of the variance over draws and that over seeds; nothing can tell the two apart.
+Both the draws and the units are samples of what could have been drawn and asked. The variance of the mean is
+therefore s_a^2 / D + s_b^2 / U + s_e^2 / (D U), and an interval over units alone is too narrow by the first term. With
+one training seed for each draw, s_a^2 is the sum of the variance over draws and that over seeds; nothing can tell the
+two apart.
 
 Components come from the mean squares of the two-way layout without replication, degrees of freedom from Satterthwaite
 (1946), "An approximate distribution of estimates of variance components".
@@ -84,7 +85,7 @@ def crossed(values: Sequence[Mapping[str, float]], units: Mapping[str, str], *, 
 def crossed_difference(
     a: Sequence[Mapping[str, float]], b: Sequence[Mapping[str, float]], units: Mapping[str, str], *, seed: int = 0
 ) -> Crossed:
-    """A minus B, draw by draw on the same items. `b` may be one mapping that serves every draw, such as the base model's.
+    """A minus B, draw by draw on the same items. `b` may be one mapping for every draw, such as the base model's.
 
     Raises HarnessError when the numbers of draws differ or the items do.
     """

@@ -1,8 +1,10 @@
 """Learning curves: a score against the number of labels, and how many labels reach what another method has.
 
 More labels are taken not to hurt on average, so the means at the budgets are made non-decreasing in log N (isotonic
-least squares, Barlow et al. 1972). Between two budgets the curve is a straight line in log N. Draws and units are resampled
-together, the same ones at every budget and for the target too: what they share cancels.
+least squares, Barlow et al. 1972). Between two budgets the curve is a straight line in log N. Draws and units are
+resampled together, the same ones at every budget and for the target too: what they share cancels. Resampling both sides
+of a crossed table counts the rest's variance more than once (Owen 2007, "The pigeonhole bootstrap"): intervals err on
+the wide side.
 """
 
 from __future__ import annotations
