@@ -38,6 +38,7 @@ from harness.contracts import (
     PreferRequest,
     Prefers,
     Regime,
+    capabilities,
     user,
 )
 from harness.fit.demands import takes
@@ -235,7 +236,7 @@ class Lab:
             margins(aligned),
             choices(aligned),
             flops,
-            aligned.capabilities,
+            capabilities(aligned),
         )
 
 

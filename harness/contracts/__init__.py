@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.contracts.aligner import Aligner, AsksJudge, Bench, ConfigT, Finishes, HasAliases, Loads, Regime
+from harness.contracts.aligner import (
+    Aligner,
+    AsksJudge,
+    Bench,
+    ConfigT,
+    DeclaresCapabilities,
+    Finishes,
+    HasAliases,
+    Loads,
+    Regime,
+)
 from harness.contracts.data import Dataset, Pool, Source, SourceKind
 from harness.contracts.errors import BudgetExceeded, DatasetAbsent, HarnessError
 from harness.contracts.judge import ComparesWithReference, Judge, JudgeItem, JudgeTools, TakesTools, Verdict
@@ -73,6 +83,7 @@ __all__ = [
     "ConfigT",
     "Dataset",
     "DatasetAbsent",
+    "DeclaresCapabilities",
     "EvalContext",
     "Executor",
     "Family",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 from harness.contracts.judge import JudgeItem, Verdict
-from harness.contracts.model import Aligned, LanguageModel, TokenScores
+from harness.contracts.model import Aligned, Capability, LanguageModel, TokenScores
 from harness.contracts.values import BASE, POLICY, Completion, FewShot, Messages, Need, Pair, Span
 
 if TYPE_CHECKING:
@@ -217,9 +217,8 @@ class Aligner(Protocol):
     """A method. One file each; constructed with its validated config; holds no other state.
 
     It is given what it requires and accepts of the few-shot data, and nothing else. A method whose result is more than
-    the adapted language model also implements `Loads`; a method that goes by other names, `HasAliases`. A class attribute
-    `capabilities: frozenset[Capability]` may be added: what the result can do at most, where that is less than all that
-    a language model can.
+    the adapted language model also implements `Loads`; a method that goes by other names, `HasAliases`; a method whose
+    result can do less than a language model, `DeclaresCapabilities`.
     """
 
     name: ClassVar[str]
@@ -250,6 +249,14 @@ class HasAliases(Protocol):
     """What an aligner's class adds that goes by other names too."""
 
     aliases: ClassVar[tuple[str, ...]]
+
+
+@runtime_checkable
+class DeclaresCapabilities(Protocol):
+    """What an aligner's class adds whose result cannot do all that a language model can."""
+
+    capabilities: ClassVar[frozenset[Capability]]
+    """What the result can do at most."""
 
 
 @runtime_checkable
