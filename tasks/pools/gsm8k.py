@@ -1,9 +1,9 @@
 """GSM8K as a source of labels: a worked solution against the same one with a false step, and a verifier.
 
-The rejected side is made from the chosen one by `tasks.worked.alter`: one step gets a wrong result, and all that
-follows is computed from it. Which step and which result is fixed by the row's id. The calculator annotations
-(`<<9*2=18>>`) that make this possible stand in neither side. Rows that give no sound pair are left out of the pairs
-and counted (`dropped`); their questions stay among the prompts.
+The rejected side is made from the chosen one by `tasks.pools.false_steps.alter`: one step gets a wrong result, and all
+that follows is computed from it. Which step and which result is fixed by the row's id. The calculator annotations
+(`<<9*2=18>>`) that make this possible stand in neither side. Rows that give no sound pair are left out of the pairs and
+counted (`dropped`); their questions stay among the prompts.
 
 Cobbe et al. 2021, "Training Verifiers to Solve Math Word Problems", arXiv:2110.14168; data MIT. The sample: Apache-2.0.
 """
@@ -16,13 +16,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from harness.contracts import Dataset, HarnessError, Messages, Pair, Pool, Prompt, Ratings, Source, Verifier, user
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
-from tasks.gsm8k import DATASET, row_ids
-from tasks.worked import Altered, Unsound, alter, plain
+from tasks.datasets.documents import Row
+from tasks.datasets.gsm8k import DATASET, DOCUMENTS
+from tasks.datasets.worked_solutions import Unsound, plain
+from tasks.pools.false_steps import Altered, alter
 
 SYSTEM = 'Think step by step, then end with a line "Final Answer: <number>".'
 CLOSING = "Final Answer"
@@ -36,8 +38,6 @@ _ANSWER = re.compile(
     r"[^\d.\-−]*?(?P<sign>[-−]?)[$€£\s]*"
     r"(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?:\s*/\s*(?P<divisor>[1-9]\d*)\b)?"
 )
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Gsm8kPool:
         return [_pair(identity, row, altered) for identity, row, altered in found if isinstance(altered, Altered)]
 
     def dropped(self, source: Source, split: str = "pool") -> Mapping[str, int]:
-        """How many rows of a split gave no pair, by the reasons of `tasks.worked`."""
+        """How many rows of a split gave no pair, by the reasons of `tasks.pools.false_steps`."""
         found = (_altered(row, identity) for identity, row in _rows(source, split))
         return dict(sorted(Counter(reason for reason in found if isinstance(reason, str)).items()))
 
@@ -122,7 +122,7 @@ def _first_number(text: str) -> Fraction | None:
 
 def _rows(source: Source, split: str) -> Iterator[tuple[str, Worked]]:
     rows = source.rows(DATASET, split)
-    for identity, row in zip(row_ids(rows), rows, strict=True):
+    for identity, row in zip(DOCUMENTS.ids(rows), rows, strict=True):
         yield identity, _worked(identity, row)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -24,9 +25,14 @@ from harness.contracts import (
     Scores,
     user,
 )
-from tasks import gsm8k, math500, medmcqa, pubmedqa
-from tasks.lm_eval_bridge import quiet, stock_task
-from tasks.stock import numbered
+from tasks.datasets import gsm8k, math500, medmcqa, pubmedqa
+from tasks.datasets.documents import numbered
+from tasks.gsm8k import GSM8K
+from tasks.lm_eval.catalogue import stock_task
+from tasks.lm_eval.corners import quiet
+from tasks.math500 import Math500
+from tasks.medmcqa import MedMCQA
+from tasks.pubmedqa import PubMedQA
 from tests.tiny import offering, tiny_tokenizer
 
 Row = dict[str, Any]
@@ -67,10 +73,10 @@ class Case:
 
 
 CASES = {
-    "medmcqa": Case(medmcqa, medmcqa.MedMCQA, medmcqa_row),
-    "pubmedqa": Case(pubmedqa, pubmedqa.PubMedQA, pubmedqa_row),
-    "gsm8k": Case(gsm8k, gsm8k.GSM8K, gsm8k_row),
-    "math500": Case(math500, math500.Math500, math500_row),
+    "medmcqa": Case(medmcqa, MedMCQA, medmcqa_row),
+    "pubmedqa": Case(pubmedqa, PubMedQA, pubmedqa_row),
+    "gsm8k": Case(gsm8k, GSM8K, gsm8k_row),
+    "math500": Case(math500, Math500, math500_row),
 }
 CHOOSING, GENERATING = ("medmcqa", "pubmedqa"), ("gsm8k", "math500")
 
@@ -150,7 +156,7 @@ def stock_prompt(case: Case, row: Row) -> str:
     if case.module is pubmedqa:
         row = {"QUESTION": row["question"], "CONTEXTS": row["context"]["contexts"], "final_decision": "yes"}
     with quiet():
-        task = stock_task(case.module.STOCK.task, {case.module.STOCK.split: [row]}, folder=case.module.STOCK.folder)
+        task = stock_task(case.task.stock.task, {case.task.stock.split: [row]}, folder=case.task.stock.folder)
     return str(task.doc_to_text(task.eval_docs[0]))
 
 
@@ -161,7 +167,7 @@ def test_prompts_are_the_stock_tasks_byte_for_byte(name: str) -> None:
     scores = evaluate(case)
     assert [r.detail["prompt"] for r in scores.rows] == [stock_prompt(case, row) for row in rows]
     assert all(set(case.task.metrics) == set(r.values) for r in scores.rows)
-    assert [r.id for r in scores.rows] == case.module.row_ids(rows)
+    assert [r.id for r in scores.rows] == case.module.DOCUMENTS.ids(rows)
     assert case.task.main_metric in case.task.metrics
 
 
@@ -239,7 +245,7 @@ def test_math500_is_checked_by_math_verify(text: str, verified: int, exact: int)
     result = evaluate(CASES["math500"], FakeAligned(text)).rows[2]
     assert (result.values["math_verify"], result.values["exact_match"]) == (verified, exact)
     assert result.detail["output"] == text
-    assert math500.Math500.main_metric == "math_verify"
+    assert Math500.main_metric == "math_verify"
 
 
 def test_generation_is_greedy_and_stops_where_the_stock_task_says() -> None:
@@ -325,11 +331,11 @@ def test_malformed_rows_are_named(name: str, flaw: Row) -> None:
 def test_ids_are_the_rows_own_or_hashes(name: str) -> None:
     case = CASES[name]
     rows = [case.row(0, "eval"), case.row(1, "eval"), case.row(0, "eval")]
-    ids = case.module.row_ids(rows)
+    ids = case.module.DOCUMENTS.ids(rows)
     assert ids[2] == f"{ids[0]}.2"
     assert len(set(ids)) == 3
-    assert case.module.row_ids([{**rows[0], "id": "mine"}]) == ["mine"]
-    assert case.module.harness_tasks() == [case.task]
+    assert case.module.DOCUMENTS.ids([{**rows[0], "id": "mine"}]) == ["mine"]
+    assert import_module(case.task.__module__).harness_tasks() == [case.task]
 
 
 @pytest.mark.core
