@@ -268,7 +268,7 @@ def test_held_out_pairs_stand_with_their_items(name: str) -> None:
 def test_pairs_of_another_data_set_get_rows_of_their_own() -> None:
     scores = evaluate(CASES["math500"], limit=2, pool=ForeignPool())
     assert [r.id for r in scores.rows] == ["u/0", "u/1", "pair:p0", "pair:p1"]
-    assert set(scores.rows[0].values) == {"math_verify", "exact_match"}
+    assert set(scores.rows[0].values) == {"math_verify", "exact_match", "final_answer"}
 
 
 @pytest.mark.parametrize("name", ["medmcqa", "pubmedqa", "gsm8k"])
@@ -341,3 +341,27 @@ def test_ids_are_the_rows_own_or_hashes(name: str) -> None:
 @pytest.mark.core
 def test_repeated_ids_are_numbered() -> None:
     assert numbered(["a", "b", "a", "a"]) == ["a", "b", "a.2", "a.3"]
+
+
+# ---------------------------------------------------------------- answers in any dress
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "text", "stock", "ours"),
+    [
+        ("gsm8k", "final_number", "So it has $4.00.", 0.0, 1.0),
+        ("gsm8k", "final_number", "So it is $\\boxed{4}$.", 0.0, 1.0),
+        ("gsm8k", "final_number", "So the answer is 4.", 1.0, 1.0),
+        ("gsm8k", "final_number", "So the answer is 5.", 0.0, 0.0),
+        ("gsm8k", "final_number", "I cannot say.", 0.0, 0.0),
+        ("math500", "final_answer", "Final Answer: \\sqrt{9}/2", 0.0, 1.0),
+        ("math500", "final_answer", "Thus it is \\$1.5.", 0.0, 1.0),
+        ("math500", "final_answer", "So it is $\\boxed{\\frac{3}{2}}$.", 1.0, 1.0),
+        ("math500", "final_answer", "Final Answer: \\frac{3}{5}", 0.0, 0.0),
+        ("math500", "final_answer", "", 0.0, 0.0),
+    ],
+)
+def test_a_right_answer_counts_in_any_dress(name: str, metric: str, text: str, stock: float, ours: float) -> None:
+    case = CASES[name]
+    values = evaluate(case, FakeAligned(text)).rows[2].values
+    assert (values[case.task.main_metric], values[metric]) == (stock, ours)

@@ -12,10 +12,11 @@ import pytest
 
 from harness.contracts import Dataset, HarnessError, Pool, SourceKind
 from harness.data.sources import SampleSource
+from tasks.datasets.final_numbers import final_number
 from tasks.datasets.gsm8k import DOCUMENTS
 from tasks.datasets.worked_solutions import Unsound, evaluate, is_true, number, parse, plain, written
 from tasks.pools.false_steps import alter
-from tasks.pools.gsm8k import SYSTEM, FinalNumber, Gsm8kPool, final_number, harness_pools
+from tasks.pools.gsm8k import SYSTEM, FinalNumber, Gsm8kPool, harness_pools
 
 pytestmark = pytest.mark.core
 
