@@ -26,22 +26,18 @@ from pathlib import Path
 from typing import Any
 
 from harness.contracts import EvalContext, HarnessError, SampleRow
-from tasks import gsm8k, math500, medmcqa, medqa, pubmedqa
-from tasks.lm_eval_bridge import stock_entry
-from tasks.stock import Stock, documents
+from tasks.gsm8k import GSM8K
+from tasks.lm_eval.catalogue import stock_entry
+from tasks.lm_eval.stock import Stock, StockChoice
+from tasks.math500 import Math500
+from tasks.medmcqa import MedMCQA
+from tasks.medqa import MedQA
+from tasks.pubmedqa import PubMedQA
 
-TASKS: Mapping[str, Any] = {
-    "medqa": medqa.MedQA,
-    "medmcqa": medmcqa.MedMCQA,
-    "pubmedqa": pubmedqa.PubMedQA,
-    "gsm8k": gsm8k.GSM8K,
-    "math500": math500.Math500,
-}
-STOCKS: Mapping[str, Stock] = {module.STOCK.name: module.STOCK for module in (medqa, medmcqa, pubmedqa, gsm8k, math500)}
+TASKS: Mapping[str, Any] = {task.name: task for task in (MedQA, MedMCQA, PubMedQA, GSM8K, Math500)}
+STOCKS: Mapping[str, Stock] = {name: task.stock for name, task in TASKS.items()}
 LABELS: Mapping[str, Sequence[str]] = {
-    "medqa": medqa.LETTERS,
-    "medmcqa": medmcqa.LETTERS,
-    "pubmedqa": pubmedqa.ANSWERS,
+    name: task.labels for name, task in TASKS.items() if issubclass(task, StockChoice)
 }
 """Names of the options, of the tasks that offer some; the others generate."""
 LOGIT_BYTES = 6 * 2**30
@@ -188,7 +184,7 @@ def _rows(arguments: argparse.Namespace, split: str, limit: int | None) -> list[
     if split == "pool" and split not in stock.dataset.splits:
         return []
     try:
-        return list(documents(stock, open_source(arguments.data, stock.dataset), split, limit).values())
+        return list(stock.data.documents(open_source(arguments.data, stock.data.dataset), split, limit).values())
     except HarnessError:
         if split == "eval" or arguments.num_fewshot:
             raise
@@ -271,7 +267,7 @@ def _write_ours(arguments: argparse.Namespace) -> None:
     from harness.lm.language_model import load_base
 
     context = EvalContext(
-        source=open_source(arguments.data, STOCKS[arguments.task].dataset),
+        source=open_source(arguments.data, STOCKS[arguments.task].data.dataset),
         limit=_limit(arguments.rows),
         num_fewshot=arguments.num_fewshot,
         seed=0,

@@ -3,24 +3,27 @@
 Hendrycks et al. 2021, "Measuring Mathematical Problem Solving With the MATH Dataset", arXiv:2103.03874; the 500
 problems are those of Lightman et al. 2023, "Let's Verify Step by Step", arXiv:2305.20050; data MIT. The data set has no
 training split: methods train on `gsm8k`, and few-shot examples are the stock task's own four, on track `parity`.
+
+math-verify reads LaTeX between dollar signs or in a box, and plain numbers anywhere. It reads neither `\\$18` nor most
+LaTeX that stands bare behind "Final Answer:", the line that the pool `gsm8k` teaches: a metric of ours reads that line
+as mathematics.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
-from harness.contracts import Aligned, Capability, Dataset, EvalContext, HarnessError, Scores, Source, Task
+from harness.contracts import Dataset, Task
 from harness.hookspecs import hookimpl
-from harness.util.hashes import content_hash
-from tasks import stock
+from tasks.datasets.documents import Document
+from tasks.datasets.final_numbers import closing_line
+from tasks.datasets.math500 import DATASET, DOCUMENTS
+from tasks.lm_eval.stock import Stock, StockProblem
 from tasks.measures.preference import METRICS
-from tasks.stock import Document, Row, Stock
-
-DATASET = Dataset(folder="math500", hub="HuggingFaceH4/MATH-500", splits={"eval": "test"})
 
 
-class Math500:
+class Math500(StockProblem):
     """Competition problems; a text is right where math-verify finds an answer in it that equals the gold one."""
 
     name: ClassVar[str] = "math500"
@@ -30,55 +33,29 @@ class Math500:
     metrics: ClassVar[Mapping[str, str]] = {
         "math_verify": "share of problems whose answer math-verify finds equal to the gold solution's",
         "exact_match": "the same by Minerva's rules, counting only what follows `Final Answer: The final answer is`",
+        "final_answer": "as `math_verify`, what stands behind the last `Final Answer:` read as mathematics",
         **METRICS,
     }
     default_pool: ClassVar[str] = "gsm8k"
     dataset: ClassVar[Dataset] = DATASET
-    requires: ClassVar[frozenset[Capability]] = frozenset({"generate"})
-    accepts: ClassVar[frozenset[Capability]] = frozenset()
+    stock: ClassVar[Stock] = Stock("minerva_math500", "minerva_math", DOCUMENTS)
 
-    def revision(self, source: Source) -> str:
-        """Hash of the evaluation rows as the stock task sees them, and of the stock task's own files."""
-        return stock.revision(STOCK, source)
-
-    def questions(self, source: Source, limit: int | None) -> Mapping[str, str]:
-        """Every evaluated problem."""
-        return stock.questions(STOCK, source, limit)
-
-    def evaluate(self, aligned: Aligned, ctx: EvalContext) -> Scores:
-        """One row per problem, the generated text under `output`; see `tasks.stock.evaluate`."""
-        return stock.evaluate(STOCK, aligned, ctx, stock.generated)
+    def readings(self, output: str, document: Document) -> dict[str, float]:
+        """Whether math-verify finds the gold answer in the closing line, or in the text where it has none."""
+        return {"final_answer": float(_equal(document["solution"], _closing(output)))}
 
 
-def document(row: Row, identity: str) -> Document:
-    """A row in the format of the stock task's data set, which is its own.
-
-    Raises HarnessError naming the row when it has no problem or no solution with a boxed answer.
-    """
-    problem, solution = row.get("problem"), str(row.get("solution"))
-    if not problem or not ("\\boxed" in solution or "\\fbox" in solution):
-        raise HarnessError(f"math500 row {identity!r} is malformed: expected problem, and solution with a boxed answer")
-    return {"id": identity, "problem": str(problem), "solution": solution}
+def _closing(output: str) -> str:
+    """The closing line between dollar signs, bare of full stop, bold type and currency; the whole text without one."""
+    plain = output.replace("\\$", "")
+    closing = (closing_line(plain) or "").strip(" *.$")
+    return f"${closing}$" if closing else plain
 
 
-def row_ids(rows: Sequence[Row]) -> list[str]:
-    """The rows' own ids (`id`, else `unique_id`); where a row has none, a hash of its problem."""
-    return stock.row_ids(STOCK, rows)
+def _equal(gold: str, answer: str) -> bool:
+    from math_verify import parse, verify
 
-
-def _identity(row: Row) -> str:
-    return str(row.get("id") or row.get("unique_id") or content_hash(row.get("problem"))[:16])
-
-
-STOCK = Stock(
-    name="math500",
-    task="minerva_math500",
-    folder="minerva_math",
-    dataset=DATASET,
-    document=document,
-    identity=_identity,
-    question="problem",
-)
+    return bool(verify(gold=parse(gold), target=parse(answer)))
 
 
 @hookimpl

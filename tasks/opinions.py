@@ -37,7 +37,7 @@ from harness.contracts import (
 from harness.hookspecs import hookimpl
 from harness.opinions.questions import closed_question
 from harness.util.words import normalise
-from tasks.pools.opinions import GlobalOpinionsPool, OpinionQAPool
+from tasks.datasets.opinions import GLOBAL_OPINIONS, OPINIONQA, Surveys, revision
 
 Measure = Literal["wasserstein", "jensen_shannon"]
 
@@ -88,7 +88,7 @@ class OpinionQA:
 
     def revision(self, source: Source) -> str:
         """Hash of every rating of the pool: what is context and what is asked is the draw's to say."""
-        return _asked_pool(self._pool, OpinionQAPool(), source).revision(source)
+        return _revision(self._pool, OPINIONQA, source)
 
     def questions(self, source: Source, limit: int | None) -> Mapping[str, str]:
         """None: the draw holds questions out, so there is nothing for the leak gate to do."""
@@ -96,7 +96,7 @@ class OpinionQA:
 
     def evaluate(self, aligned: Aligned, ctx: EvalContext) -> Scores:
         """One row per target group and question. Raises HarnessError where the pool's groups were not drawn."""
-        return _evaluate("wasserstein", OpinionQAPool(), aligned, ctx)
+        return _evaluate("wasserstein", OPINIONQA, aligned, ctx)
 
 
 class GlobalOpinions:
@@ -120,7 +120,7 @@ class GlobalOpinions:
 
     def revision(self, source: Source) -> str:
         """Hash of every rating of the pool: what is context and what is asked is the draw's to say."""
-        return _asked_pool(self._pool, GlobalOpinionsPool(), source).revision(source)
+        return _revision(self._pool, GLOBAL_OPINIONS, source)
 
     def questions(self, source: Source, limit: int | None) -> Mapping[str, str]:
         """None: the draw holds questions out, so there is nothing for the leak gate to do."""
@@ -128,7 +128,7 @@ class GlobalOpinions:
 
     def evaluate(self, aligned: Aligned, ctx: EvalContext) -> Scores:
         """One row per target group and question. Raises HarnessError where the pool's groups were not drawn."""
-        return _evaluate("jensen_shannon", GlobalOpinionsPool(), aligned, ctx)
+        return _evaluate("jensen_shannon", GLOBAL_OPINIONS, aligned, ctx)
 
 
 # ---------------------------------------------------------------- measures
@@ -208,17 +208,20 @@ Answers = Mapping[tuple[str, str], tuple[float, ...]]
 """Probabilities by group and question."""
 
 
-def _asked_pool(pool: Pool | None, own: Pool, source: Source) -> Pool:
-    """Whose groups are asked: those of the pool that the cell trains on, or the task's own where that has none."""
-    return pool if pool is not None and pool.groups(source) else own
+def _revision(pool: Pool | None, own: Surveys, source: Source) -> str:
+    """Of the groups that are asked: those of the pool that a cell trains on, or the task's own where it has none."""
+    if pool is not None and pool.groups(source):
+        return pool.revision(source)
+    return revision(own.groups(source))
 
 
-def _evaluate(own: Measure, own_pool: Pool, aligned: Aligned, ctx: EvalContext) -> Scores:
-    asked_pool = _asked_pool(ctx.pool, own_pool, ctx.source)
-    elsewhere = ctx.pool is not None and asked_pool is not ctx.pool
-    if elsewhere:  # the cell learnt from other data and bought no opinion: every group is a target
-        ctx = replace(ctx, pool=asked_pool, groups=dict.fromkeys(asked_pool.groups(ctx.source), ()), auxiliary={})
-    items = _items(ctx)
+def _evaluate(own: Measure, surveys: Surveys, aligned: Aligned, ctx: EvalContext) -> Scores:
+    opinions = {} if ctx.pool is None else ctx.pool.groups(ctx.source)
+    if ctx.pool is not None and not opinions:
+        # The cell learnt from other data and bought no opinion: every group is a target.
+        opinions = surveys.groups(ctx.source)
+        ctx = replace(ctx, groups=dict.fromkeys(opinions, ()), auxiliary={})
+    items = _items(ctx, opinions)
     others = _others(ctx.groups)
     asked = {(group, item.rating.question): item.rating for item in items for group in _askers(item, others)}
     answers = _ask(able_to("choose", aligned, by="a task about groups"), asked)
@@ -228,7 +231,7 @@ def _evaluate(own: Measure, own_pool: Pool, aligned: Aligned, ctx: EvalContext) 
     return Scores(rows, _notes(own, items, ctx))
 
 
-def _items(ctx: EvalContext) -> list[_Item]:
+def _items(ctx: EvalContext, opinions: Ratings) -> list[_Item]:
     """What is asked: every rating of a target group but its context, of the first `limit` questions by id.
 
     A question is seen when a rating of it, of whatever group, was bought or given as auxiliary data.
@@ -238,7 +241,6 @@ def _items(ctx: EvalContext) -> list[_Item]:
         raise HarnessError(f"the cell has no target groups; a pool with groups was expected, the pool is {name}")
     shown = {group: {rating.question for rating in ratings} for group, ratings in ctx.groups.items()}
     seen = set().union(*shown.values(), ({r.question for ratings in ctx.auxiliary.values() for r in ratings}))
-    opinions = ctx.pool.groups(ctx.source)
     left = [(g, r) for g in sorted(ctx.groups) for r in opinions.get(g, ()) if r.question not in shown[g]]
     if not left:
         raise HarnessError(f"nothing is left to ask the target groups of pool {ctx.pool.name!r}; lower --budget")

@@ -26,7 +26,8 @@ import math_competition  # noqa: E402
 import math_word_problems  # noqa: E402
 from math_word_problems import Template  # noqa: E402
 
-from tasks.worked import Unsound, alter  # noqa: E402
+from tasks.datasets.worked_solutions import Unsound  # noqa: E402
+from tasks.pools.false_steps import alter  # noqa: E402
 
 SEED = 20
 PER_TEMPLATE = 3

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.util.files import write_atomic
-from tasks.pools.opinions import lettered
+from tasks.datasets.opinions import lettered
 
 HERE = Path(__file__).resolve().parent
 SAMPLES = HERE.parent / "tasks" / "samples"

@@ -68,7 +68,7 @@ BUILTIN: tuple[str, ...] = (
     "tasks.pubmedqa",
     "tasks.gsm8k",
     "tasks.math500",
-    "tasks.lm_eval_task",
+    "tasks.lm_eval.family",
     "tasks.preference",
     "tasks.opinions",
     "tasks.alpaca_eval",

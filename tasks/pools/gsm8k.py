@@ -1,43 +1,34 @@
 """GSM8K as a source of labels: a worked solution against the same one with a false step, and a verifier.
 
-The rejected side is made from the chosen one by `tasks.worked.alter`: one step gets a wrong result, and all that
-follows is computed from it. Which step and which result is fixed by the row's id. The calculator annotations
-(`<<9*2=18>>`) that make this possible stand in neither side. Rows that give no sound pair are left out of the pairs
-and counted (`dropped`); their questions stay among the prompts.
+The rejected side is made from the chosen one by `tasks.pools.false_steps.alter`: one step gets a wrong result, and all
+that follows is computed from it. Which step and which result is fixed by the row's id. The calculator annotations
+(`<<9*2=18>>`) that make this possible stand in neither side. Rows that give no sound pair are left out of the pairs and
+counted (`dropped`); their questions stay among the prompts.
 
 Cobbe et al. 2021, "Training Verifiers to Solve Math Word Problems", arXiv:2110.14168; data MIT. The sample: Apache-2.0.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from harness.contracts import Dataset, HarnessError, Messages, Pair, Pool, Prompt, Ratings, Source, Verifier, user
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
-from tasks.gsm8k import DATASET, row_ids
-from tasks.worked import Altered, Unsound, alter, plain
+from tasks.datasets.documents import Row
+from tasks.datasets.final_numbers import MARK, final_number, first_number
+from tasks.datasets.gsm8k import DATASET, DOCUMENTS
+from tasks.datasets.worked_solutions import Unsound, plain
+from tasks.pools.false_steps import Altered, alter
 
 SYSTEM = 'Think step by step, then end with a line "Final Answer: <number>".'
 CLOSING = "Final Answer"
-GOLD = "####"
-"""What stands before the answer in the data set."""
 ROWS = 10_000
 """Solutions whose alteration is remembered: more than the data set has."""
-_MARK = re.compile(rf"(?:final\s+answer|{GOLD})[^\S\n]*(?:\*\*)?:?[^\S\n]*(?:is\b)?:?\s*", re.IGNORECASE)
-_LAST_SIDE = re.compile(r".*=")
-_ANSWER = re.compile(
-    r"[^\d.\-−]*?(?P<sign>[-−]?)[$€£\s]*"
-    r"(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?:\s*/\s*(?P<divisor>[1-9]\d*)\b)?"
-)
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +58,7 @@ class Gsm8kPool:
         return [_pair(identity, row, altered) for identity, row, altered in found if isinstance(altered, Altered)]
 
     def dropped(self, source: Source, split: str = "pool") -> Mapping[str, int]:
-        """How many rows of a split gave no pair, by the reasons of `tasks.worked`."""
+        """How many rows of a split gave no pair, by the reasons of `tasks.pools.false_steps`."""
         found = (_altered(row, identity) for identity, row in _rows(source, split))
         return dict(sorted(Counter(reason for reason in found if isinstance(reason, str)).items()))
 
@@ -97,40 +88,20 @@ class FinalNumber:
 
     def __call__(self, prompt_id: str, completion: str) -> float:
         """1.0 or 0.0; 0.0 too where no number is given. Raises KeyError for an unknown prompt."""
-        return float(_first_number(self.gold[prompt_id]) == final_number(completion))
-
-
-def final_number(completion: str) -> Fraction | None:
-    """The number after the last "Final Answer" or `####`, or None where there is none.
-
-    Of a line with equals signs the last side counts, else the line's first number. Thousands commas, currency and
-    percent signs, units, bold type and closing zeros make no difference: `$1,250.00`, `**1250**`, `1250 m` are equal.
-    """
-    marks = list(_MARK.finditer(completion))
-    if not marks:
-        return None
-    return _first_number(_LAST_SIDE.sub("", completion[marks[-1].end() :].partition("\n")[0]))
-
-
-def _first_number(text: str) -> Fraction | None:
-    found = _ANSWER.match(text)
-    if found is None:
-        return None
-    value = Fraction(found["number"].replace(",", "")) / int(found["divisor"] or 1)
-    return -value if found["sign"] else value
+        return float(first_number(self.gold[prompt_id]) == final_number(completion))
 
 
 def _rows(source: Source, split: str) -> Iterator[tuple[str, Worked]]:
     rows = source.rows(DATASET, split)
-    for identity, row in zip(row_ids(rows), rows, strict=True):
+    for identity, row in zip(DOCUMENTS.ids(rows), rows, strict=True):
         yield identity, _worked(identity, row)
 
 
 def _worked(identity: str, row: Row) -> Worked:
-    solution, mark, answer = str(row.get("answer") or "").rpartition(GOLD)
-    if not (row.get("question") and mark and _first_number(answer.strip()) is not None):
+    solution, mark, answer = str(row.get("answer") or "").rpartition(MARK)
+    if not (row.get("question") and mark and first_number(answer.strip()) is not None):
         raise HarnessError(
-            f"gsm8k row {identity!r} is malformed: expected a question, and an answer that ends with '{GOLD} <number>'"
+            f"gsm8k row {identity!r} is malformed: expected a question, and an answer that ends with '{MARK} <number>'"
         )
     return Worked(str(row["question"]), solution.rstrip(), answer.strip())
 

@@ -17,10 +17,9 @@ from typing import Any, ClassVar
 from harness.contracts import Dataset, Messages, Pair, Pool, Prompt, Ratings, Source, Verifier, user
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
-from tasks.medmcqa import DATASET, LETTERS, OPTIONS, document, row_ids
+from tasks.datasets.documents import Row
+from tasks.datasets.medmcqa import DATASET, DOCUMENTS, LETTERS, OPTIONS
 from tasks.pools.closing import LETTERED, FinalAnswer, lettered, lettered_answers, opposed
-
-Row = Mapping[str, Any]
 
 
 class MedMCQAPool:
@@ -39,15 +38,15 @@ class MedMCQAPool:
 
         Raises HarnessError naming a row that is malformed.
         """
-        return [_pair(row) for row in _rows(source, split)]
+        return [_pair(row) for row in DOCUMENTS.rows(source, split)]
 
     def questions(self, source: Source) -> Mapping[str, str]:
         """Every training question, without its options."""
-        return {row["id"]: str(row["question"]) for row in _rows(source, "pool")}
+        return {row["id"]: str(row["question"]) for row in DOCUMENTS.rows(source, "pool")}
 
     def prompts(self, source: Source) -> Sequence[Prompt]:
         """Every training question, under the id of its pair."""
-        return [Prompt(row["id"], _prompt(row)) for row in _rows(source, "pool")]
+        return [Prompt(row["id"], _prompt(row)) for row in DOCUMENTS.rows(source, "pool")]
 
     def groups(self, source: Source) -> Ratings:
         """None: nobody's opinions."""
@@ -55,13 +54,7 @@ class MedMCQAPool:
 
     def verifier(self, source: Source) -> Verifier:
         """1.0 where the last closing line of a completion names the gold letter."""
-        return FinalAnswer({row["id"]: LETTERS[row["cop"]] for row in _rows(source, "pool")})
-
-
-def _rows(source: Source, split: str) -> list[Row]:
-    """The split's rows with their ids, each read as the task reads it: a malformed one is named."""
-    rows = source.rows(DATASET, split)
-    return [{**row, **document(row, identity)} for identity, row in zip(row_ids(rows), rows, strict=True)]
+        return FinalAnswer({row["id"]: LETTERS[row["cop"]] for row in DOCUMENTS.rows(source, "pool")})
 
 
 def _options(row: Row) -> dict[str, str]:

@@ -15,13 +15,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from harness.contracts import Dataset, Messages, Pair, Pool, Prompt, Ratings, Source, Verifier, user
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
+from tasks.datasets.documents import Row
+from tasks.datasets.pubmedqa import ANSWERS, DATASET, DOCUMENTS
 from tasks.pools.closing import LEAD, FinalAnswer, closed, last, opposed
-from tasks.pubmedqa import ANSWERS, DATASET, document, row_ids
 
 SYSTEM = 'Think step by step, then end with a line "Final Answer: <decision>".'
 ASKED = "Is the answer yes, no or maybe?"
@@ -31,8 +32,6 @@ _DECISION = re.compile(
     rf"{LEAD}((?i:{_WORDS}))\b(?!(?i:[^\w\n]*(?:or[^\w\n]+)?(?:{_WORDS})\b))(?=[^\S\n]*(?:[^\w\s]|$))", re.MULTILINE
 )
 """One decision, followed by a mark or the end of its line: neither "yes, no or maybe" nor "no improvement" decides."""
-
-Row = Mapping[str, Any]
 
 
 class PubMedQAPool:
@@ -51,15 +50,15 @@ class PubMedQAPool:
 
         Raises HarnessError naming a row that is malformed.
         """
-        return [_pair(row) for row in _rows(source, split)]
+        return [_pair(row) for row in DOCUMENTS.rows(source, split)]
 
     def questions(self, source: Source) -> Mapping[str, str]:
         """Every training question, without its abstract."""
-        return {row["id"]: str(row["question"]) for row in _rows(source, "pool")}
+        return {row["id"]: str(row["question"]) for row in DOCUMENTS.rows(source, "pool")}
 
     def prompts(self, source: Source) -> Sequence[Prompt]:
         """Every training question behind its abstract, under the id of its pair."""
-        return [Prompt(row["id"], _prompt(row)) for row in _rows(source, "pool")]
+        return [Prompt(row["id"], _prompt(row)) for row in DOCUMENTS.rows(source, "pool")]
 
     def groups(self, source: Source) -> Ratings:
         """None: nobody's opinions."""
@@ -67,7 +66,7 @@ class PubMedQAPool:
 
     def verifier(self, source: Source) -> Verifier:
         """1.0 where the last closing line of a completion names the gold decision."""
-        gold = {row["id"]: str(row["final_decision"]) for row in _rows(source, "pool")}
+        gold = {row["id"]: str(row["final_decision"]) for row in DOCUMENTS.rows(source, "pool")}
         return FinalAnswer(gold, final_decision)
 
 
@@ -75,12 +74,6 @@ def final_decision(completion: str) -> str | None:
     """The decision of the last "Final Answer: X" in a text, in lower case, or None where there is none."""
     found = last(_DECISION, completion)
     return found.lower() if found else None
-
-
-def _rows(source: Source, split: str) -> list[Row]:
-    """The split's rows with their ids, each read as the task reads it: a malformed one is named."""
-    rows = source.rows(DATASET, split)
-    return [{**row, **document(row, identity)} for identity, row in zip(row_ids(rows), rows, strict=True)]
 
 
 def _prompt(row: Row) -> Messages:

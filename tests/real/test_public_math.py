@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from harness.data.sources import open_source
+from tasks.datasets.final_numbers import final_number
+from tasks.datasets.worked_solutions import Step, Unsound, is_true, parse, plain
 from tasks.measures.shortcuts import bag_of_words, length_only
-from tasks.pools.gsm8k import Gsm8kPool, final_number
-from tasks.worked import Altered, Step, Unsound, alter, is_true, parse, plain
+from tasks.pools.false_steps import Altered, alter
+from tasks.pools.gsm8k import Gsm8kPool
 
 DATA = Path(os.environ.get("HARNESS_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
 COUNTS = {"pool": (3012, 2640), "eval": (799, 659)}

@@ -12,8 +12,9 @@ import pytest
 
 from harness.contracts import ChooseRequest, EvalContext, Pool
 from harness.data.sources import open_source
+from tasks.datasets.opinions import lettered
 from tasks.opinions import GlobalOpinions, OpinionQA
-from tasks.pools.opinions import GlobalOpinionsPool, OpinionQAPool, lettered
+from tasks.pools.opinions import GlobalOpinionsPool, OpinionQAPool
 from tasks.pools.pairs import HHHarmlessPool, LiveQAMedPool, UltraFeedbackPool
 
 DATA = Path(os.environ.get("HARNESS_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))

@@ -14,8 +14,8 @@ from harness.data.sources import SampleSource
 from harness.plugins.registry import Registry, load
 from harness.records.samples import read_samples
 from harness.run.engine import run
-from tasks import medqa
-from tests.unit.tasks.test_stock_tasks import gsm8k_row, math500_row
+from tasks.datasets import medqa
+from tests.unit.tasks.lm_eval.test_stock import gsm8k_row, math500_row
 
 pytestmark = pytest.mark.recipe
 

@@ -21,9 +21,10 @@ from harness.contracts import (
     Scores,
     user,
 )
+from tasks.datasets.medqa import DATASET, DOCUMENTS, document
+from tasks.lm_eval.held_out import match
 from tasks.measures.preference import METRICS
-from tasks.medqa import DATASET, MedQA, document, harness_tasks, row_ids
-from tasks.stock import match
+from tasks.medqa import MedQA, harness_tasks
 from tests.tiny import offering, tiny_tokenizer
 
 
@@ -117,7 +118,7 @@ def evaluate(ctx: EvalContext, aligned: Any = None) -> Scores:
 def test_rows_say_what_was_asked_and_answered() -> None:
     source = FakeSource()
     scores = evaluate(context(source))
-    assert [r.id for r in scores.rows] == row_ids(source.splits["eval"])
+    assert [r.id for r in scores.rows] == DOCUMENTS.ids(source.splits["eval"])
     for entry, result in zip(source.splits["eval"], scores.rows, strict=True):
         assert set(result.values) == set(MedQA.metrics)
         detail = result.detail
@@ -283,11 +284,11 @@ def test_shipped_sample_joins_its_pairs() -> None:
 @pytest.mark.core
 def test_row_ids_are_stable_and_distinct() -> None:
     rows = [row(0, "eval"), row(1, "eval"), row(0, "eval")]
-    ids = row_ids(rows)
+    ids = DOCUMENTS.ids(rows)
     assert ids[2] == f"{ids[0]}.2"
     assert len(set(ids)) == 3
-    assert row_ids(rows[:2]) == ids[:2]
-    assert row_ids([{"id": "eval-7", **rows[0]}]) == ["eval-7"]
+    assert DOCUMENTS.ids(rows[:2]) == ids[:2]
+    assert DOCUMENTS.ids([{"id": "eval-7", **rows[0]}]) == ["eval-7"]
 
 
 @pytest.mark.core

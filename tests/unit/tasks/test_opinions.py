@@ -13,8 +13,9 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 
 from harness.contracts import ChooseRequest, EvalContext, HarnessError, Rating, Ratings, Task, user
+from tasks.datasets.opinions import rating
 from tasks.opinions import GlobalOpinions, OpinionQA, harness_tasks, jensen_shannon, places, wasserstein
-from tasks.pools.opinions import OpinionQAPool, rating
+from tasks.pools.opinions import OpinionQAPool
 
 pytestmark = pytest.mark.core
 

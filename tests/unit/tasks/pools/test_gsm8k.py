@@ -12,9 +12,11 @@ import pytest
 
 from harness.contracts import Dataset, HarnessError, Pool, SourceKind
 from harness.data.sources import SampleSource
-from tasks.gsm8k import row_ids
-from tasks.pools.gsm8k import SYSTEM, FinalNumber, Gsm8kPool, final_number, harness_pools
-from tasks.worked import Unsound, alter, evaluate, is_true, number, parse, plain, written
+from tasks.datasets.final_numbers import final_number
+from tasks.datasets.gsm8k import DOCUMENTS
+from tasks.datasets.worked_solutions import Unsound, evaluate, is_true, number, parse, plain, written
+from tasks.pools.false_steps import alter
+from tasks.pools.gsm8k import SYSTEM, FinalNumber, Gsm8kPool, harness_pools
 
 pytestmark = pytest.mark.core
 
@@ -87,8 +89,8 @@ def test_a_row_without_a_pair_keeps_its_prompt_and_is_counted() -> None:
 def test_ids_are_the_tasks_ids() -> None:
     bare = {"question": QUESTION, "answer": ROW["answer"]}
     rows = [bare, ROW, bare]
-    assert [pair.id for pair in Gsm8kPool().pairs(_Rows(*rows))] == row_ids(rows)
-    assert len(set(row_ids(rows))) == 3
+    assert [pair.id for pair in Gsm8kPool().pairs(_Rows(*rows))] == DOCUMENTS.ids(rows)
+    assert len(set(DOCUMENTS.ids(rows))) == 3
 
 
 def test_the_false_step_is_fixed_by_the_rows_id() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.contracts import Dataset, HarnessError, Pool, SourceKind
-from tasks.medqa import row_ids
+from tasks.datasets.medqa import DOCUMENTS
 from tasks.pools.closing import LETTERED, FinalAnswer, final_letter
 from tasks.pools.medqa import MedQAPool, harness_pools
 
@@ -63,7 +63,7 @@ def test_ids_are_the_tasks_ids() -> None:
     rows = [PLAIN, ARGUED, PLAIN]
     pool, source = MedQAPool(), _Rows(*rows)
     ids = [pair.id for pair in pool.pairs(source)]
-    assert ids == row_ids(rows) == [prompt.id for prompt in pool.prompts(source)] == list(pool.questions(source))
+    assert ids == DOCUMENTS.ids(rows) == [prompt.id for prompt in pool.prompts(source)] == list(pool.questions(source))
     assert len(set(ids)) == 3
     assert pool.questions(source)["r1"] == "What helps?"
     assert [prompt.messages for prompt in pool.prompts(source)] == [pair.prompt for pair in pool.pairs(source)]

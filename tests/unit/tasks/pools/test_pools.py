@@ -13,9 +13,10 @@ from harness.contracts import Dataset, HarnessError, Message, Pool, SourceKind, 
 from harness.data.sources import open_source
 from tasks.datasets import pairs as layouts
 from tasks.datasets.graded import answer_text
+from tasks.datasets.opinions import lettered
 from tasks.datasets.pairs import asked, read_pairs, turns_of
 from tasks.pools import opinions, pairs
-from tasks.pools.opinions import GlobalOpinionsPool, OpinionQAPool, lettered
+from tasks.pools.opinions import GlobalOpinionsPool, OpinionQAPool
 from tasks.pools.pairs import HHHarmlessPool, LiveQAMedPool, OwnPairsPool, UltraFeedbackPool
 from tasks.preference import PreferenceTask
 

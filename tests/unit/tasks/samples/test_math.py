@@ -16,10 +16,12 @@ import pytest
 from harness.data.leaks import find_leaks
 from harness.data.sources import SampleSource
 from harness.util.words import normalise
-from tasks import gsm8k, math500
+from tasks.datasets import gsm8k, math500
+from tasks.datasets.worked_solutions import is_true, parse
+from tasks.gsm8k import GSM8K
+from tasks.math500 import Math500
 from tasks.measures.shortcuts import bag_of_words, length_only
 from tasks.pools.gsm8k import Gsm8kPool
-from tasks.worked import is_true, parse
 
 SOURCE = SampleSource()
 ROOT = Path(__file__).resolve().parents[4]
@@ -159,10 +161,10 @@ Check = Callable[[str], dict[str, float]]
 def stock_checks(folder: str, split: str) -> list[Check]:
     """For every row, a function that scores a generated text as the stock task does: its filters, its metrics."""
     pytest.importorskip("lm_eval")
-    from tasks.lm_eval_bridge import stock_task
+    from tasks.lm_eval.catalogue import stock_task
 
-    stock = {"gsm8k": gsm8k.STOCK, "math500": math500.STOCK}[folder]
-    documents = [stock.document(row, str(number)) for number, row in enumerate(rows(folder, split))]
+    stock = {"gsm8k": GSM8K.stock, "math500": Math500.stock}[folder]
+    documents = [stock.data.document(row, str(number)) for number, row in enumerate(rows(folder, split))]
     task = stock_task(stock.task, {stock.split: documents}, folder=stock.folder)
     docs = list(task.eval_docs)
     assert len(docs) == len(documents)

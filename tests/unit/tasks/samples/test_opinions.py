@@ -17,8 +17,9 @@ from harness.contracts import Rating, Ratings
 from harness.data.draw import draw_ratings
 from harness.data.sources import SampleSource
 from harness.util.words import normalise
+from tasks.datasets.opinions import lettered
 from tasks.opinions import jensen_shannon, places, wasserstein
-from tasks.pools.opinions import GlobalOpinionsPool, OpinionPool, OpinionQAPool, lettered
+from tasks.pools.opinions import GlobalOpinionsPool, OpinionPool, OpinionQAPool
 
 SOURCE = SampleSource()
 POOLS = {"opinionqa": OpinionQAPool, "global_opinions": GlobalOpinionsPool}

@@ -12,16 +12,10 @@ from typing import Any
 import pytest
 
 from harness.contracts import ChooseRequest, Completion, GenerateRequest, HarnessError, Loglik, LoglikRequest
-from tasks.lm_eval_bridge import (
-    CONTEXTS_PER_CALL,
-    evaluate_task,
-    likeliest,
-    lm,
-    quiet,
-    run_task,
-    stock_task,
-    stock_text,
-)
+from tasks.lm_eval.bridge import evaluate_task, likeliest, run_task
+from tasks.lm_eval.catalogue import stock_task, stock_text
+from tasks.lm_eval.corners import quiet
+from tasks.lm_eval.model import CONTEXTS_PER_CALL, lm
 from tests.tiny import tiny_model, tiny_tokenizer
 
 
@@ -130,7 +124,7 @@ PAIRS = [
 
 
 def test_import_is_light() -> None:
-    code = "import sys, tasks.lm_eval_bridge; assert not {'lm_eval', 'torch', 'datasets'} & set(sys.modules)"
+    code = "import sys, tasks.lm_eval.bridge; assert not {'lm_eval', 'torch', 'datasets'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -1,11 +1,8 @@
-"""Worked solutions of word problems: read their arithmetic, and alter one step with everything that follows from it.
+"""A false step in a worked solution: one step gets a wrong result, and everything that follows from it follows suit.
 
-A solution is text with calculator annotations, `9 * 2 = $<<9*2=18>>18`, as in GSM8K (Cobbe et al. 2021,
-arXiv:2110.14168): each is a step, whose result stands again right after it. To alter a step is to give it a wrong
-result and to write, from there on, what a solver who made that slip would have written: every later mention of the
-result, and the result of every later step that uses it. The altered step is the only false one.
-
-That is done only where it is sound. Else `Unsound` gives the reason:
+To alter a step is to write, from there on, what a solver who made that slip would have written: every later mention of
+the result, and the result of every later step that uses it. The altered step is the only false one. That is done only
+where it is sound. Else `Unsound` gives the reason:
 
     no_steps       no annotation, or one that is broken
     not_computed   the final answer is no step's result
@@ -19,25 +16,31 @@ That is done only where it is sound. Else `Unsound` gives the reason:
 
 from __future__ import annotations
 
-import ast
-import operator
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 from itertools import zip_longest
 
 from harness.util.hashes import content_hash
+from tasks.datasets.worked_solutions import (
+    FIGURE,
+    LARGE,
+    NUMBER,
+    Step,
+    Unsound,
+    evaluate,
+    is_true,
+    number,
+    numbers,
+    parse,
+    plain,
+    words,
+    written,
+)
 
-NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-_NUMBER = re.compile(NUMBER)
-_ANNOTATION = re.compile(r"<<([^<>=]*)=([^<>=]*)>>")
-_SHOWN = re.compile(rf"\$?{NUMBER}")
-_PERCENT = re.compile(rf"({NUMBER})\s*%")
-_LEADING_ZEROS = re.compile(r"(?<![\d.])0+(?=\d)")
 _TIED_BEFORE, _TIED_AFTER = re.compile(r"\d:\Z"), re.compile(r":\d|(?:st|nd|rd|th)\b")
 """What makes a number part of a clock time or an ordinal."""
 _SPELLED = re.compile(rf"(?<![\w.,%/*+-])((?:\$?{NUMBER}%?\s*[-+*/x]\s*)+\$?{NUMBER}%?)\s*=\s*\$?({NUMBER})")
@@ -45,60 +48,14 @@ _SPELLED = re.compile(rf"(?<![\w.,%/*+-])((?:\$?{NUMBER}%?\s*[-+*/x]\s*)+\$?{NUM
 
 FACTORS = frozenset(map(Fraction, (1, 2, 3, 4, 5, 7, 10, 12, 16, 24, 30, 31, 36, 52, 60, 100, 360, 365, 1000, 3600)))
 """Numbers that a step may use unasked: halves, feet in a yard, days, ounces, minutes, cents, grams."""
-_UNITS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9}
-_TEENS = {"ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16}
-_LATE_TEENS = {"seventeen": 17, "eighteen": 18, "nineteen": 19}
-_TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
-WORDS: Mapping[str, Fraction] = {
-    **{word: Fraction(value) for word, value in (_UNITS | _TEENS | _LATE_TEENS | _TENS).items()},
-    **{f"{ten}-{unit}": Fraction(a + b) for ten, a in _TENS.items() for unit, b in _UNITS.items()},
-    **dict.fromkeys(("twice", "double", "doubled", "doubles", "pair", "pairs", "couple", "both"), Fraction(2)),
-    **dict.fromkeys(("thrice", "triple", "tripled", "triples"), Fraction(3)),
-    **dict.fromkeys(("half", "halves"), Fraction(1, 2)),
-    **dict.fromkeys(("third", "thirds"), Fraction(1, 3)),
-    **dict.fromkeys(("quarter", "quarters", "fourth", "fourths"), Fraction(1, 4)),
-    **dict.fromkeys(("fifth", "fifths"), Fraction(1, 5)),
-    "dozen": Fraction(12),
-    "hundred": Fraction(100),
-    "thousand": Fraction(1000),
-    "million": Fraction(10**6),
-}
-_WORD = re.compile(r"[a-z]+(?:-[a-z]+)?")
-_LARGE = frozenset({"hundred", "thousand", "million"})
-"""Words that make a number together with the word or figure before them."""
 SLIPS = tuple(sign * size for size in (*range(1, 31), *range(35, 101, 5)) for sign in (1, -1))
 """How far off results are tried to be, in units of the right one's last digit that is not 0."""
 ENOUGH = 3
 """Sound slips of a step after which no other is tried."""
-_OPERATORS: Mapping[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-}
 GIVEN = -1
 """Origin of a number that the slip cannot touch."""
 Origins = dict[Fraction, set[int]]
 """Where a value may come from: `GIVEN`, or the index of a step that the slip reaches."""
-
-
-class Unsound(Exception):
-    """An alteration that cannot be made soundly; its text is the reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One annotation, the text since the one before it, and its result as it is shown (empty where it is not)."""
-
-    before: str
-    expression: str
-    result: str
-    shown: str
-
-    @property
-    def text(self) -> str:
-        """The step as it is written."""
-        return f"{self.before}<<{self.expression}={self.result}>>{self.shown}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,90 +78,6 @@ class Altered:
 Part = str | Mention
 
 
-# ---------------------------------------------------------------- reading
-
-
-def parse(solution: str) -> tuple[list[Step], str]:
-    """The steps of a solution and the text after the last. Raises Unsound without any, or with one that is broken."""
-    steps, last = list[Step](), 0
-    for found in _ANNOTATION.finditer(solution):
-        shown = _SHOWN.match(solution, found.end())
-        steps.append(Step(solution[last : found.start()], found[1], found[2], shown[0] if shown else ""))
-        last = shown.end() if shown else found.end()
-    rest = solution[last:]
-    broken = any(mark in text for text in (rest, *(step.before for step in steps)) for mark in ("<<", ">>"))
-    if broken or not steps or not all(_NUMBER.fullmatch(step.result.strip()) for step in steps):
-        raise Unsound("no_steps")
-    return steps, rest
-
-
-def plain(solution: str) -> str:
-    """A solution as its reader sees it: without annotations."""
-    return _ANNOTATION.sub("", solution)
-
-
-@lru_cache(maxsize=4096)
-def number(text: str) -> Fraction:
-    """The value of a number as texts write it: `1,200`, `$0.50`, `.5`."""
-    return Fraction(text.strip().removeprefix("$").replace(",", ""))
-
-
-def evaluate(expression: str) -> Fraction:
-    """The exact value of sums, differences, products and quotients of numbers; `20%` is 0.2.
-
-    Raises Unsound for anything else.
-    """
-    text = _LEADING_ZEROS.sub("", _PERCENT.sub(r"(\1/100)", expression).replace(",", "")).strip()
-    try:
-        return _value(ast.parse(text, mode="eval").body)
-    except (SyntaxError, ZeroDivisionError) as error:
-        raise Unsound("no_steps") from error
-
-
-def _value(node: ast.expr) -> Fraction:
-    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
-        return Fraction(str(node.value))
-    if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-        return _OPERATORS[type(node.op)](_value(node.left), _value(node.right))
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
-        return _value(node.operand) * (-1 if isinstance(node.op, ast.USub) else 1)
-    raise Unsound("no_steps")
-
-
-def is_true(step: Step) -> bool:
-    """Whether a step's arithmetic gives exactly the result that it states and shows."""
-    try:
-        return bool(step.shown) and evaluate(step.expression) == number(step.result) == number(step.shown)
-    except Unsound:
-        return False
-
-
-def numbers(text: str) -> list[Fraction]:
-    """The values of all figures in a text, in order."""
-    return [number(found) for found in _NUMBER.findall(text)]
-
-
-def written(value: Fraction, like: str) -> str:
-    """A value in the form of another number: as many decimals, thousands marked alike.
-
-    Raises Unsound where that form cannot hold it, or would not be chosen for it.
-    """
-    decimals = len(like.partition(".")[2])
-    scaled = value * 10**decimals
-    if value <= 0 or scaled.denominator != 1:
-        raise Unsound("unclean")
-    digits = str(int(scaled)).rjust(decimals + 1, "0")
-    whole, cents = (digits[:-decimals], digits[-decimals:]) if decimals else (digits, "")
-    if decimals not in (0, 2) and cents.endswith("0") and not like.endswith("0"):
-        raise Unsound("unclean")
-    whole = f"{int(whole):,}" if "," in like else whole
-    whole = "" if whole == "0" and like.startswith(".") else whole
-    return f"{whole}.{cents}" if decimals else whole
-
-
-# ---------------------------------------------------------------- altering
-
-
 def alter(question: str, solution: str, answer: str, seed: str) -> Altered:
     """The solution with one step made false and what follows carried through to another final answer.
 
@@ -214,7 +87,7 @@ def alter(question: str, solution: str, answer: str, seed: str) -> Altered:
     steps, rest = parse(solution)
     if number(answer) not in {number(step.result) for step in steps}:
         raise Unsound("not_computed")
-    asked = frozenset((*numbers(question), *_words(question)))
+    asked = frozenset((*numbers(question), *words(question)))
     reasons, found = Counter[str](), list[Altered]()
     for index in _order(range(len(steps)), seed):
         try:
@@ -379,10 +252,10 @@ def _joined(*origins: Origins) -> Origins:
 def _mark(text: str, origins: Origins) -> list[Part]:
     """A text in parts, its numbers that follow from the slip marked. Raises Unsound where an origin cannot be told."""
     reached = {value for value, where in origins.items() if where != {GIVEN}}
-    if any(value in reached for value in _words(text)) or (reached and _LARGE & set(text.lower().split())):
+    if any(value in reached for value in words(text)) or (reached and LARGE & set(text.lower().split())):
         raise Unsound("ambiguous")
     parts, last = list[Part](), 0
-    for found in _NUMBER.finditer(text):
+    for found in FIGURE.finditer(text):
         origin = _origin(number(found[0]), origins, reached)
         if origin == GIVEN:
             continue
@@ -409,13 +282,6 @@ def _origin(value: Fraction, origins: Origins, reached: set[Fraction]) -> int:
 def _twins(value: Fraction) -> set[Fraction]:
     """What a percentage or a share may be written for: 40 % is 0.4, leaves 60 % or 0.6, and adds up to 1.4."""
     return {value * 100, value / 100, 100 - value, (1 - value) * 100, (value - 1) * 100, value - 100, 1 - value}
-
-
-def _words(text: str) -> list[Fraction]:
-    """The values of number words; of two joined by a hyphen that are no number together, of each."""
-    found = _WORD.findall(text.lower())
-    parts = [part for word in found for part in ([word] if word in WORDS else word.split("-"))]
-    return [WORDS[part] for part in parts if part in WORDS]
 
 
 def _fill(parts: Sequence[Part], values: Mapping[int, Fraction]) -> str:

@@ -17,20 +17,13 @@ from typing import Any, ClassVar
 from harness.contracts import Aligned, Capability, Dataset, EvalContext, HarnessError, Scores, Source, Task, require
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
-from tasks import stock
-from tasks.lm_eval_bridge import (
-    Evaluation,
-    Sample,
-    config_text,
-    likeliest,
-    metric_names,
-    quiet,
-    run_task,
-    stock_config,
-    stock_task,
-)
+from tasks.datasets.documents import Row, numbered
+from tasks.lm_eval.bridge import Evaluation, Sample, likeliest, run_task
+from tasks.lm_eval.catalogue import config_text, metric_names, stock_config, stock_task
+from tasks.lm_eval.corners import quiet
+from tasks.lm_eval.held_out import generated, match, option_figures, preferences, sample_row
+from tasks.lm_eval.stock import CHOOSING
 from tasks.measures.preference import METRICS
-from tasks.stock import Row
 
 REQUIRES: Mapping[str, frozenset[Capability]] = {
     "generate_until": frozenset({"generate"}),
@@ -39,8 +32,7 @@ REQUIRES: Mapping[str, frozenset[Capability]] = {
     "multiple_choice": frozenset(),
 }
 """What each of lm-eval's output types asks of a model."""
-
-ACCEPTS: Mapping[str, frozenset[Capability]] = {"multiple_choice": frozenset({"choose", "loglik"})}
+ACCEPTS: Mapping[str, frozenset[Capability]] = {"multiple_choice": CHOOSING}
 """Output types that any of several abilities will do for."""
 
 Rows = Mapping[str, Sequence[Row]]
@@ -103,16 +95,16 @@ class LmEval:
         rows that do not fit the task, for a model that cannot answer, and for too few demonstrations.
         """
         if _output_type(self._config()) == "multiple_choice":
-            require(aligned, *stock.CHOOSING, by=self.name)
+            require(aligned, *CHOOSING, by=self.name)
         split = _evaluated(self._config(), self.chosen)
         rows = {split: self._rows(ctx.source, split)}
         task = self._build({**rows, **self._shots(ctx)}, ctx)
         found = run_task(aligned, task, limit=ctx.limit, seed=ctx.seed, progress=ctx.progress)
-        ids = stock.numbered(sample.id for sample in found.samples)
+        ids = numbered(sample.id for sample in found.samples)
         texts = self._texts(rows, ctx.limit)
-        owned, loose, figures = stock.preferences(aligned, ctx, texts, self.chosen)
+        owned, loose, figures = preferences(aligned, ctx, texts, self.chosen)
         lines = [
-            stock.sample_row(item, sample, owned[item], _answer(sample))
+            sample_row(item, sample, owned[item], _answer(sample))
             for item, sample in zip(ids, found.samples, strict=True)
         ]
         return Scores((*lines, *loose), {**_chance(found.samples), **_aggregates(found), **figures})
@@ -167,7 +159,7 @@ class LmEval:
             raise HarnessError(
                 f"{self.name} leaves out rows of its training split: its few-shot prompts need track parity"
             )
-        owners = stock.match(shown, texts)
+        owners = match(shown, texts)
         missing = [pair.id for pair in shown if pair.id not in owners]
         if missing:
             raise HarnessError(f"demonstration {missing[0]!r} is no row of {self.name}'s training split")
@@ -201,7 +193,7 @@ class LmEval:
         """The text of every document of the evaluated split, by id."""
         task = self._build(rows)
         entries = list(task.doc_iterator(limit=limit))
-        ids = stock.numbered(str(entry.get("id", index)) for index, entry in entries)
+        ids = numbered(str(entry.get("id", index)) for index, entry in entries)
         return {item: _text(task, entry) for item, (_, entry) in zip(ids, entries, strict=True)}
 
 
@@ -271,8 +263,8 @@ def _meaning(metric: str, chosen: str) -> str:
 def _answer(sample: Sample) -> dict[str, Any]:
     """The answer's part of a row's detail."""
     if sample.output is not None:
-        return stock.generated(sample)
-    options = [{"text": option.text, **stock.option_figures(option)} for option in sample.options]
+        return generated(sample)
+    options = [{"text": option.text, **option_figures(option)} for option in sample.options]
     picked = likeliest(sample.options) if sample.options else None
     return {"answer": sample.answer, "choice": picked, "gold": sample.target, "options": options}
 

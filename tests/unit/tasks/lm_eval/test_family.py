@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from harness.contracts import Dataset, EvalContext, Family, HarnessError, Loglik, LoglikRequest, Pair, Scores, user
-from tasks.lm_eval_bridge import FEWSHOT_SEED, config_text, quiet, stock_config, stock_task
-from tasks.lm_eval_task import LmEval, harness_tasks
-from tests.unit.tasks.test_stock_tasks import FakeAligned, ForeignPool
+from tasks.lm_eval.catalogue import FEWSHOT_SEED, config_text, stock_config, stock_task
+from tasks.lm_eval.corners import quiet
+from tasks.lm_eval.family import LmEval, harness_tasks
+from tests.unit.tasks.lm_eval.test_stock import FakeAligned, ForeignPool
 
 Row = dict[str, Any]
 

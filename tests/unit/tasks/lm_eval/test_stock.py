@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -24,9 +25,14 @@ from harness.contracts import (
     Scores,
     user,
 )
-from tasks import gsm8k, math500, medmcqa, pubmedqa
-from tasks.lm_eval_bridge import quiet, stock_task
-from tasks.stock import numbered
+from tasks.datasets import gsm8k, math500, medmcqa, pubmedqa
+from tasks.datasets.documents import numbered
+from tasks.gsm8k import GSM8K
+from tasks.lm_eval.catalogue import stock_task
+from tasks.lm_eval.corners import quiet
+from tasks.math500 import Math500
+from tasks.medmcqa import MedMCQA
+from tasks.pubmedqa import PubMedQA
 from tests.tiny import offering, tiny_tokenizer
 
 Row = dict[str, Any]
@@ -67,10 +73,10 @@ class Case:
 
 
 CASES = {
-    "medmcqa": Case(medmcqa, medmcqa.MedMCQA, medmcqa_row),
-    "pubmedqa": Case(pubmedqa, pubmedqa.PubMedQA, pubmedqa_row),
-    "gsm8k": Case(gsm8k, gsm8k.GSM8K, gsm8k_row),
-    "math500": Case(math500, math500.Math500, math500_row),
+    "medmcqa": Case(medmcqa, MedMCQA, medmcqa_row),
+    "pubmedqa": Case(pubmedqa, PubMedQA, pubmedqa_row),
+    "gsm8k": Case(gsm8k, GSM8K, gsm8k_row),
+    "math500": Case(math500, Math500, math500_row),
 }
 CHOOSING, GENERATING = ("medmcqa", "pubmedqa"), ("gsm8k", "math500")
 
@@ -150,7 +156,7 @@ def stock_prompt(case: Case, row: Row) -> str:
     if case.module is pubmedqa:
         row = {"QUESTION": row["question"], "CONTEXTS": row["context"]["contexts"], "final_decision": "yes"}
     with quiet():
-        task = stock_task(case.module.STOCK.task, {case.module.STOCK.split: [row]}, folder=case.module.STOCK.folder)
+        task = stock_task(case.task.stock.task, {case.task.stock.split: [row]}, folder=case.task.stock.folder)
     return str(task.doc_to_text(task.eval_docs[0]))
 
 
@@ -161,7 +167,7 @@ def test_prompts_are_the_stock_tasks_byte_for_byte(name: str) -> None:
     scores = evaluate(case)
     assert [r.detail["prompt"] for r in scores.rows] == [stock_prompt(case, row) for row in rows]
     assert all(set(case.task.metrics) == set(r.values) for r in scores.rows)
-    assert [r.id for r in scores.rows] == case.module.row_ids(rows)
+    assert [r.id for r in scores.rows] == case.module.DOCUMENTS.ids(rows)
     assert case.task.main_metric in case.task.metrics
 
 
@@ -239,7 +245,7 @@ def test_math500_is_checked_by_math_verify(text: str, verified: int, exact: int)
     result = evaluate(CASES["math500"], FakeAligned(text)).rows[2]
     assert (result.values["math_verify"], result.values["exact_match"]) == (verified, exact)
     assert result.detail["output"] == text
-    assert math500.Math500.main_metric == "math_verify"
+    assert Math500.main_metric == "math_verify"
 
 
 def test_generation_is_greedy_and_stops_where_the_stock_task_says() -> None:
@@ -262,7 +268,7 @@ def test_held_out_pairs_stand_with_their_items(name: str) -> None:
 def test_pairs_of_another_data_set_get_rows_of_their_own() -> None:
     scores = evaluate(CASES["math500"], limit=2, pool=ForeignPool())
     assert [r.id for r in scores.rows] == ["u/0", "u/1", "pair:p0", "pair:p1"]
-    assert set(scores.rows[0].values) == {"math_verify", "exact_match"}
+    assert set(scores.rows[0].values) == {"math_verify", "exact_match", "final_answer"}
 
 
 @pytest.mark.parametrize("name", ["medmcqa", "pubmedqa", "gsm8k"])
@@ -325,13 +331,37 @@ def test_malformed_rows_are_named(name: str, flaw: Row) -> None:
 def test_ids_are_the_rows_own_or_hashes(name: str) -> None:
     case = CASES[name]
     rows = [case.row(0, "eval"), case.row(1, "eval"), case.row(0, "eval")]
-    ids = case.module.row_ids(rows)
+    ids = case.module.DOCUMENTS.ids(rows)
     assert ids[2] == f"{ids[0]}.2"
     assert len(set(ids)) == 3
-    assert case.module.row_ids([{**rows[0], "id": "mine"}]) == ["mine"]
-    assert case.module.harness_tasks() == [case.task]
+    assert case.module.DOCUMENTS.ids([{**rows[0], "id": "mine"}]) == ["mine"]
+    assert import_module(case.task.__module__).harness_tasks() == [case.task]
 
 
 @pytest.mark.core
 def test_repeated_ids_are_numbered() -> None:
     assert numbered(["a", "b", "a", "a"]) == ["a", "b", "a.2", "a.3"]
+
+
+# ---------------------------------------------------------------- answers in any dress
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "text", "stock", "ours"),
+    [
+        ("gsm8k", "final_number", "So it has $4.00.", 0.0, 1.0),
+        ("gsm8k", "final_number", "So it is $\\boxed{4}$.", 0.0, 1.0),
+        ("gsm8k", "final_number", "So the answer is 4.", 1.0, 1.0),
+        ("gsm8k", "final_number", "So the answer is 5.", 0.0, 0.0),
+        ("gsm8k", "final_number", "I cannot say.", 0.0, 0.0),
+        ("math500", "final_answer", "Final Answer: \\sqrt{9}/2", 0.0, 1.0),
+        ("math500", "final_answer", "Thus it is \\$1.5.", 0.0, 1.0),
+        ("math500", "final_answer", "So it is $\\boxed{\\frac{3}{2}}$.", 1.0, 1.0),
+        ("math500", "final_answer", "Final Answer: \\frac{3}{5}", 0.0, 0.0),
+        ("math500", "final_answer", "", 0.0, 0.0),
+    ],
+)
+def test_a_right_answer_counts_in_any_dress(name: str, metric: str, text: str, stock: float, ours: float) -> None:
+    case = CASES[name]
+    values = evaluate(case, FakeAligned(text)).rows[2].values
+    assert (values[case.task.main_metric], values[metric]) == (stock, ours)
