@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.contracts.aligner import Aligner, AsksJudge, Bench, ConfigT, Finishes, HasAliases, Loads, Regime
+from harness.contracts.aligner import Aligner, AsksJudge, Bench, ConfigT, Finishes, HasAliases, Loads
 from harness.contracts.data import Dataset, Pool, Source, SourceKind
 from harness.contracts.errors import BudgetExceeded, DatasetAbsent, HarnessError
 from harness.contracts.judge import ComparesWithReference, Judge, JudgeItem, JudgeTools, TakesTools, Verdict
@@ -32,6 +32,7 @@ from harness.contracts.model import (
     capabilities,
     require,
 )
+from harness.contracts.regime import Budget, Lengths, Regime
 from harness.contracts.running import Backend, BackendCapability, Executor, ModelSource, RunObserver
 from harness.contracts.task import EvalContext, Family, FollowsPool, HasDataset, Judged, SampleRow, Scores, Task, Whole
 from harness.contracts.values import (
@@ -64,6 +65,7 @@ __all__ = [
     "Backend",
     "BackendCapability",
     "Bench",
+    "Budget",
     "BudgetExceeded",
     "Capability",
     "ChooseRequest",
@@ -90,6 +92,7 @@ __all__ = [
     "JudgeTools",
     "Judged",
     "LanguageModel",
+    "Lengths",
     "Loads",
     "Loglik",
     "LoglikRequest",
