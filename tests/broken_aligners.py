@@ -17,6 +17,7 @@ from harness.contracts import (
     Aligner,
     Bench,
     BudgetExceeded,
+    Capability,
     ChooseRequest,
     Completion,
     FewShot,

@@ -10,7 +10,7 @@ import tempfile
 import unittest
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -40,6 +40,7 @@ from harness.contracts import (
     PreferRequest,
     Prefers,
     Regime,
+    capabilities,
     user,
 )
 from harness.fit.demands import takes
@@ -232,7 +233,7 @@ class Lab:
             margins(aligned),
             choices(aligned),
             flops,
-            aligned.capabilities,
+            capabilities(aligned),
         )
 
 

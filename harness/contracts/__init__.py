@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.contracts.aligner import Aligner, AsksJudge, Bench, ConfigT, Finishes, HasAliases, Loads
+from harness.contracts.aligner import Aligner, AsksJudge, Bench, ConfigT, Finishes, HasAliases, Limited, Loads
 from harness.contracts.data import Dataset, Pool, Source, SourceKind
 from harness.contracts.errors import BudgetExceeded, DatasetAbsent, HarnessError
 from harness.contracts.judge import ComparesWithReference, Judge, JudgeItem, JudgeTools, TakesTools, Verdict
@@ -93,6 +93,7 @@ __all__ = [
     "Judged",
     "LanguageModel",
     "Lengths",
+    "Limited",
     "Loads",
     "Loglik",
     "LoglikRequest",

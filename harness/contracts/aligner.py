@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 from harness.contracts.judge import JudgeItem, Verdict
-from harness.contracts.model import Aligned, LanguageModel, TokenScores
+from harness.contracts.model import Aligned, Capability, LanguageModel, TokenScores
 from harness.contracts.regime import Regime
 from harness.contracts.values import BASE, POLICY, Completion, FewShot, Messages, Need, Pair, Span
 
@@ -197,9 +197,8 @@ class Aligner(Protocol):
     """A method. One file each; constructed with its validated config; holds no other state.
 
     It is given what it requires and accepts of the few-shot data, and nothing else. A method whose result is more than
-    the adapted language model also implements `Loads`; a method that goes by other names, `HasAliases`. A class attribute
-    `capabilities: frozenset[Capability]` may be added: what the result can do at most, where that is less than all that
-    a language model can.
+    the adapted language model also implements `Loads`; a method whose result can do less than a language model,
+    `Limited`; a method that goes by other names, `HasAliases`.
     """
 
     name: ClassVar[str]
@@ -223,6 +222,14 @@ class Aligner(Protocol):
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         """Train on `few_shot` through `bench`."""
         ...
+
+
+@runtime_checkable
+class Limited(Protocol):
+    """What an aligner's class adds whose result cannot do all that a language model can."""
+
+    capabilities: ClassVar[frozenset[Capability]]
+    """What the result can do at most."""
 
 
 @runtime_checkable

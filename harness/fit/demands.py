@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, get_args
 
-from harness.contracts import Aligner, Capability, FewShot, HarnessError, Need, Task
+from harness.contracts import Aligner, Capability, FewShot, HarnessError, Limited, Need, Task
 
 
 def takes(aligner: Aligner | type[Aligner]) -> frozenset[Need]:
@@ -15,9 +15,8 @@ def takes(aligner: Aligner | type[Aligner]) -> frozenset[Need]:
 
 def can(aligner: type[Aligner]) -> frozenset[Capability]:
     """What the result of an aligner can do at most; all that a language model can, where the class does not say."""
-    whole: frozenset[Capability] = frozenset(get_args(Capability))
-    declared: frozenset[Capability] = getattr(aligner, "capabilities", whole)
-    return declared
+    limited: object = aligner
+    return limited.capabilities if isinstance(limited, Limited) else frozenset(get_args(Capability))
 
 
 def refuse_unmet(aligner: Aligner | type[Aligner], few_shot: FewShot, holder: str) -> None:

@@ -29,7 +29,6 @@ from harness.contracts import (
     Pair,
     PreferRequest,
     Rating,
-    Regime,
     able_to,
     capabilities,
     user,

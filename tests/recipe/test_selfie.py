@@ -28,7 +28,6 @@ from harness.contracts import (
     JudgeTools,
     LoglikRequest,
     Prompt,
-    Regime,
     Verdict,
 )
 from harness.fit.bench import Fitted, LocalBench, fit

@@ -23,9 +23,9 @@ from harness.fit.bench import LocalBench, fit
 from harness.fit.tuning import candidates, folds, searched, tune
 from harness.judging.open import Judges
 from harness.meter import Meter
-from tests.tiny import flat_regime
 from tests.recipe.test_gpo import GROUPS
 from tests.recipe.test_selfie import registered
+from tests.tiny import flat_regime
 
 pytestmark = pytest.mark.recipe
 

@@ -31,7 +31,6 @@ from harness.contracts import (
     LoglikRequest,
     Pair,
     PreferRequest,
-    Regime,
     user,
 )
 from harness.fit.bench import LocalBench
