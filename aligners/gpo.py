@@ -35,6 +35,7 @@ from harness.contracts import (
     Aligner,
     Bench,
     BudgetExceeded,
+    Capability,
     ChooseRequest,
     Completion,
     FewShot,

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from harness.config import Lora
-from harness.contracts import BASE, Regime
+from harness.contracts import BASE, Budget, Lengths, Regime
 from harness.fit.bench import LocalBench
 from harness.fit.paired import shared_prefix_dpo
 from harness.lm.rows import Group
@@ -33,13 +33,8 @@ OURS = ("ours", "first")
 PAIRS = 4
 DEVICE = pick_device("auto")
 REGIME = Regime(
-    batch=PAIRS,
-    min_steps=1,
-    selection="last",
-    prompt_tokens=256,
-    completion_tokens=256,
-    new_tokens=32,
-    sample_prompts=2,
+    Budget(batch=PAIRS, min_steps=1),
+    Lengths(prompt=256, completion=256, new_tokens=32, sample_prompts=2),
     device=DEVICE,
     precision="fp32",  # on a GPU too: in bf16 no two orders of summation agree to 1e-4
 )

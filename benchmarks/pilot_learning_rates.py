@@ -29,7 +29,7 @@ from pathlib import Path
 from statistics import fmean
 
 from harness.config import PRESETS, Lora
-from harness.contracts import FewShot, Pair, Prompt, Regime, user
+from harness.contracts import FewShot, Lengths, Pair, Prompt, Regime, user
 from harness.fit.bench import LocalBench, fit
 from harness.meter import Meter
 from harness.models.find import resolve
@@ -79,7 +79,12 @@ def make_bench(folder: Path, seed: int) -> LocalBench:
     device = pick_device("auto")
     model, tokenizer = load(files, device=device, precision="fp32")
     budget = PRESETS["8"]
-    regime = Regime(budget.batch, budget.min_steps, "last", 384, 96, 72, 2, device, "fp32")
+    regime = Regime(
+        budget.model_copy(update={"selection": "last"}),
+        Lengths(prompt=384, completion=96, new_tokens=72, sample_prompts=2),
+        device,
+        "fp32",
+    )
     return LocalBench.create(
         model, tokenizer, regime=regime, meter=Meter(), seed=seed, workdir=folder, lora=Lora(), checkpoint_steps=1000
     )

@@ -11,28 +11,17 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from harness.contracts import HarnessError
+from harness.contracts import Budget, HarnessError, Lengths
 from harness.util.names import nearest
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 
+SEED_LIMIT = 2**32 - 1
+"""The largest seed that numpy, and with it every trainer, takes."""
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Budget(_Frozen):
-    """The few-shot regime: what every aligner of a table gets."""
-
-    preset: Literal["8", "32", "128", "512", "2k"] = "32"
-    labels: int = Field(default=32, ge=1, description="labelled pairs")
-    prompts: int = Field(default=128, ge=0, description="unlabelled prompts, disjoint from the pairs")
-    batch: int = Field(default=4, ge=1, description="pairs per optimizer step")
-    min_steps: int = Field(default=32, ge=1, description="optimizer steps, at least, over all phases of a method")
-    selection: Literal["last", "holdout25", "kfold"] = "last"
-    tune: int = Field(default=0, ge=0, description="trials of hyper-parameters, compared by k-fold over the labels")
-    track: Literal["labels", "labels+compute", "parity"] = "labels"
-    cap_flops: float | None = Field(default=None, gt=0, description="FLOP cap of the track labels+compute")
 
 
 PRESETS: dict[str, Budget] = {
@@ -51,17 +40,6 @@ class Lora(_Frozen):
     alpha: int = Field(default=32, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: Literal["all-linear", "attention"] = "all-linear"
-
-
-class Lengths(_Frozen):
-    """Token limits that all aligners share."""
-
-    prompt: int = Field(default=512, ge=8, description="longest prompt; clipped on the left")
-    completion: int = Field(
-        default=256, ge=4, description="longest labelled answer; clipped on the right, then left open"
-    )
-    new_tokens: int = Field(default=256, ge=1, description="longest sample")
-    sample_prompts: int = Field(default=4, ge=1, description="prompts per on-policy sampling step")
 
 
 class GroupSplit(_Frozen):
@@ -90,8 +68,8 @@ class RunConfig(_Frozen):
         default="auto", description="auto: fp32, and bf16 for models of more than 2e9 parameters on a GPU"
     )
     backend: str = "hf"
-    seed: int = Field(default=0, ge=0, description="training seed")
-    draw_seed: int = Field(default=0, ge=0, description="which pairs are drawn")
+    seed: int = Field(default=0, ge=0, le=SEED_LIMIT, description="training seed")
+    draw_seed: int = Field(default=0, ge=0, le=SEED_LIMIT, description="which pairs are drawn")
     shuffle_labels: bool = Field(
         default=False, description="control: half of the drawn pairs, by hash, have chosen and rejected swapped"
     )

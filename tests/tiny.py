@@ -7,6 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from harness.contracts import Budget, Lengths, Regime
+
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -117,3 +119,22 @@ def offering(aligned: Any, *methods: str) -> Any:
     """The fitted model as far as these methods go: nothing else can be asked of it."""
     shared = {name: getattr(aligned, name) for name in ("tokenizer", "max_length") if hasattr(aligned, name)}
     return SimpleNamespace(**shared, **{name: getattr(aligned, name) for name in methods})
+
+
+def flat_regime(
+    batch: int = 4,
+    min_steps: int = 4,
+    selection: Any = "last",
+    prompt_tokens: int = 64,
+    completion_tokens: int = 32,
+    new_tokens: int = 16,
+    sample_prompts: int = 2,
+    device: str = "cpu",
+    precision: str = "fp32",
+) -> Regime:
+    """A regime from its parts, in the words that aligners read it by; lengths may be shorter than a user may ask for."""
+    budget = Budget(batch=batch, min_steps=min_steps, selection=selection)
+    lengths = Lengths.model_construct(
+        prompt=prompt_tokens, completion=completion_tokens, new_tokens=new_tokens, sample_prompts=sample_prompts
+    )
+    return Regime(budget, lengths, device, precision)

@@ -285,7 +285,7 @@ def check_other_seed_other_adapter(lab: Lab) -> str:
 def check_budget_stops(lab: Lab) -> str:
     """At the cap a fit ends at once and in good order, with the best candidate that `bench.keep` took, if any."""
     name = lab.aligner_class.name
-    trial = Trial(regime=replace(SHORT, selection="holdout25"))
+    trial = Trial(regime=SHORT.with_budget(selection="holdout25"))
     whole = lab.result(trial).flops
     if not whole:
         raise unittest.SkipTest(f"aligner {name} spends no compute")

@@ -10,7 +10,7 @@ import tempfile
 import unittest
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -26,6 +26,7 @@ from harness.contracts import (
     POLICY,
     Aligned,
     Aligner,
+    Budget,
     Capability,
     ChooseRequest,
     Chooses,
@@ -33,6 +34,7 @@ from harness.contracts import (
     GenerateRequest,
     Generates,
     LanguageModel,
+    Lengths,
     Need,
     Preference,
     PreferRequest,
@@ -49,20 +51,15 @@ if TYPE_CHECKING:
 
 
 SHORT = Regime(
-    batch=2,
-    min_steps=8,
-    selection="last",
-    prompt_tokens=256,
-    completion_tokens=48,
-    new_tokens=32,
-    sample_prompts=2,
+    Budget(batch=2, min_steps=8),
+    Lengths(prompt=256, completion=48, new_tokens=32, sample_prompts=2),
     device="cpu",
     precision="fp32",
 )
 """Enough to see whether something changes."""
 
 
-LONG = replace(SHORT, batch=4, min_steps=64)
+LONG = SHORT.with_budget(batch=4, min_steps=64)
 """Enough to learn the lesson."""
 
 

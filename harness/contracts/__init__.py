@@ -18,7 +18,6 @@ from harness.contracts.aligner import (
     Finishes,
     HasAliases,
     Loads,
-    Regime,
 )
 from harness.contracts.data import Dataset, Pool, Source, SourceKind
 from harness.contracts.errors import BudgetExceeded, DatasetAbsent, HarnessError
@@ -42,6 +41,7 @@ from harness.contracts.model import (
     capabilities,
     require,
 )
+from harness.contracts.regime import Budget, Lengths, Regime
 from harness.contracts.running import Backend, BackendCapability, Executor, ModelSource, RunObserver
 from harness.contracts.task import EvalContext, Family, FollowsPool, HasDataset, Judged, SampleRow, Scores, Task, Whole
 from harness.contracts.values import (
@@ -74,6 +74,7 @@ __all__ = [
     "Backend",
     "BackendCapability",
     "Bench",
+    "Budget",
     "BudgetExceeded",
     "Capability",
     "ChooseRequest",
@@ -101,6 +102,7 @@ __all__ = [
     "JudgeTools",
     "Judged",
     "LanguageModel",
+    "Lengths",
     "Loads",
     "Loglik",
     "LoglikRequest",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 from harness.contracts.judge import JudgeItem, Verdict
 from harness.contracts.model import Aligned, Capability, LanguageModel, TokenScores
+from harness.contracts.regime import Regime
 from harness.contracts.values import BASE, POLICY, Completion, FewShot, Messages, Need, Pair, Span
 
 if TYPE_CHECKING:
@@ -191,26 +191,6 @@ class Bench(Protocol):
     def aligned(self, demonstrations: Sequence[Pair] = ()) -> LanguageModel:
         """The live policy as the result of the fit, behind optional in-context demonstrations."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Regime:
-    """The shared settings that an aligner may read and may not change."""
-
-    batch: int
-    """Pairs per optimizer step."""
-    min_steps: int
-    """Optimizer steps that a method takes at the least, over all its phases."""
-    selection: str
-    """`last`, `holdout25`, or `kfold`: the hyper-parameters were chosen by trials, and the last step counts."""
-    prompt_tokens: int
-    completion_tokens: int
-    new_tokens: int
-    """Longest sample, in tokens."""
-    sample_prompts: int
-    """Prompts per on-policy sampling step."""
-    device: str
-    precision: str
 
 
 class Aligner(Protocol):

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass
 
-from harness.config import PRESETS, Budget, GroupSplit
-from harness.contracts import FewShot, HarnessError, Messages, Pair, Pool, Prompt, Ratings, Source
+from harness.config import PRESETS, GroupSplit
+from harness.contracts import Budget, FewShot, HarnessError, Messages, Pair, Pool, Prompt, Ratings, Source
 from harness.util.hashes import content_hash
 
 

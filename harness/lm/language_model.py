@@ -227,7 +227,7 @@ def load_base(model: str, device: str = "auto", models: Mapping[str, ModelSource
 
     `models` are the registry's built-in models; those of every installed plug-in where none are given.
     """
-    from harness.config import Lengths
+    from harness.contracts import Lengths
     from harness.models.find import resolve
     from harness.models.load import load, pick_device, pick_precision
     from harness.plugins.registry import load as load_registry

@@ -10,9 +10,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from harness.contracts import Budget
+
 FORMAT = 1
 
-Status = Literal["ok", "degenerate", "failed"]
+Status = Literal["ok", "degenerate", "over_cap", "failed"]
+"""`degenerate`: below the method's floor of life; `over_cap`: the method went on after the cap on compute."""
 
 
 class _Frozen(BaseModel):
@@ -136,18 +139,9 @@ class DataInfo(_Frozen):
     warnings: tuple[str, ...] = ()
 
 
-class BudgetInfo(_Frozen):
-    """The regime of the cell."""
+class BudgetInfo(Budget):
+    """The budget of the cell, and the profile that set it."""
 
-    preset: str
-    labels: int
-    prompts: int
-    batch: int
-    min_steps: int
-    selection: str
-    tune: int = 0
-    track: str
-    cap_flops: float | None
     profile: str | None = None
 
 

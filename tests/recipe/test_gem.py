@@ -20,12 +20,13 @@ from aligners import gem
 from aligners.gem import Gem, GemConfig
 from harness.config import Lora
 from harness.conformance.toy import tiny_model, tiny_tokenizer
-from harness.contracts import POLICY, BudgetExceeded, Completion, FewShot, Pair, Prompt, Regime, user
+from harness.contracts import POLICY, BudgetExceeded, Completion, FewShot, Pair, Prompt, user
 from harness.fit.bench import Fitted, LocalBench, fit
 from harness.lm.logprobs import group_logprobs
 from harness.lm.rows import Group
 from harness.meter import Meter
 from harness.util.chat import encode_completion, render_prompt
+from tests.tiny import flat_regime
 
 pytestmark = pytest.mark.recipe
 
@@ -81,7 +82,7 @@ def make_bench(folder: Path, *, seed: int = 0, cap: float | None = None, **chang
     return LocalBench.create(
         model,
         tiny_tokenizer(),
-        regime=Regime(**{**settings, **changes}),
+        regime=flat_regime(**{**settings, **changes}),
         meter=Meter(cap_flops=cap),
         seed=seed,
         workdir=folder,

@@ -29,7 +29,6 @@ from harness.contracts import (
     Pair,
     PreferRequest,
     Rating,
-    Regime,
     able_to,
     capabilities,
     user,
@@ -39,6 +38,7 @@ from harness.lm.backends.hf import HfBackend
 from harness.lm.language_model import ModelAligned
 from harness.meter import Meter
 from harness.opinions.questions import answers_question, option_question, plain
+from tests.tiny import flat_regime
 
 pytestmark = pytest.mark.recipe
 
@@ -83,7 +83,7 @@ GROUPS = FewShot(
 
 
 def make_bench(folder: Path, *, cap: float | None = None, selection: str = "last") -> LocalBench:
-    regime = Regime(
+    regime = flat_regime(
         batch=2,
         min_steps=4,
         selection=selection,

@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from harness.config import Lora
-from harness.contracts import HarnessError, Pair, Regime, user
+from harness.contracts import HarnessError, Pair, user
 from harness.fit.bench import LocalBench
 from harness.fit.paired import preference_rows, shared_prefix_dpo, shared_prefix_sft
 from harness.fit.recipes import supervised_trainer
 from harness.meter import Meter
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import flat_regime, tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.recipe
 
-REGIME = Regime(
+REGIME = flat_regime(
     batch=3,
     min_steps=1,
     selection="last",

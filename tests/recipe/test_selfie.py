@@ -28,7 +28,6 @@ from harness.contracts import (
     JudgeTools,
     LoglikRequest,
     Prompt,
-    Regime,
     Verdict,
 )
 from harness.fit.bench import Fitted, LocalBench, fit
@@ -38,6 +37,7 @@ from harness.meter import Meter
 from harness.plugins.registry import load as load_registry
 from harness.records.store import Store
 from harness.util.chat import end_of_turn
+from tests.tiny import flat_regime
 
 pytestmark = pytest.mark.recipe
 
@@ -74,7 +74,7 @@ def make_bench(
     return LocalBench.create(
         tiny_model(),
         tiny_tokenizer(),
-        regime=Regime(**{**settings, **changes}),
+        regime=flat_regime(**{**settings, **changes}),
         meter=Meter(cap_flops=cap),
         seed=seed,
         workdir=folder,

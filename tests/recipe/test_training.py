@@ -20,6 +20,7 @@ from harness.conformance.toy import tiny_model, tiny_tokenizer
 from harness.contracts import BASE, POLICY, FewShot, HarnessError, Need, Pair, Regime, user
 from harness.fit.bench import LocalBench, fit
 from harness.meter import Meter
+from tests.tiny import flat_regime
 
 pytestmark = pytest.mark.recipe
 
@@ -38,7 +39,7 @@ def make_regime(**changes: Any) -> Regime:
         "device": "cpu",
         "precision": "fp32",
     }
-    return Regime(**{**settings, **changes})
+    return flat_regime(**{**settings, **changes})
 
 
 def make_bench(folder: Path, *, cap: float | None = None, seed: int = 0, **regime: Any) -> LocalBench:

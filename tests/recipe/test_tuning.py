@@ -17,7 +17,7 @@ from aligners.icl import Icl, IclConfig
 from aligners.sft import Sft, SftConfig
 from harness.config import Lora
 from harness.conformance.toy import tiny_model, tiny_tokenizer
-from harness.contracts import ChooseRequest, FewShot, HarnessError, JudgeItem, Pair, Regime, user
+from harness.contracts import ChooseRequest, FewShot, HarnessError, JudgeItem, Pair, user
 from harness.fit import selection, tuning
 from harness.fit.bench import LocalBench, fit
 from harness.fit.tuning import candidates, folds, searched, tune
@@ -25,11 +25,12 @@ from harness.judging.open import Judges
 from harness.meter import Meter
 from tests.recipe.test_gpo import GROUPS
 from tests.recipe.test_selfie import registered
+from tests.tiny import flat_regime
 
 pytestmark = pytest.mark.recipe
 
 PAIRS = tuple(Pair(f"p{i}", user(f"question {i}?"), f"the answer is {i}", f"no idea about {i}") for i in range(8))
-REGIME = Regime(
+REGIME = flat_regime(
     batch=4,
     min_steps=4,
     selection="kfold",

@@ -9,16 +9,17 @@ import pytest
 from aligners.icl import Icl, IclConfig, last_turns
 from harness.config import Lora
 from harness.conformance.toy import tiny_model, tiny_tokenizer
-from harness.contracts import FewShot, Message, Pair, Regime, user
+from harness.contracts import FewShot, Message, Pair, user
 from harness.fit.bench import Fitted, LocalBench, fit
 from harness.meter import Meter
+from tests.tiny import flat_regime
 
 LONG = "The sea is wide and blue. " * 12
 PAIRS = tuple(Pair(str(i), user(f"Tell me of the sea, {i}.", system="Be brief."), LONG, "No.") for i in range(6))
 
 
 def make_bench(folder: Path, *, prompt: int = 48, completion: int = 32, window: int | None = None) -> LocalBench:
-    regime = Regime(2, 4, "last", prompt, completion, 16, 2, "cpu", "fp32")
+    regime = flat_regime(2, 4, "last", prompt, completion, 16, 2, "cpu", "fp32")
     bench = LocalBench.create(
         tiny_model(), tiny_tokenizer(), regime=regime, meter=Meter(), seed=0, workdir=folder, lora=Lora(r=4, alpha=8)
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import random
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,10 +16,11 @@ from pydantic import ValidationError
 
 from aligners import selfie
 from aligners.selfie import Item, Reign, Row, Selfie, SelfieConfig, Window
-from harness.contracts import BASE, Completion, FewShot, HarnessError, Regime, user
+from harness.contracts import BASE, Completion, FewShot, HarnessError, user
+from tests.tiny import flat_regime
 
 core = pytest.mark.core
-REGIME = Regime(4, 32, "last", 256, 64, 64, 4, "cpu", "fp32")
+REGIME = flat_regime(4, 32, "last", 256, 64, 64, 4, "cpu", "fp32")
 
 
 def config(**values: Any) -> SelfieConfig:
@@ -371,5 +371,5 @@ def test_the_gradient_of_the_noise_aware_loss_is_that_of_finite_differences() ->
 
 def test_a_shorter_regime_never_loses_the_least_number_of_steps() -> None:
     for batch in (1, 2, 8):
-        seed, rounds = selfie.phase_steps(config(), replace(REGIME, batch=batch), 8, [1, 3, 4])
+        seed, rounds = selfie.phase_steps(config(), REGIME.with_budget(batch=batch), 8, [1, 3, 4])
         assert seed + sum(rounds) >= REGIME.min_steps

@@ -31,7 +31,6 @@ from harness.contracts import (
     LoglikRequest,
     Pair,
     PreferRequest,
-    Regime,
     user,
 )
 from harness.fit.bench import LocalBench
@@ -40,6 +39,7 @@ from harness.fit.trl_experimental import padded_row, simpo_trainer
 from harness.lm.logprobs import group_logprobs
 from harness.lm.rows import Group
 from harness.meter import Meter
+from tests.tiny import flat_regime
 
 PAIRS = (
     Pair("a", user("What of the sea?"), "It is wide and blue.", "It is dry."),
@@ -50,7 +50,7 @@ TOLERANCE = 1e-5
 
 @pytest.fixture
 def bench(tmp_path: Path) -> LocalBench:
-    regime = Regime(
+    regime = flat_regime(
         batch=2,
         min_steps=4,
         selection="last",
