@@ -7,7 +7,6 @@ alone (Eq. 5). Here the policy is not used to write: the base model samples n an
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from harness.contracts import (
 )
 from harness.fit.recipes import Epochs, Preset, Warmup, cosine, require_pairs, with_preset
 from harness.hookspecs import hookimpl
+from harness.util.maths import sigmoid
 
 SETTINGS = "best_of_n.json"
 
@@ -163,7 +163,7 @@ class Ranked:
             for answer in (r.a, r.b)
         ]
         rewards = self.rewards(asked)
-        return [Preference(_sigmoid(a - b), None, None) for a, b in zip(rewards[::2], rewards[1::2], strict=True)]
+        return [Preference(sigmoid(a - b), None, None) for a, b in zip(rewards[::2], rewards[1::2], strict=True)]
 
     def rewards(self, requests: Sequence[LoglikRequest]) -> list[float]:
         """beta (log pi - log pi_base) of every continuation, in nats."""
@@ -187,10 +187,6 @@ def best_of(scored: Sequence[tuple[float, Completion]], n: int) -> list[Completi
     """The completion of highest reward in every run of `n`; the first of equals."""
     runs = [scored[start : start + n] for start in range(0, len(scored), n)]
     return [max(run, key=lambda item: item[0])[1] for run in runs]
-
-
-def _sigmoid(x: float) -> float:
-    return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))
 
 
 @hookimpl

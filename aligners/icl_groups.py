@@ -21,7 +21,6 @@ from harness.contracts import (
     Capability,
     ChooseRequest,
     FewShot,
-    HarnessError,
     LanguageModel,
     Messages,
     Need,
@@ -30,6 +29,7 @@ from harness.contracts import (
     user,
 )
 from harness.hookspecs import hookimpl
+from harness.opinions.groups import Reading, read_ratings, require_groups
 from harness.opinions.questions import LABELS, bare, known_group, plain
 from harness.opinions.results import GroupAligned, read
 
@@ -45,9 +45,8 @@ class IclGroupsConfig(BaseModel):
         description="rated questions shown at most, the first of the draw; fewer where the prompt is full (ours)",
         json_schema_extra={"probe": 1},
     )
-    context: str = Field(
+    context: Reading = Field(
         "own",
-        pattern="^(own|swapped)$",
         description="whose ratings are shown: the group's own, or as a control the next group's (ours)",
         json_schema_extra={"probe": "swapped"},
     )
@@ -118,11 +117,7 @@ def _rating(row: Sequence[Any]) -> Rating:
 
 def contexts_of(groups: Ratings, config: IclGroupsConfig) -> Mapping[str, tuple[Rating, ...]]:
     """The rated questions shown for each group. Raises HarnessError for a swap with one group only."""
-    names = sorted(groups)
-    if config.context == "swapped" and len(names) == 1:
-        raise HarnessError(f"context=swapped needs two target groups, there is only {names[0]!r}")
-    shift = 1 if config.context == "swapped" else 0
-    return {name: groups[names[(i + shift) % len(names)]][: config.shots] for i, name in enumerate(names)}
+    return {name: ratings[: config.shots] for name, ratings in read_ratings(groups, config.context).items()}
 
 
 class IclGroups:
@@ -150,8 +145,7 @@ class IclGroups:
 
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         """Keep the ratings that will be shown. Raises HarnessError without groups."""
-        if not few_shot.groups:
-            raise HarnessError("aligner icl_groups needs groups and was given none; train on a pool with groups")
+        require_groups(self.name, few_shot)
         contexts = contexts_of(few_shot.groups, self.config)
         bench.liveness(demonstrations=max(map(len, contexts.values())))
         model = bench.aligned()

@@ -26,13 +26,13 @@ from harness.contracts import (
     Capability,
     ChooseRequest,
     FewShot,
-    HarnessError,
     LanguageModel,
     Need,
     Ratings,
 )
 from harness.hookspecs import hookimpl
 from harness.opinions.features import Embedder, Features
+from harness.opinions.groups import Reading, read_ratings, require_groups
 from harness.opinions.questions import Rated, known_group, option_question, plain, rated
 from harness.opinions.results import GroupAligned, read
 from harness.opinions.ridge import PENALTIES, Part, best_penalty, ridge
@@ -51,7 +51,7 @@ class RidgeConfig(BaseModel):
         description="fit what each group adds to the mean; false predicts the same for all (ours)",
         json_schema_extra={"probe": False},
     )
-    context: Literal["own", "swapped"] = Field(
+    context: Reading = Field(
         "own",
         description="whose ratings the second fit reads: the group's own, or as a control the next group's (ours)",
         json_schema_extra={"probe": "swapped"},
@@ -153,8 +153,7 @@ class Ridge:
 
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         """Two closed-form fits. Raises HarnessError without groups."""
-        if not few_shot.groups:
-            raise HarnessError("aligner ridge needs groups and was given none; train on a pool with groups")
+        require_groups(self.name, few_shot)
         config = self.config
         embedder = Embedder(partial(bench.embed, of=BASE), config.layer, config.pool)
         training = mean_ratings(few_shot.auxiliary or few_shot.groups)
@@ -163,7 +162,8 @@ class Ridge:
         rows = rows_of(training, embedder, features)
         alpha = best_penalty([rows])
         shared = ridge(rows[0], rows[1], alpha)
-        own = {name: rows_of(rated(r), embedder, features) for name, r in _contexts(few_shot.groups, config).items()}
+        shown = read_ratings(few_shot.groups, config.context)
+        own = {name: rows_of(rated(r), embedder, features) for name, r in shown.items()}
         added, alpha_group = self._added(own, shared)
         bench.liveness(alpha=alpha, alpha_group=alpha_group, questions=len(training))
         model = bench.aligned()
@@ -176,14 +176,6 @@ class Ridge:
         left = {name: (x, y - x @ shared, blocks) for name, (x, y, blocks) in own.items()}
         alpha = best_penalty(list(left.values()))
         return {name: ridge(x, y, alpha) for name, (x, y, _) in left.items()}, alpha
-
-
-def _contexts(groups: Ratings, config: RidgeConfig) -> Ratings:
-    names = sorted(groups)
-    if config.context == "swapped" and len(names) == 1:
-        raise HarnessError(f"context=swapped needs two target groups, there is only {names[0]!r}")
-    shift = 1 if config.context == "swapped" else 0
-    return {name: groups[names[(i + shift) % len(names)]] for i, name in enumerate(names)}
 
 
 def _asking(model: LanguageModel, config: RidgeConfig) -> Embedder:

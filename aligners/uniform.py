@@ -15,11 +15,11 @@ from harness.contracts import (
     Capability,
     ChooseRequest,
     FewShot,
-    HarnessError,
     LanguageModel,
     Need,
 )
 from harness.hookspecs import hookimpl
+from harness.opinions.groups import require_groups
 from harness.opinions.results import GroupAligned
 
 
@@ -66,8 +66,7 @@ class Uniform:
 
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         """Raises HarnessError without groups: it cannot stand beside methods that learn from pairs."""
-        if not few_shot.groups:
-            raise HarnessError("aligner uniform needs groups and was given none; train on a pool with groups")
+        require_groups(self.name, few_shot)
         return GroupAligned(bench.aligned(), self.name, Flat())
 
 

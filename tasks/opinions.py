@@ -35,6 +35,7 @@ from harness.contracts import (
     able_to,
 )
 from harness.hookspecs import hookimpl
+from harness.opinions.groups import next_groups
 from harness.opinions.questions import closed_question
 from harness.util.words import normalise
 from tasks.datasets.opinions import GLOBAL_OPINIONS, OPINIONQA, Surveys, revision
@@ -222,7 +223,7 @@ def _evaluate(own: Measure, surveys: Surveys, aligned: Aligned, ctx: EvalContext
         opinions = surveys.groups(ctx.source)
         ctx = replace(ctx, groups=dict.fromkeys(opinions, ()), auxiliary={})
     items = _items(ctx, opinions)
-    others = _others(ctx.groups)
+    others = next_groups(ctx.groups)
     asked = {(group, item.rating.question): item.rating for item in items for group in _askers(item, others)}
     answers = _ask(able_to("choose", aligned, by="a task about groups"), asked)
     ctx.progress("opinions", len(asked), len(asked))
@@ -246,12 +247,6 @@ def _items(ctx: EvalContext, opinions: Ratings) -> list[_Item]:
         raise HarnessError(f"nothing is left to ask the target groups of pool {ctx.pool.name!r}; lower --budget")
     kept = set(sorted({rating.question for _, rating in left})[: ctx.limit])
     return [_Item(group, rating, rating.question in seen) for group, rating in left if rating.question in kept]
-
-
-def _others(groups: Iterable[str]) -> dict[str, str]:
-    """For each group the next one by name; none where there is only one."""
-    names = sorted(groups)
-    return dict(zip(names, [*names[1:], names[0]], strict=True)) if len(names) > 1 else {}
 
 
 def _askers(item: _Item, others: Mapping[str, str]) -> tuple[str, ...]:

@@ -132,7 +132,7 @@ def flat_regime(
     device: str = "cpu",
     precision: str = "fp32",
 ) -> Regime:
-    """A regime from its parts, in the words that aligners read it by; lengths may be shorter than a user may ask for."""
+    """A regime from its parts, in the words that aligners read; lengths may be shorter than a user may ask for."""
     budget = Budget(batch=batch, min_steps=min_steps, selection=selection)
     lengths = Lengths.model_construct(
         prompt=prompt_tokens, completion=completion_tokens, new_tokens=new_tokens, sample_prompts=sample_prompts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -28,13 +27,10 @@ from harness.lm.resumable import Saver
 from harness.meter import Meter
 from harness.util.chat import encode_completion, render_prompt
 from harness.util.files import read_json, write_json
+from harness.util.maths import log_softmax, sigmoid
 
 if TYPE_CHECKING:
     from harness.contracts import FloatArray
-
-
-def _sigmoid(x: float) -> float:
-    return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))
 
 
 @dataclass(frozen=True)
@@ -109,7 +105,7 @@ class ModelAligned:
             for label in labels
         ]
         totals = iter(item.total for item in self.backend.loglik(flat))
-        answers = {(prompt, labels): _normalise([next(totals) for _ in labels]) for prompt, labels in distinct}
+        answers = {(prompt, labels): log_softmax([next(totals) for _ in labels]) for prompt, labels in distinct}
         return [list(answers[r.prompt, r.labels]) for r in requests]
 
     def prefer(self, requests: Sequence[PreferRequest]) -> list[Preference]:
@@ -121,7 +117,7 @@ class ModelAligned:
         ]
         scores = self.backend.loglik(flat)
         return [
-            Preference(_sigmoid(a.total - b.total), (a.total, a.tokens), (b.total, b.tokens))
+            Preference(sigmoid(a.total - b.total), (a.total, a.tokens), (b.total, b.tokens))
             for a, b in zip(scores[::2], scores[1::2], strict=True)
         ]
 
@@ -199,12 +195,6 @@ def _turns(pair: Pair) -> Messages:
 def _block(pair: Pair) -> str:
     asked = "\n".join(m.content for m in pair.prompt if m.role != "system")
     return f"{asked}\n{pair.chosen}\n\n"
-
-
-def _normalise(totals: Sequence[float]) -> list[float]:
-    top = max(totals)
-    log_sum = top + math.log(sum(math.exp(t - top) for t in totals))
-    return [t - log_sum for t in totals]
 
 
 def demonstrations(folder: Path) -> tuple[Pair, ...]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from aligners.gpo import Gpo, GpoAligned
+from aligners.gpo import Gpo
+from aligners.gpo.result import GpoAligned
 from harness.config import PRESETS, Lengths, RunConfig
 from harness.conformance.toy import tiny_folder, tiny_model, tiny_tokenizer
 from harness.fit.demands import takes

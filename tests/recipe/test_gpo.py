@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from aligners.gpo import PAIRS as PAIRS_SOURCE
-from aligners.gpo import Gpo, GpoAligned, GpoConfig, PairsGpoAligned, Training
+from aligners.gpo import Gpo, GpoConfig, GpoResidual
+from aligners.gpo.result import GpoAligned, PairsGpoAligned
+from aligners.gpo.sources import PAIRS as PAIRS_SOURCE
+from aligners.gpo.training import Training
 from aligners.icl_groups import IclGroups
 from aligners.mean_of_groups import MeanOfGroups
 from aligners.ridge import Ridge
@@ -45,7 +47,7 @@ pytestmark = pytest.mark.recipe
 NO_GROUP = "it predicts the same for every group"
 
 
-@parametrize_with_checks([Gpo])
+@parametrize_with_checks([Gpo, GpoResidual])
 def test_gpo_conforms(check: Check) -> None:
     check()
 
@@ -127,7 +129,7 @@ def loaded(folder: Path, aligner: Any = Gpo) -> Any:
 # ---------------------------------------------------------------- groups
 
 
-@pytest.mark.parametrize("aligner", [Gpo, Ridge])
+@pytest.mark.parametrize("aligner", [Gpo, GpoResidual, Ridge])
 def test_a_groups_own_ratings_decide_and_swapped_ones_decide_the_other_way(
     tmp_path: Path, aligner: type[Aligner]
 ) -> None:
@@ -146,9 +148,9 @@ def test_without_context_groups_are_not_told_apart(tmp_path: Path) -> None:
     assert "context_sensitivity" not in done.liveness
 
 
-@pytest.mark.parametrize("aligner", [Gpo, Ridge, Uniform, MeanOfGroups, IclGroups])
+@pytest.mark.parametrize("aligner", [Gpo, GpoResidual, Ridge, Uniform, MeanOfGroups, IclGroups])
 def test_answers_are_distributions_and_the_same_after_loading(tmp_path: Path, aligner: type[Aligner]) -> None:
-    done, _ = run(tmp_path / "work", GROUPS, aligner, **({"steps": 4} if aligner is Gpo else {}))
+    done, _ = run(tmp_path / "work", GROUPS, aligner, **({"steps": 4} if aligner in (Gpo, GpoResidual) else {}))
     assert capabilities(done.aligned) == {"choose"}
     before = able_to("choose", done.aligned, by="a test").choose(questions("north"))
     assert all(math.fsum(map(math.exp, row)) == pytest.approx(1) for row in before)
@@ -160,12 +162,12 @@ def test_answers_are_distributions_and_the_same_after_loading(tmp_path: Path, al
 def test_what_groups_share_and_the_axes_change_the_result_and_survive_saving(
     tmp_path: Path, switch: dict[str, Any]
 ) -> None:
-    default, _ = run(tmp_path / "default", GROUPS, steps=4)
-    done, _ = run(tmp_path / "work", GROUPS, steps=4, **switch)
+    default, _ = run(tmp_path / "default", GROUPS, GpoResidual, steps=4)
+    done, _ = run(tmp_path / "work", GROUPS, GpoResidual, steps=4, **switch)
     answers = able_to("choose", done.aligned, by="a test").choose(questions("north"))
     assert answers != able_to("choose", default.aligned, by="a test").choose(questions("north"))
     done.aligned.save(tmp_path / "saved")
-    assert loaded(tmp_path / "saved").choose(questions("north")) == answers
+    assert loaded(tmp_path / "saved", GpoResidual).choose(questions("north")) == answers
 
 
 def test_the_modules_work_at_inference_is_counted_beside_the_embeddings(tmp_path: Path) -> None:
@@ -190,7 +192,7 @@ def test_a_group_that_is_no_target_is_refused(tmp_path: Path) -> None:
         able_to("prefer", done.aligned, by="selection")
 
 
-@pytest.mark.parametrize("aligner", [Gpo, Ridge, Uniform, MeanOfGroups, IclGroups])
+@pytest.mark.parametrize("aligner", [Gpo, GpoResidual, Ridge, Uniform, MeanOfGroups, IclGroups])
 def test_nothing_to_learn_from_is_a_clear_error(tmp_path: Path, aligner: type[Aligner]) -> None:
     with pytest.raises(HarnessError, match=aligner.name):
         aligner(aligner.Config()).fit(make_bench(tmp_path), FewShot())
@@ -242,7 +244,7 @@ def test_held_out_pairs_select_the_module(tmp_path: Path, monkeypatch: pytest.Mo
     look, seen = Training._look, list[torch.Tensor]()
 
     def spoiled(self: Training) -> None:
-        """The first look sees the module as it is, later ones one that was ruined since."""
+        """The first look sees the module as it is, later ones one that says nothing since."""
         if seen:
             with torch.no_grad():
                 for weight in self.module.parameters():
@@ -251,10 +253,10 @@ def test_held_out_pairs_select_the_module(tmp_path: Path, monkeypatch: pytest.Mo
         look(self)
 
     monkeypatch.setattr(Training, "_look", spoiled)
-    done, bench = run(tmp_path, FewShot(pairs=PAIRS), selection="holdout25", steps=8)
+    done, bench = run(tmp_path, FewShot(pairs=PAIRS), selection="holdout25", steps=80, exchange=False)
     events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     looks = [event for event in events if event["event"] == "held_out"]
-    assert [look["step"] for look in looks] == [2, 4, 6, 8]
+    assert [look["step"] for look in looks] == [20, 40, 60, 80]
     best = max(range(4), key=lambda index: looks[index]["score"])
     assert best < 3, "the last one must not be the best, or nothing is shown here"
     assert torch.equal(module_of(done), seen[best])
@@ -312,7 +314,7 @@ def test_the_cap_ends_training_with_the_module_so_far(tmp_path: Path) -> None:
     assert '"event": "cap"' in (tmp_path / "capped" / "log.jsonl").read_text()
 
 
-@pytest.mark.parametrize("aligner", [Gpo, Ridge])
+@pytest.mark.parametrize("aligner", [Gpo, GpoResidual, Ridge])
 def test_a_cap_that_leaves_nothing_of_the_method_is_no_result_of_its_own(
     tmp_path: Path, aligner: type[Aligner]
 ) -> None:

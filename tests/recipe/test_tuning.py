@@ -11,7 +11,8 @@ from typing import Any, cast
 import pytest
 import torch
 
-from aligners.gpo import Gpo, GpoAligned, GpoConfig
+from aligners.gpo import Gpo, GpoConfig
+from aligners.gpo.result import GpoAligned
 from aligners.grpo import Grpo, GrpoConfig
 from aligners.icl import Icl, IclConfig
 from aligners.sft import Sft, SftConfig

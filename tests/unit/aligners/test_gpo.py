@@ -12,25 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from aligners import gpo
-from aligners.gpo import (
-    PAIRS,
-    GpoConfig,
-    Reader,
-    Table,
-    View,
-    collate,
-    contexts_of,
-    draw,
-    loss_of,
-    new_module,
-    rate_at,
-    training_sources,
-    truth,
-)
-from harness.contracts import FewShot, HarnessError, Pair, Rating, user
-from harness.opinions.features import Embedder
-from harness.opinions.neural_process import (
+from aligners.gpo import GpoConfig
+from aligners.gpo.episodes import OptionTable, collate, draw, truth
+from aligners.gpo.network import (
     LAYERS,
     WIDTH,
     NeuralProcess,
@@ -40,10 +24,18 @@ from harness.opinions.neural_process import (
     deviation,
     gaussian,
     log_softmax_by_question,
+    new_module,
 )
+from aligners.gpo.outlook import Departs, View
+from aligners.gpo.result import Reader
+from aligners.gpo.sources import PAIRS, contexts_of, training_sources
+from aligners.gpo.training import loss_of, rate_at
+from harness.contracts import FewShot, HarnessError, Pair, Rating, user
+from harness.opinions.features import Embedder
 from harness.opinions.questions import Rated, option_question
 
 DIM = 6
+RESIDUAL = Departs(labels=True, axes=4)
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +191,7 @@ def test_the_gradient_is_that_of_finite_differences(loss: str) -> None:
 
 def table(
     groups: int = 5, questions: int = 12, dim: int = DIM, *, sharp: float = 1.0, seed: int = 0, axis: bool = False
-) -> Table:
+) -> OptionTable:
     """Synthetic groups: y = softmax(w_g . x) over the options of each question, two to four of them.
 
     With `axis` every w_g is plus or minus the first unit vector, else random.
@@ -213,7 +205,7 @@ def table(
     for w in sharp * tastes:
         rows = [tuple(range(s, s + k)) for s, k in zip(starts.tolist(), sizes.tolist(), strict=True)]
         sources.append(tuple((r, tuple(softmax((x[list(r)] @ w).tolist()).tolist())) for r in rows))
-    return Table(torch.from_numpy(x).float(), tuple(sources))
+    return OptionTable(torch.from_numpy(x).float(), tuple(sources))
 
 
 @pytest.mark.parametrize("step", range(5))
@@ -309,7 +301,7 @@ def test_swapped_contexts_are_the_next_groups_and_pairs_with_exchanged_labels() 
 def test_the_papers_preset_is_written_out_and_yields_to_what_is_given() -> None:
     paper = GpoConfig.model_validate({"preset": "paper", "sigma": "bounded"})
     assert (paper.steps, paper.loss, paper.centre, paper.sigma) == (200_000, "gaussian", "none", "bounded")
-    assert (paper.context_y, paper.axes, paper.warmup) == ("raw", 0, 0)
+    assert (paper.most, paper.balanced, paper.standardise, paper.warmup) == (100, False, False, 0)
 
 
 # ---------------------------------------------------------------- what groups share, and where they differ
@@ -318,7 +310,7 @@ def test_the_papers_preset_is_written_out_and_yields_to_what_is_given() -> None:
 def outlook_of(groups: int, axes: int = 4) -> tuple[World, dict[str, tuple[Rated, ...]], View]:
     world = World(DIM)
     sources = {f"g{i}": world.group(i, range(12)) for i in range(groups)}
-    return world, sources, View.of(sources, world.embedder, GpoConfig(axes=axes))
+    return world, sources, View.of(sources, world.embedder, GpoConfig(), Departs(labels=True, axes=axes))
 
 
 def test_groups_share_their_mean_on_seen_questions_and_a_prediction_on_others() -> None:
@@ -337,23 +329,26 @@ def test_groups_share_their_mean_on_seen_questions_and_a_prediction_on_others() 
 def test_one_group_or_equal_groups_share_nothing_to_depart_from(names: tuple[str, ...]) -> None:
     world = World(DIM)
     sources = {str(i): world.group(0, range(12)) for i, _ in enumerate(names)}
-    view = View.of(sources, world.embedder, GpoConfig())
+    view = View.of(sources, world.embedder, GpoConfig(), RESIDUAL)
     assert view.outlook is None
     assert not view.relative
     assert view.dim_x == 2 * DIM
 
 
-def test_with_pairs_embeddings_and_labels_are_read_as_they_are() -> None:
+def test_the_papers_module_reads_embeddings_and_labels_as_they_are() -> None:
     world, sources, _ = outlook_of(3)
-    view = View.of({**sources, PAIRS: world.group(9, range(12))}, world.embedder, GpoConfig())
+    view = View.of(sources, world.embedder, GpoConfig(), Departs())
     assert view.outlook is None
+    x, labels = view.tokens(sources["g1"][:3])
+    assert x.shape[1] == view.dim_x == 2 * DIM
+    assert labels.tolist() == pytest.approx([value for one in sources["g1"][:3] for value in one.y])
 
 
 def test_labels_depart_from_what_groups_share_in_training_and_in_a_context_alike() -> None:
     _, sources, view = outlook_of(5)
-    made = Table.of(sources, view, "cpu")
+    made = OptionTable.of(sources, view, "cpu")
     x, labels = view.tokens(sources["g1"][:3])
-    laid = gpo.collate([(made.sources[1][:3], made.sources[1][3:4])], "cpu", label=made.label)
+    laid = collate([(made.sources[1][:3], made.sources[1][3:4])], "cpu", label=made.label)
     shown = int(laid.context[0])
     assert np.allclose(made.x[laid.index[0, :shown]].numpy(), x, atol=1e-6)
     assert np.allclose(laid.y[0, :shown].numpy(), labels, atol=1e-5)
@@ -364,7 +359,7 @@ def test_labels_depart_from_what_groups_share_in_training_and_in_a_context_alike
 
 def test_a_silent_module_predicts_what_groups_share() -> None:
     _, sources, view = outlook_of(5)
-    made = Table.of(sources, view, "cpu")
+    made = OptionTable.of(sources, view, "cpu")
     module = new_module(view.dim_x, 0, "cpu")
     with torch.no_grad():
         module.get_parameter("head.2.weight").zero_()
@@ -378,13 +373,13 @@ def test_a_silent_module_predicts_what_groups_share() -> None:
     assert loss_of(module, made, batch, GpoConfig()).item() == pytest.approx(expected.item(), rel=1e-4)
 
 
-@pytest.mark.parametrize(("axes", "residual"), [(0, "residual"), (2, "raw"), (0, "raw")])
-def test_axes_and_residuals_can_be_had_apart(axes: int, residual: str) -> None:
+@pytest.mark.parametrize(("axes", "residual"), [(0, True), (2, False), (0, False)])
+def test_axes_and_residuals_can_be_had_apart(axes: int, residual: bool) -> None:
     world, sources, _ = outlook_of(5)
-    view = View.of(sources, world.embedder, GpoConfig.model_validate({"axes": axes, "context_y": residual}))
+    view = View.of(sources, world.embedder, GpoConfig(), Departs(labels=residual, axes=axes))
     assert view.dim_x == (axes or 2 * DIM)
-    assert view.relative == (residual == "residual")
-    assert (Table.of(sources, view, "cpu").shared is None) == (residual == "raw")
+    assert view.relative == residual
+    assert (OptionTable.of(sources, view, "cpu").shared is None) == (not residual)
 
 
 def test_the_rate_rises_and_then_follows_half_a_cosine() -> None:
@@ -400,7 +395,7 @@ def test_the_rate_rises_and_then_follows_half_a_cosine() -> None:
 # ---------------------------------------------------------------- it learns to read its context
 
 
-def trained(fresh: Callable[[int], Table], config: GpoConfig, steps: int, rate: float) -> NeuralProcess:
+def trained(fresh: Callable[[int], OptionTable], config: GpoConfig, steps: int, rate: float) -> NeuralProcess:
     """A module after so many steps, each on the table that `fresh` gives for it."""
     timing = config.model_copy(update={"learning_rate": rate})
     module = new_module(fresh(0).x.shape[1], 0, "cpu", balanced=True)
@@ -429,9 +424,9 @@ def test_on_synthetic_groups_in_24_dimensions_the_own_context_beats_the_swapped_
     """y = softmax(w_g . x): groups of the test are new, and so are the questions that they are asked about."""
     world = World(24)
     training = {f"g{i}": world.group(i, range(40)) for i in range(12)}
-    view = View.of(training, world.embedder, GpoConfig())
+    view = View.of(training, world.embedder, GpoConfig(), RESIDUAL)
     assert view.dim_x <= 4
-    made = Table.of(training, view, "cpu")
+    made = OptionTable.of(training, view, "cpu")
     reader = Reader(trained(lambda _: made, GpoConfig(), 160, 1e-3), view, {})
     own, swapped, none = (world.error(reader, range(100, 112), shift) for shift in (0, 1, None))
     assert own < 0.7 * none < 0.7 * swapped
@@ -470,7 +465,7 @@ class World:
         return float(np.mean(gaps))
 
 
-def taste(groups: int, questions: int, dim: int, seed: int) -> Table:
+def taste(groups: int, questions: int, dim: int, seed: int) -> OptionTable:
     """Synthetic groups that differ along one direction, in half of the cases one way and in half the other."""
     return table(groups, questions, dim, sharp=3, seed=seed, axis=True)
 
@@ -482,12 +477,12 @@ def test_balanced_first_weights_change_the_labels_column_alone() -> None:
     assert torch.allclose(5 * one[:, -1], other[:, -1])
 
 
-def error(module: NeuralProcess, test: Table, shift: int) -> float:
+def error(module: NeuralProcess, test: OptionTable, shift: int) -> float:
     """Mean |p - y| over the last half of the questions, read in the context of the `shift`-next group's first half."""
     gaps = []
     for i, source in enumerate(test.sources):
         shown = test.sources[(i + shift) % len(test.sources)][:12]
-        batch = gpo.collate([(shown, source[12:])], "cpu")
+        batch = collate([(shown, source[12:])], "cpu")
         with torch.no_grad():
             mu, _ = module(test.x[batch.index], batch.y, batch.context)
         p = log_softmax_by_question(mu.flatten()[batch.place], batch.targets.question, batch.targets.questions).exp()

@@ -1,4 +1,4 @@
-"""The small transformer of GPO (arXiv 2310.11523): a neural process over (embedding, preference) tokens.
+"""The small transformer of GPO: a neural process over (embedding, preference) tokens, and its losses.
 
 A token is concat(x, y): x is the embedding of one option, y its preference in [0, 1] for context tokens and 0 for
 target tokens. A row holds its context tokens first, then its targets, then padding. Every token attends to the context
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +74,21 @@ def _encode(layer: nn.Module, hidden: Tensor, longest: int, unseen: Tensor) -> T
     fed: Tensor = layer.linear2(F.relu(layer.linear1(hidden)))
     out: Tensor = layer.norm2(hidden + fed)
     return out
+
+
+def new_module(dim_x: int, seed: int, device: Any, *, balanced: bool = False) -> NeuralProcess:
+    """A module whose first weights follow from the seed alone.
+
+    Among hundreds of standardised dimensions a single y is not heard, and the module learns the questions and never the
+    groups. `balanced` multiplies its column in the first layer by sqrt(D + 1), at the start only.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = NeuralProcess(dim_x)
+    if balanced:
+        with torch.no_grad():
+            module.get_parameter("embedder.0.weight")[:, -1] *= math.sqrt(dim_x + 1)
+    return module.to(device)
 
 
 # ---------------------------------------------------------------- predictions and losses over target tokens

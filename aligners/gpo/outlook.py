@@ -1,4 +1,4 @@
-"""What groups have in common: the axes of their ratings."""
+"""Questions as the module meets them, and what groups have in common: the axes of their ratings."""
 
 from __future__ import annotations
 
@@ -6,11 +6,84 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from aligners.gpo.config import ModuleConfig
+from aligners.gpo.sources import Contexts
+from harness.opinions.features import Embedder, Features
 from harness.opinions.questions import LEAST, Question, Rated
 from harness.opinions.ridge import LEAST_SHARE, best_penalty, ridge, ridge_without_each
 
 if TYPE_CHECKING:
     from harness.opinions.questions import Floats, Singles
+
+
+@dataclass(frozen=True)
+class Departs:
+    """In what the module departs from the paper's: its labels, and x."""
+
+    labels: bool = False
+    """Labels, and mu, are what a group adds to the training groups' mean."""
+    axes: int = 0
+    """So many axes of the groups' differences stand in the place of the embeddings; 0: none do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A question's options as the module meets them: inputs x (options, D), and what groups share (options,)."""
+
+    x: Singles
+    shared: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Turns questions into the module's inputs, and preferences into its labels."""
+
+    embedder: Embedder
+    features: Features
+    outlook: Outlook | None
+    """None: there is nothing that groups share, and embeddings are read as they are."""
+    relative: bool
+    """Labels depart from what groups share, and so does mu."""
+
+    @classmethod
+    def of(cls, sources: Contexts, embedder: Embedder, config: ModuleConfig, departs: Departs) -> View:
+        """Fit on the training sources."""
+        distinct = {one.question.key: one.question for source in sources.values() for one in source}
+        raw = [embedder(question) for question in distinct.values()]
+        features = Features.of(raw, config.centre, standardise=config.standardise)
+        outlook = None
+        if departs.labels or departs.axes:
+            outlook = Outlook.of(list(sources.values()), lambda q: features(embedder(q)), departs.axes)
+        return cls(embedder, features, outlook, departs.labels and outlook is not None)
+
+    def __call__(self, question: Question) -> Seen:
+        """The question's options."""
+        x = self.features(self.embedder(question)).astype(np.float32)
+        if self.outlook is None:
+            return Seen(x, np.ones(len(x)))
+        shared, axes = self.outlook(question, x)
+        return Seen(axes if self.outlook.axes else x, shared)
+
+    @property
+    def dim_x(self) -> int:
+        """Width of x."""
+        return (self.outlook.axes if self.outlook else 0) or len(self.features.mean)
+
+    @property
+    def unit(self) -> float:
+        """Of labels that are departures."""
+        return self.outlook.unit if self.outlook and self.relative else 1.0
+
+    def tokens(self, context: Sequence[Rated]) -> tuple[Singles, Singles]:
+        """(x (C, D), labels (C,)) of a context; one null token where it holds nothing."""
+        if not context:
+            return np.zeros((1, self.dim_x), np.float32), np.zeros(1, np.float32)
+        seen = [self(one.question) for one in context]
+        y = np.array([value for one in context for value in one.y])
+        labels = (y - np.concatenate([one.shared for one in seen])) / self.unit if self.relative else y
+        return np.concatenate([one.x for one in seen]), labels.astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +108,6 @@ class Outlook:
 
     def __call__(self, question: Question, x: Singles) -> tuple[Floats, Singles]:
         """(what groups share (options,), summing to 1; axes (options, K)) of features x (options, D)."""
-        import numpy as np
-
         found = self.known.get(question.key)
         if found is None:
             found = _inner(x) @ self.weights
@@ -49,8 +120,6 @@ class Outlook:
         cls, sources: Sequence[Sequence[Rated]], features: Callable[[Question], Singles], axes: int
     ) -> Outlook | None:
         """Fit on groups' ratings; None unless two groups differ, and on two questions that they share."""
-        import numpy as np
-
         questions, ratings = _shared(sources)
         if len(questions) < 2:
             return None
@@ -65,8 +134,6 @@ class Outlook:
 
     @classmethod
     def _fit(cls, questions: Sequence[Question], x: Floats, mean: Floats, axes: Floats, unit: float) -> Outlook:
-        import numpy as np
-
         ends = np.cumsum([len(one.texts) for one in questions]).tolist()
         blocks = [slice(end - len(one.texts), end) for one, end in zip(questions, ends, strict=True)]
         uniform = np.concatenate([np.full(len(one.texts), 1 / len(one.texts)) for one in questions])
@@ -84,8 +151,6 @@ class Outlook:
 
 def _inner(x: Singles) -> Floats:
     """Rows less their mean: what groups think of a question's options sums to 1, so deviations sum to 0."""
-    import numpy as np
-
     wide = x.astype(np.float64)
     inner: Floats = wide - wide.mean(0)
     return inner
@@ -93,8 +158,6 @@ def _inner(x: Singles) -> Floats:
 
 def _shared(sources: Sequence[Sequence[Rated]]) -> tuple[list[Question], Floats]:
     """Questions that two sources or more have rated, and (sources, options of all) ratings; NaN where there is none."""
-    import numpy as np
-
     given: dict[str, dict[int, tuple[float, ...]]] = {}
     questions: dict[str, Question] = {}
     for number, source in enumerate(sources):
