@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness.contracts.aligner import Aligner, AsksJudge, Bench, ConfigT, Finishes, HasAliases, Loads, Regime
 from harness.contracts.data import Dataset, Pool, Source, SourceKind
-from harness.contracts.errors import BudgetExceeded, DatasetAbsent, HarnessError
+from harness.contracts.errors import BudgetExceeded, DatasetAbsent, HarnessError, SplitAbsent
 from harness.contracts.judge import ComparesWithReference, Judge, JudgeItem, JudgeTools, TakesTools, Verdict
 from harness.contracts.model import (
     Aligned,
@@ -114,6 +114,7 @@ __all__ = [
     "Source",
     "SourceKind",
     "Span",
+    "SplitAbsent",
     "TakesTools",
     "Task",
     "TokenScores",
