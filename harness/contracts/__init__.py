@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.contracts.aligner import Aligner, AsksJudge, Bench, ConfigT, Finishes, HasAliases, Loads, Regime
-from harness.contracts.data import Dataset, Pool, Source, SourceKind
+from harness.contracts.data import CountsRows, Dataset, LeftOut, OwnRows, Pool, Reading, Source, SourceKind
 from harness.contracts.errors import BudgetExceeded, DatasetAbsent, HarnessError, SplitAbsent
 from harness.contracts.judge import ComparesWithReference, Judge, JudgeItem, JudgeTools, TakesTools, Verdict
 from harness.contracts.model import (
@@ -71,6 +71,7 @@ __all__ = [
     "ComparesWithReference",
     "Completion",
     "ConfigT",
+    "CountsRows",
     "Dataset",
     "DatasetAbsent",
     "EvalContext",
@@ -90,6 +91,7 @@ __all__ = [
     "JudgeTools",
     "Judged",
     "LanguageModel",
+    "LeftOut",
     "Loads",
     "Loglik",
     "LoglikRequest",
@@ -97,6 +99,7 @@ __all__ = [
     "Messages",
     "ModelSource",
     "Need",
+    "OwnRows",
     "Pair",
     "Pool",
     "PreferRequest",
@@ -105,6 +108,7 @@ __all__ = [
     "Prompt",
     "Rating",
     "Ratings",
+    "Reading",
     "Regime",
     "Role",
     "RunObserver",
