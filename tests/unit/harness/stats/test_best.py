@@ -1,0 +1,50 @@
+"""Which methods cannot be told from the best."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.contracts import HarnessError
+from harness.stats.best import among_the_best
+
+UNITS = {f"q{i}": f"q{i}" for i in range(80)}
+
+
+def values(rng: np.random.Generator, level: float) -> dict[str, float]:
+    return {unit: float(level + 0.3 * rng.normal()) for unit in UNITS}
+
+
+def test_a_method_far_below_is_out_and_near_ones_stay() -> None:
+    rng = np.random.default_rng(0)
+    methods = {"good": values(rng, 0.8), "as good": values(rng, 0.8), "poor": values(rng, 0.3)}
+    assert among_the_best(methods, UNITS) == {"good", "as good"}
+
+
+def test_equal_methods_are_in_the_set_together() -> None:
+    rng = np.random.default_rng(1)
+    good, poor = values(rng, 0.8), values(rng, 0.3)
+    assert among_the_best({"a": good, "b": dict(good), "c": poor, "d": dict(poor)}, UNITS) == {"a", "b"}
+    assert among_the_best({"a": good, "b": dict(good)}, UNITS) == {"a", "b"}
+    assert among_the_best({"alone": good}, UNITS) == {"alone"}
+
+
+def test_the_best_is_in_the_set_often_enough() -> None:
+    rng, held = np.random.default_rng(2), 0
+    for index in range(60):
+        question = {unit: float(rng.normal()) for unit in UNITS}
+        methods = {
+            name: {unit: question[unit] + level + 0.3 * float(rng.normal()) for unit in UNITS}
+            for name, level in (("best", 0.05), ("second", 0.0), ("third", 0.0), ("last", -0.4))
+        }
+        found = among_the_best(methods, UNITS, seed=index)
+        held += "best" in found
+        assert "last" not in found
+    assert held / 60 >= 0.93
+
+
+def test_nothing_to_compare_and_other_items_are_refused() -> None:
+    with pytest.raises(HarnessError, match="no methods"):
+        among_the_best({}, {})
+    with pytest.raises(HarnessError, match="different items"):
+        among_the_best({"a": {"x": 1.0}, "b": {"y": 1.0}}, {"x": "x", "y": "y"})
