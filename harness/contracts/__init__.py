@@ -20,7 +20,7 @@ from harness.contracts.aligner import (
     Loads,
 )
 from harness.contracts.data import Dataset, Pool, Source, SourceKind
-from harness.contracts.errors import BudgetExceeded, DatasetAbsent, HarnessError
+from harness.contracts.errors import BudgetExceeded, DatasetAbsent, HarnessError, SplitAbsent
 from harness.contracts.judge import ComparesWithReference, Judge, JudgeItem, JudgeTools, TakesTools, Verdict
 from harness.contracts.model import (
     Aligned,
@@ -127,6 +127,7 @@ __all__ = [
     "Source",
     "SourceKind",
     "Span",
+    "SplitAbsent",
     "TakesTools",
     "Task",
     "TokenScores",

@@ -47,6 +47,8 @@ class Dataset:
     splits: Mapping[str, str] = field(default_factory=lambda: {"pool": "train", "eval": "test"})
     hub_splits: Mapping[str, str] = field(default_factory=dict)
     hub_folder: str | None = None
+    own: bool = False
+    """Whether it is the user's own: its folder may then be the one that `--data` names."""
 
 
 @runtime_checkable

@@ -7,6 +7,10 @@ class HarnessError(Exception):
     """A mistake of the user's that one sentence can explain; the command line prints it and exits with 2."""
 
 
+class SplitAbsent(HarnessError):
+    """A source holds the data set and not this split of it."""
+
+
 class DatasetAbsent(HarnessError):
     """A source does not hold a data set at all; one that it holds in part or broken is a plain `HarnessError`."""
 

@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
-from harness.contracts import Dataset, DatasetAbsent, HarnessError, SourceKind
-from harness.data.files import READERS, Row, filled, parse_lines, read_file
+from harness.contracts import Dataset, DatasetAbsent, HarnessError, SourceKind, SplitAbsent
+from harness.data.files import SHOWN_ENDINGS, Row, ending_of, filled, parse_lines, read_file
+from harness.data.folders import all_files, shard, split_files, split_names
 from harness.util.names import nearest
 
+EVERYTHING = "*"
+"""The split that is every file of a folder whose files name no splits."""
 REACH_S = 3.0
 """How long `auto` and `hub` wait for the hub before they take it as unreachable."""
 
@@ -60,12 +63,15 @@ class SampleSource:
         if not entry.is_file():
             splits = [item.name.removesuffix(".jsonl") for item in folder.iterdir()]
             raise HarnessError(f"the sample of {dataset.folder!r} has no split {split!r}; {nearest(split, splits)}")
-        return parse_lines(entry.read_text("utf-8").splitlines(), f"sample {dataset.folder}/{split}.jsonl")
+        return parse_lines(entry.read_text("utf-8").split("\n"), f"sample {dataset.folder}/{split}.jsonl")
 
 
 @dataclass(slots=True)
 class FolderSource:
-    """A folder of data sets: `<root>/<folder>/<split>` as a file of one of `READERS`, with the hub's fields."""
+    """A folder of data sets, `<root>/<folder>`, each with its splits in one of the ways of `harness.data.folders`.
+
+    The folder of a user's own pairs may be `root` itself.
+    """
 
     root: Path
     _rows: dict[tuple[str, str], list[Row]] = field(default_factory=dict, repr=False)
@@ -80,7 +86,8 @@ class FolderSource:
         name = dataset.splits.get(split, split)
         key = (dataset.folder, name)
         if key not in self._rows:
-            self._rows[key] = read_file(self._file(dataset.folder, name))
+            files = self._files(dataset, name)
+            self._rows[key] = [row for path in files for row in read_file(path)]
         return self._rows[key]
 
     def describe(self) -> str:
@@ -91,19 +98,25 @@ class FolderSource:
         """One line for people."""
         return f"folder {self.root}"
 
-    def _file(self, dataset: str, split: str) -> Path:
-        folder = self.root / dataset
-        if not folder.is_dir():
-            held = [entry.name for entry in self.root.iterdir() if entry.is_dir()]
-            raise DatasetAbsent(f"data folder {self.root} has no folder {dataset!r}; {nearest(dataset, held)}")
-        for ending in READERS:
-            if (folder / f"{split}{ending}").is_file():
-                return folder / f"{split}{ending}"
-        beside = (folder / split).parent
-        files = beside.iterdir() if beside.is_dir() else ()
-        splits = {entry.name.split(".")[0] for entry in files if entry.name.endswith(tuple(READERS))}
-        endings = ", ".join(READERS)
-        raise HarnessError(f"{folder / split} is missing (with ending {endings}); {nearest(Path(split).name, splits)}")
+    def _files(self, dataset: Dataset, split: str) -> list[Path]:
+        folder = self._folder(dataset)
+        if files := all_files(folder) if split == EVERYTHING else split_files(folder, split):
+            return files
+        known = split_names((folder / split).parent)
+        raise SplitAbsent(
+            f"{folder / split} is missing (with ending {SHOWN_ENDINGS}); {nearest(Path(split).name, known)}"
+        )
+
+    def _folder(self, dataset: Dataset) -> Path:
+        folder = self.root / dataset.folder
+        if folder.is_dir():
+            return folder
+        held = [entry.name for entry in self.root.iterdir() if entry.is_dir()]
+        if dataset.own and split_names(self.root):
+            return self.root
+        raise DatasetAbsent(
+            f"data folder {self.root} has no folder {dataset.folder!r}; {nearest(dataset.folder, held)}"
+        )
 
 
 @dataclass(slots=True)
@@ -134,8 +147,10 @@ class FileSource:
         return f"file {self.path.name}"
 
     def announce(self) -> str:
-        """One line for people."""
-        return f"file {self.path}"
+        """One line for people; a file that is one shard of several is said to be."""
+        part = shard(self.path)
+        several = f" (one of {part[1]} shards; name its folder to read them all)" if part and part[1] > 1 else ""
+        return f"file {self.path}{several}"
 
 
 @dataclass(slots=True)
@@ -187,7 +202,7 @@ class HubSource:
     def _load(self, dataset: Dataset, split: str) -> list[Row]:
         from datasets import load_dataset
 
-        if split.endswith(tuple(READERS)):
+        if ending_of(split):
             return self._file(dataset, split)
         with _hub_errors(f"split {split!r} of {dataset.hub}"):
             loaded = load_dataset(dataset.hub, dataset.config, data_dir=dataset.hub_folder, split=split)
@@ -240,9 +255,9 @@ def open_source(spec: str, dataset: Dataset, *others: Dataset) -> DescribedSourc
     root = Path(spec).expanduser()
     if root.is_dir():
         return FolderSource(root)
-    if root.is_file() and root.name.endswith(tuple(READERS)):
+    if root.is_file() and ending_of(root.name):
         return FileSource(root)
-    kind = f"a file that ends in none of {', '.join(READERS)}" if root.exists() else "not there"
+    kind = f"a file that ends in none of {SHOWN_ENDINGS}" if root.exists() else "not there"
     words = ("auto", "hub", "sample")
     hint = nearest(spec, words) if os.sep not in spec else f"expected a folder or one of {', '.join(words)}"
     raise HarnessError(f"data {spec!r} is neither auto, hub, sample, a folder nor a file (it is {kind}); {hint}")

@@ -66,15 +66,14 @@ def test_files_below_folders_csv_and_json(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="others/model is missing"):
         source.rows(nested, "others/model")
     for content, said in (
-        ('{"n": 1}', "a JSON array of objects"),
         ("[1]", "a JSON array of objects"),
         ("[", "readable"),
     ):
         (tmp_path / "quiz" / "list.json").write_text(content)
         with pytest.raises(HarnessError, match=said):
             sources.FolderSource(tmp_path).rows(nested, "list")
-    (tmp_path / "quiz" / "table.csv").write_bytes(b"a\n\xff\n")
-    with pytest.raises(HarnessError, match="cannot be read as CSV"):
+    (tmp_path / "quiz" / "table.csv").write_bytes(b"PK\x03\x04 a workbook")
+    with pytest.raises(HarnessError, match="is a zip archive or an Excel workbook"):
         sources.FolderSource(tmp_path).rows(nested, "table")
 
 
@@ -122,7 +121,7 @@ def test_broken_files_are_named_with_the_line(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=r"test\.jsonl, line 3: broken JSON"):
         sources.FolderSource(tmp_path).rows(DATASET, "eval")
     plain.write_text("[1]\n")
-    with pytest.raises(HarnessError, match=r"line 1: a JSON object was expected, not list"):
+    with pytest.raises(HarnessError, match=r"element 1: a JSON array of objects was expected, not of ints"):
         sources.FolderSource(tmp_path).rows(DATASET, "eval")
     plain.write_text("\n")
     with pytest.raises(HarnessError, match=r"test\.jsonl holds no rows"):

@@ -346,7 +346,7 @@ def test_a_file_is_for_ones_own_pairs_alone(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=r"mine.jsonl is one file .* 'ultrafeedback' .* use --train-on pairs"):
         UltraFeedbackPool().pairs(source)
     (tmp_path / "mine.txt").write_text("no rows")
-    with pytest.raises(HarnessError, match=r"\(it is a file that ends in none of .jsonl.gz, .jsonl, .parquet"):
+    with pytest.raises(HarnessError, match=r"\(it is a file that ends in none of .jsonl, .json, .csv"):
         open_source(str(tmp_path / "mine.txt"), OwnPairsPool.dataset)
 
 
