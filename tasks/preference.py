@@ -25,7 +25,7 @@ from harness.contracts import (
 )
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
-from harness.util.words import normalise
+from harness.util.words import comparable
 from tasks.datasets.pairs import ULTRAFEEDBACK, asked, read_pairs
 from tasks.measures.preference import METRICS, Margin, accuracies, base_margins, base_of, controls, margins
 
@@ -83,8 +83,8 @@ class PreferenceTask:
 
 def _apart(held_out: Sequence[Pair], training: Sequence[Pair]) -> tuple[list[Pair], int]:
     """(held-out pairs whose question no training pair has, how many were left out)."""
-    known = {normalise(asked(pair.prompt)) for pair in training}
-    kept = [pair for pair in held_out if normalise(asked(pair.prompt)) not in known]
+    known = {comparable(asked(pair.prompt)) for pair in training}
+    kept = [pair for pair in held_out if comparable(asked(pair.prompt)) not in known]
     return kept, len(held_out) - len(kept)
 
 

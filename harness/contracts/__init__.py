@@ -19,7 +19,7 @@ from harness.contracts.aligner import (
     HasAliases,
     Loads,
 )
-from harness.contracts.data import Dataset, Pool, Source, SourceKind
+from harness.contracts.data import CountsRows, Dataset, LeftOut, OwnRows, Pool, Reading, Source, SourceKind
 from harness.contracts.errors import BudgetExceeded, DatasetAbsent, HarnessError, SplitAbsent
 from harness.contracts.judge import ComparesWithReference, Judge, JudgeItem, JudgeTools, TakesTools, Verdict
 from harness.contracts.model import (
@@ -82,6 +82,7 @@ __all__ = [
     "ComparesWithReference",
     "Completion",
     "ConfigT",
+    "CountsRows",
     "Dataset",
     "DatasetAbsent",
     "DeclaresCapabilities",
@@ -102,6 +103,7 @@ __all__ = [
     "JudgeTools",
     "Judged",
     "LanguageModel",
+    "LeftOut",
     "Lengths",
     "Loads",
     "Loglik",
@@ -110,6 +112,7 @@ __all__ = [
     "Messages",
     "ModelSource",
     "Need",
+    "OwnRows",
     "Pair",
     "Pool",
     "PreferRequest",
@@ -118,6 +121,7 @@ __all__ = [
     "Prompt",
     "Rating",
     "Ratings",
+    "Reading",
     "Regime",
     "Role",
     "RunObserver",

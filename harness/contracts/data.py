@@ -51,6 +51,27 @@ class Dataset:
     """Whether it is the user's own: its folder may then be the one that `--data` names."""
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """How many rows of a split were read, how many gave nothing by reason, and the first row of each reason."""
+
+    rows: int
+    reasons: Mapping[str, int]
+    examples: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a user says of their own rows, and what the study's tokenizer does."""
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """The user's name of each column, by ours (`{"chosen": "better"}`); others are found by their usual names."""
+    split_file: str | None = None
+    """A file that names the held-out rows."""
+    control: frozenset[str] = frozenset()
+    """Texts of the tokenizer's control tokens."""
+
+
 @runtime_checkable
 class Pool(Protocol):
     """A source of labels. Constructed without arguments; every method is given the source to read."""
@@ -81,4 +102,26 @@ class Pool(Protocol):
 
     def verifier(self, source: Source) -> Verifier | None:
         """A checker of answers, or None."""
+        ...
+
+
+@runtime_checkable
+class CountsRows(Protocol):
+    """A pool that leaves rows out, and says how many and why."""
+
+    def left_out(self, source: Source, split: str = "pool") -> LeftOut:
+        """What a split holds, and what of it gives nothing."""
+        ...
+
+
+@runtime_checkable
+class OwnRows(Protocol):
+    """A pool of rows that are the user's own: what they are can be said."""
+
+    def reading(self, how: Reading) -> Pool:
+        """The same pool, its rows read as `how` says."""
+        ...
+
+    def notes(self, source: Source) -> Sequence[str]:
+        """Lines for people: how the rows were divided, and what is odd about them."""
         ...

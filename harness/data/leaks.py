@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
-from harness.util.words import normalise
+from harness.util.words import comparable
 
 NGRAM = 13
 
@@ -17,9 +17,10 @@ COMMON = 3
 def find_leaks(pool_texts: Mapping[str, str], eval_texts: Mapping[str, str]) -> tuple[str, ...]:
     """Ids of the pool items that the evaluation holds too, sorted.
 
-    A leak is an equal normalised text, or a shared passage: half or more of the 13-grams of an item (of either side)
-    stand in the other set, n-grams of three or more pool items left out of the count as stock phrases. Where it is the
-    evaluation item that is half covered, every pool item that shares a counted 13-gram with it goes.
+    A leak is an equal text (by `harness.util.words.comparable`: in any script, and signs count), or a shared passage:
+    half or more of the 13-grams of an item (of either side) stand in the other set, n-grams of three or more pool items
+    left out of the count as stock phrases. Where it is the evaluation item that is half covered, every pool item that
+    shares a counted 13-gram with it goes.
     """
     vocabulary: dict[str, int] = {}
     pool = {key: _words(text, vocabulary) for key, text in pool_texts.items()}
@@ -43,7 +44,7 @@ def find_leaks(pool_texts: Mapping[str, str], eval_texts: Mapping[str, str]) -> 
 
 
 def _words(text: str, vocabulary: dict[str, int]) -> tuple[int, ...]:
-    return tuple(vocabulary.setdefault(word, len(vocabulary)) for word in normalise(text).split())
+    return tuple(vocabulary.setdefault(word, len(vocabulary)) for word in comparable(text))
 
 
 def _grams(words: tuple[int, ...]) -> set[int]:

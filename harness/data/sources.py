@@ -112,7 +112,7 @@ class FolderSource:
         if folder.is_dir():
             return folder
         held = [entry.name for entry in self.root.iterdir() if entry.is_dir()]
-        if dataset.own and split_names(self.root):
+        if dataset.own and (split_files(self.root, "train") or all_files(self.root)):
             return self.root
         raise DatasetAbsent(
             f"data folder {self.root} has no folder {dataset.folder!r}; {nearest(dataset.folder, held)}"
@@ -227,7 +227,8 @@ def _hub_errors(wanted: str) -> Iterator[None]:
         yield
     except Exception as error:  # the hub's clients raise a dozen unrelated kinds
         reason = " ".join(str(error).split())[:200]
-        raise HarnessError(
+        kind = SplitAbsent if "unknown split" in reason.lower() else HarnessError
+        raise kind(
             f"{wanted} is neither cached nor to be had from the hub "
             f"({type(error).__name__}: {reason}); use --data PATH or sample"
         ) from error

@@ -78,6 +78,7 @@ BUILTIN: tuple[str, ...] = (
     "tasks.pools.medmcqa",
     "tasks.pools.pubmedqa",
     "tasks.pools.pairs",
+    "tasks.pools.own",
     "tasks.pools.medical_dialogue",
     "tasks.pools.opinions",
     "tasks.judges.similarity",

@@ -1,33 +1,25 @@
-"""Pairs of answers in any of three layouts: rows become prompts, a better answer and a worse one.
+"""Pairs of answers: rows become prompts, a better answer and a worse one; rows that give none are counted and named.
 
-A row gives a pair in one of these layouts, on the hub as in a folder:
-
-    prompt (or question), chosen, rejected     texts
-    the same, any of them a list of messages   {"role": "user", "content": "..."}; of an answer the last turn counts
-    chosen, rejected                           whole conversations, as lists of messages or as a transcript
-                                               "\\n\\nHuman: ...\\n\\nAssistant: ..."; what both share is the prompt
+The layouts of rows are those of `tasks.datasets.layouts`, on the hub as in a folder.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from harness.contracts import Dataset, HarnessError, Message, Messages, Pair, Role, user
+from harness.contracts import Dataset, HarnessError, Messages, Pair
 from harness.util.hashes import content_hash
+from tasks.datasets.layouts import Sides, prompt_in, sides
+from tasks.datasets.turns import Unusable, is_null
 
 ULTRAFEEDBACK = Dataset(folder="ultrafeedback", hub="trl-lib/ultrafeedback_binarized")
 HH_HARMLESS = Dataset(folder="hh_harmless", hub="Anthropic/hh-rlhf", hub_folder="harmless-base")
-OWN_PAIRS = Dataset(folder="pairs", hub="")
+OWN_PAIRS = Dataset(folder="pairs", hub="", own=True)
 """Anybody's rows."""
-
-HUMAN = "\n\nHuman:"
-_TURN = re.compile(r"\n\n(Human|Assistant):")
-_SPEAKERS: Mapping[str, Role] = {"Human": "user", "Assistant": "assistant"}
-_ROLES: Mapping[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
 
 Row = Mapping[str, Any]
 
@@ -38,21 +30,60 @@ class Labelled:
 
     pairs: tuple[Pair, ...]
     dropped: Mapping[str, int]
+    examples: Mapping[str, str] = field(default_factory=dict)
+    """The first row that was left out for each reason: place, row, field and value."""
+    rows: int = 0
+    """How many rows were read."""
 
 
 def read_pairs(rows: Iterable[Row], place: str) -> Labelled:
-    """The pairs of rows in any of the layouts. Raises HarnessError naming `place` and row where one is in none."""
-    pairs: dict[str, Pair] = {}
-    dropped: Counter[str] = Counter()
-    for number, row in enumerate(rows, start=1):
-        prompt, chosen, rejected = _sides(row, f"{place} row {number}")
-        if fault := _fault(prompt, chosen, rejected):
-            dropped[fault] += 1
-            continue
-        pair = _pair(row, prompt, chosen, rejected)
-        dropped["repeated"] += pair.id in pairs
-        pairs.setdefault(pair.id, pair)
-    return Labelled(tuple(pairs.values()), {reason: count for reason, count in sorted(dropped.items()) if count})
+    """The pairs of rows in any of the layouts. Raises HarnessError naming `place` and row where no row gives one."""
+    made = Gathered(place)
+    for row in rows:
+        with made.row():
+            made.add(sides(row), row.get("cluster"))
+    return made.labelled()
+
+
+class Gathered:
+    """Pairs as rows give them, and why other rows give none."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        self._rows = 0
+        self._pairs: dict[str, Pair] = {}
+        self._dropped: Counter[str] = Counter()
+        self._examples: dict[str, str] = {}
+
+    @contextmanager
+    def row(self) -> Iterator[None]:
+        """Count a row; whatever makes it unusable is noted instead of raised."""
+        self._rows += 1
+        try:
+            yield
+        except Unusable as error:
+            self.drop(error.reason, f"row {self._rows}: {error}")
+
+    def drop(self, reason: str, says: str, count: int = 1) -> None:
+        """Note that rows give no pair."""
+        self._dropped[reason] += count
+        self._examples.setdefault(reason, f"{self._place} {says}")
+
+    def add(self, found: Sides, cluster: object = None) -> Pair:
+        """The pair of a row; one that stood before is not counted again."""
+        pair = pair_of(found, cluster)
+        if pair.id in self._pairs:
+            self.drop("repeated", f"row {self._rows}: the same pair stood before")
+        return self._pairs.setdefault(pair.id, pair)
+
+    def labelled(self) -> Labelled:
+        """All of it. Raises HarnessError where there were rows, and no pair."""
+        dropped = dict(sorted(self._dropped.items()))
+        if self._rows and not self._pairs:
+            counts = ", ".join(f"{reason} {count}" for reason, count in dropped.items())
+            first = next(iter(self._examples.values()))
+            raise HarnessError(f"none of {self._rows} rows gives a pair ({counts}); the first: {first}")
+        return Labelled(tuple(self._pairs.values()), dropped, self._examples, self._rows)
 
 
 def asked(prompt: Messages) -> str:
@@ -65,88 +96,15 @@ def prompt_of(value: Any, place: str) -> Messages:
 
     Raises HarnessError naming `place` where it is neither.
     """
-    if isinstance(value, str) and not value.startswith(HUMAN):
-        return user(value.strip())
-    turns = _turns(value, place)
-    return turns[:-1] if turns and turns[-1] == Message("assistant", "") else turns
+    try:
+        return prompt_in({"prompt": value}, ()) or ()
+    except Unusable as error:
+        raise HarnessError(f"{place} is malformed: {error}") from error
 
 
-def turns_of(transcript: str) -> Messages:
-    """A transcript of "Human:" and "Assistant:" turns as messages; turns in a row of one speaker are one message."""
-    parts = _TURN.split(transcript)
-    return _merged(Message(_SPEAKERS[who], text) for who, text in zip(parts[1::2], parts[2::2], strict=True))
-
-
-# ---------------------------------------------------------------- rows to pairs
-
-
-def _sides(row: Row, place: str) -> tuple[Messages | None, str, str]:
-    """(prompt, chosen, rejected); no prompt where the two conversations differ before their last turns."""
-    given = row.get("prompt", row.get("question"))
-    (before, chosen), (other, rejected) = (
-        _side(row.get(side), given is not None, f"{place}: {side!r}") for side in ("chosen", "rejected")
-    )
-    if given is not None:
-        return prompt_of(given, f"{place}: 'prompt'"), chosen, rejected
-    return before if before == other else None, chosen, rejected
-
-
-def _side(value: Any, prompted: bool, place: str) -> tuple[Messages, str]:
-    """(the turns before, the answer): of a plain text no turn, where a prompt stands elsewhere."""
-    if isinstance(value, str) and prompted:
-        return (), value.strip()
-    turns = _turns(value, place)
-    if not turns or turns[-1].role != "assistant":
-        raise HarnessError(
-            f"{place} does not end with the assistant's turn; a conversation up to the answer was expected"
-        )
-    return turns[:-1], turns[-1].content
-
-
-def _turns(value: Any, place: str) -> Messages:
-    if isinstance(value, str) and value.startswith(HUMAN):
-        return turns_of(value)
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return _merged(_message(turn, place) for turn in value)
-    raise HarnessError(
-        f"{place} is malformed: expected prompt, chosen and rejected as texts or lists of messages, "
-        f'or chosen and rejected as transcripts that start with "Human:" after an empty line'
-    )
-
-
-def _message(turn: Any, place: str) -> Message:
-    role, content = (turn.get("role"), turn.get("content")) if isinstance(turn, Mapping) else (None, None)
-    known = _ROLES.get(role) if isinstance(role, str) else None
-    if known is None or not isinstance(content, str):
-        raise HarnessError(f"{place} holds a malformed message: expected a role ({', '.join(_ROLES)}) and a content")
-    return Message(known, content)
-
-
-def _merged(turns: Iterable[Message]) -> Messages:
-    """Stripped turns, those in a row of one speaker joined: many chat templates insist on taking turns."""
-    merged: list[Message] = []
-    for turn in turns:
-        text = turn.content.strip()
-        if merged and merged[-1].role == turn.role:
-            merged[-1] = Message(turn.role, f"{merged[-1].content}\n\n{text}".strip())
-        else:
-            merged.append(Message(turn.role, text))
-    return tuple(merged)
-
-
-def _fault(prompt: Messages | None, chosen: str, rejected: str) -> str | None:
-    """Why no pair can be made, or None."""
-    if prompt is None:
-        return "other_prompt"
-    if not (prompt and prompt[-1].role == "user" and prompt[-1].content and chosen and rejected):
-        return "empty"
-    return "identical" if chosen == rejected else None
-
-
-def _pair(row: Row, prompt: Messages | None, chosen: str, rejected: str) -> Pair:
-    messages = prompt or ()
-    identity = content_hash([asdict(message) for message in messages], chosen, rejected)[:16]
-    cluster = row.get("cluster")
-    if cluster is None or cluster == "":  # 0 is a name like any other
-        cluster = content_hash([asdict(message) for message in messages])[:16]
-    return Pair(identity, messages, chosen, rejected, str(cluster))
+def pair_of(found: Sides, cluster: object = None) -> Pair:
+    """A pair under a hash of its texts; without a cluster's name, pairs of one prompt are one cluster."""
+    identity = content_hash([asdict(message) for message in found.prompt], found.chosen, found.rejected)[:16]
+    if is_null(cluster) or cluster == "":  # 0 is a name like any other
+        cluster = content_hash([asdict(message) for message in found.prompt])[:16]
+    return Pair(identity, found.prompt, found.chosen, found.rejected, str(cluster))

@@ -1,6 +1,6 @@
-"""Pools of labelled pairs: UltraFeedback, HH harmless-base, LiveQA-Med's graded answers, and any file of pairs.
+"""Pools of labelled pairs: UltraFeedback, HH harmless-base, LiveQA-Med's graded answers.
 
-The layouts of rows are those of `tasks.datasets.pairs`.
+The layouts of rows are those of `tasks.datasets.layouts`; a user's own pairs are the pool of `tasks.pools.own`.
 
 Bai et al. 2022, "Training a Helpful and Harmless Assistant with RLHF", arXiv:2204.05862 (MIT). Cui et al. 2023,
 "UltraFeedback", arXiv:2310.01377 (MIT). Ben Abacha et al. 2017, "Overview of the Medical Question Answering Task at
@@ -13,27 +13,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import ClassVar
 
-from harness.contracts import Dataset, Pair, Pool, Prompt, Ratings, Source, Verifier, user
+from harness.contracts import Dataset, LeftOut, Pair, Pool, Prompt, Ratings, Source, Verifier, user
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
 from tasks.datasets.graded import LIVEQA_MED, answer_pairs, better_and_worse, graded_answers, in_turn
-from tasks.datasets.pairs import HH_HARMLESS, OWN_PAIRS, ULTRAFEEDBACK, Labelled, asked, read_pairs
+from tasks.datasets.pairs import HH_HARMLESS, ULTRAFEEDBACK, Labelled, Row, asked, read_pairs
 
 
 class PairPool:
     """What the pools of this module share; a pool of another data set in one of the layouts sets the three names only.
 
-    Rows without a usable pair are left out and counted (`dropped`): an empty prompt or answer, two equal answers,
-    conversations that differ before the last turn, a pair that stood before.
+    Rows without a usable pair are left out and counted by the reasons of `tasks.datasets.layouts`, and by `repeated`: a
+    pair that stood before.
     """
 
     name: ClassVar[str]
     licence: ClassVar[str]
     dataset: ClassVar[Dataset]
 
+    def __init__(self) -> None:
+        self._read: dict[str, tuple[Sequence[Row], Labelled]] = {}
+
     def labelled(self, source: Source, split: str = "pool") -> Labelled:
-        """Pairs and reasons of a split. Raises HarnessError naming a row in none of the layouts."""
-        return read_pairs(source.rows(self.dataset, split), f"{self.name} {split}")
+        """Pairs and reasons of a split. Raises HarnessError naming a row where none gives a pair."""
+        rows = source.rows(self.dataset, split)
+        known = self._read.get(split)
+        if known is None or known[0] is not rows:
+            known = self._read[split] = (rows, read_pairs(rows, f"{self.name} {split}"))
+        return known[1]
 
     def revision(self, source: Source) -> str:
         """Hash of every pair of the training split as rendered: of the rows and of the templates."""
@@ -46,6 +53,11 @@ class PairPool:
     def dropped(self, source: Source, split: str = "pool") -> Mapping[str, int]:
         """How many rows of a split gave no pair, by reason."""
         return self.labelled(source, split).dropped
+
+    def left_out(self, source: Source, split: str = "pool") -> LeftOut:
+        """`dropped` with the number of rows read, and the first row of each reason."""
+        found = self.labelled(source, split)
+        return LeftOut(found.rows, found.dropped, found.examples)
 
     def questions(self, source: Source) -> Mapping[str, str]:
         """The user's turns of every training pair, by pair id."""
@@ -81,29 +93,6 @@ class HHHarmlessPool(PairPool):
     dataset: ClassVar[Dataset] = HH_HARMLESS
 
 
-class OwnPairsPool(PairPool):
-    """Anybody's pairs in any of the layouts: a file, a data set of the hub, or a folder with one `pairs`.
-
-    A file has no splits: every `held` th prompt by a hash of its text, with all its pairs, is held out.
-    """
-
-    name: ClassVar[str] = "pairs"
-    licence: ClassVar[str] = "that of the data you point at"
-    dataset: ClassVar[Dataset] = OWN_PAIRS
-    held: ClassVar[int] = 5
-
-    def labelled(self, source: Source, split: str = "pool") -> Labelled:
-        """Pairs and reasons of a split. Raises HarnessError naming a row in none of the layouts."""
-        found = super().labelled(source, split)
-        if source.kind != "file":
-            return found
-        kept = [p for p in found.pairs if self._held_out(p) == (split == "eval")]
-        return Labelled(tuple(kept), found.dropped)
-
-    def _held_out(self, pair: Pair) -> bool:
-        return int(content_hash("held out", pair.unit)[:8], 16) % self.held == 0
-
-
 class LiveQAMedPool(PairPool):
     """Consumers' health questions with answers graded by experts: 1 incorrect, 2 related, 3 incomplete, 4 excellent.
 
@@ -133,4 +122,4 @@ class LiveQAMedPool(PairPool):
 @hookimpl
 def harness_pools() -> list[type[Pool]]:
     """The pools of this module."""
-    return [UltraFeedbackPool, HHHarmlessPool, LiveQAMedPool, OwnPairsPool]
+    return [UltraFeedbackPool, HHHarmlessPool, LiveQAMedPool]

@@ -11,13 +11,15 @@ import pytest
 
 from harness.contracts import Dataset, HarnessError, Message, Pool, SourceKind, user
 from harness.data.sources import open_source
-from tasks.datasets import pairs as layouts
+from tasks.datasets import layouts, turns
 from tasks.datasets.graded import answer_text
 from tasks.datasets.opinions import lettered
-from tasks.datasets.pairs import asked, read_pairs, turns_of
-from tasks.pools import opinions, pairs
+from tasks.datasets.pairs import asked, read_pairs
+from tasks.datasets.turns import turns_of
+from tasks.pools import opinions, own, pairs
 from tasks.pools.opinions import GlobalOpinionsPool, OpinionQAPool
-from tasks.pools.pairs import HHHarmlessPool, LiveQAMedPool, OwnPairsPool, UltraFeedbackPool
+from tasks.pools.own import OwnPairsPool
+from tasks.pools.pairs import HHHarmlessPool, LiveQAMedPool, UltraFeedbackPool
 from tasks.preference import PreferenceTask
 
 pytestmark = pytest.mark.core
@@ -57,7 +59,7 @@ def as_turns(*texts: str) -> list[dict[str, str]]:
 def test_they_are_pools(pool: type[Pool]) -> None:
     assert isinstance(pool(), Pool)
     assert pool.licence
-    assert pool in [*pairs.harness_pools(), *opinions.harness_pools()]
+    assert pool in [*pairs.harness_pools(), *own.harness_pools(), *opinions.harness_pools()]
 
 
 @pytest.mark.parametrize(
@@ -118,18 +120,29 @@ def test_unusable_rows_are_counted_by_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "reason", "said"),
     [
-        ({"prompt": "How?", "chosen": "So."}, "own row 2: 'rejected' is malformed"),
-        ({"chosen": "So.", "rejected": "No."}, "own row 2: 'chosen' is malformed"),
-        ({"chosen": as_turns("How?"), "rejected": as_turns("How?", "No.")}, "does not end with the assistant's turn"),
-        ({"prompt": [{"role": "human", "content": "x"}], "chosen": "a", "rejected": "b"}, "malformed message"),
-        ({"prompt": 3, "chosen": "a", "rejected": "b"}, "own row 2: 'prompt' is malformed"),
+        (
+            {"prompt": "How?", "chosen": "So."},
+            "malformed",
+            "own row 2: has no field 'rejected'; its fields are: prompt, ",
+        ),
+        (
+            {"chosen": "So.", "rejected": "No."},
+            "malformed",
+            "own row 2: 'chosen' is a text without the turns before it",
+        ),
+        ({"chosen": as_turns("How?"), "rejected": as_turns("How?", "No.")}, "no_answer", "'chosen' does not end with"),
+        ({"prompt": [{"role": "x", "content": "x"}], "chosen": "a", "rejected": "b"}, "malformed", "malformed message"),
+        ({"prompt": True, "chosen": "a", "rejected": "b"}, "malformed", "own row 2: 'prompt' is True; expected a text"),
     ],
 )
-def test_a_row_in_no_layout_is_named(row: Mapping[str, Any], said: str) -> None:
-    with pytest.raises(HarnessError, match=said):
-        read_pairs([{"prompt": "How?", "chosen": "So.", "rejected": "No."}, row], "own")
+def test_a_row_in_no_layout_is_counted_and_named(row: Mapping[str, Any], reason: str, said: str) -> None:
+    found = read_pairs([{"prompt": "How?", "chosen": "So.", "rejected": "No."}, row], "own")
+    assert (len(found.pairs), found.dropped, found.rows) == (1, {reason: 1}, 2)
+    assert said in found.examples[reason]
+    with pytest.raises(HarnessError, match=rf"none of 1 rows gives a pair \({reason} 1\); the first: own row 1: "):
+        read_pairs([row], "own")
 
 
 def test_pairs_of_one_prompt_are_one_cluster_and_a_row_may_name_its_own() -> None:
@@ -157,8 +170,8 @@ def test_revision_follows_data_and_template(monkeypatch: pytest.MonkeyPatch) -> 
     first = HHHarmlessPool().revision(Rows([row]))
     assert first == HHHarmlessPool().revision(Rows([row]))
     assert first != HHHarmlessPool().revision(Rows([{**row, "chosen": TALK + " Thus."}]))
-    monkeypatch.setattr(layouts, "_SPEAKERS", {"Human": "system", "Assistant": "assistant"})
-    monkeypatch.setattr(layouts, "_fault", lambda *_: None)
+    monkeypatch.setattr(turns, "_SPEAKERS", {"Human": "system", "Assistant": "assistant"})
+    monkeypatch.setattr(layouts, "check", lambda *_: None)
     assert first != HHHarmlessPool().revision(Rows([row]))
 
 
@@ -364,6 +377,6 @@ def test_a_data_set_of_ones_own_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> N
         assert len(OwnPairsPool().pairs(source)) == 6
         assert len(PreferenceTask(OwnPairsPool()).questions(source, None)) == 6
         assert source.describe() == "hub someone/pairs-v1"
-        assert asked[-2:] == [("someone/pairs-v1", folder, split) for split in ("train", "test")]
+        assert sorted(asked[-2:]) == [("someone/pairs-v1", folder, split) for split in ("test", "train")]
     source.rows(UltraFeedbackPool.dataset, "eval")
     assert asked[-1][0] == UltraFeedbackPool.dataset.hub, "a public data set keeps its own address"

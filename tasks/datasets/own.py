@@ -1,0 +1,118 @@
+"""Anybody's rows as pairs, in whatever columns and forms they are.
+
+Rows give pairs in one of four forms, known by their columns (`tasks.datasets.columns`):
+
+    prompt, chosen, rejected          a better and a worse answer, in the layouts of `tasks.datasets.layouts`
+    prompt, two answers, winner       a choice between two answers
+    prompt, answers, scores           several answers with scores, or ranks, in lists
+    prompt, answer, score             one answer a row
+
+The last two become pairs by the rule of `tasks.datasets.rankings`. What is held out: the rows that a split file or a
+column `split` names, else the data's own split `test`, else a fifth of the pairs, exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.contracts import Messages, Pair, Reading
+from tasks.datasets.columns import Columns, find_columns
+from tasks.datasets.division import Division, divide, named_in
+from tasks.datasets.graded import better_and_worse, mean_grades
+from tasks.datasets.layouts import Sides, answer_in, check, prompt_in, sides, together, with_system
+from tasks.datasets.pairs import Gathered, Labelled, pair_of
+from tasks.datasets.rankings import PER_PROMPT, Scale, chosen_of, scale_of, scored
+
+Row = Mapping[str, Any]
+
+ANY_DIFFERENCE = 1e-12
+"""Scores that differ by less are equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Every usable pair of a set of rows, and how they are divided."""
+
+    found: Labelled
+    division: Division
+
+
+def contradictions(pairs: Sequence[Pair]) -> int:
+    """How many pairs say that one answer is better than another, of which another pair says the opposite."""
+    said = {(pair.prompt, pair.chosen, pair.rejected) for pair in pairs}
+    return sum((pair.prompt, pair.rejected, pair.chosen) in said for pair in pairs)
+
+
+def read_own(rows: Sequence[Row], place: str, how: Reading, *, divided: bool = True) -> Whole:
+    """Every pair of rows in one of the forms. Raises HarnessError where columns or pairs are missing."""
+    columns = find_columns(rows, how.columns, place)
+    reader = _Reader(place, columns, how, rows)
+    for row in rows:
+        reader.read(columns.rename(row))
+    reader.rank()
+    found = reader.made.labelled()
+    listed = named_in(Path(how.split_file)) if how.split_file and divided else None
+    division = divide(found.pairs, reader.marks, listed) if divided else Division((), (), "")
+    return Whole(found, division)
+
+
+@dataclass
+class _Ranked:
+    """What is known of one prompt's answers, over all its rows."""
+
+    judgements: list[tuple[str, str, float]] = field(default_factory=list)
+    cluster: object = None
+    rows: int = 0
+
+
+class _Reader:
+    """Reads rows one after the other; `marks` holds what each pair's row says of its split, and its id."""
+
+    def __init__(self, place: str, columns: Columns, how: Reading, rows: Sequence[Row]) -> None:
+        self.made = Gathered(place)
+        self.marks: dict[str, tuple[object, object]] = {}
+        self._form, self._control = columns.form, how.control
+        self._ranked: dict[Messages, _Ranked] = {}
+        self._scale: Scale | None = None
+        if columns.form == "choice":
+            self._scale = scale_of(columns.names["a"], (columns.rename(row).get("winner") for row in rows))
+
+    def read(self, row: Row) -> None:
+        """Add what a row gives; why it gives nothing is counted."""
+        with self.made.row():
+            if self._form in ("list", "single"):
+                self._remember(row)
+                return
+            if self._scale is not None:
+                row = chosen_of(row, self._scale)
+            self._add(sides(row, self._control), row)
+
+    def rank(self) -> None:
+        """Pairs of the answers that were remembered, at most `PER_PROMPT` of a prompt."""
+        for prompt, ranked in self._ranked.items():
+            grades = mean_grades(ranked.judgements).get("", {})
+            ordered = [Sides(prompt, a, b) for a, b in better_and_worse(grades, ANY_DIFFERENCE)]
+            if not ordered:
+                reason = "tie" if len(grades) > 1 else "single"
+                self.made.drop(
+                    reason, f"prompt {prompt[-1].content[:80]!r}: no two answers with scores that differ", ranked.rows
+                )
+            for found in sorted(ordered, key=lambda found: pair_of(found).id)[:PER_PROMPT]:
+                self.made.add(found, ranked.cluster)
+
+    def _add(self, found: Sides, row: Row) -> None:
+        pair = self.made.add(found, row.get("cluster"))
+        self.marks.setdefault(pair.id, (row.get("split"), row.get("id")))
+
+    def _remember(self, row: Row) -> None:
+        prompt = prompt_in(row, self._control)
+        for value, score in scored(row):
+            answer = answer_in({**row, "answer": value}, "answer", prompt, self._control)
+            asked = with_system(together(prompt, answer.before), row, self._control)
+            check(Sides(asked, answer.text, f"{answer.text}."))
+            ranked = self._ranked.setdefault(asked, _Ranked(cluster=row.get("cluster")))
+            ranked.judgements.append(("", answer.text, score))
+        ranked.rows += 1

@@ -1,0 +1,106 @@
+"""Anybody's own pairs as a source of labels: a file, a folder, or a data set of the hub; see `tasks.datasets.own`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from harness.contracts import Dataset, Pair, Pool, Reading, Source, SplitAbsent
+from harness.hookspecs import hookimpl
+from harness.util.hashes import content_hash
+from tasks.datasets.division import EVAL, TRAIN
+from tasks.datasets.own import Whole, contradictions, read_own
+from tasks.datasets.pairs import OWN_PAIRS, Labelled
+from tasks.pools.pairs import PairPool
+
+Row = Mapping[str, Any]
+
+EVERYTHING = "*"
+"""The split of a folder whose files name no splits (`harness.data.sources.EVERYTHING`)."""
+
+
+class OwnPairsPool(PairPool):
+    """The user's own pairs. A file, and data without a held-out split, are divided here."""
+
+    name: ClassVar[str] = "pairs"
+    licence: ClassVar[str] = "that of the data you point at"
+    dataset: ClassVar[Dataset] = OWN_PAIRS
+
+    def __init__(self, how: Reading | None = None) -> None:
+        super().__init__()
+        self._how = how or Reading()
+        self._whole: dict[int, tuple[Sequence[Row], Whole]] = {}
+
+    def reading(self, how: Reading) -> OwnPairsPool:
+        """The same pool, its rows read as `how` says."""
+        return OwnPairsPool(how)
+
+    def revision(self, source: Source) -> str:
+        """Hash of every training pair, and of the columns that the user named."""
+        plain = super().revision(source)
+        return content_hash(plain, dict(self._how.columns)) if self._how.columns else plain
+
+    def labelled(self, source: Source, split: str = "pool") -> Labelled:
+        """Pairs and reasons of a split. Raises HarnessError where there are no rows, no columns or no pairs."""
+        rows, apart = self._rows(source, split)
+        whole = self._read_whole(rows, divided=not apart)
+        if apart:
+            return whole.found
+        kept = whole.division.held_out if split == "eval" else whole.division.train
+        return replace(whole.found, pairs=kept)
+
+    def notes(self, source: Source) -> Sequence[str]:
+        """How many pairs train and are held out, by what; contradictions, and control tokens inside texts."""
+        train, held = self.labelled(source).pairs, self.labelled(source, "eval").pairs
+        _, apart = self._rows(source, "pool")
+        how = "as the data are divided" if apart else self._read_whole(self._rows(source, "pool")[0]).division.how
+        lines = [f"{len(train) + len(held)} pairs: {len(train)} to train, {len(held)} held out ({how})"]
+        if contrary := contradictions([*train, *held]):
+            lines.append(f"{contrary} pairs contradict another pair: the same two answers, the other one better")
+        inside = [
+            pair for pair in (*train, *held) if any(t in text for text in _texts(pair) for t in self._how.control)
+        ]
+        if inside:
+            lines.append(
+                f"{len(inside)} pairs hold control tokens of the tokenizer inside their texts; first {inside[0].id}"
+            )
+        return lines
+
+    def _rows(self, source: Source, split: str) -> tuple[Sequence[Row], bool]:
+        """(rows, whether they are this split alone): a file, and data without a held-out split, are divided here."""
+        if source.kind == "file":
+            return source.rows(self.dataset, "pool"), False
+        held_out = self._of_names(source, "eval", EVAL)
+        if split == "eval" and held_out is not None:
+            return held_out, True
+        rows = self._of_names(source, "pool", TRAIN)
+        if rows is None and held_out is None and source.kind == "folder":
+            rows = self._of_names(source, EVERYTHING, ())
+        return source.rows(self.dataset, "pool") if rows is None else rows, held_out is not None
+
+    def _of_names(self, source: Source, split: str, others: Sequence[str]) -> Sequence[Row] | None:
+        """The rows of a split, under its usual name or the first of the others that is there."""
+        ways = [(self.dataset, split), *((replace(self.dataset, splits={name: name}), name) for name in others)]
+        for dataset, name in ways:
+            try:
+                return source.rows(dataset, name)
+            except SplitAbsent:
+                continue
+        return None
+
+    def _read_whole(self, rows: Sequence[Row], *, divided: bool = True) -> Whole:
+        known = self._whole.get(id(rows))
+        if known is None or known[0] is not rows:
+            known = self._whole[id(rows)] = (rows, read_own(rows, self.name, self._how, divided=divided))
+        return known[1]
+
+
+def _texts(pair: Pair) -> list[str]:
+    return [*(turn.content for turn in pair.prompt), pair.chosen, pair.rejected]
+
+
+@hookimpl
+def harness_pools() -> list[type[Pool]]:
+    """The pool of this module."""
+    return [OwnPairsPool]
