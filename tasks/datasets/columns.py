@@ -74,7 +74,7 @@ def find_columns(rows: Sequence[Row], given: Mapping[str, str], place: str) -> C
     fields = list(dict.fromkeys(str(name) for row in rows for name in row))
     names = dict(_given(given, fields, rows, place))
     for ours, usual in USUAL.items():
-        if ours not in names and (found := _usual(usual, fields, names.values())):
+        if ours not in names and (found := _usual(usual, fields, given.values())):
             names[ours] = found
     if not {"a", "b"} <= set(names):
         names |= _two_answers(fields)

@@ -26,6 +26,7 @@ from typing import Any
 
 from harness.contracts import Message, Messages
 from harness.data.tables import EXTRA
+from harness.data.texts import cut
 from tasks.datasets.turns import Unusable, is_null, loose_transcript, read
 
 Row = Mapping[str, Any]
@@ -57,7 +58,8 @@ def sides(row: Row, control: Collection[str] = ()) -> Sides:
     prompt = prompt_in(row, control)
     chosen, rejected = (answer_in(row, side, prompt, control) for side in SIDES)
     if chosen.before and rejected.before and chosen.before != rejected.before:
-        raise Unusable("other_prompt", "'chosen' and 'rejected' differ before their last turns")
+        at = f"{cut(chosen.before[-1].content)!r} and {cut(rejected.before[-1].content)!r}"
+        raise Unusable("other_prompt", f"'chosen' and 'rejected' differ before their last turns: {at}")
     asked = together(prompt, chosen.before or rejected.before)
     found = Sides(with_system(asked, row, control), chosen.text, rejected.text)
     check(found)
@@ -90,9 +92,11 @@ def answer_in(row: Row, side: str, prompt: Messages | None, control: Collection[
         elif "prompt" in row or "question" in row:
             raise Unusable("null", "'prompt' is null")
         else:
-            raise Unusable("malformed", f"{side!r} is a text without the turns before it, and there is no 'prompt'")
+            says = f"is a text without the turns before it, and there is no 'prompt': {cut(value)!r}"
+            raise Unusable("malformed", f"{side!r} {says}")
     if not value or value[-1].role != "assistant":
-        raise Unusable("no_answer", f"{side!r} does not end with the assistant's turn")
+        last = cut(value[-1].content) if value else ""
+        raise Unusable("no_answer", f"{side!r} does not end with the assistant's turn but with {last!r}")
     return Answer(value[:-1], value[-1].content)
 
 
@@ -103,7 +107,8 @@ def together(prompt: Messages | None, before: Messages) -> Messages:
     if before[0].role == "assistant":
         return (*prompt, *before)
     if not _found(prompt, before):
-        raise Unusable("prompt_differs", "'prompt' is not among the turns that 'chosen' and 'rejected' share")
+        says = f"{cut(prompt[-1].content)!r} is not among the turns that 'chosen' and 'rejected' share"
+        raise Unusable("prompt_differs", f"'prompt' {says}")
     system = prompt[:1] if prompt[0].role == "system" and before[0].role != "system" else ()
     return (*system, *before)
 
@@ -125,7 +130,7 @@ def check(found: Sides) -> None:
     if not (found.chosen and found.rejected):
         raise Unusable("empty", f"{'rejected' if found.chosen else 'chosen'!r} holds no text")
     if found.chosen == found.rejected:
-        raise Unusable("identical", "'chosen' and 'rejected' are equal")
+        raise Unusable("identical", f"'chosen' and 'rejected' are equal: {cut(found.chosen)!r}")
     try:
         "\n".join([*(turn.content for turn in prompt), found.chosen, found.rejected]).encode()
     except UnicodeEncodeError as error:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from harness.contracts import Dataset, Pair, Pool, Reading, Source, SplitAbsent
+from harness.data.texts import cut
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
 from tasks.datasets.division import EVAL, TRAIN
@@ -44,7 +45,7 @@ class OwnPairsPool(PairPool):
     def labelled(self, source: Source, split: str = "pool") -> Labelled:
         """Pairs and reasons of a split. Raises HarnessError where there are no rows, no columns or no pairs."""
         rows, apart = self._rows(source, split)
-        whole = self._read_whole(rows, divided=not apart)
+        whole = self._read_whole(source, rows, divided=not apart)
         if apart:
             return whole.found
         kept = whole.division.held_out if split == "eval" else whole.division.train
@@ -53,8 +54,8 @@ class OwnPairsPool(PairPool):
     def notes(self, source: Source) -> Sequence[str]:
         """How many pairs train and are held out, by what; contradictions, and control tokens inside texts."""
         train, held = self.labelled(source).pairs, self.labelled(source, "eval").pairs
-        _, apart = self._rows(source, "pool")
-        how = "as the data are divided" if apart else self._read_whole(self._rows(source, "pool")[0]).division.how
+        rows, apart = self._rows(source, "pool")
+        how = "as the data are divided" if apart else self._read_whole(source, rows).division.how
         lines = [f"{len(train) + len(held)} pairs: {len(train)} to train, {len(held)} held out ({how})"]
         if contrary := contradictions([*train, *held]):
             lines.append(f"{contrary} pairs contradict another pair: the same two answers, the other one better")
@@ -62,9 +63,8 @@ class OwnPairsPool(PairPool):
             pair for pair in (*train, *held) if any(t in text for text in _texts(pair) for t in self._how.control)
         ]
         if inside:
-            lines.append(
-                f"{len(inside)} pairs hold control tokens of the tokenizer inside their texts; first {inside[0].id}"
-            )
+            shown = cut(inside[0].prompt[-1].content)
+            lines.append(f"{len(inside)} pairs hold control tokens of the tokenizer inside their texts, as {shown!r}")
         return lines
 
     def _rows(self, source: Source, split: str) -> tuple[Sequence[Row], bool]:
@@ -89,10 +89,10 @@ class OwnPairsPool(PairPool):
                 continue
         return None
 
-    def _read_whole(self, rows: Sequence[Row], *, divided: bool = True) -> Whole:
+    def _read_whole(self, source: Source, rows: Sequence[Row], *, divided: bool = True) -> Whole:
         known = self._whole.get(id(rows))
         if known is None or known[0] is not rows:
-            known = self._whole[id(rows)] = (rows, read_own(rows, self.name, self._how, divided=divided))
+            known = self._whole[id(rows)] = (rows, read_own(rows, source.describe(), self._how, divided=divided))
         return known[1]
 
 
