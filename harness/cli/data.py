@@ -10,8 +10,8 @@ import typer
 
 from harness.cli import options as shared
 from harness.cli.output import emit_json, say, stdout_to_stderr, table
-from harness.config import DEFAULT_MODEL, PRESETS, Lengths, parse, validated
-from harness.contracts import HarnessError, OwnRows, Pool, Reading
+from harness.config import DEFAULT_MODEL, PRESETS, parse, validated
+from harness.contracts import HarnessError, Lengths, OwnRows, Pool, Reading
 from harness.data.check import Check, check
 from harness.plugins.registry import Registry
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from harness.config import Lengths
-from harness.contracts import CountsRows, HarnessError, OwnRows, Pair, Pool, Source
+from harness.contracts import CountsRows, HarnessError, Lengths, OwnRows, Pair, Pool, Source
 from harness.data.clipping import UNCUT, Clipping, measure
 from harness.data.leaks import find_leaks
 from harness.data.left_out import Said, left_out

@@ -71,7 +71,7 @@ def unfit(
     """Ids of the pairs that this model cannot learn from, by reason.
 
     template: the chat template refuses a prompt with such a sequence of speakers. no_row: a text holds a token for
-    which the embedding has no row. equal_once_cut: both answers are the same tokens once cut, unless that holds for all.
+    which the embedding has no row. equal_once_cut: both answers are the same tokens once cut, unless all pairs are so.
     The tokenizer is called for only where a pair gives reason to.
     """
     found = {

@@ -98,11 +98,11 @@ def load_tokenizer(files: ModelFiles) -> Any:
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise HarnessError(f"the tokenizer of {files.name} in {files.folder} cannot be loaded: {reason}") from error
-    _complete(tokenizer)
+    complete(tokenizer)
     return tokenizer
 
 
-def _complete(tokenizer: Any) -> None:
+def complete(tokenizer: Any) -> None:
     """A padding token where there is none, and a plain chat template for a base model."""
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token is None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from harness.contracts import HarnessError, ModelSource
 from harness.models.find import HUB_ID, cached_folder, resolve
-from harness.models.load import load_tokenizer
-from harness.models.wheels import ModelFiles
+from harness.models.load import complete, load_tokenizer
+from harness.models.wheels import ModelFiles, quietly
 
 PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt")
 """Files of a hub model that its tokenizer consists of."""
@@ -31,8 +31,22 @@ def tokenizer_folder(name: str, models: Mapping[str, ModelSource]) -> Path:
 
 
 def tokenizer_of(folder: Path, name: str) -> Any:
-    """The tokenizer in a folder. Raises HarnessError when it cannot be loaded."""
-    return load_tokenizer(ModelFiles(name, folder, "", ""))
+    """The tokenizer in a folder, for counting. Raises HarnessError when it cannot be loaded.
+
+    Where a `tokenizer.json` holds all of it, it is read without torch, which takes seconds to import.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    if not (folder / "tokenizer.json").is_file():
+        return load_tokenizer(ModelFiles(name, folder, "", ""))
+    try:
+        with quietly():
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise HarnessError(f"the tokenizer of {name} in {folder} cannot be loaded: {reason}") from error
+    complete(tokenizer)
+    return tokenizer
 
 
 def _from_hub(name: str) -> Path:
