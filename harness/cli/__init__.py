@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import doctor, judge, leaderboard, listing, models, run, show
+from harness.cli import data, doctor, judge, leaderboard, listing, models, run, show
 from harness.cli.errors import Guarded
 from harness.cli.output import say
 
@@ -48,6 +48,7 @@ app.command("leaderboard")(leaderboard.leaderboard)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(judge.app, name="judge")
+app.add_typer(data.app, name="data")
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from harness.contracts import HarnessError
 from harness.models.hashes import weight_files
 from harness.models.wheels import ModelFiles, quietly
+from harness.util.chat import EMBEDDING_ROWS, end_of_turn
 from harness.util.names import nearest
 
 FP32_UP_TO = 2_000_000_000
@@ -66,35 +67,74 @@ def load(files: ModelFiles, *, device: str, precision: str) -> tuple[Any, Any]:
     when the folder cannot be loaded.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
     if precision not in dtypes:
         raise HarnessError(f"precision {precision!r} is unknown; {nearest(precision, dtypes)}")
     given: dict[str, Any] = {"local_files_only": True, "trust_remote_code": files.trust_remote_code}
+    tokenizer = load_tokenizer(files)
     try:
         with quietly():
-            tokenizer = AutoTokenizer.from_pretrained(files.folder, **given)
             model: Any = AutoModelForCausalLM.from_pretrained(
                 files.folder, dtype=dtypes[precision], attn_implementation="sdpa", use_safetensors=True, **given
             )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise HarnessError(f"model {files.name} in {files.folder} cannot be loaded: {reason}") from error
-    _complete(model, tokenizer)
+    _match(model, tokenizer, files.name)
     return model.to(device).eval(), tokenizer
 
 
-def _complete(model: Any, tokenizer: Any) -> None:
+def load_tokenizer(files: ModelFiles) -> Any:
+    """The tokenizer alone, with a padding token and a chat template. Raises HarnessError when it cannot be loaded."""
+    from transformers import AutoTokenizer
+
+    try:
+        with quietly():
+            tokenizer = AutoTokenizer.from_pretrained(
+                files.folder, local_files_only=True, trust_remote_code=files.trust_remote_code
+            )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise HarnessError(f"the tokenizer of {files.name} in {files.folder} cannot be loaded: {reason}") from error
+    complete(tokenizer)
+    return tokenizer
+
+
+def complete(tokenizer: Any) -> None:
     """A padding token where there is none, and a plain chat template for a base model."""
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token is None:
             raise HarnessError(f"tokenizer of {tokenizer.name_or_path} has neither padding nor end-of-sequence token")
         tokenizer.pad_token = tokenizer.eos_token
-    for config in (model.config, model.generation_config):
-        if config is not None and getattr(config, "pad_token_id", None) is None:
-            config.pad_token_id = tokenizer.pad_token_id
     if tokenizer.chat_template is None:
         bos = tokenizer.bos_token_id
         starts = bos is not None and list(tokenizer("a")["input_ids"])[:1] == [bos]
         tokenizer.chat_template = ("{{ bos_token }}" if starts else "") + PLAIN_TEMPLATE
+
+
+def _match(model: Any, tokenizer: Any, name: str) -> None:
+    """Make the two agree where the tokenizer knows more tokens than the embedding has rows, and on padding.
+
+    Added tokens beyond the embedding do no harm while no text holds them: the number of rows is left with the tokenizer
+    for whoever encodes. Raises HarnessError where an ordinary token, or one of every conversation, has no row.
+    """
+    rows = int(model.get_input_embeddings().weight.shape[0])
+    over = {token: index for token, index in tokenizer.get_vocab().items() if index >= rows}
+    if over:
+        if tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= rows:
+            tokenizer.pad_token = tokenizer.eos_token
+        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        used = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=True, return_dict=False)
+        needed = {*used, end_of_turn(tokenizer), tokenizer.pad_token_id}
+        lost = [token for token, i in over.items() if i in needed or token not in tokenizer.get_added_vocab()]
+        if lost:
+            raise HarnessError(
+                f"model {name}: the tokenizer has {len(tokenizer)} tokens and the embedding {rows} rows; token "
+                f"{lost[0]!r} has none; use the tokenizer that came with the weights"
+            )
+        setattr(tokenizer, EMBEDDING_ROWS, rows)
+    for config in (model.config, model.generation_config):
+        if config is not None and getattr(config, "pad_token_id", None) is None:
+            config.pad_token_id = tokenizer.pad_token_id

@@ -6,18 +6,24 @@ from typing import Any
 
 from harness.contracts import Completion, HarnessError, Message, Messages
 
+EMBEDDING_ROWS = "embedding_rows"
+"""Attribute of a tokenizer that knows more tokens than its model: how many rows the embedding has."""
+SHOWN = 80
+"""Characters of a text that a message repeats."""
+
 
 def render_prompt(tokenizer: Any, messages: Messages, limit: int) -> list[int]:
     """Token ids of a conversation under the tokenizer's chat template, ready for the assistant's turn.
 
     Longer than `limit` tokens, it is clipped on the left: the end of the last message and the template's tail stay, and
-    so does a leading beginning-of-sequence token. Raises HarnessError when there is no chat template or no message.
+    so does a leading beginning-of-sequence token. Raises HarnessError when there is no chat template or no message, and
+    for a prompt that the template refuses, that cannot be encoded or that the embedding has no rows for.
     """
     if not messages:
         raise HarnessError("a prompt was expected to hold at least one message, it holds none")
     if getattr(tokenizer, "chat_template", None) is None:
         raise HarnessError(f"tokenizer {_name(tokenizer)} has no chat template; a chat model was expected")
-    ids = _template_ids(tokenizer, messages)
+    ids = _with_rows(tokenizer, _template_ids(tokenizer, messages), messages[-1].content)
     bos = tokenizer.bos_token_id
     if bos is not None and ids[:2] == [bos, bos]:
         ids = ids[1:]
@@ -31,7 +37,11 @@ def encode_completion(tokenizer: Any, completion: str | Completion, limit: int) 
     """
     if isinstance(completion, Completion):
         return list(completion.ids[:limit])
-    ids = list(tokenizer(completion, add_special_tokens=False)["input_ids"])
+    try:
+        ids = list(tokenizer(completion, add_special_tokens=False)["input_ids"])
+    except (UnicodeEncodeError, TypeError) as error:
+        raise HarnessError(f"an answer cannot be encoded: {_shown(completion)}") from error
+    _with_rows(tokenizer, ids, completion)
     return ids[:limit] if len(ids) >= limit else [*ids, end_of_turn(tokenizer)]
 
 
@@ -51,13 +61,36 @@ def _template_ids(tokenizer: Any, messages: Messages) -> list[int]:
     """Template and tokenize; a template that refuses the system role gets it as the start of the next turn."""
     from jinja2 import TemplateError
 
-    try:
-        ids = _apply(tokenizer, messages)
-    except TemplateError:
-        if messages[0].role != "system" or len(messages) == 1:
-            raise
-        ids = _apply(tokenizer, _fold_system(messages))
+    refusal: Exception | None = None
+    ways = [messages, _fold_system(messages)] if messages[0].role == "system" and len(messages) > 1 else [messages]
+    for way in ways:
+        try:
+            return _apply(tokenizer, way)
+        except TemplateError as error:
+            refusal = error
+        except (UnicodeEncodeError, TypeError) as error:
+            raise HarnessError(f"a prompt cannot be encoded: {_shown(messages[-1].content)}") from error
+    speakers, last = ", ".join(message.role for message in messages), _shown(messages[-1].content)
+    raise HarnessError(
+        f"the chat template of {_name(tokenizer)} refuses the prompt ({speakers}) that ends {last}: {refusal}"
+    ) from refusal
+
+
+def _with_rows(tokenizer: Any, ids: list[int], text: str) -> list[int]:
+    """`ids`, if the embedding has a row for each: a tokenizer may know more tokens than the model."""
+    rows = getattr(tokenizer, EMBEDDING_ROWS, None)
+    if rows is not None and max(ids, default=0) >= rows:
+        token = tokenizer.convert_ids_to_tokens(max(ids))
+        raise HarnessError(
+            f"token {token!r} has no row in the model's embedding of {rows}, and stands in {_shown(text)}"
+        )
     return ids
+
+
+def _shown(text: str) -> str:
+    """A text in a message: its first words, on one line."""
+    short = " ".join(text.encode("utf-8", "replace").decode().split())
+    return repr(short if len(short) <= SHOWN else f"{short[: SHOWN - 3]}...")
 
 
 def _apply(tokenizer: Any, messages: Messages) -> list[int]:

@@ -1,0 +1,139 @@
+"""`data`: look at data before anybody trains on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from harness.cli import options as shared
+from harness.cli.output import emit_json, say, stdout_to_stderr, table
+from harness.config import DEFAULT_MODEL, PRESETS, parse, validated
+from harness.contracts import HarnessError, Lengths, OwnRows, Pool, Reading
+from harness.data.check import Check, check
+from harness.plugins.registry import Registry
+
+app = typer.Typer(help="Data: what a file or a folder holds.", no_args_is_help=True, rich_markup_mode=None)
+
+OWN = "pairs"
+
+
+@app.callback()
+def _data() -> None:
+    """Look at data before anybody trains on them."""
+
+
+@app.command("check")
+def check_(
+    *,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="As --data of a run: a file, a folder, sample, hub:ID.")],
+    pool: Annotated[str, typer.Option(metavar="NAME", help="The pool whose rows these are; your own: pairs.")] = OWN,
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="OURS=YOURS,...", help="prompt=question,chosen=better,...", show_default=False),
+    ] = None,
+    split_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Names the held-out rows.", show_default=False)
+    ] = None,
+    model: Annotated[str, typer.Option(help="Whose tokenizer counts; no weights are loaded.")] = DEFAULT_MODEL,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="lengths.KEY=N", help="The study's lengths.")
+    ] = None,
+    no_plugins: shared.NoPlugins = False,
+    plugins: shared.Plugins = None,
+    as_json: shared.Json = False,
+) -> None:
+    """Say what data hold, what is left out and why, how long it is, and what gives the better answer away."""
+    registry = shared.registry(no_plugins, plugins)
+    lengths = _lengths(sets or ())
+    with stdout_to_stderr():
+        from harness.data.sources import open_source
+        from harness.models.control import control_tokens
+        from harness.models.tokenizer import tokenizer_folder, tokenizer_of
+
+        folder = tokenizer_folder(model, registry.models)
+        reading = Reading(columns_of(columns), split_file, control_tokens(folder).texts)
+        wanted = _pool(registry, pool, reading)
+        found = check(wanted, open_source(path, wanted.dataset), lengths, tokenizer_of(folder, model))
+    if as_json:
+        emit_json(asdict(found))
+        return
+    for title, headings, rows in tables(found, lengths):
+        table(title, headings, rows)
+    for line in found.warnings:
+        say(f"look at this: {line}")
+
+
+def columns_of(text: str | None) -> dict[str, str]:
+    """`prompt=question,chosen=better` as a mapping. Raises HarnessError for a part without an equals sign."""
+    parts = [part.strip() for part in (text or "").split(",") if part.strip()]
+    pairs = [tuple(map(str.strip, part.split("=", 1))) for part in parts]
+    for part, pair in zip(parts, pairs, strict=True):
+        if len(pair) != 2 or not all(pair):
+            raise HarnessError(f"--columns takes ours=yours (prompt=question,chosen=better), got {part[:80]!r}")
+    return {pair[0]: pair[1] for pair in pairs}
+
+
+def tables(found: Check, lengths: Lengths) -> Iterator[tuple[str, Sequence[str], list[list[str]]]]:
+    """Title, headings and rows of each table of the report."""
+    yield "data", ["", "", ""], [[name, value, note] for name, value, note in _overview(found)]
+    reasons = sorted(found.left_out.items(), key=lambda item: -item[1])
+    if reasons:
+        rows = [[reason, str(count), found.first_left_out.get(reason, "")] for reason, count in reasons]
+        yield "left out", ["reason", "rows", "the first"], rows
+    if found.clipping:
+        yield "tokens", ["", "median", "95 %", "longest", "limit", "cut"], _token_rows(found, lengths)
+
+
+def _overview(found: Check) -> Iterator[tuple[str, str, str]]:
+    gone = sum(found.left_out.values())
+    yield "source", found.source, f"pool {found.pool}"
+    if found.rows:
+        yield "rows", str(found.rows), f"{gone} left out" if gone else "all used"
+    yield "pairs", str(found.train + found.held_out), f"{found.train} to train, {found.held_out} held out"
+    yield "independent units", str(found.units), f"{found.repeated_prompts} prompts have several pairs"
+    yield "contradictions", str(found.contradictions), "pairs whose opposite is there too"
+    yield "leaks", str(found.leaks), "training pairs that ask what a held-out pair asks"
+    fitting = [name for name, budget in PRESETS.items() if budget.labels <= found.train - found.leaks]
+    yield "budgets", ", ".join(fitting) or "none", "presets that these data are enough for"
+    if found.shortcuts:
+        told = found.shortcuts
+        yield "length alone", f"{told.length_only:.3f}", f"accuracy without reading, on {told.pairs} pairs; chance 0.5"
+        yield "single words", f"{told.bag_of_words:.3f}", "accuracy of a bag of words; chance 0.5"
+        yield "better is longer", f"{told.chosen_longer:.3f}", "share of pairs"
+    for note in found.notes:
+        yield "note", note, ""
+
+
+def _token_rows(found: Check, lengths: Lengths) -> list[list[str]]:
+    assert found.clipping is not None
+    limits: Mapping[str, int] = {"prompt": lengths.prompt, "chosen": lengths.completion, "rejected": lengths.completion}
+    shares = found.clipping.shares
+    cut: Mapping[str, float] = {"prompt": shares["prompts"], "chosen": shares["answers"], "rejected": shares["answers"]}
+    rows = [
+        [name, str(spread.median), str(spread.p95), str(spread.longest), str(limits[name]), f"{cut[name]:.0%}"]
+        for name, spread in found.lengths.items()
+    ]
+    return [*rows, ["equal once cut", "", "", "", "", f"{shares['equal_pairs']:.0%}"]]
+
+
+def _pool(registry: Registry, name: str, reading: Reading) -> Pool:
+    pool: Pool = registry.pool(name)()
+    if isinstance(pool, OwnRows):
+        return pool.reading(reading)
+    if reading.columns or reading.split_file:
+        raise HarnessError(f"pool {name!r} has columns of its own; --columns and --split-file are for --pool {OWN}")
+    return pool
+
+
+def _lengths(sets: Sequence[str]) -> Lengths:
+    values: dict[str, Any] = {}
+    for item in sets:
+        key, _, text = item.partition("=")
+        section, _, leaf = key.strip().partition(".")
+        if section != "lengths" or not leaf:
+            raise HarnessError(f"data check takes --set lengths.prompt=N and lengths.completion=N, got {item[:80]!r}")
+        values[leaf] = parse(Lengths, leaf, text.strip(), where="lengths", label=key)
+    return validated(Lengths, values, "lengths")
