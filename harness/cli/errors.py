@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import tempfile
 import traceback
 from collections.abc import Iterator
@@ -17,18 +18,20 @@ from typer.core import TyperGroup
 
 from harness.cli.output import command, silence_stdout, stderr
 from harness.contracts import HarnessError
-from harness.util.safe_text import block, cut, shorten
+from harness.util.safe_text import VALUE, block, cut, shorten
 
 MISTAKE, BUG, INTERRUPTED, BROKEN_PIPE = 2, 1, 130, 141
 STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EFBIG}
 PATHS = {errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
+QUOTED = re.compile(r"'[^']{79,}'")
 LONGEST = 280
 """Characters of an error line: more is noise, and hides the cause."""
 
 
 def complain(text: str) -> None:
-    """`error: ...` on standard error, in red on a terminal."""
-    stderr().print(Text.assemble(("error:", "red"), " ", shorten(text, LONGEST)))
+    """`error: ...` on standard error, in red on a terminal; a long quoted value is cut, and so is the line."""
+    shown = QUOTED.sub(lambda found: shorten(found.group(), VALUE), text)
+    stderr().print(Text.assemble(("error:", "red"), " ", shorten(shown, LONGEST)))
 
 
 @contextmanager
@@ -66,7 +69,8 @@ def _usage(error: typer.TyperException) -> Exception:
 def _unexpected(error: Exception) -> int:
     if isinstance(error, OSError) and error.errno in STORAGE:
         place = f" {cut(error.filename)}" if error.filename else ""
-        complain(f"cannot use{place}: {os.strerror(error.errno or 0)}; free space or choose another place (--store)")
+        instead = "free space or choose another place (--store, HARNESS_CACHE)"
+        complain(f"cannot use{place}: {os.strerror(error.errno or 0)}; {instead}")
         return MISTAKE
     if isinstance(error, OSError) and error.errno in PATHS and error.filename:
         complain(f"cannot use {cut(error.filename)} as a path: {os.strerror(error.errno or 0)}")

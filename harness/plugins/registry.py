@@ -27,6 +27,7 @@ from harness.contracts import (
 )
 from harness.plugins.loading import KINDS, Loader
 from harness.util.names import nearest
+from harness.util.safe_text import cut
 
 DISTRIBUTION = "align-harness"
 
@@ -142,13 +143,13 @@ class Registry:
             return found
         family: object = found
         if not isinstance(family, Family):
-            raise HarnessError(f"{kind} {head!r} takes nothing after a colon, but {name!r} was asked for")
+            raise HarnessError(f"{kind} {cut(head)} takes nothing after a colon, but {cut(name)} was asked for")
         return cast("type[V]", family.named(argument))
 
     def _find(self, kind: str, known: Mapping[str, V], name: str) -> V:
         if name in known:
             return known[name]
-        message = f"{kind} {name!r} is not installed; {nearest(name, known, label='installed')}"
+        message = f"{kind} {cut(name)} is not installed; {nearest(name, known, label='installed')}"
         if self.skipped:
             left_out = "; ".join(f"{plugin}: {reason}" for plugin, reason in self.skipped.items())
             message += f". It may belong to a plug-in that was left out ({left_out})"

@@ -19,9 +19,8 @@ WORKER = "harness.run.worker"
 def spawn(*arguments: str, module: str = "harness", **options: Any) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **options.pop("env", {})}
     command = [sys.executable, "-m", module, *arguments]
-    return subprocess.run(
-        command, **{"capture_output": True, "text": True, "timeout": 120, "env": environment, **options}
-    )
+    fixed = {"capture_output": True, "text": True, "timeout": 120, "env": environment}
+    return subprocess.run(command, check=False, **(fixed | options))
 
 
 def install(site: Path, name: str, source: str) -> dict[str, str]:
@@ -160,7 +159,9 @@ def test_the_c_locale_names_every_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stream", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_no_error(stream: str) -> None:
-    done = subprocess.run(["sh", "-c", f'"$0" -m harness list {stream}', sys.executable], capture_output=True, check=False)
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -m harness list {stream}', sys.executable], capture_output=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
