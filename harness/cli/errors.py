@@ -97,7 +97,7 @@ def _save(error: Exception) -> str:
 class Guarded(TyperGroup):
     """The command group: every command below it, and the reading of its options, runs inside `reported`."""
 
-    def make_context(self, *arguments: Any, **options: Any) -> typer.Context:  # type: ignore[override]
+    def make_context(self, *arguments: Any, **options: Any) -> typer.Context:
         """Read the options that stand before the command."""
         with reported():
             return super().make_context(*arguments, **options)  # type: ignore[return-value]

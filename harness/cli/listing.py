@@ -12,7 +12,6 @@ from harness.cli import options as shared
 from harness.cli.output import emit_json, table
 from harness.plugins.registry import Registry
 
-
 REQUIREMENTS = ("requires", "accepts", "capabilities")
 
 

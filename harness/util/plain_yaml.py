@@ -51,7 +51,7 @@ class _Shallow(yaml.SafeLoader):
         self.depth += 1
         if self.depth > DEEPEST:
             raise _Refused("is nested too deeply")
-        node = super().compose_node(parent, index)  # type: ignore[arg-type]
+        node = super().compose_node(parent, index)
         self.depth -= 1
         return node
 

@@ -314,7 +314,7 @@ def test_presets_are_the_regime_table() -> None:
 def test_a_key_that_stands_twice_is_refused_in_every_depth(tmp_path: Path) -> None:
     for text in ("seed: 1\nlimit: 2\nseed: 3\n", "budget:\n  labels: 8\n  labels: 9\n"):
         (tmp_path / "c.yaml").write_text(text)
-        with pytest.raises(HarnessError, match="has the key '(seed|labels)' twice, in line 3"):
+        with pytest.raises(HarnessError, match=r"has the key '(seed|labels)' twice, in line 3"):
             read_yaml(tmp_path / "c.yaml")
 
 
@@ -331,6 +331,6 @@ def test_numbers_that_no_record_can_hold_are_refused() -> None:
         free: dict[str, Any] = {}
 
     for values in ({"rates": [1.0, math.inf]}, {"free": {"a": [{"b": math.nan}]}}, {"free": {"a": 10**30}}):
-        with pytest.raises(HarnessError, match="expected (list|dict)"):
+        with pytest.raises(HarnessError, match=r"expected (list|dict)"):
             validated(Nested, values, "here")
     assert validated(Nested, {"rates": [1.0], "free": {"a": 2**63 - 1}}, "here").rates == [1.0]
