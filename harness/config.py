@@ -2,26 +2,52 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from harness.contracts import Budget, HarnessError, Lengths
 from harness.util.names import nearest
+from harness.util.plain_yaml import read_plain_yaml
+from harness.util.safe_text import cut
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 
 SEED_LIMIT = 2**32 - 1
 """The largest seed that numpy, and with it every trainer, takes."""
+LARGEST_FILE = 2**20
+"""Bytes of a config file: one of more is not a config file."""
+LARGEST_INT = 2**63 - 1
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+LONGEST_TEXT = 4096
+"""Characters of a name, a path or an address."""
+
+
+def _text_of_one_line(text: str) -> str:
+    if len(text) > LONGEST_TEXT or CONTROL.search(text):
+        raise ValueError(f"text of one line, without control characters, up to {LONGEST_TEXT} long, was expected")
+    return text
+
+
+def _path_that_can_be(path: Path) -> Path:
+    _text_of_one_line(str(path))
+    if any(len(part.encode(errors="surrogateescape")) > 255 for part in path.parts):
+        raise ValueError("no part of a path may be longer than 255 bytes")
+    return path
+
+
+Text = Annotated[str, AfterValidator(_text_of_one_line)]
+Folder = Annotated[Path, AfterValidator(_path_that_can_be)]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 PRESETS: dict[str, Budget] = {
@@ -52,13 +78,13 @@ class GroupSplit(_Frozen):
 class RunConfig(_Frozen):
     """One cell, fully resolved."""
 
-    aligner: str
+    aligner: Text
     aligner_config: dict[str, Any] = Field(default_factory=dict)
-    task: str
-    train_on: str | None = None
-    model: str = DEFAULT_MODEL
-    model_revision: str | None = None
-    data: str = "auto"
+    task: Text
+    train_on: Text | None = None
+    model: Text = DEFAULT_MODEL
+    model_revision: Text | None = None
+    data: Text = "auto"
     budget: Budget = PRESETS["32"]
     groups: GroupSplit = GroupSplit()
     lora: Lora = Lora()
@@ -67,7 +93,7 @@ class RunConfig(_Frozen):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="auto: fp32, and bf16 for models of more than 2e9 parameters on a GPU"
     )
-    backend: str = "hf"
+    backend: Text = "hf"
     seed: int = Field(default=0, ge=0, le=SEED_LIMIT, description="training seed")
     draw_seed: int = Field(default=0, ge=0, le=SEED_LIMIT, description="which pairs are drawn")
     shuffle_labels: bool = Field(
@@ -75,8 +101,8 @@ class RunConfig(_Frozen):
     )
     limit: int | None = Field(default=None, ge=1, description="evaluate the first N items")
     num_fewshot: int = Field(default=0, ge=0)
-    judge: str | None = None
-    baseline: str | None = Field(
+    judge: Text | None = None
+    baseline: Text | None = Field(
         default=None,
         description="whose answers are judged against: reference (the task's), base, or a run's id; None: reference, "
         "or base under a judge that compares with the reference",
@@ -84,7 +110,7 @@ class RunConfig(_Frozen):
     profile: Literal["cpu-demo"] | None = None
     trust_remote_code: bool = False
     checkpoint_steps: int = Field(default=8, ge=1, description="optimizer steps between resumable checkpoints")
-    store: Path = Path("runs")
+    store: Folder = Path("runs")
 
 
 CPU_DEMO: dict[str, Any] = {
@@ -110,7 +136,7 @@ def check_keys(model: type[BaseModel], given: Collection[str], where: str) -> No
     known = keys(model)
     for key in given:
         if key not in known:
-            raise HarnessError(f"{where}: unknown key {key!r}; {nearest(str(key), known)}")
+            raise HarnessError(f"{where}: unknown key {cut(key)}; {nearest(str(key), known)}")
 
 
 def parse(model: type[BaseModel], key: str, text: str, *, where: str, label: str) -> Any:
@@ -125,8 +151,8 @@ def parse(model: type[BaseModel], key: str, text: str, *, where: str, label: str
     value = _yaml_scalar(text)
     for candidate, strict in ((value, True), (text, False)):
         try:
-            return adapter.validate_python(candidate, strict=strict)
-        except ValidationError:
+            return _storable(adapter.validate_python(candidate, strict=strict))
+        except ValueError:  # pydantic's is one
             continue
     return check_value(field, value, label, shown=text)
 
@@ -134,10 +160,22 @@ def parse(model: type[BaseModel], key: str, text: str, *, where: str, label: str
 def check_value(field: FieldInfo, value: Any, label: str, *, shown: object = None) -> Any:
     """`value` converted to the field's type. Raises HarnessError naming `label`, the value and the expected type."""
     try:
-        return _adapter(field).validate_python(value)
-    except ValidationError as error:
+        return _storable(_adapter(field).validate_python(value))
+    except (ValueError, RecursionError) as error:
         shown = value if shown is None else shown
         raise HarnessError(f"{label}: {_complaint(field.annotation, shown, error)}") from error
+
+
+def _storable(value: Any) -> Any:
+    """The value. Raises ValueError where it holds a number that is not finite or has no 64 bits: no record keeps it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a finite number was expected")
+    if isinstance(value, int) and abs(value) > LARGEST_INT:
+        raise ValueError(f"a number of at most {LARGEST_INT} was expected")
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    for part in parts:
+        _storable(part)
+    return value
 
 
 def validated(model: type[M], values: Mapping[str, Any], where: str) -> M:
@@ -158,26 +196,37 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
     Raises HarnessError naming the file and the key for anything unknown, ill-typed or unreadable.
     """
+    name = cut(str(path))
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_plain_yaml(_text_of(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise HarnessError(f"cannot read config file {str(path)!r}: {error}") from error
-    except yaml.YAMLError as error:
-        raise HarnessError(f"config file {str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise HarnessError(f"cannot read config file {name}: {reason}") from error
+    except ValueError as error:
+        raise HarnessError(f"config file {name} {error}") from error
     if not isinstance(content, dict):
-        raise HarnessError(f"config file {str(path)!r} must hold keys and values, not {type(content).__name__}")
+        raise HarnessError(f"config file {name} must hold keys and values, not {type(content).__name__}")
     values: dict[str, Any] = {str(key): value for key, value in content.items()}
     if "budget" in values:
         values["budget"] = _budget(values["budget"])
-    _check_tree(RunConfig, values, f"config file {str(path)!r}")
+    _check_tree(RunConfig, values, f"config file {name}")
     return values
+
+
+def _text_of(path: Path) -> str:
+    """The text of a file. Raises ValueError for more than a config file can have, without reading on."""
+    with path.open("rb") as file:
+        content = file.read(LARGEST_FILE + 1)
+    if len(content) > LARGEST_FILE:
+        raise ValueError(f"is longer than {LARGEST_FILE} bytes, which no config file is")
+    return content.decode("utf-8")
 
 
 def budget_of(values: Mapping[str, Any], where: str) -> Budget:
     """A budget: its preset (default 32) with `values` over it, under a compute cap exactly where the track has one."""
     preset = str(values.get("preset", "32"))
     if preset not in PRESETS:
-        raise HarnessError(f"{where}: unknown budget preset {preset!r}; {nearest(preset, PRESETS)}")
+        raise HarnessError(f"{where}: unknown budget preset {cut(preset)}; {nearest(preset, PRESETS)}")
     budget = validated(Budget, {**PRESETS[preset].model_dump(), **values, "preset": preset}, where)
     if (budget.track == "labels+compute") != (budget.cap_flops is not None):
         raise HarnessError(
@@ -211,8 +260,8 @@ def _check_tree(model: type[BaseModel], values: Mapping[str, Any], where: str, p
 
 def _yaml_scalar(text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return read_plain_yaml(text)
+    except ValueError:
         return text
 
 
@@ -221,12 +270,13 @@ def _adapter(field: FieldInfo) -> TypeAdapter[Any]:
     return TypeAdapter(form)
 
 
-def _complaint(annotation: Any, value: object, error: ValidationError) -> str:
+def _complaint(annotation: Any, value: object, error: Exception) -> str:
     choices = [str(choice) for choice in get_args(annotation)] if get_origin(annotation) is Literal else []
     if choices:
-        return f"expected {type_name(annotation)}, got {str(value)!r}; {nearest(str(value), choices)}"
-    reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-    return f"expected {type_name(annotation)}, got {value!r} ({reason[:1].lower()}{reason[1:]})"
+        return f"expected {type_name(annotation)}, got {cut(str(value))}; {nearest(str(value), choices)}"
+    reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+    reason = reason.removeprefix("Value error, ")
+    return f"expected {type_name(annotation)}, got {cut(value)} ({reason[:1].lower()}{reason[1:]})"
 
 
 def type_name(annotation: Any) -> str:
@@ -236,7 +286,9 @@ def type_name(annotation: Any) -> str:
 
 def _type_names(annotation: Any) -> Iterator[str]:
     origin = get_origin(annotation)
-    if origin is Literal:
+    if origin is Annotated:
+        yield from _type_names(get_args(annotation)[0])
+    elif origin is Literal:
         yield f"one of {', '.join(repr(choice) for choice in get_args(annotation))}"
     elif origin in (Union, UnionType):
         for part in get_args(annotation):

@@ -14,6 +14,7 @@ from pathlib import Path
 from harness.contracts import BASE, HarnessError
 from harness.records.schema import Record
 from harness.util.names import nearest
+from harness.util.safe_text import cut
 from leaderboards.judges import with_judges
 from leaderboards.load import Entry, Samples, Scan, load, scan
 from leaderboards.rank import rank, refuse_mixed
@@ -92,7 +93,7 @@ def _narrow(entries: Iterable[Entry], name: str, choice: str) -> list[Entry]:
     pool = list(entries)
     known = sorted({_facts(entry.record)[name] for entry in pool})
     if choice not in known:
-        raise HarnessError(f"no run has {name} {choice!r}; {nearest(choice, known, label='runs there have')}")
+        raise HarnessError(f"no run has {name} {cut(choice)}; {nearest(choice, known, label='runs there have')}")
     serves_all = name == "preset"
     return [
         entry

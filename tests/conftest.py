@@ -1,4 +1,6 @@
-"""What holds for every test: no network, one thread; without torch, only files with core tests are imported."""
+"""What holds for every test: no network, one thread; without torch, only files with core tests are imported.
+
+The profile `thousand` of hypothesis generates 1,000 examples of every generated test."""
 
 from __future__ import annotations
 
@@ -6,9 +8,13 @@ import importlib.util
 import os
 from pathlib import Path
 
+from hypothesis import settings
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+settings.register_profile("thousand", max_examples=1_000, deadline=None)
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

@@ -13,7 +13,8 @@ import typer
 from harness import __version__
 from harness.cli import data, doctor, judge, leaderboard, listing, models, run, show
 from harness.cli.errors import Guarded
-from harness.cli.output import say
+from harness.cli.output import end_of_results, prepare_streams, say
+from harness.cli.places import speak_unicode
 
 app = typer.Typer(
     cls=Guarded,
@@ -53,4 +54,9 @@ app.add_typer(data.app, name="data")
 
 def main() -> None:
     """Run the command line and exit."""
-    app(prog_name="python -m harness")
+    speak_unicode()
+    prepare_streams()
+    try:
+        app(prog_name="python -m harness")
+    finally:
+        end_of_results()

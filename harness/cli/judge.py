@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import options as shared
-from harness.cli.output import emit_json, say, stdout_to_stderr, table
+from harness.cli.output import emit_json, say, table
 from harness.cli.progress import watching
 from harness.config import DEFAULT_MODEL
 from harness.judging.calibration import Calibration, Figures, file_of, load
@@ -46,22 +46,21 @@ def check(
     """Measure a judge: agreement with people, biases of position and length, consistency, a constant answer's wins."""
     registry = shared.registry(no_plugins, plugins)
     registry.judge(name)
-    with stdout_to_stderr():
-        from harness.judging import check as judge_check
+    from harness.judging import check as judge_check
 
-        with watching(quiet) as progress:
-            made = judge_check.check(
-                name,
-                registry=registry,
-                store=Store(store),
-                pairs=set_of,
-                data=data or os.environ.get("HARNESS_DATA") or "sample",
-                limit=limit,
-                repeat=repeat,
-                model=model,
-                device=device,
-                progress=progress,
-            )
+    with watching(quiet) as progress:
+        made = judge_check.check(
+            name,
+            registry=registry,
+            store=Store(store),
+            pairs=set_of,
+            data=data or os.environ.get("HARNESS_DATA") or "sample",
+            limit=limit,
+            repeat=repeat,
+            model=model,
+            device=device,
+            progress=progress,
+        )
     if as_json:
         emit_json(made.model_dump(mode="json"))
         return

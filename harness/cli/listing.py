@@ -12,6 +12,8 @@ from harness.cli import options as shared
 from harness.cli.output import emit_json, table
 from harness.plugins.registry import Registry
 
+REQUIREMENTS = ("requires", "accepts", "capabilities")
+
 
 class Kind(StrEnum):
     """What can be listed."""
@@ -58,20 +60,15 @@ def entries(registry: Registry, kind: Kind) -> list[dict[str, Any]]:
 def _about(value: Any) -> str:
     """The first line of a class's docstring, or a model's description."""
     text = getattr(value, "description", "") or (value.__doc__ if isinstance(value, type) else "")
-    return (text or "").strip().partition("\n")[0]
+    return text.strip().partition("\n")[0] if isinstance(text, str) else ""
 
 
 def _facts(value: Any) -> dict[str, Any]:
-    names = (
-        "version",
-        "aliases",
-        "paper",
-        "licence",
-        "main_metric",
-        "default_pool",
-        "requires",
-        "accepts",
-        "capabilities",
-    )
-    facts = {name: getattr(value, name) for name in names if hasattr(value, name)}
-    return {name: sorted(fact) if isinstance(fact, frozenset) else fact for name, fact in facts.items()}
+    names = ("version", "aliases", "paper", "licence", "main_metric", "default_pool", *REQUIREMENTS)
+    return {name: _plain(getattr(value, name)) for name in names if hasattr(value, name)}
+
+
+def _plain(fact: Any) -> Any:
+    if isinstance(fact, set | frozenset):
+        return sorted(map(str, fact))
+    return [str(item) for item in fact] if isinstance(fact, list | tuple) else str(fact)

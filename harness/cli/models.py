@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.cli import options as shared
-from harness.cli.output import emit_json, say, stderr, stdout_to_stderr, table
+from harness.cli.output import emit_json, note, say, table
 from harness.contracts import ModelSource
 
 MIB = 2**20
@@ -45,8 +45,7 @@ def fetch(
 
     registry = shared.registry(no_plugins, plugins)
     registry.model(name)
-    with stdout_to_stderr():
-        files = resolve(name, registry_models=registry.models, say=lambda line: stderr().print(line, markup=False))
+    files = resolve(name, registry_models=registry.models, say=note)
     say(str(files.folder))
 
 

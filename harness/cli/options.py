@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.output import divert, note
+from harness.plugins.loading import NOT_ALLOWED
 from harness.plugins.registry import Registry, load
 
 NoPlugins = Annotated[bool, typer.Option("--no-plugins", help="Leave third-party plug-ins out.")]
@@ -21,6 +23,17 @@ DEFAULT_STORE = Path("runs")
 
 
 def registry(no_plugins: bool, plugins: str | None) -> Registry:
-    """The registry that `--no-plugins` and `--plugins` ask for. Raises HarnessError for an unknown plug-in."""
+    """The registry that `--no-plugins` and `--plugins` ask for. Raises HarnessError for an unknown plug-in.
+
+    From here on only results reach standard output, whatever the plug-ins print.
+    """
+    divert()
     allow = None if plugins is None else [name.strip() for name in plugins.split(",") if name.strip()]
     return load(plugins=not no_plugins, allow=allow)
+
+
+def tell_skipped(loaded: Registry) -> None:
+    """Name on standard error the plug-ins that were left out because they are at fault."""
+    for name, reason in loaded.skipped.items():
+        if not reason.endswith(NOT_ALLOWED):
+            note(f"plug-in {name} is left out: {reason}")

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -23,6 +22,7 @@ from rich.text import Text
 
 from harness.cli.output import stderr
 from harness.contracts.progress import Progress, Silent
+from harness.util.safe_text import line as harmless
 
 EVERY_S = 15.0
 """Seconds between two lines of a stage where there is no terminal to redraw."""
@@ -62,17 +62,17 @@ class Bars:
     def stage(self, name: str, total: int | None = None) -> None:
         """Close the bar of the stage before and open one."""
         self._finish()
-        self._task = self._progress.add_task(escape(name), total=total, figures="")
+        self._task = self._progress.add_task(harmless(name), total=total, figures="")
 
     def advance(self, done: int, total: int | None = None, **figures: Figure) -> None:
         """Move the bar."""
         self._progress.update(self._task, total=total, completed=done)  # a total of None leaves it as it was
         if figures:
-            self._progress.update(self._task, figures=escape(figures_line(figures)))
+            self._progress.update(self._task, figures=harmless(figures_line(figures)))
 
     def note(self, line: str) -> None:
         """Print a line above the bars."""
-        self._progress.console.print(escape(line))
+        self._progress.console.print(Text(harmless(line)))
 
     def _finish(self) -> None:
         task = self._progress.tasks[-1]
@@ -97,7 +97,7 @@ class Lines:
         self._name, self._total = name, total
         self._began = self._said = time.monotonic()
         self._first = -1
-        self._console.print(escape(f"{name}{f' ({total})' if total else ''}"))
+        self._console.print(Text(harmless(f"{name}{f' ({total})' if total else ''}")))
 
     def advance(self, done: int, total: int | None = None, **figures: Figure) -> None:
         """Say how far it is, at most every `EVERY_S` seconds."""
@@ -108,7 +108,7 @@ class Lines:
         if now - self._said < EVERY_S:
             return
         self._said = now
-        self._console.print(escape(self._line(done, now - self._began, figures)))
+        self._console.print(Text(harmless(self._line(done, now - self._began, figures))))
 
     def _line(self, done: int, seconds: float, figures: dict[str, Figure]) -> str:
         speed = (done - self._first) / seconds if seconds > 0 else 0.0
@@ -119,7 +119,7 @@ class Lines:
 
     def note(self, line: str) -> None:
         """Print a line."""
-        self._console.print(escape(line))
+        self._console.print(Text(harmless(line)))
 
 
 @contextmanager
@@ -138,11 +138,11 @@ def watching(quiet: bool) -> Iterator[Progress]:
 def _columns() -> list[ProgressColumn]:
     return [
         SpinnerColumn(finished_text=" "),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         _Rate(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}", style="dim"),
+        TextColumn("{task.fields[figures]}", style="dim", markup=False),
     ]

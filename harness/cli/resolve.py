@@ -26,6 +26,7 @@ from harness.config import (
 from harness.contracts import BASE, HarnessError
 from harness.plugins.registry import Registry
 from harness.util.names import nearest
+from harness.util.safe_text import cut
 
 SECTIONS = ("budget", "groups", "lora", "lengths")
 """The nested models of RunConfig that `--set` reaches into."""
@@ -146,7 +147,7 @@ def _flags(options: Options) -> dict[str, Any]:
 def _split(sets: Sequence[str]) -> list[tuple[str, str]]:
     for item in sets:
         if "=" not in item or item.startswith("="):
-            raise HarnessError(f"--set takes key=value (aligner.beta=0.2, budget.batch=8), got {item!r}")
+            raise HarnessError(f"--set takes key=value (aligner.beta=0.2, budget.batch=8), got {cut(item)}")
     return [(key.strip(), text.strip()) for key, _, text in (item.partition("=") for item in sets)]
 
 
@@ -157,7 +158,7 @@ def _setting(section: str, leaf: str, key: str, text: str) -> dict[str, Any]:
         raise HarnessError(f"--set {key}: name what to set in it, one of {', '.join(keys(_section(section)))}")
     if leaf or section not in keys(RunConfig) or section == "aligner_config":
         known = ["aligner.*", *(f"{name}.*" for name in SECTIONS), *keys(RunConfig)]
-        raise HarnessError(f"--set: unknown key {key!r}; {nearest(key, known)}")
+        raise HarnessError(f"--set: unknown key {cut(key)}; {nearest(key, known)}")
     return {section: parse(RunConfig, section, text, where="--set", label=key)}
 
 

@@ -13,7 +13,7 @@ import typer
 from harness.cli import options as shared
 from harness.cli.errors import complain
 from harness.cli.leaderboard import show_tables
-from harness.cli.output import emit_json, say, stdout_to_stderr
+from harness.cli.output import emit_json, note, say
 from harness.cli.progress import watching
 from harness.cli.resolve import EVERY, Options, cells, parse_seeds
 from harness.config import PRESETS, RunConfig
@@ -21,6 +21,7 @@ from harness.contracts import HarnessError
 from harness.contracts.progress import Progress
 from harness.plugins.registry import Registry
 from harness.records.schema import Record
+from harness.util.safe_text import line
 
 FAILED = 1
 
@@ -95,6 +96,7 @@ def run(
 ) -> None:
     """Fit an aligner within a budget of labels, evaluate it (and the base model) and show the table."""
     registry = shared.registry(no_plugins, plugins)
+    shared.tell_skipped(registry)
     typed = Options(
         aligner=aligner,
         task=task,
@@ -121,19 +123,26 @@ def run(
         config=config,
         sets=tuple(sets or ()),
         data_default=os.environ.get("HARNESS_DATA") or None,
-        cuda=looks_like_cuda(),
+        cuda=sees_cuda(),
     )
     configs = cells(typed, registry)
     records = execute(configs, registry, quiet=quiet, forgiving=typed.aligner == EVERY)
     report(records, configs[0].store, as_json=as_json)
 
 
-def looks_like_cuda() -> bool:
-    """Whether a CUDA device seems to be here, without importing torch.
+def sees_cuda() -> bool:
+    """Whether torch sees a CUDA device; without importing torch where nothing hints at one.
 
-    Only decides whether the CPU profile applies; the engine asks torch when it picks the device.
+    Only decides whether the CPU profile applies; the engine asks torch again when it picks the device.
     """
-    return Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") is not None
+    hints = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+    if not any(Path(hint).exists() for hint in hints) and shutil.which("nvidia-smi") is None:
+        return False
+    try:
+        import torch
+    except ImportError:
+        return False
+    return torch.cuda.is_available()
 
 
 def execute(configs: Sequence[RunConfig], registry: Registry, *, quiet: bool, forgiving: bool = False) -> list[Record]:
@@ -142,23 +151,22 @@ def execute(configs: Sequence[RunConfig], registry: Registry, *, quiet: bool, fo
     `forgiving` leaves out, with a note, cells whose input is refused (an aligner that needs what the pool does not
     offer), unless all are.
     """
-    with stdout_to_stderr():
-        from harness.run import engine
+    from harness.run import engine
 
-        with watching(quiet) as progress:
-            announce(configs[0], progress)
-            records, refused = [], None
-            for config in configs:
-                try:
-                    records.append(engine.run(config, registry=registry, observer=progress))
-                except HarnessError as error:
-                    if not forgiving:
-                        raise
-                    refused = error
-                    progress.note(f"{config.aligner} is left out: {error}")
-            if refused is not None and not records:
-                raise refused
-            return records
+    with watching(quiet) as progress:
+        announce(configs[0], progress)
+        records, refused = [], None
+        for config in configs:
+            try:
+                records.append(engine.run(config, registry=registry, observer=progress))
+            except HarnessError as error:
+                if not forgiving:
+                    raise
+                refused = error
+                progress.note(f"{config.aligner} is left out: {error}")
+        if refused is not None and not records:
+            raise refused
+        return records
 
 
 def announce(config: RunConfig, progress: Progress) -> None:
@@ -180,14 +188,22 @@ def report(records: Sequence[Record], store: Path, *, as_json: bool) -> None:
         emit_json(values[0] if len(values) == 1 else values)
     else:
         for record in records:
-            say(summary(record))
-        say("")
-        show_tables(store, task=records[0].task.name)
+            say(line(summary(record)))
+        _stand(records, store)
     failed = [record for record in records if record.status == "failed"]
     for record in failed:
         complain(f"run {record.id} failed: {record.failure.reason if record.failure else record.reason}")
     if failed:
         raise typer.Exit(FAILED)
+
+
+def _stand(records: Sequence[Record], store: Path) -> None:
+    """Where the runs stand; a table that cannot be made is a remark, for the runs are done and kept."""
+    say("")
+    try:
+        show_tables(store, task=records[0].task.name)
+    except HarnessError as error:
+        note(f"no table: {error}")
 
 
 def summary(record: Record) -> str:

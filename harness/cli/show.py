@@ -13,6 +13,7 @@ from harness.contracts import HarnessError
 from harness.records.schema import Record
 from harness.records.store import Store
 from harness.util.names import nearest
+from harness.util.safe_text import cut
 
 
 def show(
@@ -43,7 +44,7 @@ def find(run: str, store: Path) -> Record:
     folder = place.resolve() if (place / "record.json").is_file() else _by_id(run, store)
     record = Store(folder.parent).record(folder.name)
     if record is None:
-        raise HarnessError(f"run {run!r} has no record in {folder}")
+        raise HarnessError(f"run {cut(run)} has no record in {folder}")
     return record
 
 
@@ -52,7 +53,7 @@ def _by_id(run: str, store: Path) -> Path:
     if run in ids:
         return store / run
     if not any(name.startswith(run) for name in ids):
-        raise HarnessError(f"no run {run!r} in {str(store)!r}; {nearest(run, ids)}")
+        raise HarnessError(f"no run {cut(run)} in {cut(str(store))}; {nearest(run, ids)}")
     return Store(store).find(run)
 
 

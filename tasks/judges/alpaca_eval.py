@@ -27,6 +27,7 @@ import yaml
 
 from harness.contracts import HarnessError, Judge, JudgeItem, JudgeTools, Verdict
 from harness.hookspecs import hookimpl
+from harness.util.files import expanded
 from harness.util.hashes import content_hash
 from harness.util.names import nearest
 from tasks.judges.prompts import conversation
@@ -131,7 +132,7 @@ def configuration(argument: str) -> Path:
 
     Raises HarnessError with the nearest name when there is none, or when the package is not installed.
     """
-    given = Path(argument).expanduser()
+    given = expanded(argument)
     for candidate in (given / "configs.yaml", given):
         if candidate.is_file() and candidate.suffix in (".yaml", ".yml"):
             return candidate.resolve()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.cli.resolve import Options, cells, parse_seeds, resolve
-from harness.config import CPU_DEMO, PRESETS, RunConfig, budget_of, keys, parse, read_yaml, type_name
+from harness.config import CPU_DEMO, PRESETS, RunConfig, budget_of, keys, parse, read_yaml, type_name, validated
 from harness.contracts import HarnessError
 from harness.plugins.registry import Registry
+from harness.util.plain_yaml import read_plain_yaml
 
 pytestmark = pytest.mark.core
 
@@ -304,3 +306,31 @@ def test_presets_are_the_regime_table() -> None:
         "512": (512, 2048, 16, 96, "holdout25"),
         "2k": (2000, 8000, 32, 187, "holdout25"),
     }
+
+
+# ---------------------------------------------------------------- YAML that is more than a config file
+
+
+def test_a_key_that_stands_twice_is_refused_in_every_depth(tmp_path: Path) -> None:
+    for text in ("seed: 1\nlimit: 2\nseed: 3\n", "budget:\n  labels: 8\n  labels: 9\n"):
+        (tmp_path / "c.yaml").write_text(text)
+        with pytest.raises(HarnessError, match=r"has the key '(seed|labels)' twice, in line 3"):
+            read_yaml(tmp_path / "c.yaml")
+
+
+def test_aliases_that_repeat_themselves_beyond_measure_are_refused() -> None:
+    lines = ["a0: &a0 [1]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30))]
+    with pytest.raises(ValueError, match="holds more than"):
+        read_plain_yaml("\n".join(lines))
+    assert read_plain_yaml("a: &a [1, 2]\nb: *a\n") == {"a": [1, 2], "b": [1, 2]}
+
+
+def test_numbers_that_no_record_can_hold_are_refused() -> None:
+    class Nested(BaseModel):
+        rates: list[float] = []
+        free: dict[str, Any] = {}
+
+    for values in ({"rates": [1.0, math.inf]}, {"free": {"a": [{"b": math.nan}]}}, {"free": {"a": 10**30}}):
+        with pytest.raises(HarnessError, match=r"expected (list|dict)"):
+            validated(Nested, values, "here")
+    assert validated(Nested, {"rates": [1.0], "free": {"a": 2**63 - 1}}, "here").rates == [1.0]

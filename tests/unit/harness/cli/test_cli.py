@@ -24,7 +24,7 @@ from harness.cli import app, main
 from harness.cli import doctor as doctor_command
 from harness.cli import run as run_command
 from harness.cli.errors import reported
-from harness.cli.output import stdout_to_stderr
+from harness.cli.output import say, stdout_to_stderr
 from harness.cli.progress import Lines, figures_line, rate, watching
 from harness.config import Budget, RunConfig
 from harness.contracts import HarnessError
@@ -264,8 +264,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[RunConfig]]:
     module.run = engine  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "harness.run.engine", module)
     monkeypatch.setattr(harness, "engine", module, raising=False)
-    monkeypatch.setattr(run_command, "show_tables", lambda store, task: print(f"table of {task} in {store}"))
-    monkeypatch.setattr(run_command, "looks_like_cuda", lambda: False)
+    monkeypatch.setattr(run_command, "show_tables", lambda store, task: say(f"table of {task} in {store}"))
+    monkeypatch.setattr(run_command, "sees_cuda", lambda: False)
     monkeypatch.delenv("HARNESS_DATA", raising=False)
     yield configs
 

@@ -253,6 +253,9 @@ FAULTS: list[tuple[str, dict[str, object], str]] = [
     ("aligner", {"accepts": None}, "'accepts' of type frozenset"),
     ("aligner", {"accepts": frozenset({"promts"})}, "has 'promts' in 'accepts'; did you mean 'prompts'"),
     ("aligner", {"capabilities": frozenset({"chose"})}, "has 'chose' in 'capabilities'; did you mean 'choose'"),
+    ("aligner", {"name": "all"}, "name that is reserved"),
+    ("judge", {"name": "a,b"}, "letters, digits"),
+    ("task", {"aliases": "ab"}, "aliases that are a tuple"),
     ("aligner", {"Config": dict}, "'Config' that is a pydantic model"),
     ("aligner", {"Config": Thawed}, "Config that is not frozen"),
     ("aligner", {"fit": None}, "must have a method 'fit'"),
@@ -325,22 +328,88 @@ def test_a_builtin_that_raises_is_not_hidden(alone: None) -> None:
         registry.load(plugins=False, extra=[module])
 
 
-def test_a_third_partys_misspelt_hook_is_an_error(install: Callable[..., None]) -> None:
-    source = "from harness.hookspecs import hookimpl\n@hookimpl\ndef harness_task():\n    return []\n"
-    install("sad-plugin", "0.1", sad=source)
-    with pytest.raises(
-        HarnessError, match=r"'sad-plugin:sad' \(sad-plugin 0.1\): unknown hook 'harness_task'.*--no-plugins"
-    ):
+HOOKED = "from harness.hookspecs import hookimpl\n@hookimpl\ndef harness_aligners():\n    "
+NAMED = "import sys\n" + HOOKED + "return [type('X', (sys.modules[{test!r}].Mild,), {{'name': {name!r}}})]\n"
+MISUSED: dict[str, tuple[str, str]] = {
+    "exits at import": ("import sys\nsys.exit(0)\n", "failed to import: SystemExit: 0"),
+    "exits in a hook": (HOOKED + "raise SystemExit(0)\n", "failed in harness_aligners: SystemExit"),
+    "raises no Exception": ("raise BaseException('boo')\n", "failed to import: BaseException: boo"),
+    "pretends Ctrl-C": ("raise KeyboardInterrupt\n", "failed to import: KeyboardInterrupt"),
+    "raises without words": ("class E(Exception):\n  __str__ = None\nraise E\n", "failed to import: E"),
+    "recurses": ("def f():\n  f()\nf()\n", "RecursionError"),
+    "has no hook": ("x = 1\n", "implements no hook"),
+    "misspells a hook": (HOOKED.replace("_aligners", "_aligner") + "return []\n", "did you mean 'harness_aligners'"),
+    "asks for arguments": (HOOKED.replace("()", "(config)") + "return []\n", "config"),
+    "returns no list": (HOOKED + "return 3\n", "must return a list, but returned int"),
+    "offers an instance": (HOOKED + "return [3]\n", "must be a class"),
+    "has names that raise": (
+        HOOKED + "return [type('M', (type,), {'name': property(lambda s: 1 / 0)})('X', (), {})]\n",
+        "ZeroDivisionError",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", MISUSED)
+def test_a_third_party_at_fault_is_named_and_left_out_and_the_others_serve(
+    fault: str, install: Callable[..., None]
+) -> None:
+    source, said = MISUSED[fault]
+    install("nice-plugin", "2.3", nice=HONEST)
+    install("bad-plugin", "0.1", bad=source, zeal=HONEST.replace("third", "fourth"))
+    offered = registry.load()
+    assert sorted(offered.aligners) == ["fourth", "third"]
+    assert list(offered.skipped) == ["bad"]
+    assert offered.skipped["bad"].startswith("bad-plugin 0.1 ")
+    assert said in offered.skipped["bad"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["all", "ALL", "none", "null", "1", "1.5", "true", "", " ", "a,b", "a b", "a:b", "-a", "a/b", "a\x1b[2J", "x" * 65,
+     "a\n", "\u202ea"],
+)  # fmt: skip
+def test_a_name_that_no_command_could_ask_for_is_refused(name: str, install: Callable[..., None]) -> None:
+    install("bad-plugin", "0.1", bad=NAMED.format(test=__name__, name=name))
+    offered = registry.load()
+    assert not offered.aligners
+    assert list(offered.skipped) == ["bad"]
+    aliased = NAMED.format(test=__name__, name="fine").replace("'name'", f"'aliases': ({name!r},), 'name'")
+    install("alias-plugin", "0.1", alias=aliased)
+    offered = registry.load()
+    assert not offered.aligners
+    assert set(offered.skipped) == {"alias", "bad"}
+
+
+@pytest.mark.parametrize("name", ["gem-2", "Qwen2.5", "dpo_v2", "模型", "c++"])
+def test_names_in_use_are_fine(name: str, install: Callable[..., None]) -> None:
+    install("nice-plugin", "0.1", nice=NAMED.format(test=__name__, name=name))
+    assert list(registry.load().aligners) == [name]
+
+
+def test_a_real_ctrl_c_while_a_plugin_is_imported_interrupts(install: Callable[..., None]) -> None:
+    install("slow-plugin", "0.1", slow="import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    with pytest.raises(KeyboardInterrupt):
         registry.load()
 
 
-def test_a_third_party_may_not_take_a_builtins_name(install: Callable[..., None]) -> None:
+def test_a_third_party_may_not_take_a_name_that_is_taken(install: Callable[..., None]) -> None:
     install("nice-plugin", "2.3", nice=HONEST)
     third = type("Third", (Mild,), {"name": "third"})
-    with pytest.raises(
-        HarnessError, match=r"'third' is offered twice: by someone .* and by nice-plugin:nice \(nice-plugin 2.3\)"
-    ):
-        registry.load(extra=[plugin(aligner=third)])
+    offered = registry.load(extra=[plugin(aligner=third)])
+    assert offered.aligner("third") is third
+    assert "offered twice: by someone (given in code) and by nice-plugin:nice" in offered.skipped["nice"]
+
+
+def test_an_alias_may_not_be_a_name(install: Callable[..., None]) -> None:
+    install("nice-plugin", "2.3", nice=HONEST)
+    source = NAMED.format(test=__name__, name="zest").replace("'name'", "'aliases': ('third',), 'name'")
+    install("sly-plugin", "0.1", sly=source)
+    offered = registry.load()
+    assert list(offered.aligners) == ["third"]
+    assert "also to be called 'third'" in offered.skipped["sly"]
+    named = type("Named", (Mild,), {"name": "first", "aliases": ("zest",)})
+    with pytest.raises(HarnessError, match="'zest' has the name by which 'first' is also called"):
+        registry.load(extra=[plugin("one", aligner=named), plugin("two", aligner=type("Z", (Mild,), {"name": "zest"}))])
 
 
 def test_no_plugins_does_not_even_import_them(install: Callable[..., None]) -> None:
