@@ -282,7 +282,7 @@ def test_a_config_file_at_fault_is_named_with_its_key(tmp_path: Path, text: str,
     path = write(tmp_path, text)
     with pytest.raises(HarnessError) as caught:
         read_yaml(path)
-    assert str(path) in str(caught.value)
+    assert path.name in str(caught.value)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 
