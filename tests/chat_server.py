@@ -13,6 +13,10 @@ from typing import Any
 
 Grader = Callable[[str], float]
 """From the text of a request to P(first identifier)."""
+Reply = tuple[int, str, str]
+"""Status, content type and body of a reply that is none as promised."""
+Odd = Callable[[str, dict[str, Any]], Reply | None]
+"""From the text of a request and the good answer to an odd reply; None sends the good one."""
 
 
 @dataclass
@@ -43,7 +47,12 @@ def completion(body: dict[str, Any], p_first: float, names: tuple[str, str], tex
 
 @contextmanager
 def serving(
-    grade: Grader, *, names: tuple[str, str] = ("m", "M"), text: str | None = None, status: int = 200
+    grade: Grader,
+    *,
+    names: tuple[str, str] = ("m", "M"),
+    text: str | None = None,
+    status: int = 200,
+    odd: Odd | None = None,
 ) -> Iterator[Endpoint]:
     """Serve until the block ends. `text` replaces the answer's words; a `status` other than 200 refuses everything."""
     endpoint = Endpoint("")
@@ -55,9 +64,11 @@ def serving(
             endpoint.keys.append(self.headers.get("Authorization", "").removeprefix("Bearer "))
             asked = "\n".join(message["content"] for message in body["messages"])
             answer = completion(body, grade(asked), names, text) if status == 200 else {"error": {"message": "no"}}
-            content = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            reply = odd(asked, answer) if odd is not None else None
+            code, kind, written = reply or (status, "application/json", json.dumps(answer))
+            content = written.encode()
+            self.send_response(code)
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
