@@ -21,7 +21,15 @@ from harness.contracts.aligner import (
 )
 from harness.contracts.data import CountsRows, Dataset, LeftOut, OwnRows, Pool, Reading, Source, SourceKind
 from harness.contracts.errors import BudgetExceeded, DatasetAbsent, HarnessError, SplitAbsent
-from harness.contracts.judge import ComparesWithReference, Judge, JudgeItem, JudgeTools, TakesTools, Verdict
+from harness.contracts.judge import (
+    ComparesWithReference,
+    Judge,
+    JudgeItem,
+    JudgeTools,
+    SaysWhatIsMissing,
+    TakesTools,
+    Verdict,
+)
 from harness.contracts.model import (
     Aligned,
     Capability,
@@ -43,7 +51,18 @@ from harness.contracts.model import (
 )
 from harness.contracts.regime import Budget, Lengths, Regime
 from harness.contracts.running import Backend, BackendCapability, Executor, ModelSource, RunObserver
-from harness.contracts.task import EvalContext, Family, FollowsPool, HasDataset, Judged, SampleRow, Scores, Task, Whole
+from harness.contracts.task import (
+    EvalContext,
+    Family,
+    FollowsPool,
+    HasDataset,
+    Judged,
+    NamesMetricsLater,
+    SampleRow,
+    Scores,
+    Task,
+    Whole,
+)
 from harness.contracts.values import (
     BASE,
     POLICY,
@@ -111,6 +130,7 @@ __all__ = [
     "Message",
     "Messages",
     "ModelSource",
+    "NamesMetricsLater",
     "Need",
     "OwnRows",
     "Pair",
@@ -126,6 +146,7 @@ __all__ = [
     "Role",
     "RunObserver",
     "SampleRow",
+    "SaysWhatIsMissing",
     "Scores",
     "ScoresText",
     "Source",

@@ -65,6 +65,15 @@ class JudgeTools:
 
 
 @runtime_checkable
+class SaysWhatIsMissing(Protocol):
+    """What a judge adds when it can tell without its tools that it cannot judge: no key, no package."""
+
+    def ready(self) -> None:
+        """Called before anything is fitted or generated. Raises HarnessError naming what is missing."""
+        ...
+
+
+@runtime_checkable
 class TakesTools(Protocol):
     """What a judge adds when it needs a model, a cache or progress."""
 

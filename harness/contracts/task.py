@@ -128,6 +128,14 @@ class HasDataset(Protocol):
 
 
 @runtime_checkable
+class NamesMetricsLater(Protocol):
+    """What a task adds whose results may hold metrics that `metrics` cannot name beforehand."""
+
+    later_metrics: ClassVar[str]
+    """Where their names come from."""
+
+
+@runtime_checkable
 class FollowsPool(Protocol):
     """What a task adds when the items that it scores are those of the pool that a cell trains on."""
 

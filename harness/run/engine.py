@@ -9,7 +9,6 @@ import contextlib
 import gc
 import importlib
 import json
-import math
 import os
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from harness.contracts import (
     HarnessError,
     Loads,
     SampleRow,
+    SaysWhatIsMissing,
     Scores,
 )
 from harness.contracts.progress import Progress, Silent
@@ -37,6 +37,7 @@ from harness.records.schema import Failure, Inference, Record
 from harness.records.store import Store
 from harness.run.plan import BASE_ALIGNER, REFERENCE, Plan, make_plan
 from harness.run.recording import UNFITTED, Outcome, build_record
+from harness.run.scores import check_scores
 from harness.run.worker import few_shot_to_json
 from harness.util.files import read_json, write_json
 
@@ -118,7 +119,14 @@ def run_cell(config: RunConfig, session: Session) -> Record:
 
 
 def _observed(plan: Plan, session: Session, against: Against) -> Record:
-    """Execute the cell, and tell the observers when it starts and how it ends."""
+    """Execute the cell, and tell the observers when it starts and how it ends.
+
+    Raises HarnessError where a judge says that it cannot judge, before anything is fitted or generated.
+    """
+    for name in (plan.config.judge, *(plan.fit_judge or ())[:1]):
+        judge = session.registry.judge(name)() if name is not None else None
+        if isinstance(judge, SaysWhatIsMissing):
+            judge.ready()
     summary = {
         "config": plan.config.model_dump(mode="json"),
         "fit_id": plan.fit_id,
@@ -443,7 +451,4 @@ def _adapted(plan: Plan, session: Session, model: Any, meter: Meter, changed: bo
 def _check(scores: Scores, plan: Plan) -> None:
     if not scores.rows:
         raise HarnessError(f"task {plan.task.name} has no items in {plan.source.describe()}")
-    for row in scores.rows:
-        for name, value in row.values.items():
-            if math.isnan(value):
-                raise ValueError(f"sample {row.id}: {name} is not a number")
+    check_scores(plan.task, scores)

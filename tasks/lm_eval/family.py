@@ -49,6 +49,7 @@ class LmEval:
     default_pool: ClassVar[str] = "ultrafeedback"
     requires: ClassVar[frozenset[Capability]] = frozenset()
     accepts: ClassVar[frozenset[Capability]] = frozenset()
+    later_metrics: ClassVar[str] = "a task's own function, which lm-eval calls for its results"
     chosen: ClassVar[str] = ""
     """lm-eval's name of the task."""
 

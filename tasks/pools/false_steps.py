@@ -85,7 +85,7 @@ def alter(question: str, solution: str, answer: str, seed: str) -> Altered:
     the first sound one. Raises Unsound with the most frequent reason of the steps when there is none.
     """
     steps, rest = parse(solution)
-    if number(answer) not in {number(step.result) for step in steps}:
+    if not FIGURE.fullmatch(answer.removeprefix("$")) or number(answer) not in {number(step.result) for step in steps}:
         raise Unsound("not_computed")
     asked = frozenset((*numbers(question), *words(question)))
     reasons, found = Counter[str](), list[Altered]()

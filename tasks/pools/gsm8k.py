@@ -48,9 +48,12 @@ class Gsm8kPool:
     dataset: ClassVar[Dataset] = DATASET
 
     def revision(self, source: Source) -> str:
-        """Hash of every prompt and pair of the training split as rendered: of the rows and of the templates."""
-        pairs = [asdict(pair) for pair in self.pairs(source)]
-        return content_hash([asdict(prompt) for prompt in self.prompts(source)], pairs)
+        """Hash of every prompt and pair of the training split as rendered, and of the answers of rows without one."""
+        pairs = self.pairs(source)
+        known = {pair.id for pair in pairs}
+        shown = [asdict(prompt) for prompt in self.prompts(source)], [asdict(pair) for pair in pairs]
+        others = {identity: row.answer for identity, row in _rows(source, "pool") if identity not in known}
+        return content_hash(*shown, others) if others else content_hash(*shown)
 
     def pairs(self, source: Source, split: str = "pool") -> Sequence[Pair]:
         """One pair of every row that can soundly be altered. Raises HarnessError naming a row that is malformed."""

@@ -1,0 +1,51 @@
+"""Is what a task returned what it promised? A result that is not must not end as a record with status `ok`."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+
+from harness.contracts import NamesMetricsLater, Scores, Task
+from harness.util.names import nearest
+
+
+def faults(task: Task, scores: Scores) -> Iterator[str]:
+    """What is wrong with a task's scores, one sentence each: ids, names of metrics, values."""
+    yield from _ids(task, scores)
+    yield from _names(task, scores)
+    for row in scores.rows:
+        for name, value in row.values.items():
+            if math.isnan(value):
+                yield f"task {task.name}: sample {row.id}: {name} is not a number"
+
+
+def check_scores(task: Task, scores: Scores) -> None:
+    """Raise ValueError with the first fault of a task's scores."""
+    fault = next(faults(task, scores), None)
+    if fault is not None:
+        raise ValueError(fault)
+
+
+def returned(scores: Scores) -> set[str]:
+    """Every metric that some row has, or the whole set."""
+    return {name for row in scores.rows for name in row.values} | set(scores.whole)
+
+
+def _ids(task: Task, scores: Scores) -> Iterator[str]:
+    twice = [identity for identity, count in Counter(row.id for row in scores.rows).items() if count > 1]
+    if twice:
+        yield f"task {task.name} gives {len(twice)} ids to several samples, first {twice[0]!r}; each needs its own"
+
+
+def _names(task: Task, scores: Scores) -> Iterator[str]:
+    found = returned(scores)
+    unknown = sorted(found - set(task.metrics))
+    if unknown and not isinstance(task, NamesMetricsLater):
+        hint = nearest(unknown[0], sorted(task.metrics))
+        yield f"task {task.name} returns metric {unknown[0]!r}, which it does not declare; {hint}"
+    if unknown and task.main_metric not in found:
+        others = ", ".join(sorted(found))
+        yield f"task {task.name} never returns its main metric {task.main_metric!r}; it returns {others}"
+    if not found:
+        yield f"task {task.name} returns {len(scores.rows)} samples without any value"
