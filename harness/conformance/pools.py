@@ -165,7 +165,7 @@ def check_revision_follows_data(lab: PoolLab) -> str:
     for key, rows in list(watched.read.items()):
         for what, edit in edits(rows):
             changed = Watched(lab.source, {key: edit})
-            found = outcome(lambda changed=changed: (_said(lab, changed), lab.make().revision(changed)))
+            found = outcome(partial(_said_and_named, lab, changed))
             if found is None or found[0] == before:
                 continue
             moved += 1
@@ -218,6 +218,10 @@ def check_groups_valid(lab: PoolLab) -> str:
                 fits and sums, f"{lab.name}: group {group!r}, question {rating.question!r}: {shares} are no shares"
             )
     return f"{len(groups)} groups"
+
+
+def _said_and_named(lab: PoolLab, source: Source) -> tuple[dict[str, Any], str]:
+    return _said(lab, source), lab.make().revision(source)
 
 
 def _said(lab: PoolLab, source: Source) -> dict[str, Any]:

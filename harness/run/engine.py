@@ -124,7 +124,7 @@ def _observed(plan: Plan, session: Session, against: Against) -> Record:
     Raises HarnessError where a judge says that it cannot judge, before anything is fitted or generated.
     """
     for name in (plan.config.judge, *(plan.fit_judge or ())[:1]):
-        judge = session.registry.judge(name)() if name is not None else None
+        judge: object = session.registry.judge(name)() if name is not None else None
         if isinstance(judge, SaysWhatIsMissing):
             judge.ready()
     summary = {

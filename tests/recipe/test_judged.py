@@ -190,3 +190,59 @@ def test_a_baseline_that_cannot_be_used_is_named(tiny: str, tmp_path: Path, regi
         run(cell(tiny, tmp_path, baseline=other.id), registry=registry)
     with pytest.raises(HarnessError, match="judges no answers, but --judge longer was given"):
         run(cell(tiny, tmp_path, task="medqa", judge="longer"), registry=registry)
+
+
+class Keyless(Longer):
+    """Cannot judge, and knows it."""
+
+    name = "keyless"
+
+    def ready(self) -> None:
+        raise HarnessError("judge keyless has no key; set KEY")
+
+
+class Misspelt(Essay):
+    """Returns a metric under another name than it declares."""
+
+    name = "misspelt"
+    metrics: ClassVar[Mapping[str, str]] = {"win_rates": "P(better)"}
+    main_metric = "win_rates"
+
+
+class Doubled(Essay):
+    """Gives two answers one id."""
+
+    name = "doubled"
+
+    def evaluate(self, aligned: Aligned, ctx: EvalContext) -> Scores:
+        found = super().evaluate(aligned, ctx)
+        return Scores((*found.rows, found.rows[0]))
+
+
+@pytest.fixture(scope="module")
+def faulty() -> Registry:
+    plugin = types.ModuleType("faulty")
+    plugin.harness_tasks = hookimpl(lambda: [Essay, Misspelt, Doubled])  # type: ignore[attr-defined]
+    plugin.harness_judges = hookimpl(lambda: [Longer, Keyless])  # type: ignore[attr-defined]
+    return load(plugins=False, extra=[plugin])
+
+
+@pytest.mark.parametrize("aligner", ["base", "sft"])
+def test_a_judge_without_a_key_is_said_before_anything_is_fitted_or_generated(
+    aligner: str, tiny: str, tmp_path: Path, faulty: Registry
+) -> None:
+    with pytest.raises(HarnessError, match="judge keyless has no key; set KEY"):
+        run(cell(tiny, tmp_path, judge="keyless", aligner=aligner), registry=faulty)
+    assert not [path for path in tmp_path.rglob("*") if path.name in ("responses.jsonl", "job.json", "record.json")]
+
+
+@pytest.mark.parametrize(
+    ("task", "reason"),
+    [("misspelt", "returns metric 'win_rate', which it does not declare"), ("doubled", "several samples")],
+)
+def test_what_a_task_did_not_promise_ends_as_failed(
+    task: str, reason: str, tiny: str, tmp_path: Path, faulty: Registry
+) -> None:
+    record = run(cell(tiny, tmp_path, task=task), registry=faulty)
+    assert record.status == "failed"
+    assert reason in str(record.reason)

@@ -1,0 +1,52 @@
+"""What a task returned against what it promised."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness.contracts import SampleRow, Scores, Whole
+from harness.run.scores import check_scores
+
+pytestmark = pytest.mark.core
+
+
+def task(**changes: Any) -> Any:
+    facts = {"name": "patients", "main_metric": "acc", "metrics": {"acc": "right", "length": "words"}}
+    return SimpleNamespace(**{**facts, **changes})
+
+
+def scores(*values: dict[str, float], ids: str = "abc", whole: dict[str, Whole] | None = None) -> Scores:
+    rows = tuple(SampleRow(i, i, v) for i, v in zip(ids, values, strict=False))
+    return Scores(rows, {}, whole or {})
+
+
+def test_what_was_promised_passes() -> None:
+    check_scores(task(), scores({"acc": 1.0}, {"acc": 0.0, "length": 3.0}))
+    check_scores(task(), scores({"length": 1.0}))  # of the declared ones some may be absent
+    check_scores(task(), scores({}, {}, whole={"acc": Whole(0.5, None, 2)}))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (scores({"accuracy": 1.0}), "returns metric 'accuracy', which it does not declare; .*'acc'"),
+        (scores({"acc": 1.0, "lenght": 1.0}), "returns metric 'lenght', .*did you mean 'length'"),
+        (scores({"acc": 1.0}, whole={"win": Whole(0.5, None, 1)}), "returns metric 'win'"),
+        (scores({"acc": 1.0}, {"acc": 1.0}, {"acc": 1.0}, ids="aba"), "gives 1 ids to several samples, first 'a'"),
+        (scores({"acc": float("nan")}), "sample a: acc is not a number"),
+        (scores({}, {}), "returns 2 samples without any value"),
+    ],
+)
+def test_what_was_not_promised_is_named(given: Scores, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        check_scores(task(), given)
+
+
+def test_a_family_may_name_metrics_later_but_not_lose_its_main_one() -> None:
+    later = task(later_metrics="its own function")
+    check_scores(later, scores({"acc": 1.0, "f1": 1.0}))
+    with pytest.raises(ValueError, match="never returns its main metric 'acc'; it returns f1"):
+        check_scores(later, scores({"f1": 1.0}))
