@@ -85,6 +85,10 @@ class RunConfig(_Frozen):
     model: Text = DEFAULT_MODEL
     model_revision: Text | None = None
     data: Text = "auto"
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="your names of a row's columns, by ours, for the pool of your own pairs"
+    )
+    split_file: Folder | None = Field(default=None, description="file that names the held-out rows of your own pairs")
     budget: Budget = PRESETS["32"]
     groups: GroupSplit = GroupSplit()
     lora: Lora = Lora()

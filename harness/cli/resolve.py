@@ -46,6 +46,8 @@ class Options:
     model_revision: str | None = None
     data: str | None = None
     train_on: str | None = None
+    columns: dict[str, str] | None = None
+    split_file: Path | None = None
     budget: str | None = None
     track: str | None = None
     cap_flops: float | None = None

@@ -44,6 +44,13 @@ def run(
     train_on: Annotated[
         str | None, typer.Option(metavar="POOL", help="Labels come from this pool instead of the task's own.")
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="OURS=YOURS,...", help="Columns of your own pairs: prompt=question,chosen=better,..."),
+    ] = None,
+    split_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Names the held-out rows of your own pairs.")
+    ] = None,
     budget: Annotated[str | None, typer.Option(metavar="|".join(PRESETS), help="How many labelled pairs.")] = None,
     track: Annotated[
         str | None, typer.Option(metavar="labels|labels+compute|parity", help="How compute is treated.")
@@ -104,6 +111,8 @@ def run(
         model_revision=model_revision,
         data=data,
         train_on=train_on,
+        columns=shared.columns_of(columns) or None,
+        split_file=split_file,
         budget=budget,
         track=track,
         cap_flops=cap_flops,
