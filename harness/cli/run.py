@@ -16,7 +16,7 @@ from harness.cli.leaderboard import show_tables
 from harness.cli.output import emit_json, note, say
 from harness.cli.progress import watching
 from harness.cli.resolve import EVERY, Options, cells, parse_seeds
-from harness.config import PRESETS, RunConfig
+from harness.config import RunConfig
 from harness.contracts import HarnessError
 from harness.contracts.progress import Progress
 from harness.plugins.registry import Registry
@@ -51,7 +51,9 @@ def run(
     split_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Names the held-out rows of your own pairs.")
     ] = None,
-    budget: Annotated[str | None, typer.Option(metavar="|".join(PRESETS), help="How many labelled pairs.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="N[,N]|max", help="How many labelled pairs: any number, or all there are.")
+    ] = None,
     track: Annotated[
         str | None, typer.Option(metavar="labels|labels+compute|parity", help="How compute is treated.")
     ] = None,

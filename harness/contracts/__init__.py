@@ -41,7 +41,7 @@ from harness.contracts.model import (
     capabilities,
     require,
 )
-from harness.contracts.regime import Budget, Lengths, Regime
+from harness.contracts.regime import Budget, Lengths, Regime, budget_for, every_label, settled
 from harness.contracts.running import Backend, BackendCapability, Executor, ModelSource, RunObserver
 from harness.contracts.task import EvalContext, Family, FollowsPool, HasDataset, Judged, SampleRow, Scores, Task, Whole
 from harness.contracts.values import (
@@ -139,7 +139,10 @@ __all__ = [
     "Verifier",
     "Whole",
     "able_to",
+    "budget_for",
     "capabilities",
+    "every_label",
     "require",
+    "settled",
     "user",
 ]
