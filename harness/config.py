@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from harness.contracts import Budget, HarnessError, Lengths
+from harness.contracts import Budget, HarnessError, Lengths, budget_for, every_label
 from harness.util.names import nearest
 from harness.util.plain_yaml import read_plain_yaml
 from harness.util.safe_text import cut
@@ -51,12 +51,9 @@ class _Frozen(BaseModel):
 
 
 PRESETS: dict[str, Budget] = {
-    "8": Budget(preset="8", labels=8, prompts=32, batch=4, min_steps=32, selection="last"),
-    "32": Budget(preset="32", labels=32, prompts=128, batch=4, min_steps=32, selection="last"),
-    "128": Budget(preset="128", labels=128, prompts=512, batch=8, min_steps=48, selection="holdout25"),
-    "512": Budget(preset="512", labels=512, prompts=2048, batch=16, min_steps=96, selection="holdout25"),
-    "2k": Budget(preset="2k", labels=2000, prompts=8000, batch=32, min_steps=187, selection="holdout25"),
+    "2k" if labels == 2000 else str(labels): budget_for(labels) for labels in (8, 32, 128, 512, 2000)
 }
+MOST_LABELS = 10**9 - 1
 
 
 class Lora(_Frozen):
@@ -85,6 +82,10 @@ class RunConfig(_Frozen):
     model: Text = DEFAULT_MODEL
     model_revision: Text | None = None
     data: Text = "auto"
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="your names of a row's columns, by ours, for the pool of your own pairs"
+    )
+    split_file: Folder | None = Field(default=None, description="file that names the held-out rows of your own pairs")
     budget: Budget = PRESETS["32"]
     groups: GroupSplit = GroupSplit()
     lora: Lora = Lora()
@@ -222,12 +223,25 @@ def _text_of(path: Path) -> str:
     return content.decode("utf-8")
 
 
+def named_budget(name: str, where: str) -> Budget:
+    """The budget that a preset's name, a number of labels, or `max` means. Raises HarnessError for anything else."""
+    if name == "max":
+        return every_label()
+    if name in PRESETS:
+        return PRESETS[name]
+    if not (name.isascii() and name.isdigit() and 1 <= int(name[:12]) <= MOST_LABELS):
+        hint = nearest(name, [*PRESETS, "max"])
+        raise HarnessError(f"{where}: unknown budget {cut(name)}; expected a number of labels, or max; {hint}")
+    return budget_for(int(name))
+
+
 def budget_of(values: Mapping[str, Any], where: str) -> Budget:
-    """A budget: its preset (default 32) with `values` over it, under a compute cap exactly where the track has one."""
-    preset = str(values.get("preset", "32"))
-    if preset not in PRESETS:
-        raise HarnessError(f"{where}: unknown budget preset {cut(preset)}; {nearest(preset, PRESETS)}")
-    budget = validated(Budget, {**PRESETS[preset].model_dump(), **values, "preset": preset}, where)
+    """A budget: its number of labels (default 32) with `values` over it, a compute cap exactly where the track has one.
+
+    Raises HarnessError for what is no budget's name, and for values that contradict each other.
+    """
+    named = named_budget(str(values.get("preset", "32")), where)
+    budget = validated(Budget, {**named.model_dump(), **values, "preset": named.preset}, where)
     if (budget.track == "labels+compute") != (budget.cap_flops is not None):
         raise HarnessError(
             f"{where}: track 'labels+compute' and a FLOP cap go together, "

@@ -54,7 +54,7 @@ def check_(
         from harness.models.tokenizer import tokenizer_folder, tokenizer_of
 
         folder = tokenizer_folder(model, registry.models)
-        reading = Reading(columns_of(columns), split_file, control_tokens(folder).texts)
+        reading = Reading(shared.columns_of(columns), split_file, control_tokens(folder).texts)
         wanted = _pool(registry, pool, reading)
         found = check(wanted, open_source(path, wanted.dataset), lengths, tokenizer_of(folder, model))
     if as_json:
@@ -64,16 +64,6 @@ def check_(
         table(title, headings, rows)
     for line in found.warnings:
         say(f"look at this: {line}")
-
-
-def columns_of(text: str | None) -> dict[str, str]:
-    """`prompt=question,chosen=better` as a mapping. Raises HarnessError for a part without an equals sign."""
-    parts = [part.strip() for part in (text or "").split(",") if part.strip()]
-    pairs = [tuple(map(str.strip, part.split("=", 1))) for part in parts]
-    for part, pair in zip(parts, pairs, strict=True):
-        if len(pair) != 2 or not all(pair):
-            raise HarnessError(f"--columns takes ours=yours (prompt=question,chosen=better), got {part[:80]!r}")
-    return {pair[0]: pair[1] for pair in pairs}
 
 
 def tables(found: Check, lengths: Lengths) -> Iterator[tuple[str, Sequence[str], list[list[str]]]]:

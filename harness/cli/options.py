@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.output import divert, note
+from harness.contracts import HarnessError
 from harness.plugins.loading import NOT_ALLOWED
 from harness.plugins.registry import Registry, load
 
@@ -37,3 +38,13 @@ def tell_skipped(loaded: Registry) -> None:
     for name, reason in loaded.skipped.items():
         if not reason.endswith(NOT_ALLOWED):
             note(f"plug-in {name} is left out: {reason}")
+
+
+def columns_of(text: str | None) -> dict[str, str]:
+    """`prompt=question,chosen=better` as a mapping. Raises HarnessError for a part without an equals sign."""
+    parts = [part.strip() for part in (text or "").split(",") if part.strip()]
+    pairs = [tuple(map(str.strip, part.split("=", 1))) for part in parts]
+    for part, pair in zip(parts, pairs, strict=True):
+        if len(pair) != 2 or not all(pair):
+            raise HarnessError(f"--columns takes ours=yours (prompt=question,chosen=better), got {part[:80]!r}")
+    return {pair[0]: pair[1] for pair in pairs}

@@ -46,6 +46,8 @@ class Options:
     model_revision: str | None = None
     data: str | None = None
     train_on: str | None = None
+    columns: dict[str, str] | None = None
+    split_file: Path | None = None
     budget: str | None = None
     track: str | None = None
     cap_flops: float | None = None
@@ -94,13 +96,16 @@ def resolve(options: Options, registry: Registry) -> RunConfig:
 
 
 def cells(options: Options, registry: Registry) -> list[RunConfig]:
-    """One config per aligner and training seed asked for. Raises HarnessError as `resolve` does.
+    """One config per aligner, budget and training seed asked for. Raises HarnessError as `resolve` does.
 
-    `options.aligner` may name several, separated by commas, or all that are installed.
+    `options.aligner` may name several, separated by commas, or all that are installed; `options.budget` several, too.
     """
     named = [name.strip() for name in (options.aligner or "").split(",") if name.strip()]
     names = [name for name in registry.aligners if name != BASE] if named == [EVERY] else named
-    configs = [resolve(replace(options, aligner=name), registry) for name in names] or [resolve(options, registry)]
+    budgets = dict.fromkeys(name.strip() for name in (options.budget or "").split(",") if name.strip())
+    each = [replace(options, budget=budget) for budget in budgets] or [options]
+    ways = [replace(way, aligner=name) for name in names for way in each] or each
+    configs = [resolve(way, registry) for way in ways]
     return [c.model_copy(update={"seed": seed}) for c in configs for seed in options.seeds or (c.seed,)]
 
 

@@ -16,7 +16,7 @@ from harness.cli.leaderboard import show_tables
 from harness.cli.output import emit_json, note, say
 from harness.cli.progress import watching
 from harness.cli.resolve import EVERY, Options, cells, parse_seeds
-from harness.config import PRESETS, RunConfig
+from harness.config import RunConfig
 from harness.contracts import HarnessError
 from harness.contracts.progress import Progress
 from harness.plugins.registry import Registry
@@ -44,7 +44,16 @@ def run(
     train_on: Annotated[
         str | None, typer.Option(metavar="POOL", help="Labels come from this pool instead of the task's own.")
     ] = None,
-    budget: Annotated[str | None, typer.Option(metavar="|".join(PRESETS), help="How many labelled pairs.")] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="OURS=YOURS,...", help="Columns of your own pairs: prompt=question,chosen=better,..."),
+    ] = None,
+    split_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Names the held-out rows of your own pairs.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="N[,N]|max", help="How many labelled pairs: any number, or all there are.")
+    ] = None,
     track: Annotated[
         str | None, typer.Option(metavar="labels|labels+compute|parity", help="How compute is treated.")
     ] = None,
@@ -104,6 +113,8 @@ def run(
         model_revision=model_revision,
         data=data,
         train_on=train_on,
+        columns=shared.columns_of(columns) or None,
+        split_file=split_file,
         budget=budget,
         track=track,
         cap_flops=cap_flops,

@@ -49,7 +49,7 @@ from harness.contracts.model import (
     capabilities,
     require,
 )
-from harness.contracts.regime import Budget, Lengths, Regime
+from harness.contracts.regime import Budget, Lengths, Regime, budget_for, every_label, settled
 from harness.contracts.running import Backend, BackendCapability, Executor, ModelSource, RunObserver
 from harness.contracts.task import (
     EvalContext,
@@ -160,7 +160,10 @@ __all__ = [
     "Verifier",
     "Whole",
     "able_to",
+    "budget_for",
     "capabilities",
+    "every_label",
     "require",
+    "settled",
     "user",
 ]

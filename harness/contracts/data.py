@@ -70,6 +70,8 @@ class Reading:
     """A file that names the held-out rows."""
     control: frozenset[str] = frozenset()
     """Texts of the tokenizer's control tokens."""
+    without: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Ids of pairs that the study's model or lengths make useless, by reason."""
 
 
 @runtime_checkable

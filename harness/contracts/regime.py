@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -13,7 +15,9 @@ class Budget(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    preset: Literal["8", "32", "128", "512", "2k"] = "32"
+    preset: str = Field(
+        default="32", pattern=r"^([1-9][0-9]{0,8}|2k|max)$", description="a number of labels, or max: all there are"
+    )
     labels: int = Field(default=32, ge=1, description="labelled pairs")
     prompts: int = Field(default=128, ge=0, description="unlabelled prompts, disjoint from the pairs")
     batch: int = Field(default=4, ge=1, description="pairs per optimizer step")
@@ -27,6 +31,54 @@ class Budget(BaseModel):
     def cap(self) -> float | None:
         """FLOPs that a fit may spend; None where compute is recorded only."""
         return self.cap_flops if self.track == "labels+compute" else None
+
+
+ALL = 2**31 - 1
+"""Stands in a budget of `max` for whatever the number of labels will decide."""
+_POINTS = ((8, 128), (32, 128), (128, 384), (512, 1536), (2000, 5984))
+"""Labels, and pairs that training sees in all, repeats included."""
+_BATCHES = ((2000, 32), (512, 16), (128, 8))
+"""Labels from which on a batch has so many pairs; below, four."""
+
+
+def budget_for(labels: int) -> Budget:
+    """The budget of any number of labels: the presets, and between them the rule that they are points of.
+
+    Four unlabelled prompts a label; the batch and the selection of the next smaller preset; as many steps as see the
+    pairs that lie on the straight lines, in the logarithm of the labels, through the presets' (steps times batch). The
+    first line is level below 8 labels, the last goes on above 2,000, and every pair is seen once at the least.
+    """
+    batch = next((size for least, size in _BATCHES if labels >= least), 4)
+    name = "2k" if labels == 2000 else str(labels)
+    return Budget(
+        preset=name,
+        labels=labels,
+        prompts=4 * labels,
+        batch=batch,
+        min_steps=math.ceil(round(_pairs_seen(labels), 6) / batch),
+        selection="holdout25" if labels >= 128 else "last",
+    )
+
+
+def _pairs_seen(labels: int) -> float:
+    pairs = list(itertools.pairwise(_POINTS))
+    (low, seen_low), (high, seen_high) = next((pair for pair in pairs if labels <= pair[1][0]), pairs[-1])
+    place = max(0.0, math.log(labels / low) / math.log(high / low))
+    return max(seen_low + place * (seen_high - seen_low), float(labels))
+
+
+def every_label() -> Budget:
+    """The budget `max`, before it is known how many labels there are."""
+    return Budget(preset="max", labels=ALL, prompts=ALL, batch=ALL, min_steps=ALL, selection="holdout25")
+
+
+def settled(budget: Budget, labels: int) -> Budget:
+    """`budget`, and of `max` what the rule says for so many labels; what was asked for beside `max` stays."""
+    if budget.preset != "max":
+        return budget
+    asked, open_ = budget.model_dump(), every_label().model_dump()
+    kept = {name: value for name, value in asked.items() if value != open_[name]}
+    return budget_for(max(labels, 1)).model_copy(update=kept)
 
 
 class Lengths(BaseModel):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
 from harness.contracts import HarnessError, Pair
-from harness.data.texts import cut
 from harness.util.chat import encode_completion, render_prompt
 
 UNCUT = 2**30
@@ -126,13 +125,3 @@ def _equal(a: list[int], b: list[int], completion: int) -> bool:
 
 def _texts(pair: Pair) -> list[str]:
     return [*(turn.content for turn in pair.prompt), pair.chosen, pair.rejected]
-
-
-def says(reason: str, pair: Pair) -> str:
-    """The pair that was left out for a reason, by the beginning of what its user asks."""
-    what: Mapping[str, str] = {
-        "template": "the chat template refuses its sequence of speakers",
-        "no_row": "holds a token for which the model's embedding has no row",
-        "equal_once_cut": "both answers are equal once cut to the study's length",
-    }
-    return f"pair {pair.id}, asked {cut(pair.prompt[-1].content)!r}: {what.get(reason, reason)}"

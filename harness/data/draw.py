@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass
 
-from harness.config import PRESETS, GroupSplit
+from harness.config import GroupSplit
 from harness.contracts import Budget, FewShot, HarnessError, Messages, Pair, Pool, Prompt, Ratings, Source
 from harness.util.hashes import content_hash
 
@@ -84,9 +84,10 @@ class _Units:
 
 def _draw_pairs(name: str, pairs: Sequence[Pair], budget: Budget, seed: int) -> list[Pair]:
     if len(pairs) < budget.labels:
-        fitting = [preset for preset, b in PRESETS.items() if b.labels <= len(pairs)]
-        hint = f"the largest preset that fits is {fitting[-1]}" if fitting else "no preset fits"
-        raise HarnessError(f"pool {name!r} has {len(pairs)} pairs, {budget.labels} labels were asked for; {hint}")
+        raise HarnessError(
+            f"pool {name!r} has {len(pairs)} pairs to learn from, {budget.labels} labels were asked for; "
+            f"use --budget {len(pairs)}, a smaller number, or max"
+        )
     by_unit: dict[str, list[Pair]] = defaultdict(list)
     for pair in sorted(pairs, key=lambda pair: content_hash(seed, "pair", pair.id)):
         by_unit[pair.unit].append(pair)

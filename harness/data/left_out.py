@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.contracts import CountsRows, LeftOut, Pool, Source
 
@@ -16,8 +16,8 @@ SHOWN = 3
 class Said:
     """What was left out of one split, and how it is told."""
 
-    rows: int
-    reasons: dict[str, int]
+    rows: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
     line: str = ""
     """Empty where nothing was left out."""
     warning: str = ""

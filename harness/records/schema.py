@@ -136,6 +136,14 @@ class DataInfo(_Frozen):
     shuffled_labels: bool = False
     """A control: half of the pairs were handed to the aligner with chosen and rejected swapped."""
     dropped_leaks: tuple[str, ...] = ()
+    rows: int = 0
+    """Rows of the training split that were read; 0 where the pool does not count them."""
+    dropped: dict[str, int] = Field(default_factory=dict)
+    """How many of them give no pair, by reason; `leak`: what stands in the evaluation."""
+    dropped_held_out: dict[str, int] = Field(default_factory=dict)
+    """The same of the held-out split, where the task is scored on it and the data have one of their own."""
+    clipped: dict[str, float] = Field(default_factory=dict)
+    """Shares of the labelled pairs: `prompts` and `answers` that are cut to the study's lengths, `equal_pairs`."""
     warnings: tuple[str, ...] = ()
 
 

@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ from harness.contracts import (
     Scores,
 )
 from harness.contracts.progress import Progress, Silent
+from harness.data.clipping import Clipping, measure
 from harness.meter import Meter
 from harness.records.samples import read_samples
 from harness.records.schema import Failure, Inference, Record
@@ -197,10 +198,25 @@ def _execute(plan: Plan, session: Session, against: Against) -> Record:
 
 
 def _outcome(plan: Plan, session: Session, against: Against) -> Outcome:
+    clipping = _clipping(plan, session)
     fitted = _fit(plan, session)
     if isinstance(fitted, Failure):
-        return Outcome(failure=fitted)
-    return _evaluate(plan, session, against, fitted)
+        return Outcome(failure=fitted, clipping=clipping)
+    return replace(_evaluate(plan, session, against, fitted), clipping=clipping)
+
+
+def _clipping(plan: Plan, session: Session) -> Clipping | None:
+    """What the study's lengths cut of the labelled pairs, counted and told before anything is trained."""
+    from harness.models.load import load_tokenizer
+
+    lengths = plan.config.lengths
+    if not plan.few_shot.pairs:
+        return None
+    limits = {"prompt": lengths.prompt, "completion": lengths.completion}
+    found = measure(load_tokenizer(plan.files), plan.few_shot.pairs, **limits)
+    for line in found.lines(**limits, what="labelled pairs"):
+        session.progress.note(line)
+    return found
 
 
 # ---------------------------------------------------------------- fit

@@ -13,6 +13,7 @@ from harness.config import RunConfig
 from harness.contracts import (
     Aligner,
     AsksJudge,
+    Budget,
     ComparesWithReference,
     FewShot,
     FollowsPool,
@@ -24,16 +25,19 @@ from harness.contracts import (
     Ratings,
     Source,
     Task,
+    settled,
 )
 from harness.contracts.progress import Progress
 from harness.data.draw import draw
 from harness.data.leaks import find_leaks
+from harness.data.left_out import Said, left_out
 from harness.data.sources import open_source
 from harness.fit.demands import refuse_unable, refuse_unmet, takes
 from harness.models.find import resolve
 from harness.models.load import pick_device, pick_precision
 from harness.models.wheels import ModelFiles
 from harness.records.provenance import DECISIVE, version
+from harness.run.rows import as_asked, left_out_held, notes
 from harness.util.hashes import content_hash
 
 if TYPE_CHECKING:
@@ -56,6 +60,12 @@ class Labels:
     dropped: tuple[str, ...] = ()
     """Ids of pool items that stand in the evaluation."""
     warnings: tuple[str, ...] = ()
+    budget: Budget | None = None
+    """What was bought, where `max` was asked for; None where it stays as it was asked for."""
+    left_out: Said = field(default_factory=Said)
+    """What the training rows do not give."""
+    left_out_held: Said = field(default_factory=Said)
+    """What the held-out rows do not give, where they are rows of their own."""
 
 
 @dataclass(frozen=True)
@@ -182,11 +192,15 @@ def make_plan(config: RunConfig, registry: Registry, progress: Progress) -> Plan
         trust_remote_code=config.trust_remote_code,
         say=progress.note,
     )
+    pool = as_asked(pool, source, config, files)
+    task = task.for_pool(pool) if isinstance(task, FollowsPool) else task
     refuse_unable(task, aligner_class)
     labels = _labels(config, task, pool, source, bool(takes(aligner_class)))
+    config = config.model_copy(update={"budget": labels.budget or settled(config.budget, 1)})
     refuse_unmet(aligner_class, labels.few_shot, f"pool {pool.name}")
-    for line in labels.warnings:
-        progress.note(line)
+    for line in (*notes(pool, source), labels.left_out.line, labels.left_out_held.line, *labels.warnings):
+        if line:
+            progress.note(line)
     return Plan(
         config=config,
         task=task,
@@ -259,11 +273,22 @@ def _labels(config: RunConfig, task: Task, pool: Pool, source: Source, needed: b
     dropped = find_leaks(pool.questions(source), task.questions(source, config.limit))
     leaked = set(dropped)
     kept = tuple(p for p in pairs if p.id not in leaked)
+    budget = settled(config.budget, len(kept) or _most_ratings(pool, source))
+    said = left_out(pool, source, leaks=sum(pair.id in leaked for pair in pairs))
+    held = left_out_held(pool, task, source)
+    warnings = tuple(line for line in (said.warning, held.warning) if line)
     if not (needed or config.num_fewshot or (not pairs and pool.groups(source))):
-        return Labels(training_pairs=kept, dropped=dropped)
-    drawn = draw(pool, source, config.budget, config.draw_seed, excluded=dropped, split=config.groups)
+        return Labels(
+            training_pairs=kept, dropped=dropped, warnings=warnings, budget=budget, left_out=said, left_out_held=held
+        )
+    drawn = draw(pool, source, budget, config.draw_seed, excluded=dropped, split=config.groups)
     few_shot = _shuffled(drawn.few_shot, pool, config.draw_seed) if config.shuffle_labels else drawn.few_shot
-    return Labels(few_shot, kept, dropped, tuple(drawn.warnings))
+    return Labels(few_shot, kept, dropped, (*warnings, *drawn.warnings), budget, said, held)
+
+
+def _most_ratings(pool: Pool, source: Source) -> int:
+    """Labels that the group with the most answers can give: half of them, as the draw leaves the others to predict."""
+    return max((len(ratings) // 2 for ratings in pool.groups(source).values()), default=0)
 
 
 def _shuffled(few_shot: FewShot, pool: Pool, seed: int) -> FewShot:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from harness.contracts import Scores
+from harness.data.clipping import Clipping
 from harness.meter import Spend
 from harness.records.provenance import LISTED, git_state, version
 from harness.records.schema import (
@@ -29,6 +30,7 @@ from harness.records.schema import (
     Seconds,
     SeedInfo,
     Spent,
+    Status,
     TaskInfo,
 )
 from harness.run.plan import Plan, rating_ids
@@ -62,26 +64,39 @@ class Outcome:
     restarts: int = 0
     """How often the evaluation was begun before."""
     failure: Failure | None = None
+    clipping: Clipping | None = None
+    """What the study's lengths cut of the labelled pairs; None where none were drawn."""
 
 
 def build_record(plan: Plan, outcome: Outcome, provenance: Mapping[str, str]) -> Record:
     """The record of a cell, finished or failed."""
     failure = outcome.failure
+    status, reason = _status(outcome)
     return Record(
         id=plan.run_id,
-        status="failed" if failure else outcome.fit["status"],
-        reason=failure.reason if failure else outcome.fit["reason"],
+        status=status,
+        reason=reason,
         failure=failure,
         aligner=_aligner_info(plan, outcome.fit),
         task=_task_info(plan, outcome.scores),
         model=_model_info(plan, outcome.parameters),
-        data=_data_info(plan),
+        data=_data_info(plan, outcome.clipping),
         budget=BudgetInfo(**plan.config.budget.model_dump(), profile=plan.config.profile),
         spent=_spent(plan, outcome),
         scores=summarise(outcome.scores),
         manifest=_manifest(plan, provenance),
         seed=SeedInfo(draw=plan.config.draw_seed, training=plan.config.seed),
     )
+
+
+def _status(outcome: Outcome) -> tuple[Status, str | None]:
+    """How the cell ended, and why where it is not `ok`: labels without a difference teach nothing."""
+    if outcome.failure:
+        return "failed", outcome.failure.reason
+    cut = outcome.clipping
+    if outcome.fit["status"] == "ok" and cut and len(cut.equal) == cut.pairs:
+        return "degenerate", f"both answers of all {cut.pairs} labelled pairs are equal once cut to the study's length"
+    return outcome.fit["status"], outcome.fit["reason"]
 
 
 def summarise(scores: Scores) -> dict[str, Score]:
@@ -151,7 +166,7 @@ def _model_info(plan: Plan, parameters: int) -> ModelInfo:
     )
 
 
-def _data_info(plan: Plan) -> DataInfo:
+def _data_info(plan: Plan, clipping: Clipping | None) -> DataInfo:
     return DataInfo(
         source=plan.source.describe(),
         pool=plan.pool.name,
@@ -162,6 +177,10 @@ def _data_info(plan: Plan) -> DataInfo:
         auxiliary_groups=tuple(plan.few_shot.auxiliary),
         shuffled_labels=plan.config.shuffle_labels,
         dropped_leaks=plan.labels.dropped,
+        rows=plan.labels.left_out.rows,
+        dropped=plan.labels.left_out.reasons,
+        dropped_held_out=plan.labels.left_out_held.reasons,
+        clipped=clipping.shares if clipping else {},
         warnings=plan.labels.warnings,
     )
 

@@ -13,12 +13,14 @@ column `split` names, else the data's own split `test`, else a fifth of the pair
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.contracts import Messages, Pair, Reading
+from harness.data.texts import cut
 from tasks.datasets.columns import Columns, find_columns
 from tasks.datasets.division import Division, divide, named_in
 from tasks.datasets.graded import better_and_worse, mean_grades
@@ -53,10 +55,24 @@ def read_own(rows: Sequence[Row], place: str, how: Reading, *, divided: bool = T
     for row in rows:
         reader.read(columns.rename(row))
     reader.rank()
-    found = reader.made.labelled()
+    found = _without(reader.made.labelled(), how.without, place)
     listed = named_in(Path(how.split_file)) if how.split_file and divided else None
     division = divide(found.pairs, reader.marks, listed) if divided else Division((), (), "")
     return Whole(found, division)
+
+
+def _without(found: Labelled, ids: Mapping[str, frozenset[str]], place: str) -> Labelled:
+    """What was found less the pairs of the given ids, which are counted under their reasons."""
+    reasons = {identity: reason for reason, those in ids.items() for identity in those}
+    gone = [pair for pair in found.pairs if pair.id in reasons]
+    if not gone:
+        return found
+    dropped = Counter(found.dropped) + Counter(reasons[pair.id] for pair in gone)
+    examples = dict(found.examples)
+    for pair in gone:
+        examples.setdefault(reasons[pair.id], f"{place}, the pair that asks {cut(pair.prompt[-1].content)!r}")
+    kept = tuple(pair for pair in found.pairs if pair.id not in reasons)
+    return Labelled(kept, dict(sorted(dropped.items())), examples, found.rows)
 
 
 @dataclass

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
+from harness.cli.options import columns_of
 from harness.cli.resolve import Options, cells, parse_seeds, resolve
 from harness.config import CPU_DEMO, PRESETS, RunConfig, budget_of, keys, parse, read_yaml, type_name, validated
-from harness.contracts import HarnessError
+from harness.contracts import Budget, HarnessError, budget_for, settled
 from harness.plugins.registry import Registry
 from harness.util.plain_yaml import read_plain_yaml
 
@@ -241,7 +242,9 @@ def test_mistakes_name_the_thing_and_the_nearest_valid_one() -> None:
     assert "did you mean 'other'" in mistake(train_on="oter")
     assert "did you mean 'stern'" in mistake(judge="stren")
     assert "did you mean 'last'" in mistake(["budget.selection=lst"])
-    assert "512" in mistake(budget="64")
+    assert "unknown budget 'most'; expected a number of labels, or max" in mistake(budget="most")
+    for name in ("0", "-8", "8.5", "٣٢", "1" * 40, "3k"):
+        assert "expected a number of labels, or max" in mistake(budget=name)
     assert "key=value" in mistake(["budget.batch"])
     assert "prompt" in mistake(["lengths=3"])
     assert "--aligner" in mistake(aligner=None)
@@ -272,7 +275,7 @@ def test_a_cap_and_its_track_go_together() -> None:
         ("limit: three\n", "limit: expected int or null, got 'three'"),
         ("lora: {rr: 3}\n", "lora: unknown key 'rr'"),
         ("budget: {batch: many}\n", "budget.batch: expected int"),
-        ("budget: 31\n", "'31'"),
+        ("budget: many\n", "'many'"),
         ("- 1\n", "keys and values"),
         ("a: [\n", "not YAML"),
         ("", "keys and values"),
@@ -295,6 +298,61 @@ def test_a_config_file_that_is_not_there(tmp_path: Path) -> None:
 def test_type_names_are_readable() -> None:
     assert type_name(int | None) == "int or null"
     assert type_name(Literal["a", "b"]) == "one of 'a', 'b'"
+
+
+@pytest.mark.parametrize(
+    ("labels", "prompts", "batch", "steps", "selection"),
+    [
+        (1, 4, 4, 32, "last"),  # level below 8
+        (23, 92, 4, 32, "last"),  # level from 8 to 32
+        (64, 256, 4, 64, "last"),  # half of the way from 128 to 384 pairs
+        (127, 508, 4, 96, "last"),
+        (256, 1024, 8, 120, "holdout25"),  # half of the way from 384 to 1,536
+        (4_000, 16_000, 32, 258, "holdout25"),  # the last line goes on: 8,247 pairs
+        (100_000, 400_000, 32, 3125, "holdout25"),  # every pair once
+    ],
+)
+def test_any_number_of_labels_lies_between_the_presets(
+    labels: int, prompts: int, batch: int, steps: int, selection: str
+) -> None:
+    found = budget_for(labels)
+    assert (found.prompts, found.batch, found.min_steps, found.selection) == (prompts, batch, steps, selection)
+    assert typed(budget=str(labels)).budget == found
+    assert found.preset == str(labels)
+
+
+def test_pairs_seen_never_fall_with_more_labels() -> None:
+    seen = [budget_for(n).min_steps * budget_for(n).batch for n in (8, 20, 32, 64, 128, 300, 512, 1000, 2000, 5000)]
+    assert seen == sorted(seen)
+
+
+def test_two_names_of_one_budget_are_one() -> None:
+    assert typed(budget="2000").budget == typed(budget="2k").budget == PRESETS["2k"]
+    assert typed(budget="032").budget == PRESETS["32"]
+
+
+def test_the_largest_budget_is_settled_by_the_number_of_pairs() -> None:
+    asked = typed(["budget.batch=2", "budget.selection=last"], budget="max").budget
+    assert settled(asked, 300) == budget_for(300).model_copy(update={"batch": 2, "selection": "last"})
+    assert settled(typed(budget="max").budget, 128) == PRESETS["128"]
+    again = Budget.model_validate_json(asked.model_dump_json())
+    assert settled(again, 300) == settled(asked, 300), "also from a file"
+    assert settled(PRESETS["8"], 300) == PRESETS["8"]
+
+
+def test_several_budgets_are_several_cells() -> None:
+    options = Options(aligner="method,other_method", task="quiz", budget="8, 23,40,8", seeds=(0, 1))
+    found = [(c.aligner, c.budget.labels, c.seed) for c in cells(options, make_registry())]
+    assert found == [(a, n, s) for a in ("method", "other_method") for n in (8, 23, 40) for s in (0, 1)]
+
+
+def test_columns_and_split_file_are_part_of_a_cell() -> None:
+    found = typed(columns={"prompt": "question"}, split_file=Path("held.txt"))
+    assert (found.columns, found.split_file) == ({"prompt": "question"}, Path("held.txt"))
+    assert columns_of(" prompt=question, chosen = a=b ,") == {"prompt": "question", "chosen": "a=b"}
+    for text in ("prompt", "=x", "prompt="):
+        with pytest.raises(HarnessError, match="--columns takes ours=yours"):
+            columns_of(text)
 
 
 def test_presets_are_the_regime_table() -> None:
