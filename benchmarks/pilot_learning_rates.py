@@ -36,7 +36,7 @@ from harness.models.find import resolve
 from harness.models.load import load, pick_device
 from harness.plugins.registry import load as load_registry
 from harness.run.plan import thread_count
-from tasks.pools.closing import FinalAnswer
+from tasks.datasets.closing import FinalAnswer
 
 SYSTEM = 'Think step by step, then end with "Final Answer:".'
 KINDS = (

@@ -11,8 +11,10 @@ from typing import ClassVar
 
 from harness.contracts import Dataset, Task
 from harness.hookspecs import hookimpl
-from tasks.datasets.medmcqa import DATASET, DOCUMENTS, LETTERS
+from tasks.datasets.closing import LETTERS
+from tasks.datasets.medmcqa import DATASET, DOCUMENTS, asked
 from tasks.lm_eval.stock import Stock, StockChoice
+from tasks.measures import rotations
 from tasks.measures.preference import METRICS
 
 
@@ -22,15 +24,16 @@ class MedMCQA(StockChoice):
     name: ClassVar[str] = "medmcqa"
     paper: ClassVar[str] = "2203.14371"
     licence: ClassVar[str] = "MIT"
-    main_metric: ClassVar[str] = "acc"
+    main_metric: ClassVar[str] = "p_gold"
     metrics: ClassVar[Mapping[str, str]] = {
+        **rotations.METRICS,
         "acc": "share of questions whose gold letter has the highest log-probability",
         "acc_norm": "the same, log-probability per character of the option as lm-eval defines it",
         **METRICS,
     }
     default_pool: ClassVar[str] = "medmcqa"
     dataset: ClassVar[Dataset] = DATASET
-    stock: ClassVar[Stock] = Stock("medmcqa", "medmcqa", DOCUMENTS, split="validation")
+    stock: ClassVar[Stock] = Stock("medmcqa", "medmcqa", DOCUMENTS, split="validation", closed=asked)
     labels: ClassVar[tuple[str, ...]] = LETTERS
 
 

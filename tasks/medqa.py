@@ -12,8 +12,10 @@ from typing import ClassVar
 
 from harness.contracts import Dataset, Task
 from harness.hookspecs import hookimpl
-from tasks.datasets.medqa import DATASET, DOCUMENTS, LETTERS
+from tasks.datasets.closing import LETTERS
+from tasks.datasets.medqa import DATASET, DOCUMENTS, asked
 from tasks.lm_eval.stock import Stock, StockChoice
+from tasks.measures import rotations
 from tasks.measures.preference import METRICS
 
 
@@ -23,15 +25,16 @@ class MedQA(StockChoice):
     name: ClassVar[str] = "medqa"
     paper: ClassVar[str] = "2009.13081"
     licence: ClassVar[str] = "MIT"
-    main_metric: ClassVar[str] = "acc"
+    main_metric: ClassVar[str] = "p_gold"
     metrics: ClassVar[Mapping[str, str]] = {
+        **rotations.METRICS,
         "acc": "share of questions whose gold letter has the highest log-probability",
         "acc_norm": "the same, log-probability per character of the option as lm-eval defines it",
         **METRICS,
     }
     default_pool: ClassVar[str] = "medqa"
     dataset: ClassVar[Dataset] = DATASET
-    stock: ClassVar[Stock] = Stock("medqa_4options", "medqa", DOCUMENTS)
+    stock: ClassVar[Stock] = Stock("medqa_4options", "medqa", DOCUMENTS, closed=asked)
     labels: ClassVar[tuple[str, ...]] = LETTERS
 
 

@@ -11,8 +11,9 @@ from typing import ClassVar
 
 from harness.contracts import Dataset, EvalContext, Task
 from harness.hookspecs import hookimpl
-from tasks.datasets.pubmedqa import ANSWERS, DATASET, DOCUMENTS
+from tasks.datasets.pubmedqa import ANSWERS, DATASET, DOCUMENTS, asked
 from tasks.lm_eval.stock import Stock, StockChoice
+from tasks.measures import rotations
 from tasks.measures.preference import METRICS
 
 
@@ -22,14 +23,15 @@ class PubMedQA(StockChoice):
     name: ClassVar[str] = "pubmedqa"
     paper: ClassVar[str] = "1909.06146"
     licence: ClassVar[str] = "MIT"
-    main_metric: ClassVar[str] = "acc"
+    main_metric: ClassVar[str] = "p_gold"
     metrics: ClassVar[Mapping[str, str]] = {
+        **rotations.METRICS,
         "acc": "share of questions whose gold answer has the highest log-probability",
         **METRICS,
     }
     default_pool: ClassVar[str] = "pubmedqa"
     dataset: ClassVar[Dataset] = DATASET
-    stock: ClassVar[Stock] = Stock("pubmedqa", "pubmedqa", DOCUMENTS)
+    stock: ClassVar[Stock] = Stock("pubmedqa", "pubmedqa", DOCUMENTS, closed=asked)
     labels: ClassVar[tuple[str, ...]] = ANSWERS
 
     def notes(self, ctx: EvalContext) -> dict[str, float]:

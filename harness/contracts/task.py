@@ -136,6 +136,13 @@ class NamesMetricsLater(Protocol):
 
 
 @runtime_checkable
+class HasParityMetric(Protocol):
+    """What a task adds whose main metric is not the figure that other tools print: theirs, for the track `parity`."""
+
+    parity_metric: ClassVar[str]
+
+
+@runtime_checkable
 class FollowsPool(Protocol):
     """What a task adds when the items that it scores are those of the pool that a cell trains on."""
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from harness.contracts import Scores
+from harness.contracts import HasParityMetric, Scores, Task
 from harness.data.clipping import Clipping
 from harness.meter import Spend
 from harness.records.provenance import LISTED, git_state, version
@@ -137,7 +137,7 @@ def _aligner_info(plan: Plan, fit: Mapping[str, Any]) -> AlignerInfo:
 
 
 def _task_info(plan: Plan, scores: Scores) -> TaskInfo:
-    main = plan.task.main_metric
+    main = _main_metric(plan.task, plan.config.budget.track)
     return TaskInfo(
         name=plan.config.task,
         revision=plan.task_revision,
@@ -150,6 +150,11 @@ def _task_info(plan: Plan, scores: Scores) -> TaskInfo:
         baseline=plan.config.baseline,
         notes=dict(scores.notes),
     )
+
+
+def _main_metric(task: Task, track: str) -> str:
+    """The figure that a table is about: on track `parity` that of other tools, where the task has another of its own."""
+    return task.parity_metric if track == "parity" and isinstance(task, HasParityMetric) else task.main_metric
 
 
 def _model_info(plan: Plan, parameters: int) -> ModelInfo:

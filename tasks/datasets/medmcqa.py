@@ -10,10 +10,10 @@ from typing import Any
 
 from harness.contracts import Dataset, HarnessError
 from harness.util.hashes import content_hash
+from tasks.datasets.closing import LETTERED, LETTERS, Closed
 from tasks.datasets.documents import Document, DocumentSet, Row
 
 DATASET = Dataset(folder="medmcqa", hub="openlifescienceai/medmcqa", splits={"pool": "train", "eval": "validation"})
-LETTERS = ("A", "B", "C", "D")
 OPTIONS = ("opa", "opb", "opc", "opd")
 
 
@@ -28,6 +28,11 @@ def document(row: Row, identity: str) -> Document:
         raise HarnessError(f"medmcqa row {identity!r} is malformed: expected question, opa to opd and cop from 0 to 3")
     options = {key: str(row[key]) for key in OPTIONS}
     return {"id": identity, "question": str(row["question"]), **options, "cop": int(gold)}
+
+
+def asked(row: Row) -> Closed:
+    """A row as a closed question."""
+    return Closed(str(row["question"]), tuple(str(row[column]) for column in OPTIONS), int(row["cop"]), LETTERED)
 
 
 def _identity(row: Row) -> str:

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 
 from harness.contracts import Dataset, HarnessError
 from harness.util.hashes import content_hash
+from tasks.datasets.closing import LETTERED, LETTERS, Closed
 from tasks.datasets.documents import Document, DocumentSet, Row
 
 DATASET = Dataset(folder="medqa", hub="GBaker/MedQA-USMLE-4-options")
-LETTERS = ("A", "B", "C", "D")
 
 
 def document(row: Row, identity: str) -> Document:
@@ -25,6 +25,12 @@ def document(row: Row, identity: str) -> Document:
         raise HarnessError(f"medqa row {identity!r} is malformed: expected question, options A to D and answer_idx")
     endings = {f"ending{index}": str(options[letter]) for index, letter in enumerate(LETTERS)}
     return {"id": identity, "sent1": str(question), "sent2": "", **endings, "label": LETTERS.index(gold)}
+
+
+def asked(row: Row) -> Closed:
+    """A row as a closed question."""
+    options = tuple(str(row["options"][letter]) for letter in LETTERS)
+    return Closed(str(row["question"]), options, LETTERS.index(str(row["answer_idx"])), LETTERED)
 
 
 def _identity(row: Row) -> str:

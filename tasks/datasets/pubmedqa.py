@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from harness.contracts import Dataset, HarnessError
 from harness.util.hashes import content_hash
+from tasks.datasets.closing import Closed
 from tasks.datasets.documents import Document, DocumentSet, Row
 
 DATASET = Dataset(
@@ -21,6 +22,9 @@ DATASET = Dataset(
     hub_splits={"pool": "train[:500]", "eval": "train[500:]"},
 )
 ANSWERS = ("yes", "no", "maybe")
+SYSTEM = 'Think step by step, then end with a line "Final Answer: <decision>".'
+ASKED = "Is the answer yes, no or maybe?"
+"""Stands after the question: a system message can be clipped away."""
 
 
 def document(row: Row, identity: str) -> Document:
@@ -37,6 +41,13 @@ def document(row: Row, identity: str) -> Document:
         )
     shown = {"QUESTION": str(row["question"]), "CONTEXTS": [str(passage) for passage in passages]}
     return {"id": identity, **shown, "final_decision": str(row["final_decision"])}
+
+
+def asked(row: Row) -> Closed:
+    """A row as a closed question: the abstract first and the question last, since long prompts lose their beginning."""
+    abstract = "\n".join(row["CONTEXTS"])
+    question = f"Abstract: {abstract}\nQuestion: {row['QUESTION']}\n{ASKED}"
+    return Closed(question, ANSWERS, ANSWERS.index(str(row["final_decision"])), SYSTEM, lettered=False)
 
 
 def _identity(row: Row) -> str:

@@ -12,15 +12,27 @@ Few-shot prompts show the first of the cell's own labelled pairs, as stock docum
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from harness.contracts import Aligned, Capability, Dataset, EvalContext, HarnessError, Scores, Source, require
+from harness.contracts import (
+    Aligned,
+    Capability,
+    Dataset,
+    EvalContext,
+    HarnessError,
+    SampleRow,
+    Scores,
+    Source,
+    require,
+)
 from harness.util.hashes import content_hash
-from tasks.datasets.documents import Document, DocumentSet
+from tasks.datasets.closing import Closed
+from tasks.datasets.documents import Document, DocumentSet, Row
 from tasks.lm_eval.bridge import Sample, evaluate_task
 from tasks.lm_eval.catalogue import stock_text
 from tasks.lm_eval.held_out import chosen, generated, match, preferences, sample_row
+from tasks.measures.rotations import Shares, figures, shares
 
 CHOOSING: frozenset[Capability] = frozenset({"choose", "loglik"})
 """Either is enough to answer a question with given options."""
@@ -40,6 +52,8 @@ class Stock:
     data: DocumentSet
     split: str = "test"
     """The stock task's split that is evaluated."""
+    closed: Callable[[Row], Closed] | None = None
+    """A row of the data set as a closed question, where it is one."""
 
     @property
     def name(self) -> str:
@@ -75,14 +89,28 @@ class StockChoice(StockTask):
     labels: ClassVar[tuple[str, ...]]
     requires: ClassVar[frozenset[Capability]] = frozenset()
     accepts: ClassVar[frozenset[Capability]] = CHOOSING
+    parity_metric: ClassVar[str] = "acc"
 
     def evaluate(self, aligned: Aligned, ctx: EvalContext) -> Scores:
-        """One row per question; see `evaluate` below.
+        """One row per question: scored as trained (`tasks.measures.rotations`), and as lm-eval does.
 
-        Raises HarnessError when the model can neither score continuations (`loglik`) nor choose among them (`choose`).
+        On track `parity` lm-eval's metrics stand alone. Raises HarnessError when the model can neither score
+        continuations (`loglik`) nor choose among them (`choose`).
         """
         require(aligned, *CHOOSING, by=self.name)
-        return evaluate(self.stock, aligned, ctx, lambda sample: chosen(sample, self.labels), notes=self.notes(ctx))
+        scores = evaluate(self.stock, aligned, ctx, lambda sample: chosen(sample, self.labels), notes=self.notes(ctx))
+        return scores if ctx.track == "parity" else self._as_trained(scores, aligned, ctx)
+
+    def _as_trained(self, scores: Scores, aligned: Aligned, ctx: EvalContext) -> Scores:
+        """The same rows with the metrics of the form in which the model was trained."""
+        read = self.stock.closed
+        rows = self.stock.data.rows(ctx.source, "eval")[: ctx.limit]
+        asked = {str(row["id"]): read(row) for row in rows} if read is not None else {}
+        found = shares(aligned, list(asked.values()))
+        if not found:
+            return scores
+        by_id = dict(zip(asked, found, strict=True))
+        return replace(scores, rows=tuple(_with_shares(row, asked.get(row.id), by_id) for row in scores.rows))
 
     def notes(self, ctx: EvalContext) -> dict[str, float]:
         """Figures of the data: what a blind guess scores."""
@@ -102,6 +130,14 @@ class StockProblem(StockTask):
     def readings(self, output: str, document: Document) -> dict[str, float]:
         """Metrics of ours beside lm-eval's, from the generated text."""
         return {}
+
+
+def _with_shares(row: SampleRow, question: Closed | None, found: Mapping[str, Shares]) -> SampleRow:
+    if question is None:  # a held-out pair of another question
+        return row
+    share = found[row.id]
+    detail = {**row.detail, "shares": dict(zip(question.options, share, strict=True))}
+    return replace(row, values={**row.values, **figures(share, question.gold)}, detail=detail)
 
 
 # ---------------------------------------------------------------- answers

@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
 
-from harness.contracts import Dataset, Messages, Pair, Pool, Prompt, Ratings, Source, Verifier, user
+from harness.contracts import Dataset, Messages, Pair, Pool, Prompt, Ratings, Source, Verifier
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
+from tasks.datasets.closing import LETTERS, FinalAnswer, lettered_answers, opposed
 from tasks.datasets.documents import Row
-from tasks.datasets.medmcqa import DATASET, DOCUMENTS, LETTERS, OPTIONS
-from tasks.pools.closing import LETTERED, FinalAnswer, lettered, lettered_answers, opposed
+from tasks.datasets.medmcqa import DATASET, DOCUMENTS, OPTIONS, asked
 
 
 class MedMCQAPool:
@@ -62,7 +62,7 @@ def _options(row: Row) -> dict[str, str]:
 
 
 def _prompt(row: Row) -> Messages:
-    return user(lettered(row["question"], _options(row)), system=LETTERED)
+    return asked(row).prompt()
 
 
 def _pair(row: Row) -> Pair:

@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import ClassVar
 
-from harness.contracts import Dataset, Messages, Pair, Pool, Prompt, Ratings, Source, Verifier, user
+from harness.contracts import Dataset, Messages, Pair, Pool, Prompt, Ratings, Source, Verifier
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
+from tasks.datasets.closing import LETTERS, FinalAnswer, lettered_answers, opposed
 from tasks.datasets.documents import Row
-from tasks.datasets.medqa import DATASET, DOCUMENTS, LETTERS
-from tasks.pools.closing import LETTERED, FinalAnswer, lettered, lettered_answers, opposed
+from tasks.datasets.medqa import DATASET, DOCUMENTS, asked
 
 
 class MedQAPool:
@@ -57,7 +57,7 @@ class MedQAPool:
 
 
 def _prompt(row: Row) -> Messages:
-    return user(lettered(str(row["question"]), _options(row)), system=LETTERED)
+    return asked(row).prompt()
 
 
 def _options(row: Row) -> dict[str, str]:

@@ -17,16 +17,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import ClassVar
 
-from harness.contracts import Dataset, Messages, Pair, Pool, Prompt, Ratings, Source, Verifier, user
+from harness.contracts import Dataset, Messages, Pair, Pool, Prompt, Ratings, Source, Verifier
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
+from tasks.datasets.closing import LEAD, FinalAnswer, closed, last, opposed
 from tasks.datasets.documents import Row
-from tasks.datasets.pubmedqa import ANSWERS, DATASET, DOCUMENTS
-from tasks.pools.closing import LEAD, FinalAnswer, closed, last, opposed
+from tasks.datasets.pubmedqa import ANSWERS, DATASET, DOCUMENTS, asked
 
-SYSTEM = 'Think step by step, then end with a line "Final Answer: <decision>".'
-ASKED = "Is the answer yes, no or maybe?"
-"""Stands after the question: a system message can be clipped away."""
 _WORDS = "|".join(ANSWERS)
 _DECISION = re.compile(
     rf"{LEAD}((?i:{_WORDS}))\b(?!(?i:[^\w\n]*(?:or[^\w\n]+)?(?:{_WORDS})\b))(?=[^\S\n]*(?:[^\w\s]|$))", re.MULTILINE
@@ -77,8 +74,7 @@ def final_decision(completion: str) -> str | None:
 
 
 def _prompt(row: Row) -> Messages:
-    abstract = "\n".join(row["CONTEXTS"])
-    return user(f"Abstract: {abstract}\nQuestion: {row['QUESTION']}\n{ASKED}", system=SYSTEM)
+    return asked(row).prompt()
 
 
 def _pair(row: Row) -> Pair:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.data.sources import open_source
-from tasks.pools.closing import final_letter
+from tasks.datasets.closing import final_letter
 from tasks.pools.medmcqa import MedMCQAPool
 from tasks.pools.pubmedqa import ASKED, PubMedQAPool, final_decision
 

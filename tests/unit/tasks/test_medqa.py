@@ -183,15 +183,22 @@ def test_limit_takes_items_and_their_pairs() -> None:
 def test_pairs_of_another_data_set_get_their_own_rows() -> None:
     scores = evaluate(context(limit=2, pool=ForeignPool(Dataset(folder="poems", hub="x/poems"))))
     assert [r.id for r in scores.rows][2:] == ["pair:u0", "pair:u1"]
-    assert set(scores.rows[0].values) == {"acc", "acc_norm"}
+    assert set(scores.rows[0].values) == {"acc", "acc_norm", "p_gold", "acc_cyclic"}
     assert set(scores.rows[2].values) == {"pref", "pref_sum", "pref_mean", "pref_ratio"}
 
 
 def test_without_pairs_there_is_accuracy_only() -> None:
     blind = offering(FakeAligned(), "loglik")
-    for scores in (evaluate(context(pool=None)), evaluate(context(), blind)):
-        assert all(set(r.values) == {"acc", "acc_norm"} for r in scores.rows)
+    trained = {"p_gold", "acc_cyclic"}
+    for scores, more in ((evaluate(context(pool=None)), trained), (evaluate(context(), blind), set())):
+        assert all(set(r.values) == {"acc", "acc_norm"} | more for r in scores.rows)
         assert scores.notes == {"chance": 0.25}
+
+
+def test_parity_is_lm_evals_metric_alone() -> None:
+    scores = evaluate(context(pool=None, track="parity"))
+    assert all(set(r.values) == {"acc", "acc_norm"} for r in scores.rows)
+    assert MedQA.parity_metric in scores.rows[0].values
 
 
 def test_a_re_ranker_answers_by_choosing() -> None:
@@ -199,10 +206,16 @@ def test_a_re_ranker_answers_by_choosing() -> None:
     scores = evaluate(context(source), aligned)
     assert [r.detail["answer"] for r in scores.rows] == ["B"] * 8
     assert [r.values["acc"] for r in scores.rows] == [float(e["answer_idx"] == "B") for e in source.splits["eval"]]
-    assert all(set(r.values) == {"acc", "acc_norm", "pref"} and r.values["pref"] == 1.0 for r in scores.rows)
+    assert all(
+        set(r.values) == {"acc", "acc_norm", "pref", "p_gold", "acc_cyclic"} and r.values["pref"] == 1.0
+        for r in scores.rows
+    )
     assert scores.rows[0].detail["preferences"][0]["chosen"] is None
     assert scores.rows[0].detail["options"]["C"]["logprob"] == pytest.approx(math.log(0.2))
-    assert len(aligned.asked) == 8
+    assert len(aligned.asked) == 8 + 4 * 8
+    # Whatever stands second is chosen: over the turns of the letters each option is chosen once.
+    assert all(r.values["p_gold"] == pytest.approx(0.25) for r in scores.rows)
+    assert all(r.values["acc_cyclic"] == 0.25 for r in scores.rows)
     base = {r.id: r for r in evaluate(context(source)).rows}
     assert evaluate(context(source, base=base), Reranker()).rows[0].values == scores.rows[0].values
 

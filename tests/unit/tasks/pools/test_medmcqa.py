@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.contracts import Dataset, HarnessError, Pool, SourceKind
-from tasks.pools.closing import LETTERED, FinalAnswer, final_letter
+from tasks.datasets.closing import LETTERED, FinalAnswer, final_letter
 from tasks.pools.medmcqa import MedMCQAPool, harness_pools
 
 pytestmark = pytest.mark.core
@@ -76,7 +76,7 @@ def test_revision_follows_the_data_and_the_template(monkeypatch: pytest.MonkeyPa
     first = pool.revision(_Rows(ARGUED))
     assert first == pool.revision(_Rows(ARGUED))
     assert first != pool.revision(_Rows({**ARGUED, "explanation": "It did."}))
-    monkeypatch.setattr("tasks.pools.medmcqa.LETTERED", "Think.")
+    monkeypatch.setattr("tasks.datasets.medmcqa.LETTERED", "Think.")
     assert first != pool.revision(_Rows(ARGUED))
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from harness.contracts import Dataset, HarnessError, Pool, SourceKind
+from tasks.datasets.closing import LETTERED, FinalAnswer, final_letter
 from tasks.datasets.medqa import DOCUMENTS
-from tasks.pools.closing import LETTERED, FinalAnswer, final_letter
 from tasks.pools.medqa import MedQAPool, harness_pools
 
 pytestmark = pytest.mark.core
@@ -74,7 +74,7 @@ def test_revision_follows_the_data_and_the_template(monkeypatch: pytest.MonkeyPa
     first = pool.revision(_Rows(ARGUED))
     assert first == pool.revision(_Rows(ARGUED))
     assert first != pool.revision(_Rows({**ARGUED, "explanation": "It did."}))
-    monkeypatch.setattr("tasks.pools.medqa.LETTERED", "Think.")
+    monkeypatch.setattr("tasks.datasets.medqa.LETTERED", "Think.")
     assert first != pool.revision(_Rows(ARGUED))
 
 

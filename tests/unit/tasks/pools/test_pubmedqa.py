@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from harness.contracts import Dataset, HarnessError, Pool, SourceKind
-from tasks.pools.closing import FinalAnswer
-from tasks.pools.pubmedqa import ASKED, SYSTEM, PubMedQAPool, final_decision, harness_pools
+from tasks.datasets.closing import FinalAnswer
+from tasks.datasets.pubmedqa import ASKED, SYSTEM
+from tasks.pools.pubmedqa import PubMedQAPool, final_decision, harness_pools
 
 pytestmark = pytest.mark.core
 
@@ -81,7 +82,7 @@ def test_revision_follows_the_data_and_the_template(monkeypatch: pytest.MonkeyPa
     first = pool.revision(_Rows(ARGUED))
     assert first == pool.revision(_Rows(ARGUED))
     assert first != pool.revision(_Rows({**ARGUED, "context": {"contexts": ["We asked."]}}))
-    monkeypatch.setattr("tasks.pools.pubmedqa.ASKED", "Well?")
+    monkeypatch.setattr("tasks.datasets.pubmedqa.ASKED", "Well?")
     assert first != pool.revision(_Rows(ARGUED))
 
 

@@ -12,10 +12,10 @@ from harness.contracts import Pool
 from harness.data.leaks import find_leaks
 from harness.data.sources import SampleSource
 from harness.util.words import normalise
+from tasks.datasets.closing import final_letter
 from tasks.datasets.medmcqa import OPTIONS
 from tasks.datasets.pubmedqa import ANSWERS
 from tasks.measures.shortcuts import bag_of_words, length_only
-from tasks.pools.closing import final_letter
 from tasks.pools.medmcqa import MedMCQAPool
 from tasks.pools.pubmedqa import PubMedQAPool, final_decision
 

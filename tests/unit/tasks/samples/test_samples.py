@@ -11,10 +11,10 @@ import pytest
 from harness.data.leaks import find_leaks
 from harness.data.sources import SampleSource
 from harness.util.words import normalise
+from tasks.datasets.closing import final_letter
 from tasks.datasets.medqa import DATASET, LETTERS
 from tasks.measures.shortcuts import bag_of_words, length_only
 from tasks.medqa import MedQA
-from tasks.pools.closing import final_letter
 from tasks.pools.medqa import MedQAPool
 
 SOURCE = SampleSource()

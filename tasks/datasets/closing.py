@@ -1,4 +1,7 @@
-"""Pools of closed questions: options as prompts, closing lines as answers, and the verifier that reads such a line."""
+"""Closed questions as a conversation: options as a prompt, closing lines as answers, and the verifier of such a line.
+
+Pools draw pairs in this form, and tasks score a model in the form in which it was trained.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.contracts import HarnessError
+from harness.contracts import HarnessError, Messages, user
 from harness.util.hashes import content_hash
 
 CLOSING = "Final Answer"
+LETTERS = ("A", "B", "C", "D")
 LETTERED = 'Think step by step, then end with a line "Final Answer: <letter>. <option>".'
 """The system message where options have letters."""
 LEAD = r"(?i:final\s+answer\W*(?:(?:is|the|option)\W+)*)"
@@ -50,6 +54,40 @@ def closed(argument: str, choice: str) -> str:
     """An answer: its argument, where there is one, and the closing line with `choice`."""
     closing = f"{CLOSING}: {choice}"
     return f"{argument}\n{closing}" if argument else closing
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A question whose answer is one of given options."""
+
+    question: str
+    options: tuple[str, ...]
+    gold: int
+    """Place of the right option."""
+    system: str
+    lettered: bool = True
+    """Options are listed under letters, which may be dealt out anew; else the question names them itself."""
+
+    def rotations(self) -> int:
+        """How many ways there are to deal out the letters by turning the list: one for each option, one without any."""
+        return len(self.options) if self.lettered else 1
+
+    def prompt(self, turn: int = 0) -> Messages:
+        """The conversation that asks it, the list of options turned by `turn` places."""
+        if not self.lettered:
+            return user(self.question, system=self.system)
+        return user(lettered(self.question, self._dealt(turn)), system=self.system)
+
+    def closings(self, turn: int = 0) -> tuple[str, ...]:
+        """The closing line of each option, in the order of `options`."""
+        if not self.lettered:
+            return tuple(closed("", option) for option in self.options)
+        letters = {option: letter for letter, option in self._dealt(turn).items()}
+        return tuple(closed("", f"{letters[option]}. {option}") for option in self.options)
+
+    def _dealt(self, turn: int) -> dict[str, str]:
+        count = len(self.options)
+        return {LETTERS[place]: self.options[(place + turn) % count] for place in range(count)}
 
 
 def lettered(question: str, options: Mapping[str, str]) -> str:
