@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from harness.fit.recipes import with_preset
+from harness.methods.fields import with_preset
 
 Reads = Literal["own", "swapped", "none"]
 
