@@ -20,6 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from harness.util.words import normalise
 
+VERSION = "1"
+"""Raise it when a rule changes: rewards and metrics change with it."""
 LEVELS = ("emergency", "today", "this week", "self-care")
 """How soon a patient needs care, the most urgent first."""
 HEADING = "What to watch for:"

@@ -31,18 +31,18 @@ WRONG = "level"
 """The kind of a rejected answer whose level is wrong."""
 LONG = "within_length"
 SHARES = {
-    WRONG: 40,
-    "watch_list": 16,
+    WRONG: 50,
+    "watch_list": 15,
     "closing_question": 12,
-    "second_person": 9,
-    "no_dose": 9,
-    LONG: 8,
-    "urgency_named": 6,
+    "second_person": 7,
+    "no_dose": 6,
+    LONG: 5,
+    "urgency_named": 5,
 }
 """Out of a hundred pairs of a level, how many are first of each kind."""
-SECOND = ("watch_list", "closing_question", "second_person", "no_dose")
-"""What may be broken beside the first."""
-TRIES = 60
+SECOND = ("watch_list", "closing_question", "watch_list", "closing_question", "second_person", "no_dose")
+"""What may be broken beside the first; what a glance at the words gives away stands here once."""
+TRIES = 40
 SPREAD = (-7, -5, -3, -1, 0, 1, 3, 5, 7)
 """Differences in length, chosen less rejected, that are aimed at: they sum to zero."""
 LEAST_FULL = 80
