@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from phrases import ACTIONS, CLOSINGS, GENERAL, MEDICINES, MORE_ITEMS, PADDING, STATEMENTS, UNKNOWN_LEVELS
+from phrases import ACTIONS, CLOSINGS, GENERAL, MEDICINES, PADDING, STATEMENTS, UNKNOWN_LEVELS
+
 from tasks.care_rules import HEADING, LEVELS, MOST_WORDS, count_words
 
 T = TypeVar("T")
@@ -64,9 +65,9 @@ def write(parts: Parts) -> str:
     first = [f"Urgency: {parts.level}"]
     advice = [" ".join(parts.sentences)]
     if "prose" in parts.shape:
-        listed = [f"{HEADING} {', '.join(parts.items[:-1])} and {parts.items[-1]}."]
-    elif "no heading" in parts.shape:
-        listed = [f"- {item}" for item in parts.items]
+        listed = [f"{HEADING} {', '.join(parts.items)}."]
+    elif "late heading" in parts.shape:
+        listed = [*(f"- {item}" for item in parts.items), HEADING]
     else:
         listed = [HEADING, *(f"- {item}" for item in parts.items)]
     closing = [parts.closing]
@@ -88,7 +89,11 @@ def compose(complaint: Complaint, level: str, *key: object, fuller: bool = False
     medicine = number(*key, "medicine") % len(MEDICINES[level]) if fuller or number(*key, "with") % 3 == 0 else None
     general = shuffled(general_of(complaint, level), *key, "general")
     several = 2 if fuller else number(*key, "several") % 2
-    said = [*scenario["advice"][1:], *general[:several], *([MEDICINES[level][medicine][0]] if medicine is not None else [])]
+    said = [
+        *scenario["advice"][1:],
+        *general[:several],
+        *([MEDICINES[level][medicine][0]] if medicine is not None else []),
+    ]
     said += shuffled(PADDING, *key, "padding")[:3] if fuller else []
     start = shuffled([ACTIONS[level][action][0], scenario["advice"][0]], *key, "start")
     count = 4 if fuller else pick((2, 3, 3, 4), *key, "count")
@@ -120,14 +125,14 @@ def break_urgency(parts: Parts, complaint: Complaint, *key: object) -> Parts:
 
 
 def break_list(parts: Parts, complaint: Complaint, *key: object) -> Parts:
-    """Running text, no heading, a single item, or five and more."""
-    how = pick(("prose", "no heading", "single", "many"), *key, "how")
+    """Running text, a heading below its list, a single item, or one too many."""
+    how = pick(("prose", "late heading", "single", "many"), *key, "how")
     if how == "single":
         unused = [sentence for sentence in general_of(complaint, parts.level) if not parts.has(sentence)]
         return replace(parts, items=parts.items[:1], sentences=(*parts.sentences, *unused[:1]))
     if how == "many":
-        every = [*shuffled(complaint["watch"], *key, "items"), *shuffled(MORE_ITEMS, *key, "more")]
-        return without_surplus(replace(parts, items=tuple(every[: pick((5, 6), *key, "count")])))
+        every = shuffled(complaint["watch"], *key, "items")
+        return without_surplus(replace(parts, items=tuple(every)))
     return replace(parts, shape=parts.shape | {how})
 
 
@@ -148,7 +153,7 @@ def break_person(parts: Parts, complaint: Complaint, *key: object) -> Parts:
 
 def break_closing(parts: Parts, complaint: Complaint, *key: object) -> Parts:
     """The question stands at the beginning, or the last line asks nothing."""
-    if number(*key, "how") % 3:
+    if number(*key, "how") % 5:
         return replace(parts, shape=parts.shape | {"early question"})
     return replace(parts, closing=pick(STATEMENTS, *key, "statement"))
 
@@ -171,6 +176,6 @@ BREAKS = {
 }
 
 
-def size(text: str) -> int:
-    """About the number of tokens: words and marks."""
-    return len(re.findall(r"\w+|[^\w\s]|\n", text))
+def size(text: str) -> float:
+    """About the number of tokens: between the count of words and marks, and the characters by the five."""
+    return (len(re.findall(r"\w+|[^\w\s]|\n", text)) + len(text) / 5) / 2

@@ -118,7 +118,7 @@ def second(kind: str, *key: object) -> tuple[str, ...]:
 
 def rows(found: Sequence[Case]) -> Iterator[dict[str, Any]]:
     """One row per question. What a pair's lengths differ by is aimed at, so that both sides are equally long."""
-    excess = 0
+    excess = 0.0
     for case in found:
         parts = chosen(case)
         good = write(parts)
@@ -152,7 +152,9 @@ def rejected(case: Case, good: Parts) -> list[str]:
     texts = [write(spoilt(case, good, turn)) for turn in range(TRIES)]
     fitting = [text for text in texts if failures(text, case.level) == set(case.kinds)]
     if not fitting:
-        raise SystemExit(f"{case.id}: nothing fails in {case.kinds} alone\n{texts[0]}\n{failures(texts[0], case.level)}")
+        raise SystemExit(
+            f"{case.id}: nothing fails in {case.kinds} alone\n{texts[0]}\n{failures(texts[0], case.level)}"
+        )
     return fitting
 
 
