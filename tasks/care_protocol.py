@@ -123,7 +123,7 @@ def _closeness(embed: Embed, answered: Answered) -> dict[str, float]:
     """By question; of an empty answer 0, whatever its embedding."""
     texts = [text for case, completion in answered for text in (completion.text.strip(), case.chosen) if text]
     places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-    vectors = embed(list(places)) if places else []
+    vectors: Any = embed(list(places)) if places else []
     return {
         case.id: float(vectors[places[text]] @ vectors[places[case.chosen]])
         if (text := completion.text.strip())

@@ -84,7 +84,7 @@ class CareProtocolPool:
     licence: ClassVar[str] = LICENCE
     dataset: ClassVar[Dataset] = DATASET
     spans: ClassVar[str] = "positional"
-    """Both sides have the same lines in the same order, so spans of them can be matched by position."""
+    """Both sides give their parts in one order, so spans of them can be matched by position."""
 
     def revision(self, source: Source) -> str:
         """Hash of every row of the training split as read, and of the version of the rules, which the verifier uses."""
