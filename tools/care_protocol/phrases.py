@@ -137,16 +137,16 @@ _BEFORE_A_VISIT: Variants = (
 )
 _AT_HOME: Variants = (
     (
-        "Ask a pharmacist before you take ibuprofen or anything like it.",
+        "Ask a pharmacist before ibuprofen or anything like it is used.",
         "Take 400 mg of ibuprofen now and again in eight hours.",
     ),
     (
-        "A pharmacist can tell you whether paracetamol is right for you.",
-        "Paracetamol is right for you: 500 mg every six hours.",
+        "A pharmacist can say whether paracetamol would be suitable.",
+        "Paracetamol would be suitable: 500 mg every six hours.",
     ),
     (
-        "Leave out sleeping tablets and alcohol until you feel well again.",
-        "Take half a sleeping tablet and ten drops of valerian at night.",
+        "Leave out other tablets until a pharmacist has checked them.",
+        "Take half a sleeping tablet and ten drops of valerian.",
     ),
     (
         "Use sprays and drops only in the way that the leaflet says.",
