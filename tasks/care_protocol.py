@@ -18,14 +18,17 @@ from harness.contracts import (
     Completion,
     EvalContext,
     GenerateRequest,
+    Generates,
     Message,
     Messages,
     Pair,
+    Prefers,
     SampleRow,
     Scores,
     Source,
     Task,
     Whole,
+    able_to,
 )
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
@@ -74,7 +77,8 @@ class CareProtocol:
         **PREFERENCE,
     }
     default_pool: ClassVar[str] = "care_protocol"
-    needs: ClassVar[frozenset[Capability]] = frozenset({"generate"})
+    requires: ClassVar[frozenset[Capability]] = frozenset({"generate"})
+    accepts: ClassVar[frozenset[Capability]] = frozenset({"prefer"})
 
     def __init__(self, embed: Embed = embed) -> None:
         self._embed = embed
@@ -93,11 +97,11 @@ class CareProtocol:
         Raises HarnessError when the base model's rows are of other pairs.
         """
         found = cases(ctx.source, "eval")[: ctx.limit]
-        answered = _generate(aligned, ctx, found)
+        answered = _generate(able_to("generate", aligned, by=self.name), ctx, found)
         near = _closeness(self._embed, answered)
         rows = [_answer_row(ctx, case, completion, near[case.id]) for case, completion in answered]
         notes: dict[str, float] = {}
-        if "prefer" in aligned.capabilities:
+        if isinstance(aligned, Prefers):
             pairs = _held_out(ctx, {case.id for case in found})
             rows += _pair_rows(aligned, ctx, pairs)
             notes = controls(ctx.training_pairs, pairs)
@@ -114,7 +118,7 @@ def _shown(ctx: EvalContext, prompt: Messages) -> Messages:
     return (*before, *prompt)
 
 
-def _generate(aligned: Aligned, ctx: EvalContext, found: Sequence[Case]) -> Answered:
+def _generate(aligned: Generates, ctx: EvalContext, found: Sequence[Case]) -> Answered:
     requests = [GenerateRequest(_shown(ctx, case.prompt), NEW_TOKENS) for case in found]
     return [(case, completions[0]) for case, completions in zip(found, aligned.generate(requests), strict=True)]
 
@@ -208,7 +212,7 @@ def _held_out(ctx: EvalContext, ids: set[str]) -> list[Pair]:
     return [pair for pair in CareProtocolPool().pairs(ctx.source, "eval") if pair.id in ids]
 
 
-def _pair_rows(aligned: Aligned, ctx: EvalContext, pairs: Sequence[Pair]) -> list[SampleRow]:
+def _pair_rows(aligned: Prefers, ctx: EvalContext, pairs: Sequence[Pair]) -> list[SampleRow]:
     base = base_margins(ctx.base)
     found = margins(aligned, pairs, ctx.progress)
     return [_pair_row(pair, margin, base_of(margin, base)) for pair, margin in zip(pairs, found, strict=True)]

@@ -70,19 +70,25 @@ def embed(texts: Sequence[str]) -> Any:
     return np.eye(len(places), dtype=np.float32)[[places[text] for text in texts]]
 
 
-class Model:
-    """Answers with what `says` makes of the question; prefers the answers in `liked`."""
+class Silent:
+    """Answers with what `says` makes of the question, and prefers nothing."""
 
-    capabilities = frozenset({"generate", "prefer"})
-
-    def __init__(self, says: Callable[[str], str], liked: Sequence[str] = (), finish: Any = "stop") -> None:
-        self.says, self.liked, self.finish = says, tuple(liked), finish
+    def __init__(self, says: Callable[[str], str], finish: Any = "stop") -> None:
+        self.says, self.finish = says, finish
         self.asked: list[GenerateRequest] = []
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
         self.asked += requests
         texts = [self.says(request.context[-1].content) for request in requests]  # type: ignore[union-attr]
         return [[Completion(text, tuple(range(len(text.split()))), self.finish)] for text in texts]
+
+
+class Model(Silent):
+    """Prefers the answers in `liked`, too."""
+
+    def __init__(self, says: Callable[[str], str], liked: Sequence[str] = (), finish: Any = "stop") -> None:
+        super().__init__(says, finish)
+        self.liked = tuple(liked)
 
     def prefer(self, requests: Sequence[PreferRequest]) -> list[Preference]:
         found = []
@@ -92,8 +98,11 @@ class Model:
         return found
 
 
-class Silent(Model):
-    capabilities = frozenset({"generate"})
+class Ranker:
+    """Prefers and cannot write."""
+
+    def prefer(self, requests: Sequence[PreferRequest]) -> list[Preference]:
+        return [Preference(0.5, None, None) for _ in requests]
 
 
 def perfect(question: str) -> str:
@@ -104,8 +113,8 @@ def context(**changes: Any) -> EvalContext:
     return replace(EvalContext(source=Rows(), limit=None, num_fewshot=0, seed=0), **changes)  # type: ignore[arg-type]
 
 
-def evaluate(model: Model, **changes: Any) -> Scores:
-    return CareProtocol(embed).evaluate(model, context(**changes))  # type: ignore[arg-type]
+def evaluate(model: Any, **changes: Any) -> Scores:
+    return CareProtocol(embed).evaluate(model, context(**changes))
 
 
 def means(scores: Scores) -> dict[str, float]:
@@ -215,6 +224,11 @@ def test_a_model_that_cannot_prefer_has_the_answers_alone() -> None:
     scores = evaluate(Silent(perfect))
     assert not {*means(scores)} & set(PREFERENCE)
     assert scores.notes == {}
+
+
+def test_a_model_that_cannot_write_is_refused_in_one_sentence() -> None:
+    with pytest.raises(HarnessError, match=r"care_protocol.*generate"):
+        evaluate(Ranker())
 
 
 def test_limit_takes_questions_with_their_pairs() -> None:
