@@ -1,7 +1,8 @@
 """A clinic's house rules, taught by examples: does a model keep them in answers to patients it has not seen?
 
-Answers are greedy and checked by code (`tasks.care_rules`). The form can be learned from a few examples; the level of
-urgency takes reading the question and grows with labels. Held-out pairs are scored as well, as in `tasks.preference`.
+Answers are greedy and checked by code (`tasks.datasets.care_rules`). The form can be learned from a few examples; the
+level of urgency takes reading the question and grows with labels. Held-out pairs are scored as well, as in
+`tasks.measures.preference`.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ from harness.contracts import (
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
 from harness.util.words import normalise
-from tasks.care_rules import VERSION, check, count_words, level_of, share
+from tasks.datasets.care_protocol import LICENCE, Case, cases, pairs_of
+from tasks.datasets.care_rules import VERSION, check, count_words, level_of, share
 from tasks.judges.similarity import embed
-from tasks.pools.care_protocol import LICENCE, CareProtocolPool, Case, cases
-from tasks.preference import METRICS as PREFERENCE
-from tasks.preference import Margin, accuracies, base_margins, base_of, controls, margins
+from tasks.measures.preference import METRICS as PREFERENCE
+from tasks.measures.preference import Margin, accuracies, base_margins, base_of, controls, margins
 
 if TYPE_CHECKING:
     from harness.contracts import FloatArray
@@ -102,7 +103,7 @@ class CareProtocol:
         rows = [_answer_row(ctx, case, completion, near[case.id]) for case, completion in answered]
         notes: dict[str, float] = {}
         if isinstance(aligned, Prefers):
-            pairs = _held_out(ctx, {case.id for case in found})
+            pairs = pairs_of(found, "eval")
             rows += _pair_rows(aligned, ctx, pairs)
             notes = controls(ctx.training_pairs, pairs)
         return Scores(tuple(rows), notes, _whole(answered))
@@ -206,10 +207,6 @@ def _jackknifed(units: Sequence[Counter[Any]], figure: Callable[[Counter[Any]], 
 
 
 # ---------------------------------------------------------------- held-out pairs
-
-
-def _held_out(ctx: EvalContext, ids: set[str]) -> list[Pair]:
-    return [pair for pair in CareProtocolPool().pairs(ctx.source, "eval") if pair.id in ids]
 
 
 def _pair_rows(aligned: Prefers, ctx: EvalContext, pairs: Sequence[Pair]) -> list[SampleRow]:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from phrases import ACTIONS, CLOSINGS, GENERAL, MEDICINES, PADDING, STATEMENTS, UNKNOWN_LEVELS
 
-from tasks.care_rules import HEADING, LEVELS, MOST_WORDS, count_words
+from tasks.datasets.care_rules import HEADING, LEVELS, MOST_WORDS, count_words
 
 T = TypeVar("T")
 Complaint = dict[str, Any]

@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(HERE)]
 
 from compose import BREAKS, Complaint, Parts, compose, number, pick, shuffled, size, trimmed, write  # noqa: E402
 
-from tasks.care_rules import LEVELS, check, count_words, level_of  # noqa: E402
+from tasks.datasets.care_rules import LEVELS, check, count_words, level_of  # noqa: E402
 
 WRONG = "level"
 """The kind of a rejected answer whose level is wrong."""

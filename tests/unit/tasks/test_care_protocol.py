@@ -27,8 +27,8 @@ from harness.contracts import (
 from harness.stats import mean_interval
 from tasks import care_protocol
 from tasks.care_protocol import NEW_TOKENS, CareProtocol
-from tasks.care_rules import LEVELS, RULES
-from tasks.preference import METRICS as PREFERENCE
+from tasks.datasets.care_rules import LEVELS, RULES
+from tasks.measures.preference import METRICS as PREFERENCE
 
 
 def answer(level: str, advice: str = "You should rest.") -> str:

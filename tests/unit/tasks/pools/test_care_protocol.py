@@ -9,9 +9,10 @@ import pytest
 
 from harness.contracts import Dataset, HarnessError, Pool, SourceKind, user
 from harness.data.sources import SampleSource, open_source
-from tasks.care_rules import RULES
+from tasks.datasets.care_protocol import DATASET, cases
+from tasks.datasets.care_rules import RULES
 from tasks.pools import care_protocol
-from tasks.pools.care_protocol import DATASET, CareProtocolPool, Protocol, cases
+from tasks.pools.care_protocol import CareProtocolPool, Protocol
 
 pytestmark = pytest.mark.core
 

@@ -13,15 +13,16 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from tasks.shortcuts import bag_of_words, length_only
 
 from harness.data.leaks import find_leaks
 from harness.data.sources import SampleSource
 from harness.util.hashes import content_hash
 from harness.util.words import normalise
 from tasks.care_protocol import CareProtocol
-from tasks.care_rules import LEVELS, RULES, check, count_words, level_of
-from tasks.pools.care_protocol import DATASET, CareProtocolPool
+from tasks.datasets.care_protocol import DATASET
+from tasks.datasets.care_rules import LEVELS, RULES, check, count_words, level_of
+from tasks.measures.shortcuts import bag_of_words, length_only
+from tasks.pools.care_protocol import CareProtocolPool
 
 SOURCE = SampleSource()
 SPLITS = {"pool": (332, 664), "eval": (88, 176)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.care_rules import (
+from tasks.datasets.care_rules import (
     LEVELS,
     MOST_WORDS,
     RULES,
