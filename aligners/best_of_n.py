@@ -27,11 +27,14 @@ from harness.contracts import (
     LoglikRequest,
     Messages,
     Need,
+    Pair,
     Preference,
     PreferRequest,
+    Schedule,
 )
-from harness.fit.recipes import Epochs, Preset, Warmup, cosine, require_pairs, with_preset
 from harness.hookspecs import hookimpl
+from harness.methods.fields import Epochs, Preset, Warmup, with_preset
+from harness.methods.schedules import fit_on_pairs
 from harness.util.maths import sigmoid
 
 SETTINGS = "best_of_n.json"
@@ -88,15 +91,11 @@ class BestOfN:
 
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         """Train DPO on the pairs, to rank by."""
-        from harness.fit.paired import dpo_trainer
 
-        require_pairs(self.name, few_shot.pairs)
-        config = self.config
-        pairs, held_out = bench.split(few_shot.pairs)
-        schedule = cosine(
-            bench, len(pairs), learning_rate=config.learning_rate, epochs=config.epochs, warmup=config.warmup
-        )
-        bench.train(dpo_trainer(bench, pairs, beta=config.beta, **schedule), held_out=held_out)
+        def trainer(pairs: Sequence[Pair], schedule: Schedule) -> Any:
+            return bench.trainers.dpo(pairs, schedule, beta=self.config.beta)
+
+        fit_on_pairs(self.name, self.config, bench, few_shot, trainer)
         return self.finish(bench)
 
     def finish(self, bench: Bench) -> Aligned:

@@ -5,13 +5,15 @@ Loss, Eq. 7: `-log sigmoid(beta * [log pi(w)/pi_ref(w) - log pi(l)/pi_ref(l)])`;
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from harness.contracts import Aligned, Aligner, Bench, FewShot, Need
-from harness.fit.recipes import Epochs, Preset, Warmup, cosine, require_pairs, with_preset
+from harness.contracts import Aligned, Aligner, Bench, FewShot, Need, Pair, Schedule
 from harness.hookspecs import hookimpl
+from harness.methods.fields import Epochs, Preset, Warmup, probe, with_preset
+from harness.methods.schedules import PAIR_EPOCHS, PAIR_WARMUP, fit_on_pairs
 
 
 class DpoConfig(BaseModel):
@@ -21,16 +23,16 @@ class DpoConfig(BaseModel):
 
     preset: Preset = "ours"
     beta: float = Field(
-        0.1, gt=0, description="strength of the pull to the reference (paper)", json_schema_extra={"probe": 1.0}
+        0.1, gt=0, description="strength of the pull to the reference (paper)", json_schema_extra=probe(1.0)
     )
     learning_rate: float = Field(
         5e-5,
         gt=0,
         description="peak, cosine to 0 (pilot search for LoRA; paper 1e-6)",
-        json_schema_extra={"probe": 1e-3},
+        json_schema_extra=probe(1e-3),
     )
-    epochs: Epochs = 3.0
-    warmup: Warmup = 0.1
+    epochs: Epochs = PAIR_EPOCHS
+    warmup: Warmup = PAIR_WARMUP
 
     @model_validator(mode="before")
     @classmethod
@@ -53,14 +55,11 @@ class Dpo:
 
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         """Train on the pairs."""
-        from harness.fit.paired import dpo_trainer
 
-        require_pairs(self.name, few_shot.pairs)
-        pairs, held_out = bench.split(few_shot.pairs)
-        c = self.config
-        schedule = cosine(bench, len(pairs), learning_rate=c.learning_rate, epochs=c.epochs, warmup=c.warmup)
-        bench.train(dpo_trainer(bench, pairs, beta=c.beta, **schedule), held_out=held_out)
-        return bench.aligned()
+        def trainer(pairs: Sequence[Pair], schedule: Schedule) -> Any:
+            return bench.trainers.dpo(pairs, schedule, beta=self.config.beta)
+
+        return fit_on_pairs(self.name, self.config, bench, few_shot, trainer)
 
 
 @hookimpl

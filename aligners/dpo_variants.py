@@ -10,14 +10,15 @@ The last mean is over the batch's chosen tokens (TRL's), in the paper over each 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from harness.contracts import Aligned, Aligner, Bench, FewShot, Need
-from harness.fit.recipes import Epochs, Preset, Warmup, cosine, require_pairs, with_preset
+from harness.contracts import Aligned, Aligner, Bench, FewShot, Need, Pair, Schedule
 from harness.hookspecs import hookimpl
+from harness.methods.fields import Epochs, Preset, Warmup, probe, with_preset
+from harness.methods.schedules import PAIR_EPOCHS, PAIR_WARMUP, fit_on_pairs
 
 
 class IpoConfig(BaseModel):
@@ -28,17 +29,17 @@ class IpoConfig(BaseModel):
     beta: float = Field(
         0.1,
         gt=0,
-        description="tau of the paper: the margin aimed at is 1/(2 beta) nats a token; 0.1 is TRL's [R]",
-        json_schema_extra={"probe": 2.0},
+        description="tau of the paper: the margin aimed at is 1/(2 beta) nats a token; 0.1 is TRL's (ours)",
+        json_schema_extra=probe(2.0),
     )
     learning_rate: float = Field(
         5e-5,
         gt=0,
-        description="peak, cosine to 0 (pilot search for LoRA) [R]; the paper trains no language model",
-        json_schema_extra={"probe": 1e-3},
+        description="peak, cosine to 0 (ours: pilot search for LoRA); the paper trains no language model",
+        json_schema_extra=probe(1e-3),
     )
-    epochs: Epochs = 3.0
-    warmup: Warmup = 0.1
+    epochs: Epochs = PAIR_EPOCHS
+    warmup: Warmup = PAIR_WARMUP
 
 
 class IrpoConfig(BaseModel):
@@ -48,22 +49,22 @@ class IrpoConfig(BaseModel):
 
     preset: Preset = "ours"
     beta: float = Field(
-        0.1, gt=0, description="strength of the pull to the reference [S]", json_schema_extra={"probe": 1.0}
+        0.1, gt=0, description="strength of the pull to the reference (paper)", json_schema_extra=probe(1.0)
     )
     alpha: float = Field(
         1.0,
         ge=0,
-        description="weight of the chosen answers' mean negative log-likelihood [S]; 0 is DPO",
-        json_schema_extra={"probe": 0.0},
+        description="weight of the chosen answers' mean negative log-likelihood (paper); 0 is DPO",
+        json_schema_extra=probe(0.0),
     )
     learning_rate: float = Field(
         2e-4,
         gt=0,
-        description="peak, cosine to 0 (pilot search for LoRA) [R]; paper 7e-7, all weights [S]",
-        json_schema_extra={"probe": 1e-3},
+        description="peak, cosine to 0 (ours: pilot search for LoRA); paper 7e-7, all weights",
+        json_schema_extra=probe(1e-3),
     )
-    epochs: Epochs = 3.0
-    warmup: Warmup = 0.1
+    epochs: Epochs = PAIR_EPOCHS
+    warmup: Warmup = PAIR_WARMUP
 
     @model_validator(mode="before")
     @classmethod
@@ -71,11 +72,11 @@ class IrpoConfig(BaseModel):
         return with_preset(data, {"learning_rate": 7e-7})
 
 
-LOSSES: Mapping[str, Callable[[Any], dict[str, Any]]] = {
-    "ipo": lambda config: {"loss_type": "ipo"},
-    "irpo": lambda config: {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, config.alpha]},
+LOSSES: Mapping[str, Callable[[Any], dict[str, float]]] = {
+    "ipo": lambda config: {"ipo": 1.0},
+    "irpo": lambda config: {"sigmoid": 1.0, "sft": config.alpha},
 }
-"""What each method tells TRL of its loss."""
+"""Each method's loss as a weighted sum of TRL's."""
 
 
 class Ipo:
@@ -115,14 +116,10 @@ class Irpo:
 
 
 def _fit(name: str, config: IpoConfig | IrpoConfig, bench: Bench, few_shot: FewShot) -> Aligned:
-    from harness.fit.paired import dpo_trainer
+    def trainer(pairs: Sequence[Pair], schedule: Schedule) -> Any:
+        return bench.trainers.dpo(pairs, schedule, beta=config.beta, losses=LOSSES[name](config))
 
-    require_pairs(name, few_shot.pairs)
-    pairs, held_out = bench.split(few_shot.pairs)
-    schedule = cosine(bench, len(pairs), learning_rate=config.learning_rate, epochs=config.epochs, warmup=config.warmup)
-    trainer = dpo_trainer(bench, pairs, beta=config.beta, **LOSSES[name](config), **schedule)
-    bench.train(trainer, held_out=held_out)
-    return bench.aligned()
+    return fit_on_pairs(name, config, bench, few_shot, trainer)
 
 
 @hookimpl

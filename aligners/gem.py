@@ -9,24 +9,23 @@ Few-shot alignment without a reward model or a judge. In the paper's order:
     4. SEGA (Eq. 2): r_i = f(S_i), A_i = r_i - mean(r), optionally over the group's standard deviation
     5. step along  -(1/k) sum_i A_i grad log pi(a_i | q),  log pi summed over the answer's tokens, A detached
 
-Preference labels enter through step 1 alone, so `optimise=none` (SFT only) is the arm that GEM must be told from.
-Sources of the settings: [S] the authors' released code or figures, [N] the paper's text, [R] our reading.
+Preference labels enter through step 1 alone. That step is what the aligner `sft` does, so the two differ by SEGA only:
+`optimise=none` is `sft`. A setting says where its default is from: paper, released code, either (authors), or ours.
 """
 
 from __future__ import annotations
 
 import math
 import random
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from harness.contracts import (
-    POLICY,
     Aligned,
     Aligner,
     Bench,
@@ -37,42 +36,43 @@ from harness.contracts import (
     Messages,
     Need,
     Pair,
+    Regime,
+    Schedule,
+    Spans,
+    TokenLogprobs,
 )
-from harness.fit.recipes import with_preset
 from harness.hookspecs import hookimpl
+from harness.methods.fields import Preset, setting, with_preset
+from harness.methods.figures import sampled
+from harness.methods.losses import entropies, kl_loss, log_ratio, margins, summed
+from harness.methods.means import means, note
+from harness.methods.schedules import PAIR_EPOCHS, PAIR_WARMUP, SFT_RATE, batches, steps_over
+from harness.methods.spans import Decode, Split, marker_pattern, split
+from harness.util.hashes import seed_of
+from harness.util.maths import sigmoid
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from harness.lm.rows import TokenStats
 
 REFERENCE = "sft"
 """Adapter name of the frozen copy of the policy after SFT."""
 PAPER = {"sft_lr": 2e-5, "sega_lr": 1e-5}
 """What `preset=paper` sets: learning rates for all weights, not for an adapter."""
 SEGA_SHARE = 1 / 4
-"""Share of the regime's least number of optimizer steps that SEGA takes; SFT takes the rest."""
-MIN_STD, STD_EPS = 1e-6, 1e-8
-MIN_MARKER_RATE, MIN_GROUPS_USED = 0.80, 0.75
-SFT_SCHEDULE = {"lr_scheduler_type": "cosine", "warmup_steps": 0.1}
-"""That of the `sft` arm, so that the two differ by SEGA alone."""
-COUNT = "steps with "
-"""Prefix of the tallies that count the steps in which a figure was had."""
+"""Optimizer steps of SEGA, as a share of the regime's least number."""
 REFERENCE_EVERY = 4
 """Steps between two estimates of the KL divergence to the SFT model, where no switch needs it at every step."""
+MIN_STD, STD_EPS = 1e-6, 1e-8
+MARKED_FINAL = 1 / 4
+"""Final share of an answer under `spans=positional` where the marker occurs anywhere in it (released code)."""
+MIN_MARKER_RATE, MIN_GROUPS_USED, MIN_REASONING = 0.80, 0.75, 8
+"""Below these a run is degenerate; the last is a median, in tokens."""
 COT = 'You are a helpful assistant. Think step by step, then give your answer after the words "{marker}:".'
+ASKED, FREE = MappingProxyType({"cot_prompt": COT}), MappingProxyType({"sega_steps": None})
 REFLECT = (
     "{question}\n\nTwo answers were given.\n\nAnswer 1: {first}\n\nAnswer 2: {second}\n\n"
     "Reflect on what is right and what is wrong in each, then write the better answer in full."
 )
-
-
-# ---------------------------------------------------------------- settings
-
-
-def _probe(value: object, **needed: object) -> dict[str, Any]:
-    """Metadata of a field: a second value that must change the result, and other settings without which it cannot."""
-    return {"probe": value, "probe_with": needed} if needed else {"probe": value}
 
 
 class GemConfig(BaseModel):
@@ -80,128 +80,54 @@ class GemConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    preset: Literal["ours", "paper"] = Field(
-        "ours",
-        description="whose learning rates stand where none is given: ours, for an adapter [R]; the paper's [N]",
-        json_schema_extra=_probe("paper"),
+    preset: Preset = "ours"
+    k: int = setting(5, "samples per prompt (paper; released code 4)", tried=3, ge=2)
+    temperature: float = setting(0.9, "of the samples (code)", tried=0.5, gt=0)
+    top_p: float = setting(1.0, "nucleus of the samples (code)", tried=0.6, gt=0, le=1)
+    top_k: int = setting(0, "likeliest tokens sampled from, 0 all (ours; code: a library's silent 50)", tried=2, ge=0)
+    lambda_: float = setting(
+        1.0, "weight of H_fork in S (code, which tries 0.4, 1, 2); 0 is the ablation", tried=0.0, ge=0, alias="lambda"
     )
-    k: int = Field(5, ge=2, description="samples per prompt [N]; released code 4 [S]", json_schema_extra=_probe(3))
-    temperature: float = Field(0.9, gt=0, description="of the samples [S]", json_schema_extra=_probe(0.5))
-    top_p: float = Field(1.0, gt=0, le=1, description="nucleus of the samples [S]", json_schema_extra=_probe(0.6))
-    top_k: int = Field(
-        0,
-        ge=0,
-        description="most likely tokens sampled from, 0 for all [R]; released code leaves the library's silent 50 [S]",
-        json_schema_extra=_probe(2),
+    top_m: float = setting(0.1, "share of the n reasoning tokens that are forks (authors)", tried=0.5, gt=0, le=1)
+    fork_norm: Literal["m", "n"] = setting("m", "H_fork divides by the number of forks (authors) or by n", tried="n")
+    use_final: bool = setting(True, "keep -H_final in S; false is the authors' ablation", tried=False)
+    spans: Literal["pool", "marker", "positional"] = setting(
+        "pool", "final answer after the marker (paper), by position (code), as the pool says (ours)", tried="positional"
     )
-    lambda_: float = Field(
-        1.0,
-        ge=0,
-        alias="lambda",
-        description="weight of H_fork in S, Eq. 1 [S]; sweep 0.4, 1, 2; 0 is the ablation",
-        json_schema_extra=_probe(0.0),
+    marker: str = setting(
+        "Final Answer", "begins the final answer; the last counts (paper)", tried="In short", beside=ASKED, min_length=1
     )
-    top_m: float = Field(
-        0.1,
-        gt=0,
-        le=1,
-        description="share of the n reasoning tokens that are forks: m = max(1, floor(top_m * n)) [S]",
-        json_schema_extra=_probe(0.5),
+    final_fallback: float = setting(
+        0.2, "share of final tokens without a marker (code)", tried=0.6, beside={"marker": "In short"}, gt=0, lt=1
     )
-    fork_norm: Literal["m", "n"] = Field(
-        "m",
-        description="H_fork divides the forks' entropies by m [S] or by n [S, a secondary summary]",
-        json_schema_extra=_probe("n"),
+    cot_prompt: str = setting("", "system message where none asks for the marker (authors; ours: pools ask)", tried=COT)
+    reflect_on_pair: bool = setting(False, "SFT also shows both answers, unnamed (ours)", tried=True)
+    f: Literal["identity", "softmax", "bt"] = setting(
+        "identity", "reward: S or softmax(S/tau) (authors), mean_j sigmoid((S_i-S_j)/tau) (ours)", tried="bt"
     )
-    use_final: bool = Field(
-        True, description="keep -H_final in S; false is the ablation without it [S]", json_schema_extra=_probe(False)
+    tau: float = setting(1.0, "temperature of softmax and bt (authors, ours)", tried=0.1, beside={"f": "bt"}, gt=0)
+    scale: Literal["std", "none"] = setting(
+        "std", "advantages over their deviation (code), or Eq. 2 as it is (paper)", tried="none"
     )
-    marker: str = Field(
-        "Final Answer",
-        min_length=1,
-        description="words before the final answer, any case and spacing; the last occurrence counts [S prose]",
-        json_schema_extra=_probe("In short", cot_prompt=COT),
+    weights: Literal["entropy", "random", "length"] = setting(
+        "entropy", "S: Eq. 1 (paper), or a control: normal noise, number of tokens (ours)", tried="random"
     )
-    final_fallback: float = Field(
-        0.2,
-        gt=0,
-        lt=1,
-        description="share of the tokens taken as final answer where there is no marker [S]",
-        json_schema_extra=_probe(0.6, marker="In short"),
+    optimise: Literal["sega", "dpo", "none"] = setting(
+        "sega", "after SFT: SEGA, DPO of best S against worst, nothing (all are the authors')", tried="none"
     )
-    cot_prompt: str = Field(
-        "",
-        description="system message of prompts that do not name the marker; empty: pools ask for it themselves [S/R]",
-        json_schema_extra=_probe(COT),
+    dpo_beta: float = setting(0.1, "beta of optimise=dpo (ours)", tried=2.0, beside={"optimise": "dpo"}, gt=0)
+    beta_kl: float = setting(
+        0.0, "weight of KL to the SFT model (authors: none)", tried=0.5, beside={"sft_lr": 2e-3}, ge=0
     )
-    reflect_on_pair: bool = Field(
-        False,
-        description="SFT also shows (q, rejected, chosen) unlabelled and trains the reflection to chosen [N/R]",
-        json_schema_extra=_probe(True),
+    min_tokens: int = setting(8, "shorter samples leave their group, end of turn not counted (ours)", tried=24, ge=2)
+    sft_lr: float = setting(SFT_RATE, "of SFT, the aligner sft's (ours; authors 2e-5, all weights)", tried=2e-3, gt=0)
+    sega_lr: float = setting(1e-4, "of SEGA (ours; paper 1e-5, all weights; latest code 1e-6)", tried=1e-3, gt=0)
+    sft_steps: int | None = setting(None, "optimizer steps of SFT; none: the aligner sft's (ours)", tried=3, ge=1)
+    sega_steps: int | None = setting(None, "of SEGA; none: a quarter of the regime's least (ours)", tried=4, ge=1)
+    sega_epochs: float | None = setting(
+        None, "passes over all prompts in place of that (paper 1; ours none: dear)", tried=1.5, beside=FREE, gt=0
     )
-    f: Literal["identity", "softmax", "bt"] = Field(
-        "identity",
-        description="from S to reward: S itself [S], softmax(S/tau) [S], mean_j sigmoid((S_i-S_j)/tau) [R]",
-        json_schema_extra=_probe("bt"),
-    )
-    tau: float = Field(
-        1.0, gt=0, description="temperature of softmax and bt [S/R]", json_schema_extra=_probe(0.1, f="bt")
-    )
-    scale: Literal["std", "none"] = Field(
-        "std",
-        description="advantages over the group's sample standard deviation [S code], or as in Eq. 2 [S figure]",
-        json_schema_extra=_probe("none"),
-    )
-    weights: Literal["entropy", "random", "length"] = Field(
-        "entropy",
-        description="what S is: Eq. 1, or the controls standard normal noise and number of tokens [R]",
-        json_schema_extra=_probe("random"),
-    )
-    optimise: Literal["sega", "dpo", "none"] = Field(
-        "sega",
-        description="after SFT: SEGA [S]; filtering and DPO, best S against worst [S]; nothing (`neither`) [S]",
-        json_schema_extra=_probe("none"),
-    )
-    dpo_beta: float = Field(
-        0.1, gt=0, description="beta of optimise=dpo [R]", json_schema_extra=_probe(2.0, optimise="dpo")
-    )
-    beta_kl: float = Field(
-        0.0,
-        ge=0,
-        description="weight of the KL divergence to the SFT model [S: 0]",
-        json_schema_extra=_probe(0.5, sft_lr=2e-3),
-    )
-    min_tokens: int = Field(
-        8,
-        ge=2,
-        description="shorter samples leave their group, end of turn not counted [R]",
-        json_schema_extra=_probe(24),
-    )
-    sft_lr: float = Field(
-        2e-4,
-        gt=0,
-        description="2e-4 for an adapter (pilot search) [R]; paper 2e-5, all weights [S]",
-        json_schema_extra=_probe(2e-3),
-    )
-    sega_lr: float = Field(
-        1e-4,
-        gt=0,
-        description="1e-4 for an adapter [R]; paper 1e-5, all weights [N]; latest code 1e-6 [S]",
-        json_schema_extra=_probe(1e-3),
-    )
-    sft_steps: int | None = Field(
-        None,
-        ge=1,
-        description="optimizer steps of SFT; by default 3/4 of the regime's least [R]; paper one epoch [S]",
-        json_schema_extra=_probe(3),
-    )
-    sega_steps: int | None = Field(
-        None,
-        ge=1,
-        description="optimizer steps of SEGA; by default 1/4 of the regime's least [R]; paper one epoch [N]",
-        json_schema_extra=_probe(4),
-    )
-    grad_clip: float = Field(1.0, gt=0, description="gradient norm [R]", json_schema_extra=_probe(1e-3))
+    grad_clip: float = setting(1.0, "gradient norm (ours)", tried=1e-3, gt=0)
 
     @model_validator(mode="before")
     @classmethod
@@ -215,7 +141,51 @@ class GemConfig(BaseModel):
         return self
 
 
-# ---------------------------------------------------------------- 1. prompts and rows of reflective SFT
+class Gem:
+    """Reflective SFT on `chosen`, then SEGA on the pairs' prompts and the unlabelled ones."""
+
+    name: ClassVar[str] = "gem"
+    paper: ClassVar[str] = "2511.13007"
+    version: ClassVar[str] = "5"
+    requires: ClassVar[frozenset[Need]] = frozenset()
+    accepts: ClassVar[frozenset[Need]] = frozenset({"pairs", "prompts"})
+    Config: ClassVar[type[BaseModel]] = GemConfig
+
+    def __init__(self, config: GemConfig) -> None:
+        self.config = config
+
+    def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
+        """Train the live policy. Raises HarnessError without data, BudgetExceeded at the track's cap."""
+        config = self.config
+        if not few_shot.pairs and (config.optimise == "none" or not few_shot.prompts):
+            needed = "pairs" if config.optimise == "none" else "pairs or prompts"
+            raise HarnessError(f"aligner gem needs {needed} and was given none; raise --budget")
+        pairs, held_out = bench.split(few_shot.pairs)
+        prompts = [*(pair.prompt for pair in pairs), *(item.messages for item in few_shot.prompts)]
+        sft_steps, sega_steps = phase_steps(config, bench.regime, len(pairs), len(prompts))
+        if pairs:
+            schedule = Schedule(config.sft_lr, sft_steps, PAIR_WARMUP, max_grad_norm=config.grad_clip)
+            examples = sft_rows(pairs, config, bench.seed)
+            bench.train(bench.trainers.sft(examples, schedule), held_out=held_out, fit_steps=sft_steps + sega_steps)
+        if sega_steps:
+            spans = few_shot.spans if config.spans == "pool" else config.spans
+            step = SegaStep(bench, config, spans, last=sega_steps - 1)
+            sega(bench, step, [with_cot(prompt, config) for prompt in prompts], held_out, (sft_steps, sega_steps))
+        return bench.aligned()
+
+
+def phase_steps(config: GemConfig, regime: Regime, pairs: int, prompts: int) -> tuple[int, int]:
+    """Optimizer steps of SFT and of SEGA: together at least the regime's, unless both are given."""
+    sft = (config.sft_steps or steps_over(regime, pairs, PAIR_EPOCHS)) if pairs else 0
+    if config.optimise == "none":
+        return sft, 0
+    share = max(1, round(SEGA_SHARE * regime.min_steps))
+    if config.sega_epochs:
+        share = math.ceil(config.sega_epochs * prompts / regime.sample_prompts)
+    return sft, config.sega_steps or max(share, regime.min_steps - sft)
+
+
+# ---------------------------------------------------------------- 1. reflective SFT
 
 
 def with_cot(messages: Messages, config: GemConfig) -> Messages:
@@ -229,128 +199,151 @@ def with_cot(messages: Messages, config: GemConfig) -> Messages:
     return (Message("system", cot), *messages)
 
 
-def reflection_prompt(pair: Pair, *, chosen_first: bool) -> Messages:
-    """The pair's prompt with both answers shown and neither named the better one."""
-    first, second = (pair.chosen, pair.rejected) if chosen_first else (pair.rejected, pair.chosen)
-    text = REFLECT.format(question=pair.prompt[-1].content, first=first, second=second)
-    return (*pair.prompt[:-1], Message(pair.prompt[-1].role, text))
-
-
 def sft_rows(pairs: Sequence[Pair], config: GemConfig, seed: int) -> list[tuple[Messages, str]]:
     """(prompt, answer) of every row SFT trains on: each pair's `chosen`, and its reflection where that is on."""
     rows = [(with_cot(p.prompt, config), p.chosen) for p in pairs]
     if not config.reflect_on_pair:
         return rows
-    rng = random.Random(seed)
-    shown = [(reflection_prompt(p, chosen_first=rng.random() < 0.5), p.chosen) for p in pairs]
-    return rows + [(with_cot(prompt, config), chosen) for prompt, chosen in shown]
+    rng = random.Random(seed_of("gem", seed, "reflect"))
+    for p in pairs:
+        first, second = (p.chosen, p.rejected) if rng.random() < 0.5 else (p.rejected, p.chosen)
+        text = REFLECT.format(question=p.prompt[-1].content, first=first, second=second)
+        rows.append((with_cot((*p.prompt[:-1], Message(p.prompt[-1].role, text)), config), p.chosen))
+    return rows
 
 
-def phase_steps(config: GemConfig, min_steps: int, *, any_pairs: bool = True) -> tuple[int, int]:
-    """Optimizer steps of SFT and of SEGA: together at least `min_steps`, unless both are given."""
-    if config.optimise == "none":
-        return config.sft_steps or min_steps, 0
-    if not any_pairs:
-        return 0, config.sega_steps or min_steps
-    share = max(1, round(SEGA_SHARE * min_steps))
-    sega = config.sega_steps or max(share, min_steps - (config.sft_steps or min_steps))
-    return config.sft_steps or max(1, min_steps - sega), sega
+# ---------------------------------------------------------------- 2. to 5. SEGA
 
 
-def schedule(items: int, per_step: int, steps: int, seed: int) -> list[list[int]]:
-    """Indices that each step takes: shuffled epochs, one after the other, cut into `steps` of `per_step`."""
-    rng, stream = random.Random(seed), list[int]()
-    while len(stream) < per_step * steps:
-        epoch = list(range(items))
-        rng.shuffle(epoch)
-        stream += epoch
-    return [stream[i * per_step : (i + 1) * per_step] for i in range(steps)]
-
-
-# ---------------------------------------------------------------- 3a. where reasoning ends and the final answer begins
+def sega(
+    bench: Bench, step: SegaStep, prompts: Sequence[Messages], held_out: Sequence[Pair], phases: tuple[int, int]
+) -> None:
+    """On-policy steps from the SFT model; reports the figures that show whether they were alive, also at the cap."""
+    config, steps = step.config, phases[1]
+    rows = batches(prompts, bench.regime.sample_prompts, steps, "gem", bench.seed, "sega order")
+    schedule = Schedule(config.sega_lr, steps, shape="constant", max_grad_norm=config.grad_clip)
+    bench.fork(REFERENCE)
+    try:
+        trainer = bench.trainers.steps(lambda resuming: rows, step, schedule)
+        kept = bench.train(trainer, held_out=held_out, fit_steps=sum(phases))
+        if kept is not None:
+            bench.liveness(sega_kept=float(kept > phases[0]))
+    finally:
+        if figures := means(bench):
+            bench.liveness(degenerate=degenerate(figures, step.spans), **figures)
+        bench.drop(REFERENCE)
 
 
 @dataclass(frozen=True, slots=True)
-class Spans:
-    """Reasoning is tokens [0, reasoning), the final answer [final, length); the marker itself is in neither."""
+class Candidate:
+    """A sample long enough to be split: its tokens, end of turn included, and where its final answer begins."""
 
-    reasoning: int
-    final: int
-    length: int
-    marked: bool
-    """Found by the marker, not by position."""
+    ids: list[int]
+    split: Split
 
 
-def marker_pattern(marker: str) -> re.Pattern[str]:
-    """The marker in any case, with any white space between its words."""
-    return re.compile(r"\s+".join(re.escape(word) for word in marker.split()) or re.escape(marker), re.IGNORECASE)
+@dataclass(frozen=True, slots=True)
+class SegaStep:
+    """Steps 2 to 5 on one batch of prompts: sample, score, compare, and the loss to differentiate."""
+
+    bench: Bench
+    config: GemConfig
+    spans: Spans
+    last: int
+    """Index of the last step."""
+
+    def __call__(self, step: int, prompts: Sequence[Messages]) -> Tensor | None:
+        """Loss of one step, a mean over the groups used; None when no group was, so that nothing moves."""
+        import torch
+
+        samples = self._sample(step, prompts)
+        members = [
+            [c for one in group if (c := candidate(one, self._decode, self.config, self.spans))] for group in samples
+        ]
+        valid = [(prompt, group) for prompt, group in zip(prompts, members, strict=True) if len(group) >= 2]
+        losses, figures = self._losses(valid, step) if valid else ([], {})
+        used = [loss for loss in losses if loss is not None]
+        of_step = sample_figures(samples, members) | {"groups_equal": (len(losses) - len(used)) / len(samples)}
+        note(self.bench, of_step)
+        note(self.bench, figures, weight=sum(len(group) for _, group in valid))
+        self.bench.log("sega", step=step, **of_step, **figures)
+        return torch.stack(used).mean() if used else None
+
+    def _sample(self, step: int, prompts: Sequence[Messages]) -> list[list[Completion]]:
+        config, seed = self.config, seed_of("gem", self.bench.seed, "sega", step)
+        return self.bench.generate(
+            prompts, n=config.k, temperature=config.temperature, top_p=config.top_p, top_k=config.top_k, seed=seed
+        )
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        text = self.bench.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(text)
+
+    def _losses(
+        self, groups: Sequence[tuple[Messages, list[Candidate]]], step: int
+    ) -> tuple[list[Tensor | None], dict[str, float]]:
+        """One forward over all groups: a loss for each that tells its members apart, and figures of the samples."""
+        config, bench = self.config, self.bench
+        prompts = [bench.render(prompt) for prompt, _ in groups]
+        answers = [[c.ids for c in members] for _, members in groups]
+        needed = config.optimise == "dpo" or config.beta_kl > 0
+        told = step == self.last or (step + 1) % REFERENCE_EVERY == 0
+        reference = bench.logprobs(prompts, answers, of=REFERENCE) if needed or told else []
+        scored = bench.logprobs(prompts, answers, entropy=True)
+        rng = random.Random(seed_of("gem", bench.seed, "random weights", step))
+        scores = [filtered(one, members, config, rng) for one, (_, members) in zip(scored, groups, strict=True)]
+        losses = [
+            group_loss(one, reference[i] if reference else None, [score.s for score in scores[i]], config)
+            for i, one in enumerate(scored)
+        ]
+        figures = score_figures(scores, [c.split for _, members in groups for c in members])
+        return losses, figures | ({"kl_sft": log_ratio(scored, reference)} if reference else {})
 
 
-def marker_tokens(ids: Sequence[int], decode: Callable[[Sequence[int]], str], marker: str) -> tuple[int, int] | None:
-    """Token range of the last marker, or None.
+def candidate(sample: Completion, decode: Decode, config: GemConfig, spans: Spans) -> Candidate | None:
+    """The sample as a member of its group; None when it is shorter than `min_tokens`, or truncated.
 
-    Works on token ids under any tokenisation, without encoding text again. The range ends with the shortest prefix
-    whose text holds as many markers as the whole: that count never falls as tokens are added, so it can be bisected.
-    It starts with the last offset from which the decoded range still holds one.
+    A split by position keeps truncated samples, as the released code does: no marker is cut off with their end.
     """
-    pattern = marker_pattern(marker)
-
-    def count(end: int) -> int:
-        return sum(1 for _ in pattern.finditer(decode(ids[:end])))
-
-    total = count(len(ids))
-    if total == 0:
+    whole = sample.finish == "stop"
+    body = sample.ids[:-1] if whole else sample.ids  # without the end of turn
+    if len(body) < config.min_tokens or not (whole or spans == "positional"):
         return None
-    low, high = 1, len(ids)
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if count(middle) == total else (middle + 1, high)
-    start = low - 1
-    while start > 0 and not pattern.search(decode(ids[start:low])):
-        start -= 1
-    return start, low
+    return Candidate(list(sample.ids), split(body, decode, config.marker, (config.final_fallback, MARKED_FINAL), spans))
 
 
-def split(ids: Sequence[int], decode: Callable[[Sequence[int]], str], config: GemConfig) -> Spans:
-    """Split a sample of at least two tokens (end of turn excluded) so that neither span is empty."""
-    length = len(ids)
-    found = marker_tokens(ids, decode, config.marker)
-    if found is None:
-        final = max(1, length - max(1, math.floor(config.final_fallback * length + 1e-9)))
-        return Spans(final, final, length, marked=False)
-    return Spans(max(1, found[0]), min(found[1], length - 1), length, marked=True)
-
-
-# ---------------------------------------------------------------- 3b. cognitive filtering
+# ---------------------------------------------------------------- 3. cognitive filtering
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """S and its two parts, in nats."""
+class CotScore:
+    """S of a chain of thought and its two parts, in nats."""
 
     s: float
     h_final: float
     h_fork: float
 
 
-def score(entropies: Sequence[float], spans: Spans, config: GemConfig) -> Score:
+def score(entropies: Sequence[float], where: Split, config: GemConfig) -> CotScore:
     """Eq. 1 of one sample: S = -H_final + lambda * H_fork. `entropies` has a value (nats) for each of its tokens."""
-    h_final = fmean(entropies[spans.final : spans.length])
-    n = spans.reasoning
+    h_final = fmean(entropies[where.final : where.length])
+    n = where.reasoning
     m = max(1, math.floor(config.top_m * n + 1e-9))
     forks = sorted(entropies[:n], reverse=True)[:m]
     h_fork = math.fsum(forks) / (m if config.fork_norm == "m" else n)
-    s = config.lambda_ * h_fork - (h_final if config.use_final else 0.0)
-    return Score(s, h_final, h_fork)
+    return CotScore(config.lambda_ * h_fork - (h_final if config.use_final else 0.0), h_final, h_fork)
 
 
-def with_control(scores: Sequence[Score], lengths: Sequence[int], config: GemConfig, rng: random.Random) -> list[Score]:
-    """The group's scores with S replaced as `weights` says: noise, or the number of tokens."""
+def filtered(
+    scored: Sequence[TokenLogprobs], members: Sequence[Candidate], config: GemConfig, rng: random.Random
+) -> list[CotScore]:
+    """The scores of a group, constants to the gradient; under a control S is noise, or the number of tokens."""
+    scores = [score(entropies(one), c.split, config) for one, c in zip(scored, members, strict=True)]
     if config.weights == "random":
         return [replace(one, s=rng.gauss(0.0, 1.0)) for one in scores]
     if config.weights == "length":
-        return [replace(one, s=float(n)) for one, n in zip(scores, lengths, strict=True)]
-    return list(scores)
+        return [replace(one, s=float(c.split.length)) for one, c in zip(scores, members, strict=True)]
+    return scores
 
 
 # ---------------------------------------------------------------- 4. group-relative advantages
@@ -361,13 +354,10 @@ def shape(scores: Sequence[float], config: GemConfig) -> list[float]:
     if config.f == "identity":
         return list(scores)
     if config.f == "softmax":
-        top = max(scores)
-        weights = [math.exp((s - top) / config.tau) for s in scores]
+        weights = [math.exp((s - max(scores)) / config.tau) for s in scores]
         return [w / math.fsum(weights) for w in weights]
-    return [
-        fmean(_sigmoid((s - other) / config.tau) for j, other in enumerate(scores) if j != i)
-        for i, s in enumerate(scores)
-    ]
+    others = [[other for j, other in enumerate(scores) if j != i] for i in range(len(scores))]
+    return [fmean(sigmoid((s - o) / config.tau) for o in rest) for s, rest in zip(scores, others, strict=True)]
 
 
 def advantages(scores: Sequence[float], config: GemConfig) -> list[float] | None:
@@ -382,11 +372,25 @@ def advantages(scores: Sequence[float], config: GemConfig) -> list[float] | None
     return [(r - mean) / unit for r in rewards]
 
 
-def _sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
-
-
 # ---------------------------------------------------------------- 5. losses
+
+
+def group_loss(
+    own: Sequence[TokenLogprobs],
+    reference: Sequence[TokenLogprobs] | None,
+    scores: Sequence[float],
+    config: GemConfig,
+) -> Tensor | None:
+    """SEGA's loss, or DPO's on its best against its worst, plus the KL term where it is on; None for equal scores."""
+    weights = advantages(scores, config)
+    if weights is None:
+        return None
+    totals = summed(own)
+    if config.optimise == "dpo" and reference is not None:
+        loss = dpo_loss(totals, summed(reference), scores, config.dpo_beta)
+    else:
+        loss = sega_loss(totals, weights)
+    return loss + config.beta_kl * kl_loss(own, reference) if config.beta_kl > 0 and reference is not None else loss
 
 
 def sega_loss(totals: Tensor, weights: Sequence[float]) -> Tensor:
@@ -398,328 +402,45 @@ def dpo_loss(totals: Tensor, reference: Tensor, scores: Sequence[float], beta: f
     """-log sigmoid(beta * log-ratio margin) of the group's best S against its worst; both tensors (k,)."""
     from torch.nn.functional import logsigmoid
 
-    best, worst = max(range(len(scores)), key=scores.__getitem__), min(range(len(scores)), key=scores.__getitem__)
-    ratio = totals - reference
-    return -logsigmoid(beta * (ratio[best] - ratio[worst]))
-
-
-def kl_loss(logprobs: Sequence[Tensor], reference: Sequence[Tensor]) -> Tensor:
-    """Estimate of KL(policy || SFT) per sample, nats: sum over tokens of e^d - d - 1, d = reference - policy."""
-    import torch
-
-    gaps = [(ref - own) for own, ref in zip(logprobs, reference, strict=True)]
-    return torch.stack([(gap.exp() - gap - 1).sum() for gap in gaps]).mean()
-
-
-# ---------------------------------------------------------------- the method
-
-
-class Gem:
-    """Reflective SFT on `chosen`, then SEGA on the pairs' prompts and the unlabelled ones."""
-
-    name: ClassVar[str] = "gem"
-    paper: ClassVar[str] = "2511.13007"
-    version: ClassVar[str] = "4"
-    requires: ClassVar[frozenset[Need]] = frozenset()
-    accepts: ClassVar[frozenset[Need]] = frozenset({"pairs", "prompts"})
-    Config: ClassVar[type[BaseModel]] = GemConfig
-
-    def __init__(self, config: GemConfig) -> None:
-        self.config = config
-
-    def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
-        """Train the live policy. Raises HarnessError without data, BudgetExceeded at the track's cap."""
-        config, pairs = self.config, few_shot.pairs
-        if not pairs and (config.optimise == "none" or not few_shot.prompts):
-            needed = "pairs" if config.optimise == "none" else "pairs or prompts"
-            raise HarnessError(f"aligner gem needs {needed} and was given none; raise --budget")
-        sft_steps, sega_steps = phase_steps(config, bench.regime.min_steps, any_pairs=bool(pairs))
-        pairs, held_out = bench.split(pairs)
-        if pairs:
-            _sft(bench, config, pairs, held_out, sft_steps)
-        if sega_steps:
-            prompts = [*(item.prompt for item in pairs), *(item.messages for item in few_shot.prompts)]
-            _sega(bench, config, [with_cot(prompt, config) for prompt in prompts], held_out, sega_steps)
-        return bench.aligned()
-
-
-def _seed(*parts: object) -> int:
-    from harness.util.hashes import content_hash
-
-    return int(content_hash("gem", *parts)[:8], 16) >> 1
-
-
-def _sft(bench: Bench, config: GemConfig, pairs: Sequence[Pair], held_out: Sequence[Pair], steps: int) -> None:
-    """Mean negative log-likelihood per answer token of the batch, as TRL's SFT trainer has it."""
-    import torch
-
-    from harness.lm.logprobs import group_logprobs
-    from harness.lm.rows import Group
-
-    rows = sft_rows(pairs, config, _seed(bench.seed, "reflect"))
-    groups = [Group(bench.render(prompt), [bench.encode(answer)]) for prompt, answer in rows]
-
-    def loss(model: Any, step: int, items: Sequence[int]) -> Tensor:
-        stats = group_logprobs(model, [groups[i] for i in items])
-        return -torch.cat([one.logprobs for group in stats for one in group]).mean()
-
-    order = schedule(len(groups), bench.regime.batch, steps, _seed(bench.seed, "sft order"))
-    method = {"learning_rate": config.sft_lr, "max_grad_norm": config.grad_clip, **SFT_SCHEDULE}
-    bench.train(step_trainer(bench, order, loss, **method), held_out=held_out)
-
-
-def _sega(bench: Bench, config: GemConfig, prompts: Sequence[Messages], held_out: Sequence[Pair], steps: int) -> None:
-    """On-policy steps from the SFT model; reports the figures that show whether they were alive, also at the cap."""
-    bench.fork(REFERENCE)
-    order = schedule(len(prompts), bench.regime.sample_prompts, steps, _seed(bench.seed, "sega order"))
-    loss = SegaStep(bench, config, prompts, last=steps - 1)
-    method = {"learning_rate": config.sega_lr, "max_grad_norm": config.grad_clip, "lr_scheduler_type": "constant"}
-    try:
-        bench.train(step_trainer(bench, order, loss, **method), held_out=held_out)
-        if held_out:
-            bench.liveness(sega_kept=float(differs(bench.policy)))
-    finally:
-        report(bench)
-        bench.drop(REFERENCE)
-
-
-def differs(policy: Any) -> bool:
-    """Whether the policy is another model than SFT's: with pairs held out, the best look may have been one of SFT's."""
-    weights = dict(policy.named_parameters())
-    live = {name: weight for name, weight in weights.items() if f".{POLICY}." in name}
-    of_sft = {name: weights[name.replace(f".{POLICY}.", f".{REFERENCE}.")] for name in live}
-    return any(not weight.equal(of_sft[name]) for name, weight in live.items())
-
-
-# ---------------------------------------------------------------- one SEGA step
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A finished sample, long enough to be split."""
-
-    ids: list[int]
-    """Its tokens, end of turn included: the action whose log-probability is differentiated."""
-    spans: Spans
-
-
-def candidate(sample: Completion, decode: Callable[[Sequence[int]], str], config: GemConfig) -> Candidate | None:
-    """The sample as a member of its group; None when it was truncated or is shorter than `min_tokens`."""
-    body = sample.ids[:-1]  # without the end of turn
-    if sample.finish == "length" or len(body) < config.min_tokens:
-        return None
-    return Candidate(list(sample.ids), split(body, decode, config))
-
-
-@dataclass(frozen=True, slots=True)
-class SegaStep:
-    """Steps 2 to 5 on one batch of prompts: sample, score, compare, and the loss to differentiate."""
-
-    bench: Bench
-    config: GemConfig
-    prompts: Sequence[Messages]
-    last: int
-    """Index of the last step."""
-
-    def __call__(self, model: Any, step: int, items: Sequence[int]) -> Tensor | None:
-        """Loss of one step, a mean over the groups used; None when no group was, so that nothing moves."""
-        import torch
-
-        batch = [self.prompts[i] for i in items]
-        model.eval()  # S is scored without dropout, and the forward that scores is the one differentiated
-        samples = self._sample(batch, step)
-        members = [[c for one in group if (c := candidate(one, self._decode, self.config))] for group in samples]
-        valid = [(prompt, group) for prompt, group in zip(batch, members, strict=True) if len(group) >= 2]
-        used, figures = self._losses(model, valid, step) if valid else ([], {})
-        figures |= sample_figures(samples, members, marker=self.config.marker)
-        figures["groups_equal"] = (len(valid) - len(used)) / len(samples)
-        note(self.bench, step, figures)
-        return torch.stack(used).mean() if used else None
-
-    def _sample(self, batch: Sequence[Messages], step: int) -> list[list[Completion]]:
-        config = self.config
-        seed = _seed(self.bench.seed, "sega", step)
-        return self.bench.generate(
-            batch, n=config.k, temperature=config.temperature, top_p=config.top_p, top_k=config.top_k, seed=seed
-        )
-
-    def _decode(self, ids: Sequence[int]) -> str:
-        text = self.bench.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return str(text)
-
-    def _losses(
-        self, model: Any, valid: Sequence[tuple[Messages, list[Candidate]]], step: int
-    ) -> tuple[list[Tensor], dict[str, float]]:
-        """One forward over all groups: a loss for each group that tells its members apart, and the step's figures."""
-        from harness.lm.logprobs import group_logprobs
-        from harness.lm.rows import Group
-
-        groups = [Group(self.bench.render(prompt), [c.ids for c in members]) for prompt, members in valid]
-        reference = self._reference(model, groups, step)
-        stats = group_logprobs(model, groups, entropy=True)
-        rng = random.Random(_seed(self.bench.seed, "random weights", step))
-        scores = [self._scores(group, one, rng) for (_, group), one in zip(valid, stats, strict=True)]
-        losses = [
-            self._group_loss(one, reference[i] if reference else None, [s.s for s in scores[i]])
-            for i, one in enumerate(stats)
-        ]
-        figures = score_figures(scores, [c.spans for _, group in valid for c in group])
-        if reference:
-            figures["kl_sft"] = log_ratio(stats, reference)
-        return [loss for loss in losses if loss is not None], figures
-
-    def _scores(self, members: Sequence[Candidate], stats: Sequence[TokenStats], rng: random.Random) -> list[Score]:
-        entropies = [_entropies(one) for one in stats]
-        scores = [score(h, c.spans, self.config) for h, c in zip(entropies, members, strict=True)]
-        return with_control(scores, [c.spans.length for c in members], self.config, rng)
-
-    def _reference(self, model: Any, groups: Any, step: int) -> list[list[Tensor]] | None:
-        """Per-token log-probabilities under the SFT model, where this step needs or reports them."""
-        import torch
-
-        from harness.lm.logprobs import group_logprobs
-
-        needed = self.config.optimise == "dpo" or self.config.beta_kl > 0
-        if not needed and step != self.last and (step + 1) % REFERENCE_EVERY:
-            return None
-        with self.bench.using(REFERENCE), torch.no_grad():
-            stats = group_logprobs(model, groups)
-        return [[one.logprobs for one in group] for group in stats]
-
-    def _group_loss(
-        self, stats: Sequence[TokenStats], reference: list[Tensor] | None, scores: Sequence[float]
-    ) -> Tensor | None:
-        """SEGA's loss, or DPO's on its best against its worst, plus the KL term where it is on."""
-        import torch
-
-        config = self.config
-        weights = advantages(scores, config)
-        if weights is None:
-            return None
-        totals = torch.stack([one.logprobs.sum() for one in stats])
-        if config.optimise == "dpo" and reference is not None:
-            fixed = torch.stack([one.sum() for one in reference])
-            loss = dpo_loss(totals, fixed, scores, config.dpo_beta)
-        else:
-            loss = sega_loss(totals, weights)
-        if config.beta_kl > 0 and reference is not None:
-            loss = loss + config.beta_kl * kl_loss([one.logprobs for one in stats], reference)
-        return loss
-
-
-def _entropies(stats: TokenStats) -> list[float]:
-    """Detached: S is a constant to the gradient."""
-    if stats.entropies is None:
-        raise RuntimeError("token entropies were asked for and not returned")
-    return [float(h) for h in stats.entropies.detach().tolist()]
+    ends = [max(range(len(scores)), key=scores.__getitem__), min(range(len(scores)), key=scores.__getitem__)]
+    return -logsigmoid(margins(totals[ends][None], reference[ends][None], beta))[0]
 
 
 # ---------------------------------------------------------------- what shows that the method was alive
 
 
-def sample_figures(
-    samples: Sequence[Sequence[Completion]], members: Sequence[Sequence[Candidate]], *, marker: str
-) -> dict[str, float]:
-    """Rates over all samples of a step, and the share of its groups that have at least two candidates."""
-    flat = [one for group in samples for one in group]
-    pattern = marker_pattern(marker)
-    bigrams = [pair for one in flat for pair in zip(one.ids, one.ids[1:], strict=False)]
-    return {
-        "marker_rate": fmean(pattern.search(one.text) is not None for one in flat),
-        "truncation": fmean(one.finish == "length" for one in flat),
-        "dropped": 1 - sum(map(len, members)) / len(flat),
-        "length": fmean(len(one.ids) for one in flat),
-        "distinct_2": len(set(bigrams)) / max(1, len(bigrams)),
+def sample_figures(samples: Sequence[Sequence[Completion]], members: Sequence[Sequence[Candidate]]) -> dict[str, float]:
+    """Figures of all samples of a step, and the share of its groups that have at least two candidates."""
+    return sampled(samples) | {
+        "dropped": 1 - sum(map(len, members)) / sum(map(len, samples)),
         "groups_used": fmean(len(group) >= 2 for group in members),
     }
 
 
-def score_figures(scores: Sequence[Sequence[Score]], spans: Sequence[Spans]) -> dict[str, float]:
-    """Means over the scored samples of a step, in nats, and the mean deviation of S within a group."""
+def score_figures(scores: Sequence[Sequence[CotScore]], splits: Sequence[Split]) -> dict[str, float]:
+    """Means over the scored samples of a step, in nats and tokens, and the mean deviation of S within a group."""
     flat = [one for group in scores for one in group]
     return {
         "h_final": fmean(one.h_final for one in flat),
         "h_fork": fmean(one.h_fork for one in flat),
         "score": fmean(one.s for one in flat),
         "score_std": fmean(stdev(one.s for one in group) for group in scores),
-        "positional_fallback": fmean(not one.marked for one in spans),
+        "marker_rate": fmean(one.marked for one in splits),
+        "reasoning_tokens": float(median(one.reasoning for one in splits)),
+        "reasoned": fmean(one.reasoning >= MIN_REASONING for one in splits),
     }
 
 
-def log_ratio(stats: Sequence[Sequence[TokenStats]], reference: Sequence[Sequence[Tensor]]) -> float:
-    """Mean over the policy's own samples of log pi - log pi_sft, nats per sample: an estimate of the KL divergence."""
-    gaps = [
-        float((own.logprobs.detach() - fixed).sum())
-        for group, refs in zip(stats, reference, strict=True)
-        for own, fixed in zip(group, refs, strict=True)
-    ]
-    return fmean(gaps)
-
-
-def degenerate(figures: Mapping[str, float]) -> str | None:
-    """Why SEGA was not GEM any more, or None: too few samples with the marker, or too few groups that could be used."""
-    rate, used = figures["marker_rate"], figures["groups_used"]
-    if rate < MIN_MARKER_RATE:
-        return f"{rate:.0%} of the samples hold the final-answer marker, {MIN_MARKER_RATE:.0%} are needed"
+def degenerate(figures: Mapping[str, float], spans: Spans) -> str | None:
+    """Why SEGA was not GEM any more, or None: no marker to split by, no reasoning to filter, no groups to compare."""
+    rate, used = figures.get("marker_rate", 1.0), figures["groups_used"]
+    if spans == "marker" and rate < MIN_MARKER_RATE:
+        return f"{rate:.0%} of the scored samples were split by the marker, {MIN_MARKER_RATE:.0%} are needed"
     if used < MIN_GROUPS_USED:
         return f"{used:.0%} of the groups could be used, {MIN_GROUPS_USED:.0%} are needed"
+    if figures.get("reasoned", 1.0) < 0.5:  # then the median is below the floor
+        return f"most scored samples reason for fewer than {MIN_REASONING} tokens, so that there is nothing to filter"
     return None
-
-
-def note(bench: Bench, step: int, figures: Mapping[str, float]) -> None:
-    """Log a step's figures and add them to the sums that survive a resume."""
-    bench.log("sega", step=step, **figures)
-    bench.tally(**figures, **{COUNT + name: 1.0 for name in figures})
-
-
-def report(bench: Bench) -> None:
-    """Liveness of the fit: the mean of each figure over the steps that had it."""
-    sums = bench.tally()
-    figures = {name: value / sums[COUNT + name] for name, value in sums.items() if COUNT + name in sums}
-    if figures:
-        bench.liveness(degenerate=degenerate(figures), **figures)
-
-
-# ---------------------------------------------------------------- the trainer
-
-
-StepLoss = Callable[[Any, int, Sequence[int]], "Tensor | None"]
-
-
-def step_trainer(bench: Bench, order: Sequence[Sequence[int]], loss: StepLoss, **method: Any) -> Any:
-    """A transformers Trainer that takes one optimizer step per row of `order`, on `loss(model, step, row)`.
-
-    A step's rows and seed follow from its index alone, so a resumed run repeats exactly. A loss of None leaves the
-    gradients unset: AdamW then skips every weight, and neither decay nor momentum moves the policy.
-    """
-    import torch
-    from torch.utils.data import DataLoader
-    from transformers import Trainer, TrainingArguments
-
-    rows: Any = [{"step": step, "items": list(items)} for step, items in enumerate(order)]
-
-    class StepTrainer(Trainer):  # type: ignore[misc]
-        def get_train_dataloader(self) -> DataLoader[Any]:
-            return DataLoader(rows, batch_size=1, shuffle=False, collate_fn=lambda batch: batch[0])
-
-        def compute_loss(
-            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Tensor:
-            value = loss(model, inputs["step"], inputs["items"])
-            self.skipped = value is None
-            return _still(model) if value is None else value
-
-        def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
-            value: Tensor = super().training_step(model, inputs, num_items_in_batch)
-            if self.skipped:
-                model.zero_grad(set_to_none=True)
-            return value
-
-    def _still(model: Any) -> Tensor:
-        return torch.stack([p.sum() for p in model.parameters() if p.requires_grad]).sum() * 0.0
-
-    arguments = bench.arguments(TrainingArguments, max_steps=len(order), weight_decay=0.0, **method)
-    return StepTrainer(model=bench.policy, args=arguments, train_dataset=rows)
 
 
 @hookimpl

@@ -14,17 +14,28 @@ which answer of a pair was preferred is not read (but to select among candidates
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from harness.contracts import Aligned, Aligner, Bench, FewShot, HarnessError, Messages, Need, Pair, Verifier
-from harness.fit.recipes import Preset, Warmup, require_pairs, with_preset
+from harness.contracts import (
+    Aligned,
+    Aligner,
+    Bench,
+    FewShot,
+    HarnessError,
+    Need,
+    Pair,
+    Prompt,
+    Reward,
+    Schedule,
+    Verifier,
+)
 from harness.hookspecs import hookimpl
-from harness.util.hashes import content_hash
+from harness.methods.fields import Preset, Warmup, probe, with_preset
+from harness.methods.schedules import PAIR_WARMUP, in_epochs, require_pairs
 
 SAME = 1e-6
 """Rewards of a group that differ by less are equal: the group moves nothing."""
@@ -40,41 +51,39 @@ class GrpoConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     preset: Preset = "ours"
-    k: int = Field(
-        8, ge=2, description="samples per prompt; 8 is TRL's [R], paper 64 [S]", json_schema_extra={"probe": 4}
-    )
+    k: int = Field(8, ge=2, description="samples per prompt; 8 is TRL's (ours), paper 64", json_schema_extra=probe(4))
     temperature: float = Field(
-        1.0, gt=0, description="of the samples and of the policy that is trained [N]", json_schema_extra={"probe": 0.6}
+        1.0, gt=0, description="of the samples and of the policy that is trained (ours)", json_schema_extra=probe(0.6)
     )
     beta: float = Field(
         0.0,
         ge=0,
-        description="weight of the KL divergence to the base model; 0 is TRL's and later work's [R], paper 0.04 [S]",
-        json_schema_extra={"probe": 1.0},
+        description="weight of the KL divergence to the base model; 0 is TRL's and later work's (ours), paper 0.04",
+        json_schema_extra=probe(1.0),
     )
     loss: Literal["grpo", "dapo", "dr_grpo"] = Field(
         "grpo",
-        description="mean per answer, then over answers (Eq. 3) [S]; dapo: over tokens; dr_grpo: over a fixed length",
-        json_schema_extra={"probe": "dr_grpo"},
+        description="mean per answer, then over answers (paper, Eq. 3); dapo: over tokens; dr_grpo: over a fixed size",
+        json_schema_extra=probe("dr_grpo"),
     )
     scale: Literal["group", "batch", "none"] = Field(
         "group",
-        description="advantages over the standard deviation of the group [S], of the step, or as they are",
-        json_schema_extra={"probe": "none"},
+        description="advantages over the standard deviation of the group (paper), of the step, or as they are",
+        json_schema_extra=probe("none"),
     )
     learning_rate: float = Field(
         1e-3,
         gt=0,
-        description="peak, cosine to 0 (pilot search for LoRA) [R]; paper 1e-6, all weights [S]",
-        json_schema_extra={"probe": 1e-4},
+        description="peak, cosine to 0 (ours: pilot search for LoRA); paper 1e-6, all weights",
+        json_schema_extra=probe(1e-4),
     )
     steps: int | None = Field(
         None,
         ge=1,
-        description="optimizer steps; by default, and at least, the regime's least number [R]",
-        json_schema_extra={"probe": 12},
+        description="optimizer steps; by default, and at least, the regime's least number (ours)",
+        json_schema_extra=probe(12),
     )
-    warmup: Warmup = 0.1
+    warmup: Warmup = PAIR_WARMUP
 
     @model_validator(mode="before")
     @classmethod
@@ -106,90 +115,30 @@ class Grpo:
         return bench.aligned()
 
     def _trainer(self, bench: Bench, pairs: Sequence[Pair], verifier: Verifier) -> Any:
-        from datasets import Dataset
-        from trl import GRPOTrainer
-
-        from harness.fit.paired import sharing_prefixes
-
-        arguments = self._arguments(bench)
-        rollouts = Rollouts(bench, {p.id: p.prompt for p in pairs}, verifier, self.config, arguments.max_steps)
-        # All steps are one epoch in an order of ours: TRL's sampler would begin again with its first epoch on resuming.
-        order = schedule([p.id for p in pairs], arguments.max_steps * bench.regime.sample_prompts, bench.seed)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*rollout_func.*")  # TRL calls the hook experimental.
-            return sharing_prefixes(GRPOTrainer, self.config.temperature)(
-                model=bench.policy,
-                args=arguments,
-                reward_funcs=rollouts.reward,
-                rollout_func=rollouts.sample,
-                train_dataset=Dataset.from_list([{"prompt": identity} for identity in order]),
-                processing_class=bench.tokenizer,
-            )
-
-    def _arguments(self, bench: Bench) -> Any:
-        from trl import GRPOConfig
-
-        config, prompts = self.config, bench.regime.sample_prompts
-        arguments = bench.arguments(
-            GRPOConfig,
-            per_device_train_batch_size=prompts,
-            num_generations=config.k,
-            generation_batch_size=prompts * config.k,
+        config, prompts = self.config, {pair.id: pair.prompt for pair in pairs}
+        steps = max(config.steps or 0, bench.regime.min_steps)
+        order = in_epochs(list(prompts), steps * bench.regime.sample_prompts, "grpo order", bench.seed)
+        return bench.trainers.grpo(
+            [Prompt(identity, prompts[identity]) for identity in order],
+            rewarding(bench, verifier, config.k, steps),
+            Schedule(config.learning_rate, steps, config.warmup),
+            k=config.k,
             temperature=config.temperature,
             beta=config.beta,
-            loss_type=config.loss,
-            scale_rewards=config.scale,
-            disable_dropout=True,
-            shuffle_dataset=False,
-            learning_rate=config.learning_rate,
-            max_steps=max(config.steps or 0, bench.regime.min_steps),
-            lr_scheduler_type="cosine",
-            warmup_steps=config.warmup,
+            loss=config.loss,
+            scale=config.scale,
         )
-        # The trainer's rows are samples, the regime counts prompts: all samples of a step are one batch, so that none
-        # is older than the policy that it trains, and each prompt is computed once.
-        arguments.per_device_train_batch_size = prompts * config.k
-        arguments.steps_per_generation = 1
-        arguments.max_completion_length = bench.regime.new_tokens
-        return arguments
 
 
-def schedule(ids: Sequence[str], count: int, seed: int) -> list[str]:
-    """`count` ids: all of them in a random order, then again in another, as often as is needed."""
-    order: list[str] = []
-    while len(order) < count:
-        order += sorted(ids, key=lambda identity: content_hash("grpo order", seed, len(order) // len(ids), identity))
-    return order[:count]
+def rewarding(bench: Bench, verifier: Verifier, k: int, steps: int) -> Reward:
+    """The verifier's reward of every answer of a step; its figures are added to the sums of the fit."""
 
-
-class Rollouts:
-    """Where TRL's trainer gets its samples and rewards: from the bench, which meters them, and from the verifier."""
-
-    def __init__(
-        self, bench: Bench, prompts: dict[str, Messages], verifier: Verifier, config: GrpoConfig, steps: int
-    ) -> None:
-        self.bench, self.prompts, self.verifier, self.config, self.steps = bench, prompts, verifier, config, steps
-        self.step = 0
-
-    def sample(self, ids: list[str], trainer: Any) -> dict[str, Any]:
-        """Samples for `ids`, in which each prompt's id stands k times in a row, and the text of each for `reward`."""
-        k, self.step = self.config.k, int(trainer.state.global_step)
-        asked = [self.prompts[identity] for identity in ids[::k]]
-        seed = int(content_hash("grpo", self.bench.seed, self.step)[:8], 16) >> 1
-        groups = self.bench.generate(asked, n=k, temperature=self.config.temperature, seed=seed)
-        answers = [answer for group in groups for answer in group]
-        return {
-            "prompt_ids": [self.bench.render(self.prompts[identity]) for identity in ids],
-            "completion_ids": [list(answer.ids) for answer in answers],
-            "logprobs": None,
-            "answer": [answer.text for answer in answers],
-        }
-
-    def reward(self, prompts: list[str], answer: list[str], **_: Any) -> list[Any]:
-        """The verifier's reward of every answer; its figures are added to the sums of the fit."""
-        rewards = [float(self.verifier(identity, text)) for identity, text in zip(prompts, answer, strict=True)]
-        self.bench.tally(**step_figures(rewards, self.config.k, self.step, self.steps))
+    def reward(step: int, ids: Sequence[str], answers: Sequence[str]) -> list[float]:
+        rewards = [float(verifier(identity, text)) for identity, text in zip(ids, answers, strict=True)]
+        bench.tally(**step_figures(rewards, k, step, steps))
         return rewards
+
+    return reward
 
 
 def step_figures(rewards: Sequence[float], k: int, step: int, steps: int) -> dict[str, float]:

@@ -12,8 +12,9 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.contracts import Aligned, Aligner, Bench, FewShot, Message, Messages, Need, Pair
-from harness.fit.recipes import require_pairs
 from harness.hookspecs import hookimpl
+from harness.methods.fields import probe
+from harness.methods.schedules import require_pairs
 
 
 class IclConfig(BaseModel):
@@ -25,7 +26,7 @@ class IclConfig(BaseModel):
         8,
         ge=1,
         description="demonstrations at most, the first of the draw (ours; all pairs where fewer)",
-        json_schema_extra={"probe": 1},
+        json_schema_extra=probe(1),
     )
 
 

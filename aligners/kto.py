@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.contracts import Aligned, Aligner, Bench, FewShot, Need, Pair
-from harness.fit.recipes import Epochs, Warmup, cosine, require_pairs
+from harness.contracts import Aligned, Aligner, Bench, FewShot, LoneAnswer, Need, Pair, Schedule
 from harness.hookspecs import hookimpl
+from harness.methods.fields import Epochs, Warmup, probe
+from harness.methods.schedules import PAIR_EPOCHS, PAIR_WARMUP, require_pairs, steps_over
 
 
 class KtoConfig(BaseModel):
@@ -29,28 +30,28 @@ class KtoConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     beta: float = Field(
-        0.1, gt=0, description="strength of the pull to the reference [S]", json_schema_extra={"probe": 1.0}
+        0.1, gt=0, description="strength of the pull to the reference (paper)", json_schema_extra=probe(1.0)
     )
     desirable_weight: float = Field(
         1.0,
         gt=0,
-        description="lambda_D: 1 where both kinds are equally many, as here [S, Eq. 8]",
-        json_schema_extra={"probe": 3.0},
+        description="lambda_D: 1 where both kinds are equally many, as here (paper, Eq. 8)",
+        json_schema_extra=probe(3.0),
     )
     undesirable_weight: float = Field(
         1.0,
         gt=0,
-        description="lambda_U: 1 where both kinds are equally many, as here [S, Eq. 8]",
-        json_schema_extra={"probe": 3.0},
+        description="lambda_U: 1 where both kinds are equally many, as here (paper, Eq. 8)",
+        json_schema_extra=probe(3.0),
     )
     learning_rate: float = Field(
         5e-5,
         gt=0,
-        description="peak, cosine to 0 (pilot search for LoRA) [R]; paper 5e-7 to 5e-6, all weights [N]",
-        json_schema_extra={"probe": 1e-3},
+        description="peak, cosine to 0 (ours: pilot search for LoRA); paper 5e-7 to 5e-6, all weights",
+        json_schema_extra=probe(1e-3),
     )
-    epochs: Epochs = 3.0
-    warmup: Warmup = 0.1
+    epochs: Epochs = PAIR_EPOCHS
+    warmup: Warmup = PAIR_WARMUP
 
 
 class Kto:
@@ -70,41 +71,21 @@ class Kto:
         """Train on both answers of every pair, each by itself."""
         require_pairs(self.name, few_shot.pairs)
         pairs, held_out = bench.split(few_shot.pairs)
-        blocks = fixed_blocks(pairs, bench.regime.batch, bench.seed)
-        rows = [row for block in blocks for row in block_rows(bench, block, pairs)]
-        bench.train(self._trainer(bench, rows, len(pairs)), held_out=held_out)
-        matched = sum(row["matched"] for row in rows) / len(rows)
-        bench.liveness(fixed_order=1.0, kl_matched_share=matched)
-        return bench.aligned()
-
-    def _trainer(self, bench: Bench, rows: list[dict[str, Any]], pairs: int) -> Any:
-        from datasets import Dataset
-        from trl import KTOConfig, KTOTrainer
-
-        from harness.fit.paired import sharing_prefixes
-
-        class Encoded(sharing_prefixes(KTOTrainer)):  # type: ignore[misc]
-            def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
-                return dataset
-
         config = self.config
-        arguments = bench.arguments(
-            KTOConfig,
+        answers = [
+            row for block in fixed_blocks(pairs, bench.regime.batch, bench.seed) for row in step_rows(block, pairs)
+        ]
+        trainer = bench.trainers.kto(
+            answers,
+            Schedule(config.learning_rate, steps_over(bench.regime, len(pairs), config.epochs), config.warmup),
             beta=config.beta,
             desirable_weight=config.desirable_weight,
             undesirable_weight=config.undesirable_weight,
-            # The reference and the order are fixed: one pass of it over the rows is enough.
-            precompute_ref_log_probs=True,
-            **cosine(bench, pairs, learning_rate=config.learning_rate, epochs=config.epochs, warmup=config.warmup),
         )
-        # The regime counts pairs, the trainer rows.
-        arguments.per_device_train_batch_size = 2 * bench.regime.batch
-        return Encoded(
-            model=bench.policy,
-            args=arguments,
-            train_dataset=Dataset.from_list(rows),
-            processing_class=bench.tokenizer,
-        )
+        bench.train(trainer, held_out=held_out)
+        alone = len({pair.prompt for pair in pairs}) == 1  # then no other prompt's answer is there to be mismatched
+        bench.liveness(fixed_order=1.0, kl_matched_share=float(alone))
+        return bench.aligned()
 
 
 def fixed_blocks(pairs: Sequence[Pair], batch: int, seed: int) -> list[list[Pair]]:
@@ -114,30 +95,21 @@ def fixed_blocks(pairs: Sequence[Pair], batch: int, seed: int) -> list[list[Pair
     return [order[start : start + batch] for start in range(0, len(order), batch)]
 
 
-def block_rows(bench: Bench, block: Sequence[Pair], pairs: Sequence[Pair]) -> list[dict[str, Any]]:
-    """Rows of one step: first the block's desirable answers, then its undesirable ones, each with a mismatched one.
+def step_rows(block: Sequence[Pair], pairs: Sequence[Pair]) -> list[LoneAnswer]:
+    """Answers of one step: first the block's desirable ones, then its undesirable ones, each with a mismatched one.
 
     The mismatched answer y' is the one of the row before, so y' and y are the same answers, and no prompt meets an
     answer of its own while neighbours differ in prompt. A block of one prompt borrows from another pair, if there is
-    any. `matched` marks rows where that was not possible; TRL leaves the column out of what the model is given.
+    any.
     """
-    sides = [(pair, answer, True) for pair, answer in ((p, p.chosen) for p in block)]
-    sides += [(pair, answer, False) for pair, answer in ((p, p.rejected) for p in block)]
+    sides = [(pair, pair.chosen, True) for pair in block] + [(pair, pair.rejected, False) for pair in block]
     rows = []
     for place, (pair, answer, desirable) in enumerate(sides):
         other, mismatched, _ = sides[place - 1]
         if other.prompt == pair.prompt:
             other = next((p for p in pairs if p.prompt != pair.prompt), other)
             mismatched = other.chosen if desirable else other.rejected
-        rows.append(
-            {
-                "prompt_ids": bench.render(pair.prompt),
-                "completion_ids": bench.encode(answer),
-                "KL_completion_ids": bench.encode(mismatched),
-                "label": desirable,
-                "matched": other.prompt == pair.prompt,
-            }
-        )
+        rows.append(LoneAnswer(pair.prompt, answer, desirable, mismatched))
     return rows
 
 

@@ -6,13 +6,15 @@ length-normalised probability `P = exp(log pi(y|x)/|y|)`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.contracts import Aligned, Aligner, Bench, FewShot, Need, Pair
-from harness.fit.recipes import Epochs, Warmup, cosine, require_pairs
+from harness.contracts import Aligned, Aligner, Bench, FewShot, Need, Pair, Schedule
 from harness.hookspecs import hookimpl
+from harness.methods.fields import Epochs, Warmup, probe
+from harness.methods.schedules import PAIR_EPOCHS, PAIR_WARMUP, fit_on_pairs
 
 
 class OrpoConfig(BaseModel):
@@ -24,22 +26,22 @@ class OrpoConfig(BaseModel):
         0.1,
         ge=0,
         alias="lambda",
-        description="weight of the odds-ratio loss [S]; 0 is supervised fine-tuning; TRL calls it beta",
-        json_schema_extra={"probe": 2.0},
+        description="weight of the odds-ratio loss (paper); 0 is supervised fine-tuning; TRL calls it beta",
+        json_schema_extra=probe(2.0),
     )
     prompt_loss: bool = Field(
         False,
-        description="the likelihood term covers the prompt too, as in TRL [R]; the paper's: the answer alone [S]",
-        json_schema_extra={"probe": True},
+        description="the likelihood term covers the prompt too, as in TRL; the paper's: the answer alone",
+        json_schema_extra=probe(True),
     )
     learning_rate: float = Field(
         2e-4,
         gt=0,
-        description="peak, cosine to 0 (pilot search for LoRA) [R]; paper 5e-6 to 8e-6, all weights [N]",
-        json_schema_extra={"probe": 1e-3},
+        description="peak, cosine to 0 (ours: pilot search for LoRA); paper 5e-6 to 8e-6, all weights",
+        json_schema_extra=probe(1e-3),
     )
-    epochs: Epochs = 3.0
-    warmup: Warmup = 0.1
+    epochs: Epochs = PAIR_EPOCHS
+    warmup: Warmup = PAIR_WARMUP
 
 
 class Orpo:
@@ -57,19 +59,12 @@ class Orpo:
 
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         """Train on the pairs."""
-        require_pairs(self.name, few_shot.pairs)
-        pairs, held_out = bench.split(few_shot.pairs)
-        bench.train(self._trainer(bench, pairs), held_out=held_out)
-        return bench.aligned()
+        c = self.config
 
-    def _trainer(self, bench: Bench, pairs: tuple[Pair, ...]) -> Any:
-        from harness.fit.trl_experimental import orpo_trainer
+        def trainer(pairs: Sequence[Pair], schedule: Schedule) -> Any:
+            return bench.trainers.orpo(pairs, schedule, weight=c.lambda_, prompt_loss=c.prompt_loss)
 
-        config = self.config
-        schedule = cosine(
-            bench, len(pairs), learning_rate=config.learning_rate, epochs=config.epochs, warmup=config.warmup
-        )
-        return orpo_trainer(bench, pairs, prompt_loss=config.prompt_loss, beta=config.lambda_, **schedule)
+        return fit_on_pairs(self.name, c, bench, few_shot, trainer)
 
 
 @hookimpl

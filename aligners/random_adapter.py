@@ -10,9 +10,10 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.contracts import POLICY, Aligned, Aligner, Bench, FewShot, Need
-from harness.fit.recipes import require_pairs, supervised_trainer
+from harness.contracts import POLICY, Aligned, Aligner, Bench, FewShot, Need, Schedule
 from harness.hookspecs import hookimpl
+from harness.methods.fields import probe
+from harness.methods.schedules import PAIR_EPOCHS, PAIR_WARMUP, SFT_RATE, require_pairs, steps_over
 
 
 class RandomConfig(BaseModel):
@@ -21,13 +22,13 @@ class RandomConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     learning_rate: float = Field(
-        2e-4, gt=0, description="as in sft, whose spend and norms are copied", json_schema_extra={"probe": 2e-3}
+        SFT_RATE, gt=0, description="as in sft, whose spend and norms are copied", json_schema_extra=probe(2e-3)
     )
     scale: float = Field(
         1.0,
         ge=0,
         description="size of the noise relative to the trained adapter (ours)",
-        json_schema_extra={"probe": 2.0},
+        json_schema_extra=probe(2.0),
     )
 
 
@@ -48,7 +49,9 @@ class RandomAdapter:
         """Train as sft does, then replace what was learned by noise."""
         require_pairs(self.name, few_shot.pairs)
         pairs, held_out = bench.split(few_shot.pairs)
-        trainer = supervised_trainer(bench, pairs, learning_rate=self.config.learning_rate, epochs=3.0, warmup=0.1)
+        steps = steps_over(bench.regime, len(pairs), PAIR_EPOCHS)
+        schedule = Schedule(self.config.learning_rate, steps, PAIR_WARMUP)
+        trainer = bench.trainers.sft([(pair.prompt, pair.chosen) for pair in pairs], schedule)
         bench.train(trainer, held_out=held_out)
         return self.finish(bench)
 

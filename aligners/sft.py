@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.contracts import Aligned, Aligner, Bench, FewShot, Need
-from harness.fit.recipes import Epochs, Warmup, require_pairs, supervised_trainer
+from harness.contracts import Aligned, Aligner, Bench, FewShot, Need, Pair, Schedule
 from harness.hookspecs import hookimpl
+from harness.methods.fields import Epochs, Warmup, probe
+from harness.methods.schedules import PAIR_EPOCHS, PAIR_WARMUP, SFT_RATE, fit_on_pairs
 
 
 class SftConfig(BaseModel):
@@ -17,10 +19,10 @@ class SftConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     learning_rate: float = Field(
-        2e-4, gt=0, description="peak, cosine to 0 (pilot search for LoRA)", json_schema_extra={"probe": 2e-3}
+        SFT_RATE, gt=0, description="peak, cosine to 0 (ours: pilot search for LoRA)", json_schema_extra=probe(2e-3)
     )
-    epochs: Epochs = 3.0
-    warmup: Warmup = 0.1
+    epochs: Epochs = PAIR_EPOCHS
+    warmup: Warmup = PAIR_WARMUP
 
 
 class Sft:
@@ -38,12 +40,11 @@ class Sft:
 
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         """Train on `chosen`."""
-        require_pairs(self.name, few_shot.pairs)
-        pairs, held_out = bench.split(few_shot.pairs)
-        c = self.config
-        trainer = supervised_trainer(bench, pairs, learning_rate=c.learning_rate, epochs=c.epochs, warmup=c.warmup)
-        bench.train(trainer, held_out=held_out)
-        return bench.aligned()
+
+        def trainer(pairs: Sequence[Pair], schedule: Schedule) -> Any:
+            return bench.trainers.sft([(pair.prompt, pair.chosen) for pair in pairs], schedule)
+
+        return fit_on_pairs(self.name, self.config, bench, few_shot, trainer)
 
 
 @hookimpl

@@ -6,13 +6,15 @@ included. TRL has it as a loss of its CPOTrainer; each prompt is computed once f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.contracts import Aligned, Aligner, Bench, FewShot, Need, Pair
-from harness.fit.recipes import Epochs, Warmup, cosine, require_pairs
+from harness.contracts import Aligned, Aligner, Bench, FewShot, Need, Pair, Schedule
 from harness.hookspecs import hookimpl
+from harness.methods.fields import Epochs, Warmup, probe
+from harness.methods.schedules import PAIR_EPOCHS, PAIR_WARMUP, fit_on_pairs
 
 
 class SimpoConfig(BaseModel):
@@ -23,23 +25,23 @@ class SimpoConfig(BaseModel):
     beta: float = Field(
         2.0,
         gt=0,
-        description="scale of the mean log-probability of a token [S]: 2.0 to 2.5, later 10",
-        json_schema_extra={"probe": 8.0},
+        description="scale of the mean log-probability of a token (paper: 2.0 to 2.5, later 10)",
+        json_schema_extra=probe(8.0),
     )
     gamma: float = Field(
         1.0,
         ge=0,
-        description="margin that the reward of chosen must have over rejected [S]: 0.5 beta",
-        json_schema_extra={"probe": 4.0},
+        description="margin that the reward of chosen must have over rejected (paper: 0.5 beta)",
+        json_schema_extra=probe(4.0),
     )
     learning_rate: float = Field(
         5e-5,
         gt=0,
-        description="peak, cosine to 0 (pilot search for LoRA) [R]; paper 3e-7 to 1e-6, all weights [S]",
-        json_schema_extra={"probe": 1e-3},
+        description="peak, cosine to 0 (ours: pilot search for LoRA); paper 3e-7 to 1e-6, all weights",
+        json_schema_extra=probe(1e-3),
     )
-    epochs: Epochs = 3.0
-    warmup: Warmup = 0.1
+    epochs: Epochs = PAIR_EPOCHS
+    warmup: Warmup = PAIR_WARMUP
 
 
 class Simpo:
@@ -57,19 +59,12 @@ class Simpo:
 
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         """Train on the pairs."""
-        require_pairs(self.name, few_shot.pairs)
-        pairs, held_out = bench.split(few_shot.pairs)
-        bench.train(self._trainer(bench, pairs), held_out=held_out)
-        return bench.aligned()
+        c = self.config
 
-    def _trainer(self, bench: Bench, pairs: tuple[Pair, ...]) -> Any:
-        from harness.fit.trl_experimental import simpo_trainer
+        def trainer(pairs: Sequence[Pair], schedule: Schedule) -> Any:
+            return bench.trainers.simpo(pairs, schedule, beta=c.beta, gamma=c.gamma)
 
-        config = self.config
-        schedule = cosine(
-            bench, len(pairs), learning_rate=config.learning_rate, epochs=config.epochs, warmup=config.warmup
-        )
-        return simpo_trainer(bench, pairs, beta=config.beta, simpo_gamma=config.gamma, **schedule)
+        return fit_on_pairs(self.name, c, bench, few_shot, trainer)
 
 
 @hookimpl

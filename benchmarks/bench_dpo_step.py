@@ -20,7 +20,7 @@ import torch
 from harness.config import Lora
 from harness.contracts import BASE, Budget, Lengths, Regime
 from harness.fit.bench import LocalBench
-from harness.fit.paired import shared_prefix_dpo
+from harness.fit.trl import shared_prefix_dpo
 from harness.lm.rows import Group
 from harness.meter import Meter
 from harness.models.find import resolve
@@ -131,12 +131,12 @@ def test_dpo_step(benchmark: Any, bench: LocalBench, shape: str, side: str) -> N
     benchmark.group = f"DPO step, {shape}, {PAIRS} pairs"
     loss = benchmark.pedantic(make_step(bench, side, shape), rounds=3, warmup_rounds=1)
     mine = gradient(bench)
-    bench._clean()
+    bench.adapters.clean()
     if side == "TRL":
         return  # its reference is a copy of the live adapter, so its loss is another one
     other = make_step(bench, OURS[0] if side in PLAIN else PLAIN[0], shape)()
     theirs = gradient(bench)
-    bench._clean()
+    bench.adapters.clean()
     benchmark.extra_info["loss difference"] = abs(loss - other)
     benchmark.extra_info["gradient difference"] = float((mine - theirs).norm() / theirs.norm())
     assert abs(loss - other) < 1e-4

@@ -30,7 +30,8 @@ from statistics import fmean
 
 from harness.config import PRESETS, Lora
 from harness.contracts import FewShot, Lengths, Pair, Prompt, Regime, user
-from harness.fit.bench import LocalBench, fit
+from harness.fit.bench import LocalBench
+from harness.fit.fitting import fit
 from harness.meter import Meter
 from harness.models.find import resolve
 from harness.models.load import load, pick_device

@@ -7,7 +7,7 @@ write(tables, folder)                 all three files, each whole or not at all
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +16,11 @@ from harness.records.schema import Record
 from harness.util.names import nearest
 from harness.util.safe_text import cut
 from leaderboards.judges import with_judges
-from leaderboards.load import Entry, Samples, Scan, load, scan
-from leaderboards.rank import rank, refuse_mixed
+from leaderboards.load import Entry, Samples, Scan, load, records, scan, with_samples
+from leaderboards.rank import rank
 from leaderboards.render import FORMATS, Format, from_json, json_schema, render, write
-from leaderboards.table import Cost, JudgeFigure, Metric, Provenance, Row, Setting, Table
+from leaderboards.settings import refuse_mixed, setting
+from leaderboards.table import Cost, JudgeFigure, Metric, Provenance, Row, Setting, Table, Versus
 
 __all__ = [
     "FORMATS",
@@ -34,6 +35,7 @@ __all__ = [
     "Scan",
     "Setting",
     "Table",
+    "Versus",
     "from_json",
     "json_schema",
     "load",
@@ -56,26 +58,40 @@ def tables(
     preset: str | None = None,
     source: str | None = None,
     single: bool = False,
+    beside: Sequence[Record] = (),
 ) -> list[Table]:
     """Tables over the runs in `store`, narrowed to a task, model, budget preset or data source.
 
-    Runs of the track `parity` are left out. Unreadable runs are skipped and named in every table's `warnings`.
-    Raises HarnessError when there is no run, when a choice matches none, and, with `single`, when the runs that were
-    chosen do not fit into one table.
+    `beside` keeps only what stands in the tables of these runs; samples of all others stay closed. Runs of the track
+    `parity` are left out. Unreadable runs are skipped and named in every table's `warnings`. Raises HarnessError when
+    there is no run, when a choice matches none, and, with `single`, when the runs that were chosen do not fit into one
+    table.
     """
-    found = scan(store)
-    entries = [entry for entry in found.entries if entry.record.budget.track != PARITY]
-    if not entries:
-        raise HarnessError(_nothing(store, found))
+    everything, warnings = records(store)
+    found = {folder: record for folder, record in everything.items() if record.budget.track != PARITY}
+    if not found:
+        raise HarnessError(_nothing(store, len(everything), warnings))
     wanted = {"task": task, "model": model, "preset": preset, "source": source}
     for name, choice in wanted.items():
         if choice is not None:
-            entries = _narrow(entries, name, choice)
-    made = [table for table in rank(entries) if preset in (None, table.setting.preset)]
+            found = _narrow(found, name, choice)
+    if beside:
+        found = _beside(found, beside)
+    made = [table for table in rank(with_samples(found)) if preset in (None, table.setting.preset)]
     if single:
         refuse_mixed([table.setting for table in made])
     known = with_judges(made, store)
-    return [replace(table, warnings=(*table.warnings, *found.warnings)) for table in known]
+    return [replace(table, warnings=(*table.warnings, *warnings)) for table in known]
+
+
+def _beside(found: Mapping[Path, Record], chosen: Sequence[Record]) -> dict[Path, Record]:
+    """The runs of the same settings, whatever their draws, and those of base on the same tasks."""
+    keys, tasks = {setting(record, ()).key() for record in chosen}, {record.task.name for record in chosen}
+    return {
+        folder: record
+        for folder, record in found.items()
+        if (record.aligner.name == BASE and record.task.name in tasks) or setting(record, ()).key() in keys
+    }
 
 
 def _facts(record: Record) -> Mapping[str, str]:
@@ -88,25 +104,24 @@ def _facts(record: Record) -> Mapping[str, str]:
     }
 
 
-def _narrow(entries: Iterable[Entry], name: str, choice: str) -> list[Entry]:
-    """Entries of one task (model, ...). The base model serves every budget, so a preset never drops it."""
-    pool = list(entries)
-    known = sorted({_facts(entry.record)[name] for entry in pool})
+def _narrow(found: Mapping[Path, Record], name: str, choice: str) -> dict[Path, Record]:
+    """Records of one task (model, ...). The base model serves every budget, so a preset never drops it."""
+    known = sorted({_facts(record)[name] for record in found.values()})
     if choice not in known:
         raise HarnessError(f"no run has {name} {cut(choice)}; {nearest(choice, known, label='runs there have')}")
     serves_all = name == "preset"
-    return [
-        entry
-        for entry in pool
-        if _facts(entry.record)[name] == choice or (serves_all and entry.record.aligner.name == BASE)
-    ]
+    return {
+        folder: record
+        for folder, record in found.items()
+        if _facts(record)[name] == choice or (serves_all and record.aligner.name == BASE)
+    }
 
 
-def _nothing(store: Path, found: Scan) -> str:
-    if found.entries:
-        why = f"all {len(found.entries)} runs in {store} are of the track {PARITY}, which enters no leaderboard"
-    elif found.warnings:
-        why = f"no readable run in {store} ({'; '.join(found.warnings)})"
+def _nothing(store: Path, runs: int, warnings: Sequence[str]) -> str:
+    if runs:
+        why = f"all {runs} runs in {store} are of the track {PARITY}, which enters no leaderboard"
+    elif warnings:
+        why = f"no readable run in {store} ({'; '.join(warnings)})"
     else:
         why = f"no run in {store}"
     return f"{why}; make one with: python -m harness run --aligner gem --task medqa --store {store}"

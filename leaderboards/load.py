@@ -6,7 +6,9 @@ A run that cannot be read is named in `Scan.warnings` and left out; it never sto
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from harness.contracts import HarnessError
 from harness.records.schema import FORMAT, Record
 
 _PREFIX = "value."
+SAMPLES = "samples.parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +36,15 @@ class Samples:
 class Entry:
     """One run; `samples` is None where the file is missing or damaged, and `problem` then says why."""
 
-    folder: str
+    path: Path
     record: Record
     samples: Samples | None
     problem: str | None = None
+
+    @property
+    def folder(self) -> str:
+        """The name of the run's folder."""
+        return self.path.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +62,29 @@ def load(store: Path) -> list[Entry]:
 
 def scan(store: Path, wanted: Callable[[Record], bool] = lambda record: True) -> Scan:
     """Read the runs whose record is `wanted`; samples of the others are not opened."""
-    entries: list[Entry] = []
+    found, warnings = records(store)
+    return Scan(tuple(with_samples({folder: record for folder, record in found.items() if wanted(record)})), warnings)
+
+
+def records(store: Path) -> tuple[dict[Path, Record], tuple[str, ...]]:
+    """The records of a store by their folders, in the order of names, and what could not be read."""
+    found: dict[Path, Record] = {}
     warnings: list[str] = []
     for folder in sorted(p for p in store.glob("[!.]*") if (p / "record.json").is_file()):
         try:
-            record = _record(folder / "record.json")
+            found[folder] = _record(folder / "record.json")
         except HarnessError as error:
             warnings.append(f"skipped {folder.name}: {error}")
-            continue
-        if wanted(record):
-            entries.append(_entry(folder, record))
-    return Scan(tuple(entries), tuple(warnings))
+    return found, tuple(warnings)
+
+
+def with_samples(found: Mapping[Path, Record]) -> list[Entry]:
+    """The runs with their samples, all read in one go."""
+    expected = [
+        folder / SAMPLES for folder, record in found.items() if record.status != "failed" or (folder / SAMPLES).exists()
+    ]
+    known = _all_samples(expected)
+    return [_entry(folder, record, known) for folder, record in found.items()]
 
 
 def _record(path: Path) -> Record:
@@ -91,14 +111,43 @@ def _check_format(value: Any) -> None:
         raise HarnessError(f"record.json has format {found}, this version reads format {FORMAT}")
 
 
-def _entry(folder: Path, record: Record) -> Entry:
-    path = folder / "samples.parquet"
+def _entry(folder: Path, record: Record, known: Mapping[Path, Samples]) -> Entry:
+    path = folder / SAMPLES
     if record.status == "failed" and not path.exists():
-        return Entry(folder.name, record, None)
+        return Entry(folder, record, None)
     try:
-        return Entry(folder.name, record, read_samples(path))
+        return Entry(folder, record, known[path] if path in known else read_samples(path))
     except HarnessError as error:
-        return Entry(folder.name, record, None, f"{folder.name}: {error}")
+        return Entry(folder, record, None, f"{folder.name}: {error}")
+
+
+def _all_samples(paths: Sequence[Path]) -> dict[Path, Samples]:
+    """What one query over all files gives; empty where a file among them is damaged, and each is then read alone."""
+    import duckdb
+
+    there = [str(path) for path in paths if path.is_file()]
+    if not there:
+        return {}
+    source = "read_parquet(?, filename = true, union_by_name = true)"
+    query = f"select filename, id, unit, columns('^{re.escape(_PREFIX)}') from {source}"
+    try:
+        with duckdb.connect(config={"threads": 1}) as base:  # one thread keeps the rows in the order of the files
+            columns = base.execute(query, [there]).fetchnumpy()
+    except duckdb.Error:
+        return {}
+    return dict(_by_file(columns))
+
+
+def _by_file(columns: Mapping[str, Any]) -> Iterator[tuple[Path, Samples]]:
+    """Cut the rows of a query where the file changes. Rows that are no samples are left to `read_samples`."""
+    names = columns["filename"].tolist()
+    starts = [0, *(i for i in range(1, len(names)) if names[i] is not names[i - 1] and names[i] != names[i - 1])]
+    lists = {name: column.tolist() for name, column in columns.items()}
+    for start, stop in zip(starts, [*starts[1:], len(names)], strict=True):
+        part = {name: column[start:stop] for name, column in lists.items()}
+        path = Path(part.pop("filename")[0])
+        with suppress(HarnessError):
+            yield path, _samples(path, part)
 
 
 def read_samples(path: Path) -> Samples:
@@ -132,4 +181,6 @@ def _samples(path: Path, columns: Mapping[str, list[Any]]) -> Samples:
         for name, column in columns.items()
         if name.startswith(_PREFIX)
     }
-    return Samples(dict(zip(ids, columns["unit"], strict=True)), values)
+    return Samples(
+        dict(zip(ids, columns["unit"], strict=True)), {name: found for name, found in values.items() if found}
+    )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from harness.stats import Estimate, Paired
+from harness.stats import Estimate
 
-Verdict = Literal["better", "worse", "cannot tell"]
+RowVerdict = Literal["better", "worse", "cannot tell"]
+Role = Literal["base", "method", "control"]
+"""A control learns nothing from the labels: what it reaches is no finding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,25 @@ class Setting:
 
     def key(self, without: Iterable[str] = ()) -> str:
         """Canonical text of the fields, less some."""
-        kept = {name: value for name, value in asdict(self).items() if name not in set(without)}
+        left_out = set(without)
+        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_out}
         return json.dumps(kept, sort_keys=True, default=str)
+
+
+@dataclass(frozen=True, slots=True)
+class Versus:
+    """A row against the base model on the same items."""
+
+    difference: float
+    """Mean of the row minus mean of base, over items."""
+    ci95: tuple[float, float] | None
+    """None below two units and where both agree on every unit (nothing to resample)."""
+    p: float | None
+    """Two-sided sign-flip p-value over units, not adjusted; None on degenerate rows, which are not tested."""
+    n_units: int
+    mdd: float | None
+    """Smallest detectable difference: what the test would find four times in five, for the main metric at Holm's first
+    step. None on degenerate rows and where no difference, however large, would be found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +81,7 @@ class Metric:
     score: Estimate
     seed_sd: float | None
     """Standard deviation of the seeds' means; None below two seeds."""
-    versus_base: Paired | None
+    versus_base: Versus | None
     """Against the base model on the same items; None on the base row and where the base or the items are missing."""
 
 
@@ -96,6 +115,9 @@ class Row:
     aligner: str
     version: str
     changed: dict[str, Any]
+    role: Role
+    degenerate: bool
+    """Whether every scored run is degenerate: such a row has no p and no verdict."""
     seeds: tuple[tuple[int, int], ...]
     """(draw seed, training seed) of every record."""
     n_scored: int
@@ -106,15 +128,20 @@ class Row:
     """Status -> number of seeds."""
     metrics: dict[str, Metric]
     p_holm: float | None
-    """p of the main metric, adjusted by Holm's method over the table's rows."""
-    verdict: Verdict | None
-    """Against base at 5 % after adjustment; None on the base row and where there is no comparison."""
+    """p of the main metric, adjusted by Holm's method over the table's family: methods that are not degenerate."""
+    verdict: RowVerdict | None
+    """Against base at 5 % after adjustment; None on rows outside the family and where there is no comparison."""
     cost: Cost
     liveness: dict[str, float]
     """Means over seeds of the figures that show the method did its work."""
     records: tuple[str, ...]
     remarks: tuple[str, ...]
     """Reasons of degenerate and failed seeds, unreadable samples, and why a comparison is missing."""
+
+    @property
+    def in_family(self) -> bool:
+        """Whether the row's difference to base is a claim that is tested."""
+        return self.role == "method" and not self.degenerate
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +185,9 @@ class Table:
     n_units: int
     """Independent units behind the main metric."""
     mdd: float | None
-    """The largest minimal detectable difference among the rows: a smaller true difference may well go unseen."""
+    """The largest of the rows' smallest detectable differences: a smaller true difference may well go unseen."""
+    family: int
+    """Rows whose p-values Holm's method adjusts together."""
     notes: dict[str, tuple[float, float]]
     """Figures of the data (chance level, shortcut controls): least and greatest over the records."""
     provenance: Provenance

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from harness.contracts import (
+    BASE,
     Aligned,
     Capability,
     Completion,
@@ -68,6 +69,7 @@ class MedicalDialogue:
     }
     default_pool: ClassVar[str] = "medical_dialogue"
     default_judge: ClassVar[str] = "similarity"
+    reference_baseline: ClassVar[str] = BASE
     requires: ClassVar[frozenset[Capability]] = frozenset()
     accepts: ClassVar[frozenset[Capability]] = frozenset({"generate", "prefer"})
     layout: ClassVar[str] = ""

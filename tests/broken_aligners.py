@@ -64,14 +64,11 @@ class Honest:
         from torch.utils.data import SequentialSampler
         from transformers import Trainer, TrainingArguments
 
-        from harness.lm.logprobs import group_logprobs
-        from harness.lm.rows import Group
-
         shuffled = self.shuffled
 
         class PairTrainer(Trainer):  # type: ignore[misc]
             def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
-                scored = group_logprobs(model, inputs["groups"])
+                scored = bench.logprobs(inputs["prompts"], inputs["answers"])
                 margins = torch.stack([good.logprobs.mean() - bad.logprobs.mean() for good, bad in scored])
                 return -torch.nn.functional.logsigmoid(margins).mean()
 
@@ -80,10 +77,13 @@ class Honest:
 
         rate = self.config.learning_rate * self.slowness
         arguments = bench.arguments(TrainingArguments, learning_rate=rate, lr_scheduler_type="constant")
-        rows = [Group(bench.render(p.prompt), [bench.encode(p.chosen), bench.encode(p.rejected)]) for p in pairs]
-        return PairTrainer(
-            model=bench.policy, args=arguments, train_dataset=rows, data_collator=lambda batch: {"groups": batch}
-        )
+        rows = [(bench.render(p.prompt), (bench.encode(p.chosen), bench.encode(p.rejected))) for p in pairs]
+        return PairTrainer(model=bench.policy, args=arguments, train_dataset=rows, data_collator=collated)
+
+
+def collated(rows: Any) -> dict[str, Any]:
+    prompts, answers = zip(*rows, strict=True)
+    return {"prompts": prompts, "answers": answers}
 
 
 class Hoarder(Honest):

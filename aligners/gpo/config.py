@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from harness.fit.recipes import with_preset
+from harness.methods.fields import with_preset
 
 Reads = Literal["own", "swapped", "none"]
 
@@ -143,7 +143,7 @@ class GpoConfig(ModuleConfig):
         json_schema_extra=_probe(False),
     )
     n: int = Field(
-        4, ge=1, description="samples of which `generate` gives the best (ours)", json_schema_extra=_probe(1)
+        4, ge=1, description="samples of which `generate` gives the best (ours)", json_schema_extra=_probe(16)
     )
     temperature: float = Field(
         0.7,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aligners.gpo.outlook import Departs, View
-    from aligners.gpo.result import Reader
+    from aligners.gpo.result import GpoAligned, Reader
     from aligners.gpo.sources import Contexts
     from aligners.gpo.training import Spender, Training
 
@@ -42,15 +42,22 @@ class Gpo:
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         """Embed, meta-train, and hand over the module with the contexts that the labels bought."""
         from aligners.gpo.outlook import Departs
+        from aligners.gpo.result import ranking
 
-        return fitted(self.name, self.config, Departs(), bench, few_shot, exchange=self.config.exchange)
+        config = self.config
+        result = fitted(self.name, config, Departs(), bench, few_shot, exchange=config.exchange)
+        return ranking(result, config.n, config.temperature)
 
     @classmethod
     def load(cls, model: LanguageModel, folder: Path) -> Aligned:
         """The saved module around the model; the model alone where the fit was stopped before its first step."""
-        from aligners.gpo.result import load
+        from aligners.gpo.result import load, ranking
 
-        return load(model, folder, GpoConfig, cls.name) or model
+        loaded = load(model, folder, GpoConfig, cls.name)
+        if loaded is None:
+            return model
+        config = GpoConfig.model_validate(loaded.config.model_dump())
+        return ranking(loaded, config.n, config.temperature)
 
 
 class GpoResidual:
@@ -86,7 +93,7 @@ class GpoResidual:
 
 def fitted(
     name: str, config: ModuleConfig, departs: Departs, bench: Bench, few_shot: FewShot, *, exchange: bool = False
-) -> Aligned:
+) -> GpoAligned:
     """Embed, meta-train, look at what came out, and hand it over with the contexts that the labels bought."""
     from aligners.gpo.outlook import View
     from aligners.gpo.result import Reader, around

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from aligners.gpo.config import GpoConfig, ModuleConfig
+from aligners.gpo.config import ModuleConfig
 from aligners.gpo.network import NeuralProcess, new_module
 from aligners.gpo.outlook import Outlook, View
 from aligners.gpo.sources import PAIRS
@@ -146,7 +146,10 @@ class GpoAligned:
 class PairsGpoAligned(GpoAligned):
     """Trained on pairs too, it is a reward model as well: it prefers, and ranks the language model's answers."""
 
-    config: GpoConfig
+    n: int
+    """Samples of which the best is given."""
+    heat: float
+    """Temperature of the samples where greedy decoding is asked for."""
 
     def prefer(self, requests: Sequence[PreferRequest]) -> list[Preference]:
         """P(a better) = sigmoid(mu_a - mu_b): no likelihood of the language model's enters."""
@@ -155,7 +158,7 @@ class PairsGpoAligned(GpoAligned):
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
         """Best of n: the frozen model samples n answers for each that is asked for, the highest mu is given."""
-        wider = [replace(r, n=r.n * self.config.n, temperature=self._heat(r)) for r in requests]
+        wider = [replace(r, n=r.n * self.n, temperature=self._heat(r)) for r in requests]
         samples = self.model.generate(wider)
         return [self._best(r, several) for r, several in zip(requests, samples, strict=True)]
 
@@ -163,12 +166,12 @@ class PairsGpoAligned(GpoAligned):
         return PAIRS if group is None or group not in self.reader.contexts else group
 
     def _heat(self, request: GenerateRequest) -> float:
-        greedy = request.temperature == 0 and self.config.n > 1
-        return self.config.temperature if greedy else request.temperature
+        greedy = request.temperature == 0 and self.n > 1
+        return self.heat if greedy else request.temperature
 
     def _best(self, request: GenerateRequest, samples: Sequence[Completion]) -> list[Completion]:
         prompt = request.context if isinstance(request.context, str) else plain(request.context)
-        n = self.config.n
+        n = self.n
         if n == 1:
             return list(samples)
         lots = [samples[i : i + n] for i in range(0, len(samples), n)]
@@ -181,9 +184,14 @@ def around(model: LanguageModel, reader: Reader, config: ModuleConfig, name: str
     """The result that embeds under the model's base weights, as the fit did."""
     embedder = Embedder(model.embed, config.layer, config.pool, model.adapter_off)
     reader = replace(reader, view=replace(reader.view, embedder=embedder))
-    if PAIRS in reader.contexts and isinstance(config, GpoConfig):
-        return PairsGpoAligned(model, reader, config, name)
     return GpoAligned(model, reader, config, name)
+
+
+def ranking(result: GpoAligned, n: int, heat: float) -> GpoAligned:
+    """The same result, as a reward model too where the pairs taught it."""
+    if PAIRS not in result.reader.contexts:
+        return result
+    return PairsGpoAligned(result.model, result.reader, result.config, result.name, n, heat)
 
 
 def load(model: LanguageModel, folder: Path, config_class: type[ModuleConfig], name: str) -> GpoAligned | None:

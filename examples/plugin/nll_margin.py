@@ -55,14 +55,11 @@ class NllMargin:
         import torch
         from transformers import Trainer, TrainingArguments
 
-        from harness.lm.logprobs import group_logprobs
-        from harness.lm.rows import Group
-
         config = self.config
 
         class MarginTrainer(Trainer):  # type: ignore[misc]
             def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
-                scored = group_logprobs(model, inputs["groups"])
+                scored = bench.logprobs(inputs["prompts"], inputs["answers"])
                 losses = [loss(good.logprobs.mean(), bad.logprobs.mean(), config) for good, bad in scored]
                 return torch.stack(losses).mean()
 
@@ -70,10 +67,14 @@ class NllMargin:
         arguments = bench.arguments(
             TrainingArguments, learning_rate=config.learning_rate, max_steps=steps, lr_scheduler_type="cosine"
         )
-        rows = [Group(bench.render(p.prompt), [bench.encode(p.chosen), bench.encode(p.rejected)]) for p in pairs]
-        return MarginTrainer(
-            model=bench.policy, args=arguments, train_dataset=rows, data_collator=lambda batch: {"groups": batch}
-        )
+        rows = [(bench.render(p.prompt), (bench.encode(p.chosen), bench.encode(p.rejected))) for p in pairs]
+        return MarginTrainer(model=bench.policy, args=arguments, train_dataset=rows, data_collator=collated)
+
+
+def collated(rows: Any) -> dict[str, Any]:
+    """A batch of (prompt, answers) as what the loss asks for."""
+    prompts, answers = zip(*rows, strict=True)
+    return {"prompts": prompts, "answers": answers}
 
 
 def loss(chosen: Tensor, rejected: Tensor, config: NllMarginConfig) -> Tensor:

@@ -12,12 +12,12 @@ import typer
 
 from harness import __version__
 from harness.cli import data, doctor, judge, leaderboard, listing, models, run, show
-from harness.cli.errors import Guarded
+from harness.cli.errors import CommandLine
 from harness.cli.output import end_of_results, prepare_streams, say
 from harness.cli.places import speak_unicode
 
 app = typer.Typer(
-    cls=Guarded,
+    cls=CommandLine,
     name="harness",
     help="Which alignment method gives the best model for this task from N preference labels, and at what cost?",
     no_args_is_help=True,

@@ -21,7 +21,7 @@ from harness.cli.output import emit_json, table
 from harness.config import DEFAULT_MODEL
 from harness.contracts import HarnessError
 
-Verdict = Literal["ok", "note", "broken"]
+State = Literal["ok", "note", "broken"]
 DISTRIBUTION = "align-harness"
 HUB_TIMEOUT_S = 3.0
 GIB = 2**30
@@ -30,11 +30,11 @@ NEEDED_DISK_GIB = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class Finding:
     """One finding. `note` is worth knowing; `broken` makes `doctor` exit with 1."""
 
     name: str
-    verdict: Verdict
+    verdict: State
     detail: str
 
 
@@ -49,9 +49,9 @@ def doctor(store: shared.StoreFolder = shared.DEFAULT_STORE, as_json: shared.Jso
         raise typer.Exit(1)
 
 
-def findings(store: Path) -> Iterator[Check]:
+def findings(store: Path) -> Iterator[Finding]:
     """Every check in turn; one that itself fails is a broken finding, not a crash."""
-    probes: tuple[Callable[[], Iterator[Check]], ...] = (
+    probes: tuple[Callable[[], Iterator[Finding]], ...] = (
         _python,
         _packages,
         _device,
@@ -67,81 +67,81 @@ def findings(store: Path) -> Iterator[Check]:
             yield from probe()
         except Exception as error:
             name = getattr(probe, "__name__", "disk").strip("_<>")
-            yield Check(name, "broken", f"{type(error).__name__}: {error}")
+            yield Finding(name, "broken", f"{type(error).__name__}: {error}")
 
 
 # ---------------------------------------------------------------- what is installed
 
 
-def _python() -> Iterator[Check]:
+def _python() -> Iterator[Finding]:
     fine = sys.version_info >= (3, 11)
-    yield Check("python", "ok" if fine else "broken", f"{platform.python_version()} at {sys.executable}")
+    yield Finding("python", "ok" if fine else "broken", f"{platform.python_version()} at {sys.executable}")
 
 
-def _packages() -> Iterator[Check]:
+def _packages() -> Iterator[Finding]:
     from packaging.requirements import Requirement
 
     try:
         texts = metadata.requires(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:
-        yield Check(DISTRIBUTION, "broken", "not installed; run pip install -c constraints.txt . in the checkout")
+        yield Finding(DISTRIBUTION, "broken", "not installed; run pip install -c constraints.txt . in the checkout")
         return
     for requirement in map(Requirement, texts):
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             yield package_check(requirement.name, str(requirement.specifier))
 
 
-def package_check(name: str, specifier: str) -> Check:
+def package_check(name: str, specifier: str) -> Finding:
     """Whether an installed package satisfies a version specifier."""
     from packaging.specifiers import SpecifierSet
 
     try:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
-        return Check(name, "broken", f"not installed; needs {name}{specifier}")
+        return Finding(name, "broken", f"not installed; needs {name}{specifier}")
     if not SpecifierSet(specifier).contains(version, prereleases=True):
-        return Check(name, "broken", f"{version}, but {specifier} is needed")
-    return Check(name, "ok", version)
+        return Finding(name, "broken", f"{version}, but {specifier} is needed")
+    return Finding(name, "ok", version)
 
 
-def _plugins() -> Iterator[Check]:
+def _plugins() -> Iterator[Finding]:
     try:
         registry = shared.registry(no_plugins=False, plugins=None)
     except HarnessError as error:
-        yield Check("plug-ins", "broken", str(error))
+        yield Finding("plug-ins", "broken", str(error))
         return
     origins = sorted(set(registry.provenance.values()))
-    yield Check("plug-ins", "ok", f"{len(registry.provenance)} pieces from {', '.join(origins)}")
+    yield Finding("plug-ins", "ok", f"{len(registry.provenance)} pieces from {', '.join(origins)}")
     for name, reason in registry.skipped.items():
-        yield Check(f"plug-in {name}", "note", f"skipped: {reason}")
+        yield Finding(f"plug-in {name}", "note", f"skipped: {reason}")
 
 
 # ---------------------------------------------------------------- the machine
 
 
-def _device() -> Iterator[Check]:
+def _device() -> Iterator[Finding]:
     try:
         import torch
     except ImportError as error:
-        yield Check("device", "broken", f"torch cannot be imported: {error}")
+        yield Finding("device", "broken", f"torch cannot be imported: {error}")
         return
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
         name = torch.cuda.get_device_name()
-        yield Check("device", "ok", f"cuda: {name}, {free / GIB:.0f} of {total / GIB:.0f} GiB free")
+        yield Finding("device", "ok", f"cuda: {name}, {free / GIB:.0f} of {total / GIB:.0f} GiB free")
     else:
-        yield Check("device", "ok", f"cpu, {torch.get_num_threads()} threads (no usable CUDA device)")
+        yield Finding("device", "ok", f"cpu, {torch.get_num_threads()} threads (no usable CUDA device)")
 
 
-def _machine() -> Iterator[Check]:
-    yield Check("cores", "ok", str(usable_cores()))
+def _machine() -> Iterator[Finding]:
+    yield Finding("cores", "ok", str(usable_cores()))
     total = memory_gib()
     if total is None:
-        yield Check("memory", "note", "cannot be read on this platform")
+        yield Finding("memory", "note", "cannot be read on this platform")
     else:
         enough = total >= NEEDED_MEMORY_GIB
         wish = "" if enough else f"; the default model wants {NEEDED_MEMORY_GIB:.0f} GiB"
-        yield Check("memory", "ok" if enough else "note", f"{total:.1f} GiB{wish}")
+        yield Finding("memory", "ok" if enough else "note", f"{total:.1f} GiB{wish}")
 
 
 def usable_cores() -> int:
@@ -157,45 +157,45 @@ def memory_gib() -> float | None:
         return None
 
 
-def _disk(store: Path) -> Iterator[Check]:
+def _disk(store: Path) -> Iterator[Finding]:
     place = next(folder for folder in [store.resolve(), *store.resolve().parents] if folder.exists())
     free = shutil.disk_usage(place).free / GIB
     writable = os.access(place, os.W_OK)
-    verdict: Verdict = "broken" if not writable else "ok" if free >= NEEDED_DISK_GIB else "note"
-    yield Check("store", verdict, f"{store}: {free:.1f} GiB free{'' if writable else ', not writable'}")
+    verdict: State = "broken" if not writable else "ok" if free >= NEEDED_DISK_GIB else "note"
+    yield Finding("store", verdict, f"{store}: {free:.1f} GiB free{'' if writable else ', not writable'}")
 
 
 # ---------------------------------------------------------------- models and data
 
 
-def _model() -> Iterator[Check]:
+def _model() -> Iterator[Finding]:
     from harness.models.find import cached_folder
 
     registry = shared.registry(no_plugins=True, plugins=None)
     folder = cached_folder(registry.model(DEFAULT_MODEL))
-    yield Check("default model", "ok", f"{DEFAULT_MODEL}: {folder or 'not cached; fetched on first use'}")
+    yield Finding("default model", "ok", f"{DEFAULT_MODEL}: {folder or 'not cached; fetched on first use'}")
 
 
-def _hub() -> Iterator[Check]:
+def _hub() -> Iterator[Finding]:
     endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
     address = urlsplit(endpoint)
     try:
         socket.create_connection((address.hostname or "", address.port or 443), timeout=HUB_TIMEOUT_S).close()
     except OSError as error:
-        yield Check("hub", "note", f"{endpoint} cannot be reached ({error}); --data auto uses the shipped sample")
+        yield Finding("hub", "note", f"{endpoint} cannot be reached ({error}); --data auto uses the shipped sample")
     else:
-        yield Check("hub", "ok", f"{endpoint} answers")
+        yield Finding("hub", "ok", f"{endpoint} answers")
 
 
-def _data() -> Iterator[Check]:
+def _data() -> Iterator[Finding]:
     named = os.environ.get("HARNESS_DATA")
     if not named:
-        yield Check("data", "ok", "HARNESS_DATA is not set; --data auto, hub, sample or PATH decides")
+        yield Finding("data", "ok", "HARNESS_DATA is not set; --data auto, hub, sample or PATH decides")
     elif named in ("auto", "hub", "sample"):
-        yield Check("data", "ok", f"HARNESS_DATA={named}")
+        yield Finding("data", "ok", f"HARNESS_DATA={named}")
     elif Path(named).is_dir():
-        yield Check(
+        yield Finding(
             "data", "ok", f"HARNESS_DATA: {', '.join(sorted(p.name for p in Path(named).iterdir() if p.is_dir()))}"
         )
     else:
-        yield Check("data", "broken", f"HARNESS_DATA={named} is no folder")
+        yield Finding("data", "broken", f"HARNESS_DATA={named} is no folder")

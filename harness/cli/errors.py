@@ -94,7 +94,7 @@ def _save(error: Exception) -> str:
     return str(Path(path))
 
 
-class Guarded(TyperGroup):
+class CommandLine(TyperGroup):
     """The command group: every command below it, and the reading of its options, runs inside `reported`."""
 
     def make_context(self, *arguments: Any, **options: Any) -> typer.Context:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 
 from harness.cli import options as shared
 from harness.cli.output import say
+from harness.records.schema import Record
 from harness.util.files import storage
 
 
@@ -41,8 +43,10 @@ def leaderboard(
         say(str(path))
 
 
-def show_tables(store: Path, *, task: str | None = None, form: Format = Format.md) -> None:
-    """Print the tables. Raises HarnessError when the store has no run that matches."""
+def show_tables(
+    store: Path, *, task: str | None = None, form: Format = Format.md, beside: Sequence[Record] = ()
+) -> None:
+    """Print the tables, or those of some runs alone. Raises HarnessError when the store has no run that matches."""
     import leaderboards
 
-    say(leaderboards.render(leaderboards.tables(store, task=task), form.value).rstrip("\n"))
+    say(leaderboards.render(leaderboards.tables(store, task=task, beside=beside), form.value).rstrip("\n"))

@@ -15,7 +15,7 @@ from harness.plugins.registry import Registry
 REQUIREMENTS = ("requires", "accepts", "capabilities")
 
 
-class Kind(StrEnum):
+class Listed(StrEnum):
     """What can be listed."""
 
     aligners = "aligners"
@@ -27,14 +27,14 @@ class Kind(StrEnum):
 
 
 def list_(
-    kind: Annotated[Kind | None, typer.Argument(help="Only this kind.", show_default=False)] = None,
+    kind: Annotated[Listed | None, typer.Argument(help="Only this kind.", show_default=False)] = None,
     no_plugins: shared.NoPlugins = False,
     plugins: shared.Plugins = None,
     as_json: shared.Json = False,
 ) -> None:
     """List aligners, tasks, pools, judges, backends and models with their origin, and plug-ins that were skipped."""
     registry = shared.registry(no_plugins, plugins)
-    kinds = list(Kind) if kind is None else [kind]
+    kinds = list(Listed) if kind is None else [kind]
     if as_json:
         listed: dict[str, Any] = {k.value: entries(registry, k) for k in kinds}
         emit_json({**listed, "skipped": dict(registry.skipped)})
@@ -47,7 +47,7 @@ def list_(
         table("skipped plug-ins", ["name", "why"], [list(item) for item in registry.skipped.items()])
 
 
-def entries(registry: Registry, kind: Kind) -> list[dict[str, Any]]:
+def entries(registry: Registry, kind: Listed) -> list[dict[str, Any]]:
     """Name, one line about it, origin and the attributes of every entry of a kind, in registration order."""
     offered: Mapping[str, Any] = getattr(registry, kind.value)
     singular = kind.value.removesuffix("s")

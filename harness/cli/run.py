@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import typer
 
 from harness.cli import options as shared
+from harness.cli import run_options as asked
 from harness.cli.errors import complain
 from harness.cli.leaderboard import show_tables
 from harness.cli.output import emit_json, note, say
@@ -28,117 +30,64 @@ FAILED = 1
 
 def run(
     *,
-    aligner: Annotated[
-        str | None,
-        typer.Option(metavar="NAME[,NAME]|all", help="The methods; see `list aligners`.", show_default=False),
-    ] = None,
-    task: Annotated[str | None, typer.Option(help="What is scored; see `list tasks`.", show_default=False)] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Built-in name, hub id or folder; see `models`.", show_default=False)
-    ] = None,
-    model_revision: Annotated[str | None, typer.Option(help="Revision on the hub.", show_default=False)] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(metavar="auto|hub|sample|PATH", help="Where data come from; else HARNESS_DATA, else auto."),
-    ] = None,
-    train_on: Annotated[
-        str | None, typer.Option(metavar="POOL", help="Labels come from this pool instead of the task's own.")
-    ] = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(metavar="OURS=YOURS,...", help="Columns of your own pairs: prompt=question,chosen=better,..."),
-    ] = None,
-    split_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Names the held-out rows of your own pairs.")
-    ] = None,
-    budget: Annotated[
-        str | None, typer.Option(metavar="N[,N]|max", help="How many labelled pairs: any number, or all there are.")
-    ] = None,
-    track: Annotated[
-        str | None, typer.Option(metavar="labels|labels+compute|parity", help="How compute is treated.")
-    ] = None,
-    cap_flops: Annotated[float | None, typer.Option(metavar="X", help="The cap of track labels+compute.")] = None,
-    tune: Annotated[
-        int | None, typer.Option(metavar="N", help="Compare N trials of hyper-parameters, inside the budget.")
-    ] = None,
-    seed: Annotated[
-        list[str] | None, typer.Option(metavar="N[,N]", help="Training seed; one cell each.", show_default=False)
-    ] = None,
-    draw_seed: Annotated[
-        int | None, typer.Option(metavar="N", help="Which pairs are drawn.", show_default=False)
-    ] = None,
-    shuffle_labels: Annotated[
-        bool, typer.Option("--shuffle-labels", help="Control: swap the answers of half of the labelled pairs.")
-    ] = False,
-    limit: Annotated[
-        int | None, typer.Option(metavar="N", help="Evaluate the first N items.", show_default=False)
-    ] = None,
-    num_fewshot: Annotated[
-        int | None, typer.Option(metavar="K", help="Own labelled pairs shown in the prompt.", show_default=False)
-    ] = None,
-    device: Annotated[str | None, typer.Option(metavar="auto|cpu|cuda", show_default=False)] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(metavar="auto|fp32|bf16", help="Of base weights and products.", show_default=False),
-    ] = None,
-    backend: Annotated[str | None, typer.Option(help="What runs the model.", show_default=False)] = None,
-    judge: Annotated[str | None, typer.Option(metavar="NAME", help="For judged tasks.", show_default=False)] = None,
-    baseline: Annotated[
-        str | None,
-        typer.Option(metavar="reference|base|RUN", help="Whose answers are judged against.", show_default=False),
-    ] = None,
-    store: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where runs are kept (runs).")] = None,
-    config: Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="Settings; options override it.")] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="aligner.lambda=0.4, budget.batch=8, lora.r=8, lengths.prompt=256"
-        ),
-    ] = None,
+    aligner: asked.AlignerNames = None,
+    task: asked.TaskName = None,
+    model: asked.ModelName = None,
+    model_revision: asked.ModelRevision = None,
+    data: asked.Data = None,
+    train_on: asked.TrainOn = None,
+    columns: asked.Columns = None,
+    split_file: asked.SplitFile = None,
+    budget: asked.Budgets = None,
+    track: asked.Track = None,
+    cap_flops: asked.CapFlops = None,
+    tune: asked.Tune = None,
+    seed: asked.Seeds = None,
+    draw_seed: asked.DrawSeed = None,
+    shuffle_labels: asked.ShuffleLabels = False,
+    limit: asked.Limit = None,
+    num_fewshot: asked.NumFewshot = None,
+    device: asked.Device = None,
+    precision: asked.Precision = None,
+    backend: asked.Backend = None,
+    judge: asked.JudgeName = None,
+    baseline: asked.Baseline = None,
+    store: asked.Folder = None,
+    config: asked.ConfigFile = None,
+    sets: asked.Settings = None,
     no_plugins: shared.NoPlugins = False,
     plugins: shared.Plugins = None,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run the model repository's own code.")
-    ] = False,
+    trust_remote_code: asked.TrustRemoteCode = False,
     as_json: shared.Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the result.")] = False,
+    quiet: asked.Quiet = False,
 ) -> None:
     """Fit an aligner within a budget of labels, evaluate it (and the base model) and show the table."""
+    typed = dict(locals())  # exactly the parameters: nothing else is bound yet
     registry = shared.registry(no_plugins, plugins)
     shared.tell_skipped(registry)
-    typed = Options(
-        aligner=aligner,
-        task=task,
-        model=model,
-        model_revision=model_revision,
-        data=data,
-        train_on=train_on,
-        columns=shared.columns_of(columns) or None,
-        split_file=split_file,
-        budget=budget,
-        track=track,
-        cap_flops=cap_flops,
-        tune=tune,
-        seeds=parse_seeds(seed or ()),
-        draw_seed=draw_seed,
-        shuffle_labels=shuffle_labels or None,
-        limit=limit,
-        num_fewshot=num_fewshot,
-        device=device,
-        precision=precision,
-        backend=backend,
-        judge=judge,
-        baseline=baseline,
-        store=store,
-        trust_remote_code=trust_remote_code or None,
-        config=config,
-        sets=tuple(sets or ()),
-        data_default=os.environ.get("HARNESS_DATA") or None,
-        cuda=sees_cuda(),
-    )
-    configs = cells(typed, registry)
-    records = execute(configs, registry, quiet=quiet, forgiving=typed.aligner == EVERY)
+    options = _options(typed)
+    configs = cells(options, registry)
+    records = execute(configs, registry, quiet=quiet, forgiving=options.aligner == EVERY)
     report(records, configs[0].store, as_json=as_json)
+
+
+def _options(typed: Mapping[str, Any]) -> Options:
+    """What was typed, and what environment and machine say where nothing was."""
+    known = {field.name for field in fields(Options)}
+    given = {name: value for name, value in typed.items() if name in known}
+    return Options(
+        **given
+        | {
+            "columns": shared.columns_of(typed["columns"]) or None,
+            "seeds": parse_seeds(typed["seed"] or ()),
+            "sets": tuple(typed["sets"] or ()),
+            # A flag that was not given leaves the config file's word.
+            "shuffle_labels": typed["shuffle_labels"] or None,
+            "trust_remote_code": typed["trust_remote_code"] or None,
+            "data_default": os.environ.get("HARNESS_DATA") or None,
+            "cuda": sees_cuda(),
+        }
+    )
 
 
 def sees_cuda() -> bool:
@@ -212,7 +161,7 @@ def _stand(records: Sequence[Record], store: Path) -> None:
     """Where the runs stand; a table that cannot be made is a remark, for the runs are done and kept."""
     say("")
     try:
-        show_tables(store, task=records[0].task.name)
+        show_tables(store, task=records[0].task.name, beside=records)
     except HarnessError as error:
         note(f"no table: {error}")
 

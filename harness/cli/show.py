@@ -13,7 +13,7 @@ from harness.contracts import HarnessError
 from harness.records.schema import Record
 from harness.records.store import Store
 from harness.util.names import nearest
-from harness.util.safe_text import cut
+from harness.util.safe_text import cut, line
 
 
 def show(
@@ -26,11 +26,13 @@ def show(
     if as_json:
         emit_json(record.model_dump(mode="json"))
         return
-    say(f"run {record.id}: {record.status}{f' ({record.reason})' if record.reason else ''}")
+    say(line(f"run {record.id}: {record.status}{f' ({record.reason})' if record.reason else ''}"))
     for title, rows in sections(record).items():
         if rows:
             say("")
             table(title, ["", ""], rows)
+    if record.failure is not None:
+        say(f"\n{record.failure.traceback.rstrip()}")
 
 
 def find(run: str, store: Path) -> Record:
@@ -71,7 +73,7 @@ def sections(record: Record) -> dict[str, list[list[str]]]:
         "spent": _rows(record.spent.model_dump(mode="json")),
         "seed": _rows(record.seed.model_dump(mode="json")),
         "manifest": _rows(record.manifest.model_dump(mode="json", exclude={"packages"})),
-        "failure": _rows(record.failure.model_dump(mode="json") if record.failure else {}),
+        "failure": _rows({"reason": record.failure.reason} if record.failure else {}),
     }
 
 

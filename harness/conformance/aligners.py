@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from statistics import fmean
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -34,7 +34,7 @@ from harness.conformance.checks import Check, CheckFailed, Outcome, known, outco
 from harness.conformance.lab import FULL, SHORT, Lab, Session, Trial, bare_model, behaviour, choices, margins
 from harness.conformance.lesson import HELD_OUT, lesson_pairs
 from harness.conformance.toy import tiny_model
-from harness.contracts import BASE, Aligned, Aligner, FewShot, Finishes, HarnessError, Loads
+from harness.contracts import BASE, Aligned, Aligner, FewShot, Finishes, HarnessError, Loads, Need
 from harness.fit.demands import can, takes
 
 
@@ -252,12 +252,12 @@ class Guarded(FewShot):
         return super().__getattribute__(name)
 
 
-FEW_SHOT = frozenset(f.name for f in fields(FewShot))
+FEW_SHOT = frozenset(get_args(Need))
 
 
 def guard(few_shot: FewShot, declared: frozenset[str]) -> Guarded:
     """The same data, of which only the `declared` parts may be read."""
-    guarded = Guarded(**{name: getattr(few_shot, name) for name in FEW_SHOT})
+    guarded = Guarded(**{field.name: getattr(few_shot, field.name) for field in fields(few_shot)})
     object.__setattr__(guarded, "declared", frozenset(declared))
     object.__setattr__(guarded, "taken", set())
     return guarded

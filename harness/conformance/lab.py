@@ -47,7 +47,8 @@ from harness.fit.demands import takes
 from harness.meter import Meter
 
 if TYPE_CHECKING:
-    from harness.fit.bench import Fitted, LocalBench
+    from harness.fit.bench import LocalBench
+    from harness.fit.fitting import Fitted
 
 
 SHORT = Regime(
@@ -137,7 +138,7 @@ class Session:
 
     def fit(self, few_shot: FewShot | None = None) -> Fitted:
         """Fit as the harness does."""
-        from harness.fit.bench import fit
+        from harness.fit.fitting import fit
 
         return fit(self.aligner, self.bench, self.few_shot if few_shot is None else few_shot)
 

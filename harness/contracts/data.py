@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
-from harness.contracts.values import Pair, Prompt, Ratings, Verifier
+from harness.contracts.values import Pair, Prompt, Ratings, Spans, Verifier
 
 SourceKind = Literal["hub", "folder", "sample", "file"]
 
@@ -127,3 +127,10 @@ class OwnRows(Protocol):
     def notes(self, source: Source) -> Sequence[str]:
         """Lines for people: how the rows were divided, and what is odd about them."""
         ...
+
+
+@runtime_checkable
+class DeclaresSpans(Protocol):
+    """What a pool adds whose answers carry no final-answer marker: `spans = "positional"`. Without it: `marker`."""
+
+    spans: ClassVar[Spans]

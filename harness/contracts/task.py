@@ -121,6 +121,14 @@ class Judged(Protocol):
 
 
 @runtime_checkable
+class HasNoReferences(Protocol):
+    """What a judged task adds that has no outputs of its own to be judged against."""
+
+    reference_baseline: ClassVar[str]
+    """What the baseline `reference` means there: `base`, the base model's answers."""
+
+
+@runtime_checkable
 class HasDataset(Protocol):
     """What a task adds whose evaluation data are a data set of its own, beside the pool's."""
 

@@ -105,6 +105,10 @@ Span = tuple[int, int]
 """A range of characters of a text: first, one past the last."""
 
 
+Spans = Literal["marker", "positional"]
+"""How an answer is told apart into reasoning and final answer: by a marker's words, or by position alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class FewShot:
     """What the budget buys, and all the data an aligner ever sees."""
@@ -116,6 +120,8 @@ class FewShot:
     """The target groups and the ratings of theirs that were bought: a method's context."""
     auxiliary: Ratings = field(default_factory=dict)
     """Other groups and all their ratings on the questions that are not held out; counted apart from the labels."""
+    spans: Spans = "marker"
+    """Where the pool's answers begin their final part: no data, so no need that an aligner declares."""
 
     @property
     def there(self) -> frozenset[Need]:

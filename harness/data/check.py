@@ -171,6 +171,6 @@ def _warned(found: Check, said: Said, lengths: Lengths) -> Check:
     if found.clipping and max(found.clipping.shares.values()) > MUCH:
         lines += found.clipping.lines(lengths.prompt, lengths.completion, "all pairs")
     if found.shortcuts:
-        told = {"length alone": found.shortcuts.length_only, "single words": found.shortcuts.bag_of_words}
-        lines += [f"{what} tell the better answer in {s:.0%} of pairs" for what, s in told.items() if s >= SHORTCUT]
+        told = {"length alone": found.shortcuts.length_only, "a bag of words": found.shortcuts.bag_of_words}
+        lines += [f"{what} tells the better answer in {s:.0%} of pairs" for what, s in told.items() if s >= SHORTCUT]
     return replace(found, warnings=tuple(lines))

@@ -1,13 +1,21 @@
-"""What a phase of training leaves on disk and on a model."""
+"""The phases of a fit: each run of a trainer is numbered and has a folder of its own.
+
+An interrupted fit is started again from the top. A phase that was finished is loaded instead of run, one that was under
+way goes on from its last whole checkpoint. What was counted is stored with every checkpoint, so that a resumed fit ends
+with the same figures as an undisturbed one.
+"""
 
 from __future__ import annotations
 
+import math
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
+from harness.fit.adapters import Adapters
+from harness.fit.ledger import Ledger
+from harness.util.files import read_json, replacing, write_json
 
 OWN_CHECKPOINT = "checkpoint.pt"
 """File of `LocalBench.store`."""
@@ -17,37 +25,103 @@ MOMENTS = ("phase-*/done.json", "phase-*/checkpoint-*/bench.json", OWN_CHECKPOIN
 """What an interrupted fit can go on from: phases, checkpoints in them, an aligner's own, folds of a search."""
 
 
-@dataclass(frozen=True)
-class Pristine:
-    """What trainers are known to change on a model and leave behind."""
+HELD_OUT_LOOKS = 4
+"""How often a fit looks at its held-out pairs, over all its phases."""
 
-    forwards: frozenset[str]
-    dropouts: dict[str, float]
-    pads: tuple[int | None, int | None]
-    adapters: frozenset[str]
 
-    @staticmethod
-    def of(model: Any) -> Pristine:
-        """The state of `model` before a trainer is given it."""
-        return Pristine(
-            forwards=frozenset(name for name, module in model.named_modules() if "forward" in vars(module)),
-            dropouts={n: m.p for n, m in model.named_modules() if isinstance(m, torch.nn.Dropout)},
-            pads=(model.config.pad_token_id, model.generation_config.pad_token_id),
-            adapters=frozenset(model.peft_config),
-        )
+Look = Callable[[int], None]
+"""What is done after an optimizer step, counted over the phases, at which held-out pairs are looked at."""
 
-    def restore(self, model: Any, keep: frozenset[str]) -> None:
-        """Undo what a trainer patched; adapters named in `keep` stay."""
-        for name, module in model.named_modules():
-            if "forward" in vars(module) and name not in self.forwards:
-                del module.forward
-            if isinstance(module, torch.nn.Dropout) and name in self.dropouts:
-                module.p = self.dropouts[name]
-        model.config.pad_token_id, model.generation_config.pad_token_id = self.pads
-        for adapter in set(model.peft_config) - self.adapters - keep:
-            model.delete_adapter(adapter)
-        model.zero_grad(set_to_none=True)
-        model.eval()
+
+def look_steps(fit_steps: int) -> frozenset[int]:
+    """The optimizer steps of a fit, counted from 1 over all phases, after which held-out pairs are looked at.
+
+    The last is one of them. A fit of fewer steps than looks has as many looks as steps.
+    """
+    return frozenset(math.ceil(fit_steps * look / HELD_OUT_LOOKS) for look in range(1, HELD_OUT_LOOKS + 1))
+
+
+class Phases:
+    """Runs trainers one after the other, for one fit."""
+
+    def __init__(self, workdir: Path, ledger: Ledger, adapters: Adapters) -> None:
+        self._workdir, self.ledger, self.adapters = workdir, ledger, adapters
+        self.number = 0
+
+    @property
+    def folder(self) -> Path:
+        """Of the phase that comes next, or is under way."""
+        return self._workdir / f"phase-{self.number}"
+
+    def run(self, trainer: Any, *, look: Look | None, fit_steps: int | None) -> None:
+        """Train, or load what an interrupted process had trained; see `contracts.Bench.train`."""
+        folder, begun_after = self.folder, self.ledger.steps_before
+        done = folder / "done.pt"
+        if done.exists():
+            self.number += 1
+            self._load(done)
+            self.adapters.clean()
+            return
+        checkpoint = last_checkpoint(folder)
+        silence(trainer)
+        trainer.add_callback(_callback(self, self.number, checkpoint, look, fit_steps))
+        self.number += 1
+        try:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        finally:
+            self.adapters.clean()
+        self.ledger.steps_before = begun_after + trainer.state.max_steps
+        if look is not None and (fit_steps is None or self.ledger.steps_before >= fit_steps):
+            self.adapters.restore_best()
+        self._save(done)
+        for old in folder.glob("checkpoint-*"):
+            shutil.rmtree(old)
+
+    def _save(self, path: Path) -> None:
+        with replacing(path) as temporary:
+            self.adapters.save_private(temporary)
+            write_json(path.with_suffix(".json"), self.ledger.state())
+
+    def _load(self, path: Path) -> None:
+        """Put back a finished phase; what the next one logged stays where that one can be put back, too."""
+        self.adapters.load_private(path)
+        following = self.folder
+        onward = (following / "done.pt").exists() or last_checkpoint(following) is not None
+        self.ledger.restore(read_json(path.with_suffix(".json")) or {}, cut=not onward)
+
+
+def _callback(phases: Phases, number: int, checkpoint: Path | None, look: Look | None, fit_steps: int | None) -> Any:
+    """Made inside a function because the base class comes from transformers."""
+    from transformers import TrainerCallback
+
+    ledger, progress = phases.ledger, phases.ledger.journal.progress
+
+    class Callback(TrainerCallback):  # type: ignore[misc]
+        """Counts steps, shows progress, stores the bench's state with each checkpoint, looks at held-out pairs."""
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            progress.stage(f"fit, phase {number + 1}", state.max_steps)
+            if checkpoint is not None:
+                phases.adapters.load_private(checkpoint / "bench.pt")
+                ledger.restore(read_json(checkpoint / "bench.json") or {})
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            ledger.meter.step()
+            progress.advance(state.global_step, state.max_steps)
+            of, before = (state.max_steps, 0) if fit_steps is None else (fit_steps, ledger.steps_before)
+            if look is not None and before + state.global_step in look_steps(of):
+                look(before + state.global_step)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            figures = {k: v for k, v in (logs or {}).items() if isinstance(v, int | float)}
+            ledger.journal.write("train", step=state.global_step, **figures)
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            phases.adapters.save_private(folder / "bench.pt")
+            write_json(folder / "bench.json", ledger.state())
+
+    return Callback()
 
 
 def silence(trainer: Any) -> None:

@@ -21,7 +21,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from harness.contracts import Aligned, Aligner, BudgetExceeded, FewShot, HarnessError, Pair, Ratings
-from harness.fit.bench import LocalBench, fit
+from harness.fit.bench import LocalBench
+from harness.fit.fitting import fit
 from harness.fit.phases import moments
 from harness.fit.selection import preference_score, rating_score
 from harness.util.files import read_json, write_json
@@ -35,7 +36,7 @@ RATE_SUFFIX = "_lr"
 
 
 @dataclass(frozen=True)
-class Trial:
+class SearchTrial:
     """One candidate and what came of it: `score` is the mean over the folds, higher is better (nats)."""
 
     config: dict[str, Any]
@@ -114,7 +115,9 @@ def _without_ratings(few_shot: FewShot, part: set[str]) -> Fold:
     return Fold(training, ratings=out)
 
 
-def tune(aligner: Aligner, bench: LocalBench, few_shot: FewShot, trials: int) -> tuple[Aligner, tuple[Trial, ...]]:
+def tune(
+    aligner: Aligner, bench: LocalBench, few_shot: FewShot, trials: int
+) -> tuple[Aligner, tuple[SearchTrial, ...]]:
     """(the method with the best trial's config, all trials); the bench's adapter is as it was before.
 
     A method with nothing to search comes back as it is. An interrupted search goes on with the fold it was in.
@@ -125,7 +128,7 @@ def tune(aligner: Aligner, bench: LocalBench, few_shot: FewShot, trials: int) ->
     if not few_shot.pairs and not few_shot.groups:
         raise HarnessError(f"--tune compares trials on pairs or ratings; aligner {aligner.name} was given none")
     search = _Search(bench, few_shot, bench.adapter_state())
-    done: list[Trial] = []
+    done: list[SearchTrial] = []
     failed: HarnessError | None = None
     for index, config in enumerate(candidates(aligner.config, trials, bench.seed)):
         if not search.affordable():
@@ -165,7 +168,7 @@ class _Search:
         trial = max(self.costs)
         return self.bench.meter.spend.flops + trial + trial / (FOLDS - 1) <= cap
 
-    def trial(self, index: int, aligner: Aligner) -> Trial:
+    def trial(self, index: int, aligner: Aligner) -> SearchTrial:
         """Fit and score one candidate on every fold."""
         before = self.bench.meter.spend.flops
         scores = tuple(
@@ -173,14 +176,14 @@ class _Search:
             for number, fold in enumerate(folds(self.few_shot))
         )
         self.costs.append(self.bench.meter.spend.flops - before)
-        return Trial(aligner.config.model_dump(mode="json", by_alias=True), sum(scores) / len(scores), scores)
+        return SearchTrial(aligner.config.model_dump(mode="json", by_alias=True), sum(scores) / len(scores), scores)
 
     def _fold(self, folder: Path, aligner: Aligner, fold: Fold) -> float:
         """The score of one fold, from disk where an interrupted search had finished it."""
         known = read_json(folder / "score.json")
         if known is not None:
-            self.bench.restore_state(known["state"], cut=False)
-            self.bench.load_embedded(folder / "embedded.pt")
+            self.bench.ledger.restore(known["state"], cut=False)
+            self.bench.embeddings.load(folder / "embedded.pt")
             self.mark = int(known["state"]["log"])
             return float(known["score"])
         if self.mark is not None and not moments(folder):
@@ -191,17 +194,17 @@ class _Search:
             with self.bench.within(folder) as scorer:
                 score = fold.score(scorer, fitted.aligned)
         finally:  # whatever stopped it, the next fit starts from the same adapter
-            self.bench.load_adapter_state(self.start)
+            self.bench.adapters.load(self.start)
         if not math.isfinite(score):
             raise HarnessError(f"{folder.name}: the score on held-out labels is {score}, not a finite number")
         self.bench.log("tune", fold=folder.name, score=score)
-        self.bench.save_embedded(folder / "embedded.pt")
-        write_json(folder / "score.json", {"score": score, "state": self.bench.checkpoint_state()})
+        self.bench.embeddings.save(folder / "embedded.pt")
+        write_json(folder / "score.json", {"score": score, "state": self.bench.ledger.state()})
         for phase in folder.glob("phase-*"):
             shutil.rmtree(phase)
         return score
 
 
-def as_json(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+def as_json(trials: Sequence[SearchTrial]) -> list[dict[str, Any]]:
     """Plain values for the record."""
     return [asdict(trial) for trial in trials]

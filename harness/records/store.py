@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ from harness.contracts import HarnessError, SampleRow
 from harness.records.samples import write_samples
 from harness.records.schema import Record
 from harness.util.files import read_json, storage, write_atomic
+from harness.util.locks import held
 
 
 class Store:
@@ -67,14 +67,8 @@ class Store:
         folder = self.root / ".locks"
         with storage(self.root):
             folder.mkdir(parents=True, exist_ok=True)
-            file = (folder / name).open("w")
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waiting()
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield file.fileno()
+        with held(folder / name, waiting) as descriptor:
+            yield descriptor
 
     def publish(self, record: Record, samples: Sequence[SampleRow], fit: Path | None) -> None:
         """Put a finished cell in its place, whole; replaces a failed one of the same id."""

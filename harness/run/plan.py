@@ -15,6 +15,7 @@ from harness.contracts import (
     AsksJudge,
     Budget,
     ComparesWithReference,
+    DeclaresSpans,
     FewShot,
     FollowsPool,
     HarnessError,
@@ -121,6 +122,7 @@ class Plan:
                 [rating_ids(few.groups), rating_ids(few.auxiliary)],
                 [config.budget.model_dump(), config.draw_seed, config.seed],
                 ["shuffled labels"] if config.shuffle_labels else [],
+                ["positional spans"] if few.spans == "positional" else [],
                 list(self.fit_judge or ()),
             ]
         return content_hash(*parts)[:16]
@@ -283,6 +285,7 @@ def _labels(config: RunConfig, task: Task, pool: Pool, source: Source, needed: b
         )
     drawn = draw(pool, source, budget, config.draw_seed, excluded=dropped, split=config.groups)
     few_shot = _shuffled(drawn.few_shot, pool, config.draw_seed) if config.shuffle_labels else drawn.few_shot
+    few_shot = replace(few_shot, spans=pool.spans if isinstance(pool, DeclaresSpans) else "marker")
     return Labels(few_shot, kept, dropped, (*warnings, *drawn.warnings), budget, said, held)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from harness.contracts import HasParityMetric, Scores, Task
+from harness.contracts import HasNoReferences, HasParityMetric, Scores, Task
 from harness.data.clipping import Clipping
 from harness.meter import Spend
 from harness.records.provenance import LISTED, git_state, version
@@ -33,7 +33,7 @@ from harness.records.schema import (
     Status,
     TaskInfo,
 )
-from harness.run.plan import Plan, rating_ids
+from harness.run.plan import REFERENCE, Plan, rating_ids
 from harness.stats import mean_interval
 
 COUNTERS = tuple(item.name for item in fields(Spend))
@@ -136,6 +136,12 @@ def _aligner_info(plan: Plan, fit: Mapping[str, Any]) -> AlignerInfo:
     )
 
 
+def _baseline(plan: Plan) -> str | None:
+    """What answers were in fact judged against: a task without references is judged against what it names instead."""
+    named = plan.config.baseline
+    return plan.task.reference_baseline if named == REFERENCE and isinstance(plan.task, HasNoReferences) else named
+
+
 def _task_info(plan: Plan, scores: Scores) -> TaskInfo:
     main = _main_metric(plan.task, plan.config.budget.track)
     return TaskInfo(
@@ -147,13 +153,13 @@ def _task_info(plan: Plan, scores: Scores) -> TaskInfo:
         n_items=sum(main in row.values for row in scores.rows),
         judge=plan.config.judge,
         judge_version=plan.judge_version,
-        baseline=plan.config.baseline,
+        baseline=_baseline(plan),
         notes=dict(scores.notes),
     )
 
 
 def _main_metric(task: Task, track: str) -> str:
-    """The figure that a table is about: on track `parity` that of other tools, where the task has another of its own."""
+    """The figure that a table is about: on track `parity` that of other tools, where the task has its own."""
     return task.parity_metric if track == "parity" and isinstance(task, HasParityMetric) else task.main_metric
 
 

@@ -55,6 +55,7 @@ def few_shot_to_json(few_shot: FewShot) -> dict[str, Any]:
         "prompts": [asdict(p) for p in few_shot.prompts],
         "groups": {g: [asdict(r) for r in ratings] for g, ratings in few_shot.groups.items()},
         "auxiliary": {g: [asdict(r) for r in ratings] for g, ratings in few_shot.auxiliary.items()},
+        "spans": few_shot.spans,
     }
 
 
@@ -64,7 +65,8 @@ def few_shot_from_json(value: Mapping[str, Any], verifier: Any = None) -> FewSho
         Pair(p["id"], _messages(p["prompt"]), p["chosen"], p["rejected"], p["cluster"]) for p in value["pairs"]
     )
     prompts = tuple(Prompt(p["id"], _messages(p["messages"])) for p in value["prompts"])
-    return FewShot(pairs, prompts, verifier, _ratings(value["groups"]), _ratings(value["auxiliary"]))
+    groups, auxiliary = _ratings(value["groups"]), _ratings(value["auxiliary"])
+    return FewShot(pairs, prompts, verifier, groups, auxiliary, value["spans"])
 
 
 def _messages(value: list[dict[str, Any]]) -> Messages:
@@ -84,7 +86,8 @@ def run_job(folder: Path) -> None:
     """Fit and leave the result in `folder`. Raises HarnessError when the input is at fault."""
     import torch
 
-    from harness.fit.bench import LocalBench, fit
+    from harness.fit.bench import LocalBench
+    from harness.fit.fitting import fit
     from harness.fit.journal import Journal
     from harness.fit.tuning import as_json, tune
     from harness.judging.open import Judges

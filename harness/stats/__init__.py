@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.stats.families import average_seeds, holm, seed_sd
-from harness.stats.intervals import ALPHA, RESAMPLES, Estimate, mean_interval, wilson
-from harness.stats.paired import EXACT_OUTCOMES, PERMUTATIONS, Paired, paired_test, sign_flip
-from harness.stats.power import POWER, minimal_detectable_difference
+from harness.stats.intervals import ALPHA, RESAMPLES, Estimate, mean_interval, same_items, wilson
+from harness.stats.paired import EXACT_OUTCOMES, PERMUTATIONS, Paired, paired_test, paired_tests, sign_flip, sign_flips
+from harness.stats.power import POWER, smallest_detectable_difference
+from harness.stats.resampling import mean_intervals
 
 if TYPE_CHECKING:
     from harness.stats.intervals import Floats
@@ -29,9 +30,13 @@ __all__ = [
     "average_seeds",
     "holm",
     "mean_interval",
-    "minimal_detectable_difference",
+    "mean_intervals",
     "paired_test",
+    "paired_tests",
+    "same_items",
     "seed_sd",
     "sign_flip",
+    "sign_flips",
+    "smallest_detectable_difference",
     "wilson",
 ]

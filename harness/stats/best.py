@@ -11,8 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from harness.contracts import HarnessError
-from harness.stats.intervals import ALPHA, by_unit, checked
-from harness.stats.paired import same_items
+from harness.stats.intervals import ALPHA, by_unit, checked, same_items
 
 RESAMPLES = 2_000
 

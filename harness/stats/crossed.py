@@ -24,8 +24,8 @@ import numpy as np
 
 from harness.contracts import HarnessError
 from harness.stats.families import average_seeds
-from harness.stats.intervals import ALPHA, by_unit, checked
-from harness.stats.paired import paired_test, same_items
+from harness.stats.intervals import ALPHA, by_unit, checked, same_items
+from harness.stats.paired import paired_test
 
 if TYPE_CHECKING:
     from harness.stats.intervals import Floats

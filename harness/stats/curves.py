@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.contracts import HarnessError
-from harness.stats.intervals import ALPHA, by_unit, checked, expanded_tail
-from harness.stats.paired import same_items
+from harness.stats.intervals import ALPHA, by_unit, checked, expanded_tail, same_items
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from harness.contracts import HarnessError
-from harness.stats.paired import same_items
+from harness.stats.intervals import same_items
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

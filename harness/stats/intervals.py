@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING
@@ -41,7 +41,7 @@ class Estimate:
 
 
 def mean_interval(
-    values: Sequence[float], units: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES
+    values: Sequence[float] | Floats, units: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> Estimate:
     """Mean of `values` with a 95 % interval over `units`, two sequences of equal length (N,).
 
@@ -123,3 +123,14 @@ def some(ids: Sequence[str]) -> str:
     """The first ids, and how many more there are."""
     more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
     return ", ".join(ids[:_NAMED]) + more
+
+
+def same_items(a: Mapping[str, float], b: Mapping[str, float], units: Mapping[str, str] | None) -> None:
+    """Raises HarnessError naming items that only one of the two sides has, or that have no unit."""
+    only_a, only_b = sorted(a.keys() - b.keys()), sorted(b.keys() - a.keys())
+    if only_a or only_b:
+        parts = [f"only the {side} has {some(ids)}" for side, ids in (("first", only_a), ("second", only_b)) if ids]
+        raise HarnessError(f"the two sides have different items: {'; '.join(parts)}")
+    homeless = sorted(a.keys() - units.keys()) if units is not None else []
+    if homeless:
+        raise HarnessError(f"no unit is given for {some(homeless)}")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.contracts import HarnessError
-from harness.stats.intervals import CHUNK, RESAMPLES, bootstrap, by_unit, checked, some
-from harness.stats.power import minimal_detectable_difference
+from harness.stats.intervals import checked, same_items
+from harness.stats.power import smallest_detectable_difference
+from harness.stats.resampling import bootstraps, flipped_tails
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,48 +39,108 @@ class Paired:
     """Two-sided sign-flip p-value over units."""
     n_units: int
     mdd: float | None
-    """Minimal detectable difference, see `minimal_detectable_difference`."""
+    """See `smallest_detectable_difference`."""
 
 
-def paired_test(a: Mapping[str, float], b: Mapping[str, float], units: Mapping[str, str], *, seed: int = 0) -> Paired:
+def paired_test(
+    a: Mapping[str, float], b: Mapping[str, float], units: Mapping[str, str], *, seed: int = 0, comparisons: int = 1
+) -> Paired:
     """A minus B over the same items, tested by flipping the sign of whole units.
 
     `a` and `b` map item to value and `units` item to unit. Under the hypothesis of no difference, A and B may be
     swapped within any unit. Raises HarnessError naming the items that only one side has, or that have no unit.
     """
-    same_items(a, b, units)
-    items = sorted(a)
-    differences = np.array([_difference(a[item], b[item]) for item in items])
+    return paired_tests([a], b, units, seed=seed, comparisons=comparisons)[0]
+
+
+def paired_tests(
+    rows: Sequence[Mapping[str, float]],
+    b: Mapping[str, float],
+    units: Mapping[str, str],
+    *,
+    seed: int = 0,
+    comparisons: int = 1,
+) -> list[Paired]:
+    """`paired_test` of each row against `b`; rows share their draws, which is much faster.
+
+    `comparisons` is the size of the family that the tests belong to, for the detectable difference.
+    """
+    for row in rows:
+        same_items(row, b, units)
+    if not rows:
+        return []
+    items = sorted(b)
     labels = [units[item] for item in items]
-    sums, sizes = by_unit(checked(differences, labels), labels)
-    vary = len(sums) >= 2 and bool(sums.any())
-    return Paired(
-        difference=math.fsum(differences) / len(differences),
-        ci95=bootstrap(sums, sizes, seed, RESAMPLES) if vary else None,
-        p=sign_flip(sums, seed=seed),
-        n_units=len(sums),
-        mdd=minimal_detectable_difference(sums / sizes, sizes),
+    values = np.array([[row[item] for item in items] for row in rows], dtype=np.float64)
+    base = np.array([b[item] for item in items], dtype=np.float64)
+    differences = np.where(np.isclose(values, base, rtol=1e-12, atol=0.0), 0.0, values - base)
+    index, sizes = _grouped(labels)
+    sums = np.array([np.bincount(index, weights=checked(row, labels)) for row in differences])
+    shares = bool(((values >= 0) & (values <= 1)).all() and ((base >= 0) & (base <= 1)).all())
+    bound = 1.0 if shares else None
+    return _compared(
+        differences,
+        sums,
+        sizes,
+        seed,
+        lambda own: smallest_detectable_difference(own, sizes, bound=bound, comparisons=comparisons),
     )
 
 
-def sign_flip(unit_sums: Sequence[float] | Floats, *, seed: int = 0) -> float:
-    """Two-sided p-value that random signs give a total as far from 0 as that of `unit_sums` (U,).
+def _grouped(labels: Sequence[str]) -> tuple[NDArray[np.int64], Floats]:
+    """The unit of every item as a number, and how many items each unit has."""
+    _, index = np.unique(np.asarray(labels, dtype=np.str_), return_inverse=True)
+    return index, np.bincount(index).astype(np.float64)
 
-    Exact while the total has at most `EXACT_OUTCOMES` distinct sign counts (for 0/1 metrics this is McNemar's exact
+
+def _compared(
+    differences: Floats, sums: Floats, sizes: Floats, seed: int, detectable: Callable[[Floats], float | None]
+) -> list[Paired]:
+    vary = np.array([len(sizes) >= 2 and bool(row.any()) for row in sums])
+    limits = (
+        dict(zip(np.flatnonzero(vary), bootstraps(sums[vary], sizes, seed=seed), strict=True)) if vary.any() else {}
+    )
+    p_values = sign_flips(sums, seed=seed)
+    return [
+        Paired(
+            difference=math.fsum(row) / len(row),
+            ci95=(float(limits[i][0]), float(limits[i][1])) if i in limits else None,
+            p=float(p_values[i]),
+            n_units=len(sizes),
+            mdd=detectable(sums[i]),
+        )
+        for i, row in enumerate(differences)
+    ]
+
+
+def sign_flip(unit_sums: Sequence[float] | Floats, *, seed: int = 0) -> float:
+    """Two-sided p-value that random signs give a total as far from 0 as that of `unit_sums` (U,); see `sign_flips`."""
+    return float(sign_flips(np.asarray([unit_sums], dtype=np.float64), seed=seed)[0])
+
+
+def sign_flips(sums: Floats, *, seed: int = 0) -> Floats:
+    """Two-sided p-values (R,) of the totals of `sums` (R, U) under random signs of units.
+
+    Exact while a total has at most `EXACT_OUTCOMES` distinct sign counts (for 0/1 metrics this is McNemar's exact
     test); otherwise `PERMUTATIONS` seeded draws, with (hits + 1) / (draws + 1), which is never 0.
     """
-    sums = np.asarray(unit_sums, dtype=np.float64)
-    scale = float(np.abs(sums).max(initial=0.0))
-    if scale == 0.0:
-        return 1.0
+    scale = np.abs(sums).max(axis=1, initial=0.0, keepdims=True)
     # Rounding makes equal magnitudes equal again after averages over seeds (1/3 + 1/3 against 2/3).
-    scaled = np.round(sums / scale, 12)
-    scaled = scaled[scaled != 0.0]
-    magnitudes, counts = np.unique(np.abs(scaled), return_counts=True)
-    least = abs(math.fsum(scaled)) - 1e-9
-    if math.prod(int(count) + 1 for count in counts) <= EXACT_OUTCOMES:
-        return _exact_tail(magnitudes, counts, least)
-    return _sampled_tail(scaled, least, seed)
+    scaled = np.round(sums / np.where(scale == 0.0, 1.0, scale), 12)
+    least = np.array([abs(math.fsum(row)) - 1e-9 for row in scaled])
+    found = np.array([_exact(row, far) for row, far in zip(scaled, least, strict=True)])
+    drawn = np.isnan(found)
+    if drawn.any():
+        found[drawn] = flipped_tails(scaled[drawn], least[drawn], draws=PERMUTATIONS, seed=seed)
+    return found
+
+
+def _exact(scaled: Floats, least: float) -> float:
+    """The exact p-value, or nan where there are too many outcomes to enumerate."""
+    magnitudes, counts = np.unique(np.abs(scaled[scaled != 0.0]), return_counts=True)
+    if math.prod(int(count) + 1 for count in counts) > EXACT_OUTCOMES:
+        return math.nan
+    return _exact_tail(magnitudes, counts, least) if len(counts) else 1.0
 
 
 def _exact_tail(magnitudes: Floats, counts: NDArray[np.int64], least: float) -> float:
@@ -100,28 +160,3 @@ def _fair_binomial(n: int) -> Floats:
     heads = np.arange(n + 1)
     log_ways = gammaln(n + 1) - gammaln(heads + 1) - gammaln(n - heads + 1)
     return np.asarray(np.exp(log_ways - n * math.log(2)), dtype=np.float64)
-
-
-def _sampled_tail(sums: Floats, least: float, seed: int) -> float:
-    rng, hits = np.random.default_rng(seed), 0
-    for start in range(0, PERMUTATIONS, CHUNK):
-        draws = min(CHUNK, PERMUTATIONS - start)
-        signs = 2.0 * rng.integers(0, 2, size=(draws, len(sums)), dtype=np.int8) - 1.0
-        hits += int((np.abs(signs @ sums) >= least).sum())
-    return (hits + 1) / (PERMUTATIONS + 1)
-
-
-def _difference(a: float, b: float) -> float:
-    """A - b, where rounding left over from averages is no difference."""
-    return 0.0 if math.isclose(a, b, rel_tol=1e-12) else a - b
-
-
-def same_items(a: Mapping[str, float], b: Mapping[str, float], units: Mapping[str, str] | None) -> None:
-    """Raises HarnessError naming items that only one of the two sides has, or that have no unit."""
-    only_a, only_b = sorted(a.keys() - b.keys()), sorted(b.keys() - a.keys())
-    if only_a or only_b:
-        parts = [f"only the {side} has {some(ids)}" for side, ids in (("first", only_a), ("second", only_b)) if ids]
-        raise HarnessError(f"the two sides have different items: {'; '.join(parts)}")
-    homeless = sorted(a.keys() - units.keys()) if units is not None else []
-    if homeless:
-        raise HarnessError(f"no unit is given for {some(homeless)}")

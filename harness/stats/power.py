@@ -3,39 +3,121 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from statistics import NormalDist
+from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.stats.intervals import ALPHA
+from harness.stats.intervals import ALPHA, wilson
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from harness.stats.intervals import Floats
 
 POWER = 0.8
+ENOUGH = 30
+"""Units that differ, from which on the mean of their differences is as good as normal."""
 
 
-def minimal_detectable_difference(
-    unit_differences: Sequence[float] | Floats,
-    sizes: Sequence[float] | Floats | None = None,
-    *,
-    alpha: float = ALPHA,
-    power: float = POWER,
+def smallest_detectable_difference(
+    unit_sums: Floats, sizes: Floats, *, bound: float | None = None, comparisons: int = 1
 ) -> float | None:
-    """Smallest true difference that a two-sided test at `alpha` would find with probability `power`.
+    """Smallest true difference that the sign-flip test finds with probability `POWER`.
 
-    (z_{1-alpha/2} + z_{power}) * SE, where SE is the cluster-robust standard error of the mean of `unit_differences`
-    (U,), each unit weighted by `sizes` (its number of items; equal when None). It is computed from the spread that
-    was observed. None below two units and where no spread was observed: then the data do not say.
+    `unit_sums` (U,) are sums of differences within units of `sizes` (U,) items; `bound` is the largest difference that
+    an item can have (1 for shares, None where there is no limit); `comparisons` is the size of the family, for Holm's
+    first step tests at ALPHA / comparisons. What was observed enters only by upper 95 % limits, of the share of units
+    that differ or of the spread: a table in which one answer of 64 differs could not have shown a difference of 1/64.
+
+    None where no difference, however large, would be found four times in five, and where the data do not say (no unit
+    differs, and there is no `bound`).
     """
-    means = np.asarray(unit_differences, dtype=np.float64)
-    weights = np.ones_like(means) if sizes is None else np.asarray(sizes, dtype=np.float64)
-    n = len(means)
+    n = len(unit_sums)
     if n < 2:
         return None
-    residuals = weights * (means - np.average(means, weights=weights))
-    error = math.sqrt(n / (n - 1) * float(np.square(residuals).sum())) / float(weights.sum())
-    normal = NormalDist()
-    return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) * error if error > 0 else None
+    alpha = ALPHA / comparisons
+    parts = unit_sums * n / sizes.sum()  # their plain mean is the difference
+    differ = np.abs(parts[np.abs(parts) > 1e-12])
+    equal = len(differ) == 0 or float(differ.max() - differ.min()) < 1e-9
+    if not equal and (len(differ) == n or len(differ) >= ENOUGH):
+        return _by_spread(parts, alpha)
+    most = float(bound * sizes.max() * n / sizes.sum()) if bound is not None else float(differ.max(initial=0.0))
+    if most == 0.0:
+        return None
+    # One difference of the largest kind is added: few that were seen say little of how large they come.
+    step = math.sqrt((float(np.square(differ).sum()) + most**2) / (len(differ) + 1))
+    share = _smallest_share(n, wilson(len(differ) / n, n)[1], alpha)
+    return None if share is None else share * step
+
+
+def _by_spread(parts: Floats, alpha: float) -> float | None:
+    """Student's test, which flipping signs comes to, under the upper limit of the standard deviation."""
+    from scipy.special import chdtri, nctdtr, stdtrit
+
+    n = len(parts)
+    if 2.0 ** (1 - n) >= alpha:  # not even n equal signs are rare enough
+        return None
+    spread = float(np.std(parts, ddof=1)) * math.sqrt((n - 1) / float(chdtri(n - 1, 1 - ALPHA / 2)))
+    critical = float(stdtrit(n - 1, 1 - alpha / 2))
+
+    def power(shift: float) -> float:
+        return float(1 - nctdtr(n - 1, shift, critical))  # the other tail is nothing where this is near POWER
+
+    shift = _smallest(power, critical + 5.0)
+    return None if shift is None else shift * spread / math.sqrt(n)
+
+
+@lru_cache(maxsize=4096)
+def _smallest_share(n: int, differing: float, alpha: float) -> float | None:
+    """The smallest d for which n units show it when max(differing, d) of them differ, each by plus or minus 1."""
+    return _smallest(lambda d: _sign_test_power(n, max(differing, d), d, alpha), 1.0)
+
+
+def _smallest(power: Callable[[float], float], most: float) -> float | None:
+    """The smallest argument up to `most` at which a rising function reaches POWER, to a thousandth of itself."""
+    if power(most) < POWER:
+        return None
+    low, high = 0.0, most
+    while high - low > 1e-3 * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if power(middle) >= POWER else (middle, high)
+    return high
+
+
+def _sign_test_power(n: int, differing: float, difference: float, alpha: float) -> float:
+    """Chance that the exact sign test at `alpha` sees `difference` when a share `differing` of n units differs."""
+    from scipy.special import bdtr, bdtrc
+
+    counts = np.arange(n + 1)
+    chance_of = _binomial(n, min(differing, 1.0))
+    upper = _critical(n, alpha)
+    up = min(1.0, (1 + difference / differing) / 2)
+    possible = upper <= counts
+    k, x = counts[possible].astype(np.float64), upper[possible].astype(np.float64)
+    found = bdtrc(x - 1, k, up) + np.where(k >= x, bdtr(k - x, k, up), 0.0)
+    return float((chance_of[possible] * found).sum())
+
+
+@lru_cache(maxsize=64)
+def _critical(n: int, alpha: float) -> NDArray[np.int64]:
+    """For k = 0..n units that differ: the least number of equal signs whose two-sided p is below alpha; k + 1: none."""
+    from scipy.special import bdtrc
+
+    counts = np.arange(n + 1)
+    low, high = counts // 2, counts + 1  # 2 P(X >= low) is not below alpha, that of high is
+    while bool((high - low > 1).any()):
+        middle = (low + high) // 2
+        rare = 2 * bdtrc(middle - 1.0, counts.astype(np.float64), 0.5) < alpha
+        wide = high - low > 1
+        high, low = np.where(wide & rare, middle, high), np.where(wide & ~rare, middle, low)
+    return high
+
+
+def _binomial(n: int, chance: float) -> Floats:
+    from scipy.special import gammaln, xlog1py, xlogy
+
+    k = np.arange(n + 1)
+    ways = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+    return np.asarray(np.exp(ways + xlogy(k, chance) + xlog1py(n - k, -chance)), dtype=np.float64)

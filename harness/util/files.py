@@ -53,6 +53,14 @@ def write_atomic(path: Path, content: bytes) -> None:
             raise
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; what stands there takes the place of `path` once it is whole."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    yield temporary
+    temporary.replace(path)
+
+
 def write_json(path: Path, value: Any) -> None:
     """`write_atomic` for a JSON value."""
     write_atomic(path, (json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode())

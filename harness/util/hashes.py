@@ -45,3 +45,8 @@ def _plain_builtin(value: Any) -> Any:
     if hasattr(value, "item"):
         return value.item()
     raise HarnessError(f"a {type(value).__name__} has no canonical JSON form; plain values were expected")
+
+
+def seed_of(*parts: object) -> int:
+    """A seed, below 2**31, that follows from the parts."""
+    return int(content_hash(*parts)[:8], 16) >> 1

@@ -23,3 +23,9 @@ def log_softmax(values: Sequence[float]) -> list[float]:
     top = max(values)
     log_sum = top + math.log(sum(math.exp(value - top) for value in values))
     return [value - log_sum for value in values]
+
+
+def logit(p: float) -> float:
+    """log p/(1-p) of a probability, which is kept 1e-12 away from 0 and 1."""
+    clipped = min(max(p, 1e-12), 1 - 1e-12)
+    return math.log(clipped) - math.log1p(-clipped)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import ClassVar
 
-from harness.contracts import Dataset, Pair, Pool, Prompt, Ratings, Source, Verifier
+from harness.contracts import Dataset, Pair, Pool, Prompt, Ratings, Source, Spans, Verifier
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
 from tasks.datasets.dialogues import DATASET, dialogues, pairs_of
@@ -21,6 +21,8 @@ class MedicalDialoguePool:
     name: ClassVar[str] = "medical_dialogue"
     licence: ClassVar[str] = "Apache-2.0 (shipped sample), CC BY 4.0 (LiveQA-Med), MIT (K-QA)"
     dataset: ClassVar[Dataset] = DATASET
+    spans: ClassVar[Spans] = "positional"
+    """These answers close with no marker."""
 
     def revision(self, source: Source) -> str:
         """Hash of every pair and prompt of the training split as rendered."""

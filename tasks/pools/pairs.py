@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import ClassVar
 
-from harness.contracts import Dataset, LeftOut, Pair, Pool, Prompt, Ratings, Source, Verifier, user
+from harness.contracts import Dataset, LeftOut, Pair, Pool, Prompt, Ratings, Source, Spans, Verifier, user
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
 from tasks.datasets.graded import LIVEQA_MED, answer_pairs, better_and_worse, graded_answers, in_turn
@@ -30,6 +30,8 @@ class PairPool:
     name: ClassVar[str]
     licence: ClassVar[str]
     dataset: ClassVar[Dataset]
+    spans: ClassVar[Spans] = "positional"
+    """These answers close with no marker."""
 
     def __init__(self) -> None:
         self._read: dict[str, tuple[Sequence[Row], Labelled]] = {}

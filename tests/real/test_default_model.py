@@ -14,7 +14,7 @@ import pytest
 from harness.config import DEFAULT_MODEL, Lora
 from harness.contracts import HarnessError, user
 from harness.fit.bench import LocalBench
-from harness.fit.paired import shared_prefix_dpo
+from harness.fit.trl import shared_prefix_dpo
 from harness.meter import Meter
 from harness.models import builtin, find, hashes, load, wheels
 from harness.util.chat import end_of_turn, render_prompt

@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 import torch
 
-from aligners import gem
 from aligners.gem import Gem, GemConfig
+from aligners.sft import Sft, SftConfig
 from harness.config import Lora
 from harness.conformance.toy import tiny_model, tiny_tokenizer
 from harness.contracts import POLICY, BudgetExceeded, Completion, FewShot, Pair, Prompt, user
-from harness.fit.bench import Fitted, LocalBench, fit
+from harness.fit.bench import LocalBench
+from harness.fit.fitting import Fitted, fit
 from harness.lm.logprobs import group_logprobs
 from harness.lm.rows import Group
 from harness.meter import Meter
@@ -176,31 +177,18 @@ def test_same_settings_same_adapter_and_another_seed_another(tmp_path: Path) -> 
 # ---------------------------------------------------------------- the two phases
 
 
-def test_sft_loss_and_gradient_are_those_of_trls_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trl import SFTTrainer
-
-    from harness.fit.recipes import supervised_trainer
-
-    monkeypatch.setattr("harness.fit.paired.shared_prefix_sft", lambda: SFTTrainer)
-    bench = make_bench(tmp_path)
-    trl = supervised_trainer(bench, PAIRS, learning_rate=1e-4, epochs=1, warmup=0)
-    inputs = trl.data_collator([trl.train_dataset[i] for i in range(len(PAIRS))])
-    live = [p for p in bench.policy.parameters() if p.requires_grad]
-    theirs = trl.compute_loss(bench.policy, inputs, num_items_in_batch=None)
-    ours: list[torch.Tensor] = []
-
-    def capture(bench: Any, order: Any, loss: Any, **_: Any) -> Any:
-        ours.append(loss(bench.policy, 0, range(len(PAIRS))))
-
-    original, gem.step_trainer = gem.step_trainer, capture
-    try:
-        bench.train = lambda *_, **__: None  # type: ignore[method-assign]
-        gem._sft(bench, GemConfig(), PAIRS, (), 1)
-    finally:
-        gem.step_trainer = original
-    assert ours[0].item() == pytest.approx(theirs.item(), rel=1e-5)
-    for a, b in zip(torch.autograd.grad(theirs, live), torch.autograd.grad(ours[0], live), strict=True):
-        assert torch.allclose(a, b, atol=1e-5)
+@pytest.mark.parametrize("selection", ["last", "holdout25"])
+def test_without_sega_it_is_sft_bit_for_bit(tmp_path: Path, selection: str) -> None:
+    """Trainer, default rate, steps and schedule are one: whatever GEM gains over `sft` is SEGA's."""
+    few_shot, both = FewShot(pairs=PAIRS, prompts=PROMPTS[4:]), []
+    for name, aligner in (("sft", Sft(SftConfig())), ("gem", Gem(GemConfig(optimise="none")))):
+        bench = make_bench(tmp_path / name, selection=selection, min_steps=6)
+        before = weights(bench)
+        fit(aligner, bench, few_shot)
+        assert not torch.equal(weights(bench), before)
+        both.append((weights(bench), bench.meter.spend))
+    assert torch.equal(both[0][0], both[1][0])
+    assert both[0][1] == both[1][1]
 
 
 def scripted(bench: LocalBench, answers: Any) -> list[Any]:
@@ -260,8 +248,9 @@ def test_held_out_pairs_may_choose_a_step_of_sft_and_the_record_says_so(
     bench = make_bench(tmp_path, selection="holdout25")
     looks = itertools.count(1)
     monkeypatch.setattr(LocalBench, "held_out_score", lambda self, pairs: (1 if rising else -1) * next(looks))
-    done = run(bench, sega_steps=8)
-    assert next(looks) > 3, "both phases looked"
+    done = run(bench, sft_steps=3, sega_steps=5)
+    assert done.liveness["looks"] == 4, "of steps 2, 4, 6, 8: as many as any method's, over both phases"
+    assert next(looks) == 5
     assert done.liveness["sega_kept"] == float(rising)
     assert "sega_kept" not in run(make_bench(tmp_path / "last")).liveness
 
@@ -282,6 +271,54 @@ def test_without_sega_nothing_is_sampled(tmp_path: Path) -> None:
     assert bench.meter.spend.generated_tokens == 0
     assert bench.meter.spend.optimizer_steps == 2
     assert done.status == "ok"
+
+
+def test_an_unlabelled_prompt_counts_once_it_is_sampled_from(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path, sample_prompts=1)
+    sampled = spied(bench)
+    run(bench, sega_steps=6)
+    unlabelled = {p.messages for p in PROMPTS[4:]}
+    assert bench.meter.spend.prompts == len({prompt for step in sampled for prompt in step} & unlabelled)
+    assert 0 < bench.meter.spend.prompts < 6, "pairs' prompts are no unlabelled ones"
+    nothing = make_bench(tmp_path / "sft")
+    run(nothing, optimise="none")
+    assert nothing.meter.spend.prompts == 0
+
+
+def spied(bench: LocalBench) -> list[Any]:
+    """The prompts of every call of `generate` from here on."""
+    asked: list[Any] = []
+    generate = bench.generate
+
+    def watched(prompts: Any, **settings: Any) -> Any:
+        asked.append(list(prompts))
+        return generate(prompts, **settings)
+
+    bench.generate = watched  # type: ignore[method-assign, assignment]
+    return asked
+
+
+def test_a_pool_without_a_marker_is_split_by_position_and_has_no_marker_floor(tmp_path: Path) -> None:
+    long = ["a b c d e f g h i j k l m n o p q r s", "t u v w x y z a b c d e f g h i j k l"]
+    found = {}
+    for spans in ("marker", "positional"):
+        bench = make_bench(tmp_path / spans)
+        scripted(bench, lambda step: [*long, *long[::-1], long[0]])
+        found[spans] = run(bench, FewShot(prompts=PROMPTS, spans=spans))
+    assert found["positional"].status == "ok"
+    assert found["positional"].liveness["marker_rate"] == 0
+    assert "split by the marker" in str(found["marker"].reason)
+    asked = make_bench(tmp_path / "asked")
+    scripted(asked, lambda step: [*long, *long[::-1], long[0]])
+    assert run(asked, FewShot(prompts=PROMPTS, spans="positional"), spans="marker").status == "degenerate"
+
+
+def test_a_policy_that_writes_only_the_closing_line_is_degenerate(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path)
+    scripted(bench, lambda step: [f"Final Answer: {letter * 9}" for letter in "ABCDE"])
+    done = run(bench, FewShot(prompts=PROMPTS))
+    assert done.liveness["marker_rate"] == 1
+    assert "reason for fewer than 8 tokens" in str(done.reason)
 
 
 # ---------------------------------------------------------------- interruptions

@@ -35,7 +35,8 @@ from harness.contracts import (
     capabilities,
     user,
 )
-from harness.fit.bench import Fitted, LocalBench, fit
+from harness.fit.bench import LocalBench
+from harness.fit.fitting import Fitted, fit
 from harness.lm.backends.hf import HfBackend
 from harness.lm.language_model import ModelAligned
 from harness.meter import Meter
@@ -297,7 +298,7 @@ def test_an_interrupted_fit_ends_as_an_undisturbed_one(tmp_path: Path, monkeypat
     assert resumed.liveness == whole.liveness
     assert bench.meter.spend.flops == pytest.approx(undisturbed.meter.spend.flops, rel=1e-12)
     assert bench.meter.spend.forward_tokens == undisturbed.meter.spend.forward_tokens
-    assert bench.seconds_before > 0
+    assert bench.ledger.seconds_before > 0
     steps = [json.loads(line)["step"] for line in (tmp_path / "broken" / "log.jsonl").read_text().splitlines()]
     assert steps == sorted(set(steps)), "what was logged after the checkpoint is not told twice"
     assert before.splitlines()[0] == (tmp_path / "broken" / "log.jsonl").read_text().splitlines()[0]

@@ -14,7 +14,7 @@ from harness.contracts import HarnessError
 from harness.plugins.registry import Registry, load
 from harness.records.samples import read_samples
 from harness.run.engine import run
-from leaderboards import tables
+from leaderboards import render, tables
 
 pytestmark = pytest.mark.recipe
 
@@ -62,6 +62,21 @@ def test_base_and_dpo_on_the_sample(tiny: str, tmp_path: Path, registry: Registr
     assert sum("output" in row.detail for row in rows) == LIMIT
     (table,) = tables(tmp_path, task="medical_dialogue")
     assert {row.label for row in table.rows} == {"base", "dpo"}
+
+
+@pytest.mark.parametrize("named", [None, "reference", "base"])
+def test_a_judge_is_said_to_compare_with_whose_answers_it_was_given(
+    named: str | None, tiny: str, tmp_path: Path, registry: Registry
+) -> None:
+    """There are no reference outputs to compare with here: it is always the base model's answers."""
+    settings: dict[str, Any] = {"judge": "constant", "baseline": named, "aligner": "icl"}
+    record = run(cell(tiny, tmp_path, **settings), registry=registry)
+    assert record.task.baseline == "base"
+    (table,) = tables(tmp_path)
+    assert [row.label for row in table.rows] == ["base", "icl"]
+    assert "medical\\_dialogue" not in render([table])
+    assert render([table]).startswith("## medical_dialogue against base by judge constant:")
+    assert "reference" not in render([table])
 
 
 def test_statements_alone_have_their_own_task(tiny: str, tmp_path: Path, registry: Registry) -> None:

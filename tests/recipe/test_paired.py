@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from harness.config import Lora
-from harness.contracts import HarnessError, Pair, user
+from harness.contracts import HarnessError, Pair, Schedule, user
 from harness.fit.bench import LocalBench
-from harness.fit.paired import preference_rows, shared_prefix_dpo, shared_prefix_sft
-from harness.fit.recipes import supervised_trainer
+from harness.fit.trainers import preference_rows
+from harness.fit.trl import shared_prefix_dpo, shared_prefix_sft
 from harness.meter import Meter
 from tests.tiny import flat_regime, tiny_model, tiny_tokenizer
 
@@ -88,7 +88,7 @@ def computed(bench: LocalBench, trainer_class: type[Any], reference: bool, **met
     loss.backward()
     gradient = torch.cat([p.grad.flatten() for p in bench.policy.parameters() if p.grad is not None])
     metrics = {name: values[-1] for name, values in trainer._metrics["train"].items() if isinstance(values, list)}
-    bench._clean()
+    bench.adapters.clean()
     return float(loss.detach()), gradient, metrics
 
 
@@ -140,15 +140,15 @@ def test_supervised_loss_gradient_and_log_are_those_of_trl(bench: LocalBench, mo
     found = []
     for trainer_class in (SFTTrainer, shared_prefix_sft()):
         with monkeypatch.context() as patch:
-            patch.setattr("harness.fit.paired.shared_prefix_sft", lambda chosen=trainer_class: chosen)
-            trainer = supervised_trainer(bench, PAIRS, learning_rate=1e-4, epochs=1, warmup=0)
+            patch.setattr("harness.fit.trl.shared_prefix_sft", lambda chosen=trainer_class: chosen)
+            trainer = bench.trainers.sft([(p.prompt, p.chosen) for p in PAIRS], Schedule(1e-4, 1))
         trainer.model.train()
         batch = trainer.data_collator([trainer.train_dataset[i] for i in range(len(PAIRS))])
         loss = trainer.compute_loss(trainer.model, batch, num_items_in_batch=torch.tensor(17))
         loss.backward()
         gradient = torch.cat([p.grad.flatten() for p in bench.policy.parameters() if p.grad is not None])
         found.append((float(loss.detach()), gradient, dict(trainer._metrics["train"])))
-        bench._clean()
+        bench.adapters.clean()
     theirs, ours = found
     assert ours[0] == pytest.approx(theirs[0], abs=1e-5)
     assert torch.allclose(ours[1], theirs[1], atol=1e-5)

@@ -5,6 +5,7 @@ The positive control (held-out accuracy above 0.9 from 32 pairs) is among the co
 
 from __future__ import annotations
 
+import json
 import types
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +16,8 @@ import pytest
 import torch
 
 import aligners.selfie
-from aligners.selfie import DpoStep, Row, Selfie, SelfieConfig, Window
+from aligners.dpo import Dpo, DpoConfig
+from aligners.selfie import LABELLED, NoiseAwareStep, Selfie, SelfieConfig, SelfLabelled
 from harness.config import Lora
 from harness.conformance import Check, lesson, lesson_pairs, parametrize_with_checks
 from harness.conformance.toy import tiny_folder, tiny_model, tiny_tokenizer
@@ -30,10 +32,13 @@ from harness.contracts import (
     Prompt,
     Verdict,
 )
-from harness.fit.bench import Fitted, LocalBench, fit
+from harness.fit.bench import LocalBench
+from harness.fit.fitting import Fitted, fit
 from harness.hookspecs import hookimpl
 from harness.judging.open import Judges
 from harness.meter import Meter
+from harness.methods.extrapolation import extrapolated_pairs
+from harness.methods.losses import margins
 from harness.plugins.registry import load as load_registry
 from harness.records.store import Store
 from harness.util.chat import end_of_turn
@@ -124,17 +129,34 @@ def moved(tmp_path: Path) -> LocalBench:
     return bench
 
 
-def rows_of(bench: LocalBench) -> list[Row]:
-    return [Row(bench.render(p.prompt), bench.encode(p.chosen), bench.encode(p.rejected)) for p in lesson(3).pairs]
+def rows_of(bench: LocalBench) -> list[SelfLabelled]:
+    return [
+        SelfLabelled(bench.render(p.prompt), bench.encode(p.chosen), bench.encode(p.rejected)) for p in lesson(3).pairs
+    ]
 
 
-def swapped(rows: list[Row]) -> list[Row]:
-    return [Row(r.prompt, r.rejected, r.chosen) for r in rows]
+def swapped(rows: list[SelfLabelled]) -> list[SelfLabelled]:
+    return [SelfLabelled(r.prompt, r.rejected, r.chosen) for r in rows]
 
 
-def step_of(bench: LocalBench, *, reference: str = "before", lam: float = 0.0, **values: Any) -> DpoStep:
-    window = Window(bench.workdir / "margins.jsonl") if values.get("alpha", 0.1) else None
-    return DpoStep(bench, SelfieConfig.model_validate({"detect_after": 0.0, **values}), 10, reference, lam, window)
+def step_of(bench: LocalBench, *, reference: str = "before", lam: float = 0.0, **values: Any) -> NoiseAwareStep:
+    config = SelfieConfig.model_validate({"detect_after": 0.0, **values})
+    bench.policy.eval()  # as the trainer of single steps does
+    return NoiseAwareStep(bench, config, 10, reference, lam, "margins")
+
+
+def latest(bench: LocalBench) -> list[float]:
+    """Margins that detection has seen."""
+    return bench.latest("margins", (), keep=50)
+
+
+def decoupled(bench: LocalBench, rows: list[SelfLabelled], lam: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """(summed log-probabilities under the reference, m~) of every pair."""
+    bench.policy.eval()
+    sums, lifted = extrapolated_pairs(
+        bench, [r.prompt for r in rows], [(r.chosen, r.rejected) for r in rows], lam=lam, reference="before"
+    )
+    return sums, margins(lifted, torch.zeros_like(lifted), 0.1)
 
 
 # ---------------------------------------------------------------- one step
@@ -163,7 +185,7 @@ def test_without_alpha_loss_and_gradient_are_those_of_trls_trainer(moved: LocalB
     parameters = [p for n, p in moved.policy.named_parameters() if f".{POLICY}." in n]
     theirs = trl.compute_loss(moved.policy, trl.data_collator([dict(row) for row in table]))
     expected = torch.autograd.grad(theirs, parameters)
-    ours = step_of(moved, reference=reference, alpha=0.0)(moved.policy, 0, rows)
+    ours = step_of(moved, reference=reference, alpha=0.0)(0, rows)
     assert ours is not None
     assert torch.equal(weights(moved), live)
     assert abs(ours.item() - 0.6931) > 1e-3
@@ -185,7 +207,7 @@ def test_at_the_first_step_all_margins_are_zero(tmp_path: Path) -> None:
     bench = make_bench(tmp_path)
     shake(bench, 1)
     bench.fork("before")
-    loss = step_of(bench, lam=0.5)(bench.policy, 0, rows_of(bench))
+    loss = step_of(bench, lam=0.5)(0, rows_of(bench))
     assert loss is not None
     assert loss.item() == pytest.approx(0.693147, abs=1e-6)
     assert bench.tally()["margin"] == pytest.approx(0, abs=1e-6)
@@ -200,8 +222,7 @@ def test_decoupled_margins_of_the_model_keep_the_identity_in_any_blocks(
     lam, beta, rows, pairs = 0.5, 0.1, rows_of(moved), lesson(3).pairs
     vocabulary = moved.policy.get_base_model().config.vocab_size
     monkeypatch.setattr("harness.lm.rows.CHUNK_ELEMENTS", block * vocabulary)
-    step = step_of(moved, lam=lam)
-    sums, found = step._decoupled(moved.policy, rows)
+    sums, found = decoupled(moved, rows, lam)
     for row, pair, reference, m_tilde in zip(rows, pairs, sums, found, strict=True):
         m, log_z = [], []
         for text, ids in ((pair.chosen, row.chosen), (pair.rejected, row.rejected)):
@@ -217,40 +238,35 @@ def test_decoupled_margins_of_the_model_keep_the_identity_in_any_blocks(
 
 
 def full(bench: LocalBench, prompt: Any, text: str, of: str) -> torch.Tensor:
-    return torch.cat([torch.from_numpy(block).double() for block in bench.logits([prompt], [text], of=of)])
+    blocks = bench.distributions([bench.render(prompt)], [[bench.encode(text)]], of=of)
+    return torch.cat([block.double() for block in blocks])
 
 
 def test_exchanged_answers_negate_both_margins_and_the_lambda_matters(moved: LocalBench) -> None:
     rows = rows_of(moved)
-    found = step_of(moved, lam=0.5)._decoupled(moved.policy, rows)[1]
-    mirrored = step_of(moved, lam=0.5)._decoupled(moved.policy, swapped(rows))[1]
+    found = decoupled(moved, rows, 0.5)[1]
+    mirrored = decoupled(moved, swapped(rows), 0.5)[1]
     assert torch.allclose(found, -mirrored, atol=1e-5)
-    other = step_of(moved, lam=0.25)._decoupled(moved.policy, rows)[1]
+    other = decoupled(moved, rows, 0.25)[1]
     assert not torch.allclose(found, other, atol=1e-4)
 
 
 def test_without_lambda_the_pairs_are_picked_on_plain_margins(moved: LocalBench) -> None:
-    step = step_of(moved, min_margins=2)
-    step(moved.policy, 0, rows_of(moved))
-    assert step.window is not None
-    plain = step.window.before(1)
+    step_of(moved, min_margins=2)(0, rows_of(moved))
+    plain = latest(moved)
     assert "decoupled_margin" not in moved.tally()
-    (moved.workdir / "margins.jsonl").unlink()
-    lifted = step_of(moved, lam=1e-7, min_margins=2)
-    lifted(moved.policy, 0, rows_of(moved))
-    assert lifted.window is not None
-    assert lifted.window.before(1) == pytest.approx(plain, abs=1e-5)
+    step_of(moved, lam=1e-7, min_margins=2)(0, rows_of(moved))
+    assert latest(moved)[len(plain) :] == pytest.approx(plain, abs=1e-5)
 
 
 def test_a_marked_pair_enters_the_loss_with_both_labels(moved: LocalBench) -> None:
     rows = rows_of(moved)
-    plain = step_of(moved, alpha=0.0)(moved.policy, 0, rows)
-    noisy = step_of(moved, alpha=0.4, min_margins=2, quantile=0.1)(moved.policy, 0, rows)
+    plain = step_of(moved, alpha=0.0)(0, rows)
+    noisy = step_of(moved, alpha=0.4, min_margins=2, quantile=0.1)(0, rows)
     assert plain is not None
     assert noisy is not None
-    margins = Window(moved.workdir / "margins.jsonl").before(1)
     # -(1-a) log s(m) - a log s(-m) = -log s(m) + a m
-    assert noisy.item() - plain.item() == pytest.approx(0.4 * min(margins) / len(rows), abs=1e-5)
+    assert noisy.item() - plain.item() == pytest.approx(0.4 * min(latest(moved)) / len(rows), abs=1e-5)
 
 
 # ---------------------------------------------------------------- rounds
@@ -259,19 +275,20 @@ def test_a_marked_pair_enters_the_loss_with_both_labels(moved: LocalBench) -> No
 def test_the_judge_stays_with_the_base_model_and_the_training_reference_follows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench, trained, base_class = make_bench(tmp_path), list[tuple[str, float, float]](), aligners.selfie.DpoStep
+    bench, trained, base_class = make_bench(tmp_path), list[tuple[str, float]](), NoiseAwareStep
     scored = spy(bench, "score")
 
-    def step(*args: Any) -> DpoStep:
+    def step(*args: Any) -> NoiseAwareStep:
         made = base_class(*args)
-        same = torch.equal(weights(bench), weights(bench, made.reference)) if made.reference != BASE else True
-        trained.append((made.reference, made.lam, float(same)))
+        trained.append((made.reference, made.lam))
+        assert torch.equal(weights(bench), weights(bench, made.reference)), "a round starts at its own reference"
         return made
 
-    monkeypatch.setattr(aligners.selfie, "DpoStep", step)
+    monkeypatch.setattr(aligners.selfie, "NoiseAwareStep", step)
     run(bench)
     judged = [of for _, of, _ in scored]
-    assert trained == [(BASE, 0.0, 1), ("selfie1", 0.5, 1), ("selfie2", 0.25, 1), ("selfie3", 0.125, 1)]
+    assert trained == [("selfie1", 0.5), ("selfie2", 0.25), ("selfie3", 0.125)]
+    assert judged[0] == BASE, "the seed is held against the base model"
     for current in ("selfie1", "selfie2", "selfie3"):
         assert judged[judged.index(current) + 1] == BASE
     assert list(bench.policy.peft_config) == [POLICY]
@@ -282,7 +299,7 @@ def test_the_previous_judge_is_held_against_the_policy_before(tmp_path: Path) ->
     bench = make_bench(tmp_path)
     scored = spy(bench, "score")
     run(bench, judge="previous")
-    judged = [of for _, of, _ in scored]
+    judged = [of for _, of, _ in scored][1:]  # the first is the seed's reference
     pairs = list(zip(judged[::2], judged[1::2], strict=True))
     assert pairs == [("selfie1", BASE)] * 2 + [("selfie2", "selfie1")] * 2 + [("selfie3", "selfie2")] * 2
 
@@ -297,7 +314,7 @@ def test_a_truncated_sample_has_no_supervised_end_of_turn(tmp_path: Path) -> Non
     bench = make_bench(tmp_path, new_tokens=8)
     sampled = spy(bench, "generate")
     done = run(bench, rounds=1)
-    rows = aligners.selfie.read_rows(tmp_path / "selfie-round-1-pairs.json")
+    rows = LABELLED.validate_json((tmp_path / "selfie-round-1-pairs.json").read_bytes())
     finished = {one.ids: one.finish for _, _, groups in sampled for group in groups for one in group}
     end = end_of_turn(bench.tokenizer)
     answers = [tuple(ids) for row in rows for ids in (row.chosen, row.rejected)]
@@ -380,17 +397,44 @@ def test_dropout_is_off_so_that_a_round_starts_at_margin_0(tmp_path: Path, monke
         return loss(margin, *rest)
 
     monkeypatch.setattr(aligners.selfie, "noise_aware_loss", watched)
-    bench, labelled = make_bench(tmp_path, dropout=0.5), aligners.selfie.self_label
-    began: list[int] = []
+    bench = make_bench(tmp_path, dropout=0.5)
+    run(bench, rounds=1, round_epochs=2.0, learning_rate=1e-2)
+    assert seen[0] == pytest.approx(0, abs=1e-4)
+    assert max(seen) > 0.1, "the seed and the round moved the policy, so that dropout would show"
 
-    def marked(*given: Any) -> Any:
-        began.append(len(seen))
-        return labelled(*given)
 
-    monkeypatch.setattr(aligners.selfie, "self_label", marked)
-    run(bench, rounds=1, learning_rate=1e-2)
-    assert seen[began[0]] == pytest.approx(0, abs=1e-4)
-    assert max(seen[: began[0]]) > 0.1, "the seed moved the policy, so that dropout would show"
+@pytest.mark.parametrize("selection", ["last", "holdout25"])
+def test_without_rounds_it_is_dpo_bit_for_bit(tmp_path: Path, selection: str) -> None:
+    """Seed and `dpo` are one: whatever Selfie gains over `dpo` is its rounds'."""
+    both = []
+    for name, aligner in (("dpo", Dpo(DpoConfig())), ("selfie", Selfie(SelfieConfig(rounds=0)))):
+        bench = make_bench(tmp_path / name, selection=selection)
+        before = weights(bench)
+        fit(aligner, bench, DATA)
+        assert not torch.equal(weights(bench), before)
+        both.append((weights(bench), bench.meter.spend))
+    assert torch.equal(both[0][0], both[1][0])
+    assert both[0][1] == both[1][1]
+
+
+def test_held_out_pairs_are_looked_at_four_times_whatever_the_rounds(tmp_path: Path) -> None:
+    steps = {}
+    for rounds in (0, 1, 3):
+        done = run(make_bench(tmp_path / str(rounds), selection="holdout25", min_steps=8), rounds=rounds)
+        assert done.liveness["looks"] == 4
+        log = (tmp_path / str(rounds) / "log.jsonl").read_text().splitlines()
+        steps[rounds] = [entry["step"] for entry in map(json.loads, log) if entry["event"] == "held_out"]
+    assert steps[0] == [2, 4, 6, 8]
+    assert steps[3][-1] == 8, "the last look is at the last step of the last round"
+
+
+def test_every_prompt_that_was_sampled_from_is_counted(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path)
+    run(bench)
+    assert bench.meter.spend.prompts == len(PROMPTS)
+    none = make_bench(tmp_path / "none")
+    run(none, rounds=0)
+    assert none.meter.spend.prompts == 0, "drawn, but not used"
 
 
 def registered(folder: Path) -> Judges:
@@ -406,7 +450,7 @@ def test_any_registered_judge_may_label_and_what_it_costs_is_counted(tmp_path: P
     sampled = spy(bench, "generate")
     done = run(bench, few_shot, judge="longer", rounds=1)
     texts = {one.ids: one.text for _, _, groups in sampled for group in groups for one in group}
-    rows = aligners.selfie.read_rows(tmp_path / "a" / "selfie-round-1-pairs.json")
+    rows = LABELLED.validate_json((tmp_path / "a" / "selfie-round-1-pairs.json").read_bytes())
     assert rows
     for row in rows:
         chosen, rejected = (texts[tuple(ids)] for ids in (row.chosen, row.rejected))
@@ -514,6 +558,7 @@ def breaks_at(call: int, function: Any) -> Any:
 
 FIRING: dict[str, Any] = {"learning_rate": 1e-3, **DETECTING}
 LOSS = aligners.selfie.noise_aware_loss
+"""Called at every step of a round; the seed's steps are TRL's."""
 
 
 @pytest.fixture(scope="module")
@@ -525,10 +570,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[LocalBench, F
 @pytest.mark.parametrize(
     ("what", "call", "sampled_again"),
     [
-        ("loss", 2, 2),  # in the seed
-        ("score", 5, 1),  # while round 2 is judged
-        ("loss", 9, 1),  # in round 2 before its first checkpoint
-        ("loss", 14, 0),  # in round 2, which goes on from its checkpoint with the margins of its window
+        ("step", 2, 2),  # in the seed
+        ("score", 6, 1),  # while round 2 is judged
+        ("loss", 7, 1),  # in round 2 before its first checkpoint
+        ("loss", 12, 0),  # in round 2, which goes on from its checkpoint with the margins of its window
     ],
 )
 def test_an_interrupted_fit_ends_as_an_undisturbed_one(
@@ -545,6 +590,9 @@ def test_an_interrupted_fit_ends_as_an_undisturbed_one(
     with monkeypatch.context() as patch:
         if what == "score":
             patch.setattr(broken, "score", breaks_at(call, broken.score))
+        elif what == "step":
+            step = breaks_at(call, broken.meter.step)
+            patch.setattr(type(broken.meter), "step", lambda self: step())
         else:  # the seed takes 2 steps, round 1 then 5, round 2 14
             patch.setattr(aligners.selfie, "noise_aware_loss", breaks_at(call, LOSS))
         with pytest.raises(KeyboardInterrupt):

@@ -18,7 +18,8 @@ from aligners.simpo import Simpo
 from harness.config import Lora
 from harness.conformance.toy import tiny_model, tiny_tokenizer
 from harness.contracts import BASE, POLICY, FewShot, HarnessError, Need, Pair, Regime, user
-from harness.fit.bench import LocalBench, fit
+from harness.fit.bench import LocalBench
+from harness.fit.fitting import fit
 from harness.meter import Meter
 from tests.tiny import flat_regime
 
@@ -205,7 +206,7 @@ def test_holdout_selection_keeps_the_best_look(tmp_path: Path) -> None:
     train, held = bench.split(PAIRS)
     assert (len(train), len(held)) == (6, 2)
     fit(Dpo(DpoConfig(learning_rate=5e-2)), bench, FewShot(pairs=PAIRS))
-    best = bench.best_state()
+    best = bench.adapters.best
     assert best is not None
     assert bench.held_out_score(held) == pytest.approx(best[0], abs=1e-5)
 

@@ -20,7 +20,7 @@ import torch
 import harness.conformance as kit
 from aligners.best_of_n import BestOfN, BestOfNConfig, Ranked
 from aligners.dpo_variants import Ipo, Irpo
-from aligners.grpo import Grpo, GrpoConfig, schedule
+from aligners.grpo import Grpo, GrpoConfig
 from aligners.kto import Kto
 from aligners.orpo import Orpo
 from aligners.simpo import Simpo
@@ -30,6 +30,7 @@ from harness.contracts import BASE, Aligned, Completion, FewShot, GenerateReques
 from harness.fit.bench import LocalBench
 from harness.lm.logprobs import group_logprobs
 from harness.lm.rows import Group
+from harness.methods.schedules import in_epochs
 from harness.util.chat import encode_completion, render_prompt
 
 pytestmark = pytest.mark.recipe
@@ -150,10 +151,10 @@ def test_grpo_takes_a_draw_that_is_smaller_than_a_step(both_ways: None) -> None:
 
 def test_grpo_goes_through_all_prompts_before_it_comes_back_to_one() -> None:
     ids = [f"p{i}" for i in range(5)]
-    order = schedule(ids, 12, seed=0)
+    order = in_epochs(ids, 12, "grpo order", 0)
     assert [sorted(order[:5]), sorted(order[5:10]), len(order)] == [ids, ids, 12]
     assert order[:5] != order[5:10]
-    assert order == schedule(ids, 20, seed=0)[:12] != schedule(ids, 12, seed=1)
+    assert order == in_epochs(ids, 20, "grpo order", 0)[:12] != in_epochs(ids, 12, "grpo order", 1)
 
 
 def test_grpo_holds_policy_and_reference_to_one_temperature(both_ways: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,6 +192,8 @@ def test_kto_says_that_its_order_is_its_own_and_how_its_reference_point_was_foun
         fitted = session.fit()
     assert fitted.liveness["fixed_order"] == 1
     assert fitted.liveness["kl_matched_share"] == 0
+    with Lab(Kto).session(Trial(pairs=1)) as session:
+        assert session.fit().liveness["kl_matched_share"] == 1, "with one prompt there is no other one's answer"
 
 
 def test_every_pair_method_takes_the_regimes_pairs_and_steps() -> None:

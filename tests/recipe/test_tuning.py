@@ -20,7 +20,8 @@ from harness.config import Lora
 from harness.conformance.toy import tiny_model, tiny_tokenizer
 from harness.contracts import ChooseRequest, FewShot, HarnessError, JudgeItem, Pair, user
 from harness.fit import selection, tuning
-from harness.fit.bench import LocalBench, fit
+from harness.fit.bench import LocalBench
+from harness.fit.fitting import fit
 from harness.fit.tuning import candidates, folds, searched, tune
 from harness.judging.open import Judges
 from harness.meter import Meter
@@ -58,7 +59,9 @@ def make_bench(folder: Path, cap: float | None = None, judges: Judges | None = N
     )
 
 
-def tuned(folder: Path, trials: int = 3, cap: float | None = None) -> tuple[Any, Sequence[tuning.Trial], LocalBench]:
+def tuned(
+    folder: Path, trials: int = 3, cap: float | None = None
+) -> tuple[Any, Sequence[tuning.SearchTrial], LocalBench]:
     bench = make_bench(folder, cap)
     aligner, done = tune(Sft(SftConfig.model_validate({"learning_rate": 3e-3})), bench, FewShot(pairs=PAIRS), trials)
     return aligner, done, bench
@@ -161,7 +164,7 @@ def test_without_pairs_the_target_groups_ratings_are_held_out_question_by_questi
         folds(FewShot(groups={group: ratings[:1] for group, ratings in GROUPS.groups.items()}))
 
 
-def searched_gpo(folder: Path) -> tuple[Any, Sequence[tuning.Trial], LocalBench]:
+def searched_gpo(folder: Path) -> tuple[Any, Sequence[tuning.SearchTrial], LocalBench]:
     bench = make_bench(folder)
     gpo, done = tune(Gpo(GpoConfig.model_validate({"steps": 64})), bench, GROUPS, 2)
     return gpo, done, bench

@@ -16,10 +16,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from aligners import gem
-from aligners.gem import Gem, GemConfig, Spans
-from harness.contracts import Completion, FewShot, HarnessError, Pair, user
+from aligners.gem import Gem, GemConfig
+from harness.contracts import Completion, FewShot, HarnessError, Pair, Spans, TokenLogprobs, user
+from harness.methods.losses import entropies, kl_loss
+from harness.methods.spans import Split, marker_pattern, marker_tokens, split
+from tests.tiny import flat_regime
 
 core = pytest.mark.core
+REGIME = flat_regime(4, 32, "last", 256, 64, 64, 4)
+SHARES = (0.2, 0.25)
 
 
 def config(**values: Any) -> GemConfig:
@@ -63,7 +68,7 @@ def test_every_setting_names_its_source_and_a_valid_probe() -> None:
         extra = info.json_schema_extra
         assert isinstance(extra, dict)
         assert info.description is not None
-        assert any(tag in info.description for tag in ("[S", "[N", "[R", "[S/R]")), name
+        assert any(source in info.description for source in ("paper", "code", "authors", "ours")), name
         probed = config(**extra.get("probe_with", {}), **{name: extra["probe"]})
         assert getattr(probed, name) != getattr(config(), name), name
 
@@ -112,34 +117,27 @@ def test_sft_learns_chosen_and_reflection_shows_both_answers_in_an_order_that_te
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({}, (24, 8)),
+        ({}, (32, 8)),
         ({"sft_steps": 10}, (10, 22)),
         ({"sft_steps": 40}, (40, 8)),
-        ({"sega_steps": 8}, (24, 8)),
-        ({"sega_steps": 50}, (1, 50)),
+        ({"sega_steps": 8}, (32, 8)),
+        ({"sega_steps": 50}, (32, 50)),
+        ({"sega_epochs": 1.0}, (32, 18)),
+        ({"sega_epochs": 1.0, "sega_steps": 3}, (32, 3)),
         ({"sft_steps": 3, "sega_steps": 2}, (3, 2)),
         ({"optimise": "none"}, (32, 0)),
         ({"optimise": "none", "sft_steps": 20}, (20, 0)),
     ],
 )
 def test_steps_of_the_two_phases(values: dict[str, Any], expected: tuple[int, int]) -> None:
-    assert gem.phase_steps(config(**values), 32) == expected
+    """The first phase takes as many steps as the aligner `sft`, so that the two differ by SEGA alone."""
+    assert gem.phase_steps(config(**values), REGIME, 8, 70) == expected
+    assert gem.phase_steps(config(), REGIME, 64, 70) == (48, 8), "three passes over 64 pairs"
 
 
 @core
 def test_without_pairs_sega_takes_all_steps() -> None:
-    assert gem.phase_steps(config(), 32, any_pairs=False) == (0, 32)
-
-
-@core
-def test_schedule_goes_through_every_item_once_per_epoch_and_depends_on_the_seed() -> None:
-    rows = gem.schedule(8, 4, 6, seed=1)
-    assert [len(row) for row in rows] == [4] * 6
-    for epoch in range(3):
-        assert sorted(rows[2 * epoch] + rows[2 * epoch + 1]) == list(range(8))
-    assert rows != gem.schedule(8, 4, 6, seed=2)
-    assert gem.schedule(8, 4, 4, seed=1) == rows[:4]
-    assert gem.schedule(1, 3, 2, seed=0) == [[0, 0, 0], [0, 0, 0]]
+    assert gem.phase_steps(config(), REGIME, 0, 70) == (0, 32)
 
 
 # ---------------------------------------------------------------- spans
@@ -161,10 +159,10 @@ def test_schedule_goes_through_every_item_once_per_epoch_and_depends_on_the_seed
 )
 def test_spans_around_the_last_marker(tokens: list[str], reasoning: str, final: str) -> None:
     ids, decode = joined(tokens)
-    spans = gem.split(ids, decode, config())
-    assert spans.marked
-    assert decode(ids[: spans.reasoning]) == reasoning
-    assert decode(ids[spans.final :]) == final
+    found = split(ids, decode, "Final Answer", SHARES, "marker")
+    assert found.marked
+    assert decode(ids[: found.reasoning]) == reasoning
+    assert decode(ids[found.final :]) == final
 
 
 @core
@@ -173,7 +171,18 @@ def test_spans_around_the_last_marker(tokens: list[str], reasoning: str, final: 
 )
 def test_without_a_marker_the_last_share_is_the_final_answer(length: int, fallback: float, final: int) -> None:
     ids, decode = joined(["finally "] * length)
-    assert gem.split(ids, decode, config(final_fallback=fallback)) == Spans(final, final, length, marked=False)
+    for spans in ("marker", "positional"):
+        found = split(ids, decode, "Final Answer", (fallback, 0.5), spans)
+        assert found == Split(final, final, length, marked=False)
+
+
+@core
+@pytest.mark.parametrize("at", [0, 3, 18])
+def test_the_authors_split_takes_a_quarter_where_the_marker_occurs_anywhere(at: int) -> None:
+    tokens = [" word"] * 20
+    tokens[at] = " Final Answer:"
+    ids, decode = joined(tokens)
+    assert split(ids, decode, "Final Answer", SHARES, "positional") == Split(15, 15, 20, marked=False)
 
 
 PIECES = st.lists(
@@ -191,11 +200,9 @@ def test_spans_hold_for_any_cut_of_the_bytes(before: list[str], after: list[str]
     cuts = sorted({0, len(data), *(rng.randrange(len(data)) for _ in range(rng.randrange(len(data))))})
     tokens = [data[a:b] for a, b in pairwise(cuts)]
     ids = list(range(len(tokens)))
-    found = gem.marker_tokens(
-        ids, lambda part: b"".join(tokens[i] for i in part).decode(errors="replace"), "Final Answer"
-    )
+    found = marker_tokens(ids, lambda part: b"".join(tokens[i] for i in part).decode(errors="replace"), "Final Answer")
     assert found is not None
-    *_, last = gem.marker_pattern("Final Answer").finditer(text)
+    *_, last = marker_pattern("Final Answer").finditer(text)
     ends = [len(text[: last.start()].encode()), len(text[: last.end()].encode())]
     start, end = cuts[found[0]], cuts[found[1]]
     assert start <= ends[0] < cuts[found[0] + 1]  # the first token of the range holds the marker's first byte
@@ -206,12 +213,16 @@ def test_spans_hold_for_any_cut_of_the_bytes(before: list[str], after: list[str]
 def test_a_sample_is_a_candidate_only_when_finished_and_long_enough() -> None:
     ids, decode = joined(list("abcdefgh"))
     done = Completion("abcdefgh", (*ids, 99), "stop")
-    made = gem.candidate(done, decode, config(min_tokens=8))
+    made = gem.candidate(done, decode, config(min_tokens=8), "marker")
     assert made is not None
     assert made.ids[-1] == 99  # the end of turn is part of the action
-    assert made.spans.length == 8  # and of no span
-    assert gem.candidate(done, decode, config(min_tokens=9)) is None
-    assert gem.candidate(Completion("abcdefgh", (*ids, 7, 7), "length"), decode, config()) is None
+    assert made.split.length == 8  # and of no span
+    assert gem.candidate(done, decode, config(min_tokens=9), "marker") is None
+    cut = Completion("abcdefghhh", (*ids, 7, 7), "length")
+    assert gem.candidate(cut, decode, config(), "marker") is None
+    kept = gem.candidate(cut, decode, config(), "positional")
+    assert kept is not None, "the authors' split keeps truncated samples"
+    assert kept.split == Split(8, 8, 10, marked=False)
 
 
 # ---------------------------------------------------------------- Eq. 1
@@ -220,7 +231,7 @@ def test_a_sample_is_a_candidate_only_when_finished_and_long_enough() -> None:
 @core
 def test_score_by_hand() -> None:
     entropies = [0.1, 0.2, 2.0, 0.3, 0.4, 9.0, 1.0, 3.0]  # five of reasoning, one of the marker, two of the answer
-    spans = Spans(5, 6, 8, marked=True)
+    spans = Split(5, 6, 8, marked=True)
     one = gem.score(entropies, spans, config())
     assert (one.h_final, one.h_fork, one.s) == (2.0, 2.0, 0.0)
     assert gem.score(entropies, spans, config(top_m=0.4)).h_fork == pytest.approx(1.2)
@@ -235,17 +246,23 @@ def test_score_by_hand() -> None:
 def test_forks_are_a_tenth_of_the_reasoning_and_at_least_one(n: int, m: int) -> None:
     entropies = [float(i) for i in range(n)] + [0.0]
     expected = fmean(range(n - m, n))
-    assert gem.score(entropies, Spans(n, n, n + 1, marked=True), config()).h_fork == pytest.approx(expected)
+    assert gem.score(entropies, Split(n, n, n + 1, marked=True), config()).h_fork == pytest.approx(expected)
 
 
-@core
 def test_controls_replace_the_score_and_keep_the_figures() -> None:
-    scores = [gem.Score(1.0, 2.0, 3.0), gem.Score(4.0, 5.0, 6.0)]
-    noise = gem.with_control(scores, [9, 7], config(weights="random"), random.Random(0))
-    assert [s.s for s in noise] != [1.0, 4.0]
-    assert [s.h_final for s in noise] == [2.0, 5.0]
-    assert [s.s for s in gem.with_control(scores, [9, 7], config(weights="length"), random.Random(0))] == [9.0, 7.0]
-    assert gem.with_control(scores, [9, 7], config(), random.Random(0)) == scores
+    import torch
+
+    members = [gem.Candidate([], Split(n - 2, n - 2, n, marked=True)) for n in (9, 7)]
+    scored = [TokenLogprobs(torch.zeros(n), torch.rand(n)) for n in (9, 7)]
+
+    def found(**values: Any) -> list[gem.CotScore]:
+        return gem.filtered(scored, members, config(**values), random.Random(0))
+
+    plain, noise = found(), found(weights="random")
+    assert [s.s for s in plain] == pytest.approx([s.h_fork - s.h_final for s in plain])
+    assert [s.s for s in noise] != [s.s for s in plain]
+    assert [s.h_final for s in noise] == [s.h_final for s in plain]
+    assert [s.s for s in found(weights="length")] == [9.0, 7.0]
 
 
 # ---------------------------------------------------------------- Eq. 2
@@ -293,26 +310,42 @@ def test_a_group_that_tells_nothing_apart_is_skipped(scores: list[float], f: str
 
 @core
 @pytest.mark.parametrize(
-    ("marker", "used", "word"), [(0.79, 1.0, "marker"), (0.8, 0.74, "groups"), (0.8, 0.75, None), (0.1, 0.1, "marker")]
+    ("marker", "used", "reasoned", "spans", "word"),
+    [
+        (0.79, 1.0, 1.0, "marker", "marker"),
+        (0.8, 0.74, 1.0, "marker", "groups"),
+        (0.8, 0.75, 0.5, "marker", None),
+        (0.1, 0.1, 0.1, "marker", "marker"),
+        (1.0, 1.0, 0.49, "marker", "fewer than 8 tokens"),
+        (0.0, 1.0, 1.0, "positional", None),
+        (0.0, 0.74, 1.0, "positional", "groups"),
+        (0.0, 1.0, 0.49, "positional", "fewer than 8 tokens"),
+    ],
 )
-def test_floors(marker: float, used: float, word: str | None) -> None:
-    reason = gem.degenerate({"marker_rate": marker, "groups_used": used})
+def test_floors(marker: float, used: float, reasoned: float, spans: Spans, word: str | None) -> None:
+    reason = gem.degenerate({"marker_rate": marker, "groups_used": used, "reasoned": reasoned}, spans)
     assert reason is None if word is None else reason is not None and word in reason
 
 
 @core
-def test_sample_figures_count_every_sample() -> None:
+def test_sample_figures_count_every_sample_and_score_figures_the_scored_ones() -> None:
     ids, decode = joined([*"abcdefg", "Final Answer", "x"])
     good, bad = Completion(decode(ids), (*ids, 99), "stop"), Completion("aaaa", (1, 1, 1, 1), "length")
-    member = gem.candidate(good, decode, config())
+    member = gem.candidate(good, decode, config(), "marker")
     assert member is not None
-    figures = gem.sample_figures([[good, good], [good, bad]], [[member, member], [member]], marker="Final Answer")
-    assert figures["marker_rate"] == 0.75
+    figures = gem.sample_figures([[good, good], [good, bad]], [[member, member], [member]])
     assert figures["truncation"] == 0.25
     assert figures["dropped"] == 0.25
-    assert figures["length"] == pytest.approx((3 * 10 + 4) / 4)
+    assert figures["sample_tokens"] == pytest.approx((3 * 10 + 4) / 4)
     assert figures["groups_used"] == 0.5
     assert figures["distinct_2"] == pytest.approx((9 + 1) / (3 * 9 + 3))
+    scores = [[gem.CotScore(1.0, 2.0, 3.0), gem.CotScore(2.0, 2.0, 4.0), gem.CotScore(3.0, 2.0, 5.0)]]
+    splits = [Split(7, 8, 9, marked=True), Split(8, 8, 10, marked=False), Split(9, 10, 12, marked=True)]
+    found = gem.score_figures(scores, splits)
+    assert found["marker_rate"] == pytest.approx(2 / 3)
+    assert found["reasoning_tokens"] == 8
+    assert found["reasoned"] == pytest.approx(2 / 3)
+    assert (found["h_fork"], found["score_std"]) == (4.0, 1.0)
 
 
 # ---------------------------------------------------------------- losses and the model behind them
@@ -346,8 +379,8 @@ def test_uniform_logits_have_entropy_ln_v_and_one_hot_logits_none() -> None:
         flat = group_logprobs(model, groups(), entropy=True)
     for group in flat:
         for one in group:
-            assert gem._entropies(one) == pytest.approx([math.log(head.shape[0])] * len(one.logprobs), abs=1e-5)
-    assert max(h for group in sharp for one in group for h in gem._entropies(one)) < 1e-3
+            assert entropies(one) == pytest.approx([math.log(head.shape[0])] * len(one.logprobs), abs=1e-5)
+    assert max(h for group in sharp for one in group for h in entropies(one)) < 1e-3
 
 
 def test_scores_and_log_probabilities_do_not_depend_on_padding_or_company() -> None:
@@ -370,8 +403,8 @@ def test_scores_and_log_probabilities_do_not_depend_on_padding_or_company() -> N
     for i, (a, b, row, start) in enumerate(zip(together, alone, rows, starts, strict=True)):
         plain = logp[i, start - 1 : len(row) - 1]
         wanted = plain[range(len(row) - start), row[start:]]
-        spans = Spans(2, 3, len(row) - start - 1, marked=True)
-        s = [gem.score(gem._entropies(one), spans, config()).s for one in (a, b)]
+        spans = Split(2, 3, len(row) - start - 1, marked=True)
+        s = [gem.score(entropies(one), spans, config()).s for one in (a, b)]
         plain_s = gem.score((-(plain.exp() * plain).sum(-1)).tolist(), spans, config()).s
         assert s == pytest.approx([plain_s] * 2, abs=1e-4)
         assert a.logprobs.tolist() == pytest.approx(wanted.tolist(), abs=1e-4)
@@ -427,11 +460,14 @@ def test_sega_loss_is_its_formula_and_leaves_the_scores_alone() -> None:
 def test_kl_estimate_is_zero_at_the_reference_and_positive_elsewhere() -> None:
     import torch
 
+    def scored(values: list[Any]) -> list[TokenLogprobs]:
+        return [TokenLogprobs(one, None) for one in values]
+
     own = [torch.tensor([-1.0, -2.0]), torch.tensor([-0.5])]
-    assert gem.kl_loss(own, own).item() == 0
+    assert kl_loss(scored(own), scored(own)).item() == 0
     other = [torch.tensor([-1.5, -2.0]), torch.tensor([-0.2])]
     expected = ((math.exp(-0.5) + 0.5 - 1) + (math.exp(0.3) - 0.3 - 1)) / 2
-    assert gem.kl_loss(own, other).item() == pytest.approx(expected)
+    assert kl_loss(scored(own), scored(other)).item() == pytest.approx(expected)
 
 
 @core

@@ -10,7 +10,8 @@ from aligners.icl import Icl, IclConfig, last_turns
 from harness.config import Lora
 from harness.conformance.toy import tiny_model, tiny_tokenizer
 from harness.contracts import FewShot, Message, Pair, user
-from harness.fit.bench import Fitted, LocalBench, fit
+from harness.fit.bench import LocalBench
+from harness.fit.fitting import Fitted, fit
 from harness.meter import Meter
 from tests.tiny import flat_regime
 

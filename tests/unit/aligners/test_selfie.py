@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import math
 import random
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from aligners import selfie
-from aligners.selfie import Item, Reign, Row, Selfie, SelfieConfig, Window
+from aligners.selfie import Selfie, SelfieConfig, SelfLabelled
 from harness.contracts import BASE, Completion, FewShot, HarnessError, user
+from harness.methods import self_judging
+from harness.methods.extrapolation import decoupled_ratio
+from harness.methods.losses import margins
+from harness.methods.self_judging import Duel, Reign
 from tests.tiny import flat_regime
 
 core = pytest.mark.core
@@ -35,7 +38,7 @@ def test_every_setting_names_its_source_and_a_valid_probe() -> None:
     for name, info in SelfieConfig.model_fields.items():
         extra = info.json_schema_extra
         assert isinstance(extra, dict)
-        assert any(tag in str(info.description) for tag in ("[S", "[N]", "[R]")), name
+        assert any(source in str(info.description) for source in ("paper", "ours")), name
         companions: Any = extra.get("probe_with", {})
         probed = config(**{**companions, name: extra["probe"]})
         assert getattr(probed, name) != getattr(config(**companions), name), name
@@ -98,27 +101,7 @@ def test_steps_of_the_phases(values: dict[str, Any], pairs: int, sizes: list[int
     assert made[0] + sum(made[1]) >= REGIME.min_steps
 
 
-@core
-def test_schedule_takes_every_item_once_an_epoch_and_depends_on_the_seed() -> None:
-    rows = selfie.schedule(10, 4, 6, seed=1)
-    assert [len(row) for row in rows] == [4, 4, 2, 4, 4, 2]
-    for epoch in (rows[:3], rows[3:]):
-        assert sorted(i for row in epoch for i in row) == list(range(10))
-    assert rows != selfie.schedule(10, 4, 6, seed=2)
-    assert selfie.schedule(10, 4, 2, seed=1) == rows[:2]
-    assert selfie.schedule(0, 4, 2, seed=1) == [[], []]
-
-
 # ---------------------------------------------------------------- detection
-
-
-@core
-@settings(deadline=None)
-@given(st.lists(st.floats(-5, 5), min_size=1, max_size=60), st.floats(0.01, 0.99))
-def test_quantile_is_numpys(values: list[float], share: float) -> None:
-    import numpy as np
-
-    assert selfie.quantile(values, share) == pytest.approx(float(np.quantile(values, share)), abs=1e-9)
 
 
 @core
@@ -149,19 +132,8 @@ def test_the_share_of_z_is_about_k_once_active(share: float) -> None:
 
 
 @core
-def test_the_window_survives_a_resume_and_forgets_steps_that_are_done_again(tmp_path: Path) -> None:
-    path = tmp_path / "margins.jsonl"
-    first = Window(path)
-    for step in range(4):
-        first.add(step, [step + 0.1, -step / 3])
-    with path.open("a") as file:
-        file.write("\n[4, [0.1, 0.")  # killed while writing
-    resumed = Window(path)
-    assert resumed.before(3) == first.before(3) == [0.1, 0.0, 1.1, -1 / 3, 2.1, -2 / 3]
-    resumed.add(3, [7.0])
-    assert resumed.before(4) == [*first.before(3), 7.0]
-    assert Window(path).before(4) == resumed.before(4)
-    assert Window(path).before(0) == []
+def test_equal_margins_mark_nothing() -> None:
+    assert selfie.flag([0.7] * 20, [0.7] * 4, config()) == (0.7, [False] * 4)
 
 
 # ---------------------------------------------------------------- judging
@@ -216,37 +188,36 @@ def test_judges_differ_in_their_reference_alone() -> None:
     table = {("new", "x"): -3.0, ("new", "y"): -5.0, ("old", "x"): -1.0, ("old", "y"): -4.0}
     table |= {(BASE, "x"): -2.0, (BASE, "y"): -9.0}
     bench: Any = FakeBench(table)
-    items, reign = [Item(user("?"), "x", "y")], Reign("new", "old")
-    odds = {name: rule(bench, reign, 0.5, items)[0] for name, rule in selfie.JUDGES.items() if name != "llm"}
+    items, reign = [Duel(user("?"), "x", "y")], Reign("new", "old")
+    odds = {name: rule(bench, reign, 0.5, items)[0] for name, rule in self_judging.JUDGES.items() if name != "llm"}
     assert odds == pytest.approx({"implicit": 0.5 * (-1 - 4), "previous": 0.5 * (-2 + 1), "none": 0.5 * 2})
 
 
 @core
 def test_the_asked_model_answers_in_both_orders_so_that_a_liking_for_one_letter_cancels() -> None:
-    reign, items = Reign("new", "old"), [Item(user("Q?"), "x", "y"), Item(user("Q?"), done("y"), done("x"))]
+    reign, items = Reign("new", "old"), [Duel(user("Q?"), "x", "y"), Duel(user("Q?"), done("y"), done("x"))]
     for bias in (-6.0, 0.0, 6.0):
         biased: Any = FakeBench({}, bias=bias, better="x")
-        found = selfie.asked(biased, reign, 0.1, items)
+        found = self_judging.asked(biased, reign, 0.1, items)
         assert found[0] > 0 > found[1]
         assert found[0] == pytest.approx(-found[1])
     even: Any = FakeBench({}, bias=4.0, better="neither")
-    assert selfie.asked(even, reign, 0.1, items) == pytest.approx([0, 0], abs=1e-9)
+    assert self_judging.asked(even, reign, 0.1, items) == pytest.approx([0, 0], abs=1e-9)
 
 
 @core
 def test_the_question_to_the_model_holds_both_answers_and_keeps_earlier_turns() -> None:
-    asked = selfie.comparison(user("Why {x}?", system="Be brief."), "first {a}", "second")
+    asked = self_judging.comparison(user("Why {x}?", system="Be brief."), "first {a}", "second")
     assert asked[0].content == "Be brief."
     assert all(part in asked[1].content for part in ("Why {x}?", "Answer A: first {a}", "Answer B: second"))
 
 
 @core
-def test_rows_survive_the_file(tmp_path: Path) -> None:
-    rows = [Row([1, 2], [3], [4, 5]), Row([1], [6, 7], [8])]
-    selfie.write_rows(tmp_path / "rows.json", rows)
-    assert selfie.read_rows(tmp_path / "rows.json") == rows
-    assert [p.name for p in tmp_path.iterdir()] == ["rows.json"]
-    assert len(json.loads((tmp_path / "rows.json").read_text())) == 2
+def test_rows_survive_the_file() -> None:
+    rows = [SelfLabelled([1, 2], [3], [4, 5]), SelfLabelled([1], [6, 7], [8])]
+    stored = selfie.LABELLED.dump_json(rows)
+    assert selfie.LABELLED.validate_json(stored) == rows
+    assert len(json.loads(stored)) == 2
 
 
 # ---------------------------------------------------------------- what it says of itself
@@ -273,7 +244,7 @@ def test_floors(change: dict[str, float], reason: str | None) -> None:
 @core
 def test_figures_of_a_round() -> None:
     samples = [(done("aaaa"), done("bb", "length")), (done("cc"), done("cc"))]
-    rows = [Row([1], [1, 2], [3, 4, 5, 6, 7])]
+    rows = [SelfLabelled([1], [1, 2], [3, 4, 5, 6, 7])]
     figures = selfie.round_figures(samples, rows, [0.0])
     assert figures["pairs_used"] == 0.5
     assert figures["truncation"] == 0.25
@@ -310,7 +281,7 @@ def test_the_identity_of_decoupled_detection(lam: float) -> None:
             assert (log_z > 1e-6).all()
         picked = torch.arange(tokens), ids
         own.append((p[picked].log() - q[picked].log()).sum())
-        lifted.append(selfie.decoupled_ratio(policy, reference, ids, lam).sum())
+        lifted.append(decoupled_ratio(policy, reference, ids, lam).sum())
         normalisers.append(log_z.sum())
     m, m_tilde = beta * (own[0] - own[1]), beta * (lifted[0] - lifted[1])
     identity = (1 + lam) * m - beta * (normalisers[0] - normalisers[1])
@@ -322,10 +293,10 @@ def test_decoupled_ratios_take_logits_or_log_probabilities() -> None:
     import torch
 
     policy, reference, ids = logits(3)
-    plain = selfie.decoupled_ratio(policy, reference, ids, 0.5)
-    normalised = selfie.decoupled_ratio(policy.log_softmax(-1), reference.log_softmax(-1), ids, 0.5)
+    plain = decoupled_ratio(policy, reference, ids, 0.5)
+    normalised = decoupled_ratio(policy.log_softmax(-1), reference.log_softmax(-1), ids, 0.5)
     assert torch.allclose(plain, normalised, atol=1e-12)
-    same = selfie.decoupled_ratio(policy, policy, ids, 0.5)
+    same = decoupled_ratio(policy, policy, ids, 0.5)
     assert same.abs().max() < 1e-12
 
 
@@ -333,11 +304,11 @@ def test_margins_are_zero_at_the_reference_and_change_sign_with_the_order() -> N
     import torch
 
     own, reference = torch.randn(5, 2, dtype=torch.float64), torch.randn(5, 2, dtype=torch.float64)
-    assert (selfie.margins(own, own, 0.1) == 0).all()
-    swapped = selfie.margins(own.flip(1), reference.flip(1), 0.1)
-    assert torch.equal(swapped, -selfie.margins(own, reference, 0.1))
+    assert (margins(own, own, 0.1) == 0).all()
+    swapped = margins(own.flip(1), reference.flip(1), 0.1)
+    assert torch.equal(swapped, -margins(own, reference, 0.1))
     by_hand = 0.1 * ((own[0, 0] - reference[0, 0]) - (own[0, 1] - reference[0, 1]))
-    assert selfie.margins(own, reference, 0.1)[0] == pytest.approx(float(by_hand))
+    assert margins(own, reference, 0.1)[0] == pytest.approx(float(by_hand))
 
 
 def test_the_noise_aware_loss_by_hand() -> None:

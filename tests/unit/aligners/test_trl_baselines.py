@@ -16,9 +16,9 @@ from aligners.best_of_n import BestOfNConfig, Ranked, best_of
 from aligners.dpo import DpoConfig
 from aligners.dpo_variants import LOSSES, IpoConfig, IrpoConfig
 from aligners.grpo import Grpo, GrpoConfig, step_figures
-from aligners.kto import Kto, KtoConfig, block_rows, fixed_blocks
-from aligners.orpo import Orpo, OrpoConfig
-from aligners.simpo import Simpo, SimpoConfig
+from aligners.kto import KtoConfig, fixed_blocks, step_rows
+from aligners.orpo import OrpoConfig
+from aligners.simpo import SimpoConfig
 from harness.config import Lora
 from harness.conformance.toy import tiny_model, tiny_tokenizer
 from harness.contracts import (
@@ -31,11 +31,11 @@ from harness.contracts import (
     LoglikRequest,
     Pair,
     PreferRequest,
+    Schedule,
     user,
 )
 from harness.fit.bench import LocalBench
-from harness.fit.paired import dpo_trainer, preference_rows
-from harness.fit.trl_experimental import padded_row, simpo_trainer
+from harness.fit.trainers import lone_row, padded_row, preference_rows
 from harness.lm.logprobs import group_logprobs
 from harness.lm.rows import Group
 from harness.meter import Meter
@@ -46,6 +46,7 @@ PAIRS = (
     Pair("b", user("And of the old hill over there?"), "Green.", "It sings when nobody is near."),
 )
 TOLERANCE = 1e-5
+SCHEDULE = Schedule(5e-5, 4)
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def trained_loss(trainer: Any, bench: LocalBench) -> float:
     bench.policy.train()
     batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
     value = float(trainer.compute_loss(trainer.model, batch).detach())
-    bench._clean()
+    bench.adapters.clean()
     return value
 
 
@@ -114,7 +115,7 @@ def sigmoid(x: float) -> float:
 
 
 def test_ipo_regresses_the_margin_per_token_to_its_target(bench: LocalBench) -> None:
-    trainer = dpo_trainer(bench, PAIRS, beta=0.3, **LOSSES["ipo"](IpoConfig()))
+    trainer = bench.trainers.dpo(PAIRS, SCHEDULE, beta=0.3, losses=LOSSES["ipo"](IpoConfig()))
     found = trained_loss(trainer, bench)
     margins = [w / m - lo / n for (w, lo), (m, n) in zip(ratios(bench), lengths(bench), strict=True)]
     assert found == pytest.approx(fmean((margin - 1 / 0.6) ** 2 for margin in margins), rel=TOLERANCE)
@@ -123,7 +124,7 @@ def test_ipo_regresses_the_margin_per_token_to_its_target(bench: LocalBench) -> 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.7])
 def test_irpo_is_dpo_and_the_mean_likelihood_of_the_chosen_tokens(bench: LocalBench, alpha: float) -> None:
-    trainer = dpo_trainer(bench, PAIRS, beta=0.5, **LOSSES["irpo"](IrpoConfig(alpha=alpha)))
+    trainer = bench.trainers.dpo(PAIRS, SCHEDULE, beta=0.5, losses=LOSSES["irpo"](IrpoConfig(alpha=alpha)))
     found = trained_loss(trainer, bench)
     dpo = fmean(-math.log(sigmoid(0.5 * (w - lo))) for w, lo in ratios(bench))
     likelihood = sum(w for w, _ in sums(bench)) / sum(m for m, _ in lengths(bench))
@@ -131,8 +132,7 @@ def test_irpo_is_dpo_and_the_mean_likelihood_of_the_chosen_tokens(bench: LocalBe
 
 
 def test_simpo_compares_mean_log_probabilities_with_a_margin(bench: LocalBench) -> None:
-    config = SimpoConfig(beta=1.5, gamma=0.4)
-    found = trained_loss(Simpo(config)._trainer(bench, PAIRS), bench)
+    found = trained_loss(bench.trainers.simpo(PAIRS, SCHEDULE, beta=1.5, gamma=0.4), bench)
     expected = fmean(
         -math.log(sigmoid(1.5 / m * w - 1.5 / n * lo - 0.4))
         for (w, lo), (m, n) in zip(sums(bench), lengths(bench), strict=True)
@@ -142,8 +142,7 @@ def test_simpo_compares_mean_log_probabilities_with_a_margin(bench: LocalBench) 
 
 @pytest.mark.parametrize("prompt_loss", [True, False])
 def test_orpo_adds_the_log_odds_ratio_to_the_likelihood(bench: LocalBench, prompt_loss: bool) -> None:
-    config = OrpoConfig(lambda_=0.7, prompt_loss=prompt_loss)
-    found = trained_loss(Orpo(config)._trainer(bench, PAIRS), bench)
+    found = trained_loss(bench.trainers.orpo(PAIRS, SCHEDULE, weight=0.7, prompt_loss=prompt_loss), bench)
 
     def log_odds(mean: float) -> float:
         return mean - math.log(1 - math.exp(mean))
@@ -167,10 +166,20 @@ def prompt_likelihood(bench: LocalBench, ids: list[int]) -> float:
     return float(one.logprobs.sum())
 
 
+def kto_trainer(
+    bench: LocalBench, *, beta: float = 0.1, desirable_weight: float = 1.0, undesirable_weight: float = 1.0
+) -> Any:
+    return bench.trainers.kto(
+        step_rows(PAIRS, PAIRS),
+        SCHEDULE,
+        beta=beta,
+        desirable_weight=desirable_weight,
+        undesirable_weight=undesirable_weight,
+    )
+
+
 def test_kto_weighs_each_answer_against_the_mismatched_ones(bench: LocalBench) -> None:
-    config = KtoConfig(beta=0.8, desirable_weight=1.3, undesirable_weight=0.7)
-    rows = block_rows(bench, PAIRS, PAIRS)
-    found = trained_loss(Kto(config)._trainer(bench, rows, len(PAIRS)), bench)
+    found = trained_loss(kto_trainer(bench, beta=0.8, desirable_weight=1.3, undesirable_weight=0.7), bench)
     (first, second), mismatched = PAIRS, (PAIRS[1].rejected, PAIRS[0].chosen, PAIRS[1].chosen, PAIRS[0].rejected)
     answers = [(mismatched[0], mismatched[2]), (mismatched[1], mismatched[3])]
     prompts = [first.prompt, second.prompt]
@@ -183,7 +192,7 @@ def test_kto_weighs_each_answer_against_the_mismatched_ones(bench: LocalBench) -
 
 
 def test_kto_clamps_its_reference_point_at_zero_and_else_uses_it(bench: LocalBench) -> None:
-    trainer = Kto(KtoConfig())._trainer(bench, block_rows(bench, PAIRS, PAIRS), len(PAIRS))
+    trainer = kto_trainer(bench)
     moved(bench)
     bench.policy.train()
     batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
@@ -192,7 +201,7 @@ def test_kto_clamps_its_reference_point_at_zero_and_else_uses_it(bench: LocalBen
         shifted = {**batch, "ref_KL_logps": batch["ref_KL_logps"] + shift}
         trainer.compute_loss(trainer.model, shifted)
         points.append(trainer._metrics["train"]["kl"][-1])
-    bench._clean()
+    bench.adapters.clean()
     assert points[0] > 900
     assert points[1] == 0
 
@@ -212,7 +221,7 @@ def test_grpo_moves_along_advantages_over_the_groups_own_deviation(bench: LocalB
     trainer.current_gradient_accumulation_steps = 1
     trainer.compute_loss(trainer.model, inputs).backward()
     found = gradient(bench)
-    bench._clean()
+    bench.adapters.clean()
 
     rewards = [float(len(text) % 3) / 2 for _, text in asked]
     assert [identity for identity, _ in asked] == [row["prompt"] for row in rows]
@@ -264,26 +273,26 @@ def test_kto_takes_every_pair_once_an_epoch_in_an_order_of_the_seed() -> None:
 def test_kto_never_estimates_the_reference_point_from_a_prompts_own_answers(bench: LocalBench) -> None:
     own = {tuple(bench.render(p.prompt)): {tuple(bench.encode(t)) for t in (p.chosen, p.rejected)} for p in PAIRS}
     for block in (PAIRS, PAIRS[:1], PAIRS[1:]):
-        for row in block_rows(bench, block, PAIRS):
+        for row in (lone_row(bench, one) for one in step_rows(block, PAIRS)):
             assert tuple(row["KL_completion_ids"]) not in own[tuple(row["prompt_ids"])]
-            assert not row["matched"]
-    assert all(row["matched"] for row in block_rows(bench, PAIRS[:1], PAIRS[:1]))
+    for one in step_rows(PAIRS[:1], PAIRS[:1]):
+        assert one.mismatched in (PAIRS[0].chosen, PAIRS[0].rejected), "there is no other prompt to borrow from"
 
 
 def test_kto_uses_the_same_answers_for_the_reference_point_as_for_the_rewards(bench: LocalBench) -> None:
-    rows = block_rows(bench, PAIRS, PAIRS)
+    rows = [lone_row(bench, one) for one in step_rows(PAIRS, PAIRS)]
     assert sorted(row["KL_completion_ids"] for row in rows) == sorted(row["completion_ids"] for row in rows)
     assert [row["label"] for row in rows] == [True, True, False, False]
 
 
 def test_kto_gives_a_step_as_many_pairs_as_the_regime(bench: LocalBench) -> None:
-    trainer = Kto(KtoConfig())._trainer(bench, block_rows(bench, PAIRS, PAIRS), len(PAIRS))
+    trainer = kto_trainer(bench)
     assert trainer.args.per_device_train_batch_size == 4
     assert trainer.args.gradient_accumulation_steps == 1
 
 
 def test_grpo_takes_one_step_for_one_round_of_samples(bench: LocalBench) -> None:
-    arguments = Grpo(GrpoConfig(k=6))._arguments(bench)
+    arguments = Grpo(GrpoConfig(k=6))._trainer(bench, PAIRS, lambda prompt_id, completion: 0.0).args
     assert arguments.generation_batch_size == arguments.per_device_train_batch_size == 12
     assert arguments.gradient_accumulation_steps == arguments.steps_per_generation == 1
     assert arguments.max_steps == 4
@@ -310,9 +319,9 @@ def test_a_class_that_trl_moved_is_named_with_the_installed_release(
     import trl.experimental.cpo
 
     monkeypatch.delattr(trl.experimental.cpo, "CPOTrainer")
-    monkeypatch.setattr("harness.fit.trl_experimental.version", lambda name: "9.9")
+    monkeypatch.setattr("harness.fit.trl.version", lambda name: "9.9")
     with pytest.raises(HarnessError, match=r"TRL 9\.9 has no CPOTrainer in trl\.experimental\.cpo or trl.*install"):
-        simpo_trainer(bench, PAIRS)
+        bench.trainers.simpo(PAIRS, SCHEDULE, beta=2.0, gamma=1.0)
 
 
 @pytest.mark.parametrize(

@@ -184,9 +184,14 @@ def test_paired_test_known_answer():
     assert got.ci95[0] < 0.25 < got.ci95[1]
 
 
-def test_identical_sides_have_no_difference_to_detect():
+def test_identical_sides_have_no_difference_and_say_what_could_have_been_seen():
     a = {u: 0.1 * i for i, u in enumerate(own_units(9))}
-    assert stats.paired_test(a, dict(a), {u: u for u in a}) == stats.Paired(0.0, None, 1.0, 9, None)
+    units = {u: u for u in a}
+    found = stats.paired_test(a, dict(a), units)
+    assert (found.difference, found.ci95, found.p, found.n_units) == (0.0, None, 1.0, 9)
+    assert 6 / 9 < found.mdd < 1, "shares: at most all of them could have differed"
+    unbounded = {u: 10 * x for u, x in a.items()}
+    assert stats.paired_test(unbounded, dict(unbounded), units).mdd is None
 
 
 def test_averages_that_differ_by_rounding_only_are_equal():
@@ -222,29 +227,116 @@ def test_mismatched_items_are_named():
 # ---------------------------------------------------------------- detectable difference, Holm, seeds
 
 
-def test_minimal_detectable_difference_known_answer():
-    differences = [1.0, -1.0] * 50
-    error = math.sqrt(100 / 99) / 10
-    assert stats.minimal_detectable_difference(differences) == pytest.approx((1.959964 + 0.841621) * error, rel=1e-5)
-    assert stats.minimal_detectable_difference([0.3]) is None
-    assert stats.minimal_detectable_difference([0.3, 0.3]) is None
+def found_share(draw, d, n, comparisons, trials, seed):
+    """How often the test finds a true difference d at Holm's first step, over `trials` data sets."""
+    rng = np.random.default_rng(seed)
+    p = stats.sign_flips(np.array([draw(rng, d, n) for _ in range(trials)]))
+    return float((p * comparisons < stats.ALPHA).mean())
 
 
-def test_minimal_detectable_difference_is_found_four_times_in_five(monkeypatch):
-    monkeypatch.setattr("harness.stats.paired.PERMUTATIONS", 1_000)
-    rng, n, trials = np.random.default_rng(6), 60, 400
-    mdd = (1.959964 + 0.841621) / math.sqrt(n)
-    found = sum(stats.sign_flip(rng.normal(mdd, 1.0, size=n), seed=i) < 0.05 for i in range(trials)) / trials
-    assert found == pytest.approx(0.8, abs=0.06)
-    estimates = [stats.minimal_detectable_difference(rng.normal(size=n)) for _ in range(trials)]
-    assert np.mean(estimates) == pytest.approx(mdd, rel=0.03)
+def answers_differ(share):
+    """0/1 answers of which a share differs, by plus or minus 1, with mean d."""
+
+    def draw(rng, d, n):
+        differing = max(share, d)
+        signs = np.where(rng.random(n) < (1 + d / differing) / 2, 1.0, -1.0)
+        return np.where(rng.random(n) < differing, signs, 0.0)
+
+    return draw
+
+
+def mdd(sums, sizes=None, **options):
+    sums = np.asarray(sums, dtype=float)
+    sizes = np.ones(len(sums)) if sizes is None else np.asarray(sizes, dtype=float)
+    return stats.smallest_detectable_difference(sums, sizes, **options)
+
+
+def one_of(n, k=1):
+    return [1.0] * k + [0.0] * (n - k)
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "comparisons"), [(64, 1, 1), (64, 0, 1), (64, 12, 4), (200, 30, 8), (1000, 90, 1), (24, 3, 2)]
+)
+def test_the_detectable_difference_is_found_four_times_in_five(n, k, comparisons):
+    d = mdd(one_of(n, k), bound=1.0, comparisons=comparisons)
+    draw = answers_differ(stats.wilson(k / n, n)[1])
+    assert found_share(draw, d, n, comparisons, 3_000, 1) == pytest.approx(0.8, abs=0.035)
+    assert found_share(draw, 0.8 * d, n, comparisons, 3_000, 2) < 0.75
+
+
+def test_one_discordant_answer_of_64_could_not_have_shown_a_difference_of_one_answer():
+    """Six answers that all turn one way are the least that the exact test finds at 5 %."""
+    d = mdd(one_of(64), bound=1.0)
+    assert 6 / 64 < d < 0.16
+    assert found_share(answers_differ(1 / 64), 0.015, 64, 1, 2_000, 3) == 0.0
+
+
+def test_a_larger_family_asks_for_a_larger_difference():
+    found = [mdd(one_of(64, 5), bound=1.0, comparisons=m) for m in (1, 4, 16, 64)]
+    assert found == sorted(set(found))
+
+
+def test_too_few_units_show_nothing():
+    assert mdd(one_of(5), bound=1.0) is None
+    assert mdd([0.3, 0.1, 0.2, 0.4, 0.25], bound=None) is None
+    assert mdd([0.3]) is None
+    assert mdd([0.0] * 30) is None, "no spread was seen, and nothing bounds it"
+
+
+@pytest.mark.parametrize(("n", "comparisons"), [(20, 1), (60, 5), (200, 1)])
+def test_continuous_differences_by_the_upper_limit_of_their_spread(n, comparisons):
+    rng = np.random.default_rng(6)
+    sums = rng.normal(size=n)
+    sums *= 1 / np.std(sums, ddof=1)
+    from scipy.stats import chi2
+
+    limit = math.sqrt((n - 1) / chi2.ppf(0.025, n - 1))
+    d = mdd(sums, comparisons=comparisons)
+    found = found_share(lambda rng, d, n: rng.normal(d, limit, size=n), d, n, comparisons, 800, 4)
+    assert found == pytest.approx(0.8, abs=0.05)
+    assert mdd(sums * 7, comparisons=comparisons) == pytest.approx(7 * d)
+
+
+def test_answers_averaged_over_seeds_that_hardly_differ_say_no_more_than_one_seed():
+    """A third of one answer of 64 is no spread to go by either."""
+    d = mdd([1 / 3, *[0.0] * 63], bound=1.0)
+    assert d > 0.05
+    assert d <= mdd(one_of(64), bound=1.0)
 
 
 def test_larger_units_weigh_more():
-    got = stats.minimal_detectable_difference([1.0, 0.0, 0.0], [2.0, 1.0, 1.0])
-    residuals = np.array([2 * 0.5, -0.5, -0.5])
-    error = math.sqrt(3 / 2 * (residuals**2).sum()) / 4
-    assert got == pytest.approx(2.801585 * error, rel=1e-5)
+    even = mdd(one_of(40, 4), bound=1.0)
+    sizes = np.array([5.0] * 4 + [1.0] * 36)
+    assert mdd(sizes * one_of(40, 4), sizes, bound=1.0) > even
+
+
+def test_rows_that_share_their_draws_get_what_each_gets_alone():
+    rng = np.random.default_rng(12)
+    items = [f"i{i}" for i in range(50)]
+    units = {item: f"u{i // 2}" for i, item in enumerate(items)}
+    base = {item: float(x) for item, x in zip(items, rng.normal(size=50), strict=True)}
+    rows = [
+        {item: base[item] + float(x) for item, x in zip(items, rng.normal(0.2, 1, 50), strict=True)} for _ in range(4)
+    ]
+    rows.append({item: float(i % 2) for i, item in enumerate(items)})
+    assert stats.paired_tests(rows, base, units) == [stats.paired_test(row, base, units) for row in rows]
+    assert stats.mean_intervals(rows, units) == [stats.mean_intervals([row], units)[0] for row in rows]
+    shuffled = [dict(rng.permutation(np.array(list(row.items()), dtype=object))) for row in rows]
+    assert stats.paired_tests(shuffled, base, units) == stats.paired_tests(rows, base, units)
+
+
+def test_shared_draws_give_the_interval_of_a_bootstrap_by_itself():
+    rng = np.random.default_rng(13)
+    items = {f"i{i}": float(x) for i, x in enumerate(rng.normal(size=80))}
+    units = {item: f"u{i // 3}" for i, item in enumerate(items)}
+    (shared,) = stats.mean_intervals([items], units)
+    alone = stats.mean_interval(list(items.values()), list(units.values()))
+    assert (shared.mean, shared.n) == (alone.mean, alone.n)
+    assert shared.ci95 == pytest.approx(alone.ci95, abs=0.02)
+    few = {item: round(abs(value)) / 3 for item, value in items.items() if abs(value) < 2.5}
+    own = {item: item for item in few}
+    assert stats.mean_intervals([few], own)[0] == stats.mean_interval([few[i] for i in sorted(few)], sorted(few))
 
 
 def test_holm_known_answer():

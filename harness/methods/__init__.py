@@ -1,0 +1,1 @@
+"""What several aligners share and what needs no model: fields, schedules, sums, the search for a marker."""

@@ -1,0 +1,280 @@
+"""Tables as Markdown, for reading: rounded, narrow, one section per table.
+
+Every text of a record goes through `md` or `code`: names and reasons are strangers' words and show as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from harness.contracts import BASE
+from harness.stats import Estimate
+from harness.util.safe_text import code
+from harness.util.safe_text import markdown as md
+from leaderboards.settings import differences
+from leaderboards.table import JudgeFigure, Metric, Row, Setting, Table, Versus
+
+_CHANCE = "chance"
+"""Note with the main metric's value for a model that guesses."""
+_SHORTCUTS = ("length_only", "bag_of_words")
+"""Notes whose name contains one of these stand beside the metrics they question; the rest stand in the JSON only."""
+_FLOORS = ("uniform", "mean_of_groups")
+"""The same of answers that no context of a group was read for."""
+_FLOP_UNITS = ((1e15, "PFLOPs"), (1e12, "TFLOPs"), (1e9, "GFLOPs"))
+_HASHES = ("task_revision", "pool_revision", "weights_hash", "pairs_hash")
+
+
+def markdown(tables: Sequence[Table]) -> str:
+    """All tables, each under a title that no other has."""
+    return "\n".join(_section(table, title) for table, title in zip(tables, _titles(tables), strict=True))
+
+
+def _section(table: Table, title: str) -> str:
+    parts = [
+        f"## {title}",
+        _opening(table),
+        _main_table(table),
+        _judge(table),
+        _other_table(table),
+        _beside(table, _SHORTCUTS, "Shortcut classifiers on the held-out pairs"),
+        _beside(table, _FLOORS, "Without reading a group's own answers"),
+        "\n".join(f"- {fact}" for fact in _facts(table)),
+        "\n".join(f"- **note** {md(warning)}" for warning in table.warnings),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+# ---------------------------------------------------------------- what a table is about
+
+
+def _titles(tables: Sequence[Table]) -> list[str]:
+    """Task, opponent, labels, model; where that is several tables', what tells them apart behind it."""
+    plain = [_title(table.setting) for table in tables]
+    found: list[str] = []
+    for table, title in zip(tables, plain, strict=True):
+        namesakes = [other.setting for other, theirs in zip(tables, plain, strict=True) if theirs == title]
+        apart = differences(namesakes)
+        own = ", ".join(f"{md(name.replace('_', ' '))} {_setting_value(table.setting, name)}" for name in apart)
+        found.append(f"{title} ({own})" if own else title)
+    return found
+
+
+def _title(s: Setting) -> str:
+    against = f" against {md(s.baseline)}" if s.baseline else ""
+    judge = f" by judge {md(s.judge)}" if s.judge else ""
+    return f"{md(s.task)}{against}{judge}: {s.labels} labels, {md(s.model)}"
+
+
+def _setting_value(s: Setting, name: str) -> str:
+    value = getattr(s, name)
+    if name in _HASHES:
+        return code(_short(value or "none"))
+    if isinstance(value, Mapping):
+        return _pairs(value)
+    return md(_list(value)) if isinstance(value, tuple) else md(str(value))
+
+
+def _opening(table: Table) -> str:
+    """What was measured, on how much, and what a model that guesses would score."""
+    text = f"{code(table.setting.main_metric)}, higher is better, {table.n_units} independent units."
+    if _CHANCE in table.notes:
+        text += f" Chance: {_span(*table.notes[_CHANCE])}."
+    if _all_at_chance(table):
+        text += " Every interval contains the chance level: on this task these models cannot be told from guessing."
+    return text
+
+
+def _all_at_chance(table: Table) -> bool:
+    chance, _ = table.notes.get(_CHANCE, (None, None))
+    main = [row.metrics[table.setting.main_metric] for row in table.rows if table.setting.main_metric in row.metrics]
+    ranges = [metric.score.ci95 for metric in main]
+    return chance is not None and bool(ranges) and all(r is not None and r[0] <= chance <= r[1] for r in ranges)
+
+
+def _judge(table: Table) -> str:
+    """How far the table's judge agrees with people, or how to find out."""
+    judge = table.setting.judge
+    if judge is None:
+        return ""
+    if not table.judge:
+        return f"Agreement of judge {code(judge)} with people: not measured: python -m harness judge check {md(judge)}"
+    return f"Agreement of judge {code(judge)} with labelled pairs [95 % CI]: {'; '.join(map(_agreement, table.judge))}."
+
+
+def _agreement(found: JudgeFigure) -> str:
+    share = "no verdict" if found.agreement is None else _score(found.agreement)
+    null = "" if found.null_win_rate is None else f", a constant answer wins {found.null_win_rate:.3f}"
+    fails = "".join(f", **fails: {md(fault)}**" for fault in found.fails)
+    by = f"{found.answered} of {found.pairs} pairs, labelled by {md(found.labelled_by)}"
+    return f"{md(found.set)} {share} ({by}{null}){fails}"
+
+
+def _beside(table: Table, words: Sequence[str], what: str) -> str:
+    """What something that understands nothing reaches on the same items."""
+    found = [
+        f"{md(name.replace('_', ' '))} {_span(*span)}"
+        for name, span in table.notes.items()
+        if any(word in name for word in words)
+    ]
+    return f"{what}: {', '.join(found)}." if found else ""
+
+
+# ---------------------------------------------------------------- rows
+
+
+def _main_table(table: Table) -> str:
+    scale, unit = _flop_unit(table.rows)
+    head = (
+        *("aligner", "seeds", f"{md(table.setting.main_metric)} [95 % CI]", f"Δ {BASE} [95 % CI]", "p (Holm)"),
+        *("labels", "steps", unit, "fit s", "GiB", "status", "verdict"),
+    )
+    return _grid(head, (_main_cells(table, row, scale) for row in table.rows), left=(0, 10, 11))
+
+
+def _main_cells(table: Table, row: Row, scale: float) -> tuple[str, ...]:
+    metric = row.metrics.get(table.setting.main_metric)
+    cost = row.cost
+    return (
+        md(row.label),
+        str(row.n_scored) if row.n_scored == len(row.seeds) else f"{row.n_scored}/{len(row.seeds)}",
+        _score(metric.score) if metric else "",
+        _difference(metric.versus_base if metric else None),
+        _p(row.p_holm),
+        _labels(row),
+        f"{cost.optimizer_steps:g}",
+        f"{cost.flops / scale:.1f}",
+        f"{cost.fit_seconds:.0f}",
+        f"{cost.peak_memory_bytes / 2**30:.1f}",
+        md(_status(row)),
+        row.verdict or ("control" if row.role == "control" else ""),
+    )
+
+
+def _labels(row: Row) -> str:
+    """Labels, and behind a plus those of other groups."""
+    own, other = row.cost.labels, row.cost.auxiliary_labels
+    return f"{own:g} + {other:g}" if other else f"{own:g}"
+
+
+def _other_table(table: Table) -> str:
+    """The metrics beside the main one; their p is not adjusted, and no verdict follows from it."""
+    names = sorted({n for row in table.rows for n in row.metrics} - {table.setting.main_metric})
+    if not names:
+        return ""
+    rows = (_other_cells(name, row, row.metrics[name]) for name in names for row in table.rows if name in row.metrics)
+    head = ("metric", "aligner", "value [95 % CI]", f"Δ {BASE} [95 % CI]", "p (not adjusted)")
+    return _grid(head, rows, left=(0, 1))
+
+
+def _other_cells(name: str, row: Row, metric: Metric) -> tuple[str, ...]:
+    versus = metric.versus_base
+    return md(name), md(row.label), _score(metric.score), _difference(versus), _p(versus.p if versus else None)
+
+
+def _status(row: Row) -> str:
+    """The row's status; where seeds differ, how many of them did not end well."""
+    if len(row.statuses) == 1:
+        return row.status
+    return ", ".join(f"{name} {count}/{len(row.seeds)}" for name, count in row.statuses.items() if name != "ok")
+
+
+# ---------------------------------------------------------------- what stands below a table
+
+
+def _facts(table: Table) -> Iterator[str]:
+    s, made = table.setting, table.provenance
+    items = "all items" if s.limit is None else f"first {s.limit} items"
+    against = f" against {md(s.baseline)}" if s.baseline else ""
+    judge = f", judge {md(s.judge)} (version {md(str(s.judge_version))}){against}" if s.judge else ""
+    yield f"task {md(s.task)}, revision {code(_short(s.task_revision))}, {items}, {s.num_fewshot} shots{judge}"
+    pairs = f", pairs {code(_short(s.pairs_hash))}" if s.pairs_hash else ""
+    pool = f"pool {md(s.pool)}, revision {code(_short(s.pool_revision))}"
+    yield f"data {md(s.source)}, {pool}, draws {_list(s.draw_seeds)}{pairs}"
+    machine = ", ".join(map(md, (s.precision, s.device, s.backend)))
+    yield f"model {md(s.model)}, weights {code(_short(s.weights_hash))}, {machine}"
+    yield f"adapter {_pairs(s.lora)}; lengths {_pairs(s.lengths)}"
+    yield _budget(s)
+    commits = _list(code(_commit(commit)) for commit in made.commits)
+    yield f"made by commit {commits} on {_list(map(md, made.devices))}, threads {_list(made.threads)}"
+    mixed = [f"{md(name)} {_list(map(md, versions))}" for name, versions in made.packages.items() if len(versions) > 1]
+    if mixed:
+        yield f"rows differ in library versions: {'; '.join(mixed)}"
+    yield from _detectable(table)
+
+
+def _detectable(table: Table) -> Iterator[str]:
+    """What the tests could have shown."""
+    if not table.family:
+        return
+    tests = f"{table.family} test{'s' if table.family > 1 else ''}"
+    if table.mdd is None:
+        yield f"{tests} on {table.n_units} units: no difference, however large, would be found four times in five"
+    else:
+        yield (
+            f"smallest detectable difference: {table.mdd:.3f} (largest of the rows; found four times in five at the "
+            f"first step of Holm's method over {tests}): a smaller true difference may well go unseen"
+        )
+
+
+def _budget(s: Setting) -> str:
+    cap = f", cap {s.cap_flops:.3g} FLOPs" if s.cap_flops is not None else ""
+    profile = f", profile {md(s.profile)}" if s.profile else ""
+    trials = f" ({s.tune} trials)" if s.tune else ""
+    return (
+        f"budget {md(s.preset)}: {s.labels} labels, {s.prompts} prompts, batch {s.batch}, "
+        f"at least {s.min_steps} steps, selection {md(s.selection)}{trials}, track {md(s.track)}{cap}{profile}"
+    )
+
+
+# ---------------------------------------------------------------- pieces
+
+
+def _grid(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: Sequence[int]) -> str:
+    """A table of cells that are Markdown already."""
+    rule = [":--" if i in left else "--:" for i in range(len(head))]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *rows))
+
+
+def _score(score: Estimate) -> str:
+    return _interval(score.mean, score.ci95, ".3f")
+
+
+def _difference(versus: Versus | None) -> str:
+    return _interval(versus.difference, versus.ci95, "+.3f") if versus else ""
+
+
+def _interval(mean: float, ci95: tuple[float, float] | None, spec: str) -> str:
+    return f"{mean:{spec}}" + (f" [{ci95[0]:{spec}}, {ci95[1]:{spec}}]" if ci95 else "")
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:.3f}" if math.isclose(low, high, abs_tol=5e-4) else f"{low:.3f} to {high:.3f}"
+
+
+def _p(p: float | None) -> str:
+    if p is None:
+        return ""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _flop_unit(rows: Iterable[Row]) -> tuple[float, str]:
+    most = max((row.cost.flops for row in rows), default=0.0)
+    return next((unit for unit in _FLOP_UNITS if most >= unit[0]), _FLOP_UNITS[-1])
+
+
+def _commit(commit: str) -> str:
+    name, _, dirty = commit.partition(" ")
+    return f"{_short(name)} {dirty}".strip()
+
+
+def _short(digest: str) -> str:
+    return digest[:10]
+
+
+def _list(values: Iterable[object]) -> str:
+    return ", ".join(str(value) for value in values)
+
+
+def _pairs(values: Mapping[str, object]) -> str:
+    return _list(f"{md(name)} {md(str(value))}" for name, value in sorted(values.items()))

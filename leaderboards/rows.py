@@ -1,0 +1,308 @@
+"""Rows of a table: a method's runs over their seeds, each metric with its interval and its difference to base."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from harness.contracts import BASE, HarnessError
+from harness.records.schema import Record, Score, Status
+from harness.stats import Estimate, average_seeds, mean_intervals, paired_tests, same_items, seed_sd
+from leaderboards.load import Entry
+from leaderboards.settings import changed
+from leaderboards.table import Cost, Metric, Role, Row, Versus
+from leaderboards.unchanged import gives_the_same_answers
+
+CONTROLS = frozenset({"random", "uniform"})
+"""Aligners that learn nothing from the labels: what they reach, chance reaches."""
+_SEVERITY: tuple[Status, ...] = ("ok", "degenerate", "failed")
+_TOLERANCE = 1e-6
+
+Values = dict[str, dict[str, float]]
+"""Metric -> item -> value."""
+
+
+@dataclass
+class Draft:
+    """A row before it is compared."""
+
+    kept: list[Entry]
+    """One run of each seed, the newest."""
+    scored: list[Entry]
+    values: Values
+    """Means over the scored seeds."""
+    units: dict[str, str]
+    role: Role
+    remarks: list[str]
+    metrics: dict[str, Metric] = field(default_factory=dict)
+
+    @property
+    def degenerate(self) -> bool:
+        """Whether every run with a score did not do what its method is about."""
+        return bool(self.scored) and all(entry.record.status == "degenerate" for entry in self.scored)
+
+    @property
+    def in_family(self) -> bool:
+        """Whether the row's difference to base is a claim that is tested."""
+        return self.role == "method" and not self.degenerate
+
+
+def draft(entries: Sequence[Entry]) -> Draft:
+    """The runs of one row, their values averaged over seeds."""
+    kept, replaced = _latest(entries)
+    scored = [entry for entry in kept if entry.record.status != "failed" and entry.samples is not None]
+    values, problems = _values(scored)
+    units = {item: unit for entry in scored if entry.samples for item, unit in entry.samples.units.items()}
+    role = _role(kept[0].record)
+    # Base is cached per budget, so several equal runs of it are normal and need no remark.
+    remarks = [*([] if role == "base" else replaced), *_reasons(kept), *problems]
+    return Draft(kept, scored, values, units, role, remarks)
+
+
+def compared(drafts: Sequence[Draft], base: Draft | None, main: str) -> None:
+    """Fill in every metric of the drafts and of base; rows with the same items share their draws."""
+    everyone = [*drafts, *([base] if base is not None else [])]
+    for name in sorted({name for one in everyone for name in one.values}):
+        _estimate(everyone, name)
+        if base is not None:
+            _compare(drafts, base, name, main)
+    for one in everyone:
+        _add_what_has_no_rows(one)
+        one.remarks += _disagreements(one.scored)
+    if base is not None:
+        for one in drafts:
+            one.remarks += _without_effect(one, base)
+
+
+def finished(one: Draft, main: str) -> Row:
+    """The row of a draft, before Holm's adjustment."""
+    statuses = Counter(entry.record.status for entry in one.kept)
+    first = one.kept[0].record
+    costly = [entry.record for entry in one.scored or one.kept]
+    return Row(
+        label=label(first.aligner.name, changed(first)),
+        aligner=first.aligner.name,
+        version=first.aligner.version,
+        changed=changed(first),
+        role=one.role,
+        degenerate=one.degenerate,
+        seeds=tuple((e.record.seed.draw, e.record.seed.training) for e in one.kept),
+        n_scored=len(one.scored),
+        status=max(statuses, key=_SEVERITY.index),
+        statuses={status: statuses[status] for status in _SEVERITY if statuses[status]},
+        metrics=dict(sorted(one.metrics.items(), key=lambda item: (item[0] != main, item[0]))),
+        p_holm=None,
+        verdict=None,
+        cost=_cost(costly),
+        liveness=_liveness(costly),
+        records=tuple(entry.record.id for entry in one.kept),
+        remarks=tuple(one.remarks),
+    )
+
+
+def _role(record: Record) -> Role:
+    if record.aligner.name == BASE:
+        return "base"
+    return "control" if record.aligner.name in CONTROLS or record.data.shuffled_labels else "method"
+
+
+# ---------------------------------------------------------------- metrics
+
+
+def _estimate(drafts: Sequence[Draft], name: str) -> None:
+    """Mean and interval of one metric in every draft that has it."""
+    for group in _same_items([one for one in drafts if name in one.values], name):
+        for one, estimate in zip(group, _estimates(group, name), strict=True):
+            runs = [entry.samples.values[name] for entry in one.scored if entry.samples]
+            if estimate is not None:
+                one.metrics[name] = Metric(estimate, seed_sd(runs), None)
+
+
+def _estimates(group: Sequence[Draft], name: str) -> list[Estimate | None]:
+    """Of a single run as its record states it; of several together; None, and a remark, where there is no mean."""
+    found: list[Estimate | None] = [_stated(one, name) for one in group]
+    open_ = [i for i, estimate in enumerate(found) if estimate is None and _finite(group[i], name)]
+    made = mean_intervals([group[i].values[name] for i in open_], group[0].units)
+    for i, estimate in zip(open_, made, strict=True):
+        found[i] = estimate
+    return found
+
+
+def _finite(one: Draft, name: str) -> bool:
+    bad = next((item for item, value in one.values[name].items() if not math.isfinite(value)), None)
+    if bad is not None:
+        one.remarks.append(f"{name} has no mean: it is {one.values[name][bad]} on item {bad}")
+    return bad is None
+
+
+def _stated(one: Draft, name: str) -> Estimate | None:
+    """The figure in the record of a row of one run, where it is the mean of the samples."""
+    score = one.scored[0].record.scores.get(name) if len(one.scored) == 1 else None
+    values = one.values[name]
+    if score is None or score.whole or not _close(math.fsum(values.values()) / len(values), score.mean):
+        return None
+    return Estimate(score.mean, score.ci95, score.n) if score.n == len({one.units[item] for item in values}) else None
+
+
+def _compare(drafts: Sequence[Draft], base: Draft, name: str, main: str) -> None:
+    """Differences to base of one metric; only what is in the family has a p and a detectable difference."""
+    against = base.values.get(name)
+    able = [one for one in drafts if name in one.metrics and against is not None and _comparable(one, against, name)]
+    family = sum(one.in_family for one in able) if name == main else 1
+    for group in _same_items(able, name):
+        rows = [one.values[name] for one in group]
+        tests = paired_tests(rows, against or {}, group[0].units, comparisons=max(family, 1))
+        for one, paired in zip(group, tests, strict=True):
+            untested = {"p": None, "mdd": None} if one.degenerate else {}
+            before = one.metrics[name]
+            one.metrics[name] = Metric(before.score, before.seed_sd, Versus(**{**asdict(paired), **untested}))
+
+
+def _comparable(one: Draft, against: Mapping[str, float], name: str) -> bool:
+    try:
+        same_items(one.values[name], against, None)
+    except HarnessError as error:
+        one.remarks.append(f"{name} is not compared with {BASE}: {error}")
+        return False
+    return True
+
+
+def _same_items(drafts: Sequence[Draft], name: str) -> list[list[Draft]]:
+    """The drafts, those with the same items in the same units together."""
+    found: dict[tuple[tuple[str, str], ...], list[Draft]] = {}
+    for one in drafts:
+        found.setdefault(tuple(sorted((item, one.units[item]) for item in one.values[name])), []).append(one)
+    return list(found.values())
+
+
+def _add_what_has_no_rows(one: Draft) -> None:
+    """Metrics of the whole set, and the stated scores of a single run whose samples are gone."""
+    if one.scored:
+        one.metrics |= _whole(one.scored)
+    elif len(one.kept) == 1 and one.kept[0].record.status != "failed":
+        scores = one.kept[0].record.scores
+        one.metrics |= {name: Metric(Estimate(s.mean, s.ci95, s.n), None, None) for name, s in scores.items()}
+
+
+def _without_effect(one: Draft, base: Draft) -> Iterator[str]:
+    """Runs whose fitted adapter leaves every answer as base gives it."""
+    theirs = base.scored[-1] if base.scored else None
+    for entry in one.scored if theirs is not None else ():
+        if entry.record.aligner.adapter_hash is not None and theirs and gives_the_same_answers(entry, theirs):
+            yield f"the fitted adapter of {_seeds(entry.record)} changes no answer: every item has the answer of {BASE}"
+
+
+def label(name: str, changed: Mapping[str, Any]) -> str:
+    """A row's name: the method and its hyper-parameters that are not the defaults."""
+    parts = [
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in sorted(changed.items())
+    ]
+    return f"{name} [{', '.join(parts)}]" if parts else name
+
+
+def _latest(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
+    """One entry per seed, the newest; a remark names the older ones."""
+    newest: dict[tuple[int, int], Entry] = {}
+    older: list[str] = []
+    for entry in sorted(entries, key=lambda e: (e.record.manifest.created, e.folder)):
+        seed = (entry.record.seed.draw, entry.record.seed.training)
+        if seed in newest:
+            older.append(newest[seed].folder)
+        newest[seed] = entry
+    remarks = [f"newer runs of the same seeds replace {', '.join(older)}"] if older else []
+    return [newest[seed] for seed in sorted(newest)], remarks
+
+
+def _reasons(entries: Iterable[Entry]) -> Iterator[str]:
+    for entry in entries:
+        record = entry.record
+        seed = _seeds(record)
+        if record.status != "ok":
+            failure = record.failure.reason if record.failure else None
+            reason = record.reason or failure or "no reason given"
+            yield f"{record.status} ({seed}): {reason}"
+        if entry.problem:
+            yield f"{entry.problem} ({seed}): no paired test of this run"
+
+
+def _values(entries: Sequence[Entry]) -> tuple[Values, list[str]]:
+    """Per metric and item, the mean over seeds; a metric whose items differ between seeds is a problem, not a crash."""
+    runs = [entry.samples.values for entry in entries if entry.samples is not None]
+    found: Values = {}
+    problems: list[str] = []
+    for metric in sorted({name for run in runs for name in run}):
+        try:
+            found[metric] = average_seeds([run.get(metric, {}) for run in runs])
+        except HarnessError as error:
+            problems.append(f"{metric} cannot be averaged over seeds: {error}")
+    return {metric: values for metric, values in found.items() if values}, problems
+
+
+def _whole(entries: Sequence[Entry]) -> dict[str, Metric]:
+    """Metrics of the whole set, which only records have: means over the seeds, where all of them give the metric.
+
+    The seeds answer the same items, so their intervals are not independent: the mean of the limits is taken for the
+    interval of the mean, which is too wide rather than too narrow. There are no rows to pair, hence no test.
+    """
+    given = [{name: score for name, score in e.record.scores.items() if score.whole} for e in entries]
+    return {name: _mean_of([scores[name] for scores in given]) for name in set.intersection(*map(set, given))}
+
+
+def _mean_of(scores: Sequence[Score]) -> Metric:
+    runs = [{"": score.mean} for score in scores]
+    limits = [score.ci95 for score in scores if score.ci95 is not None]
+    low, high = (math.fsum(side) / len(scores) for side in zip(*limits, strict=True)) if limits else (0.0, 0.0)
+    ci95 = (low, high) if len(limits) == len(scores) else None
+    return Metric(Estimate(average_seeds(runs)[""], ci95, min(s.n for s in scores)), seed_sd(runs), None)
+
+
+def _disagreements(entries: Iterable[Entry]) -> list[str]:
+    """Records whose stated score is not the mean of their samples: one of the two files was changed."""
+    found: list[str] = []
+    for entry in entries:
+        values = entry.samples.values if entry.samples else {}
+        for name, score in entry.record.scores.items():
+            column = values.get(name)
+            if column and not _close(sum(column.values()) / len(column), score.mean):
+                found.append(f"{entry.folder}: {name} in record.json is not the mean of samples.parquet")
+    return found
+
+
+def _close(mean: float, stated: float) -> bool:
+    return abs(mean - stated) <= _TOLERANCE * max(1.0, abs(stated))
+
+
+def _seeds(record: Record) -> str:
+    return f"draw {record.seed.draw}, seed {record.seed.training}"
+
+
+def _cost(records: Sequence[Record]) -> Cost:
+    def mean(figure: Callable[[Record], float]) -> float:
+        return sum(figure(record) for record in records) / len(records)
+
+    return Cost(
+        labels=mean(lambda r: r.spent.labels),
+        auxiliary_labels=mean(lambda r: r.spent.auxiliary_labels),
+        prompts=mean(lambda r: r.spent.prompts),
+        generated_tokens=mean(lambda r: r.spent.generated_tokens),
+        forward_tokens=mean(lambda r: r.spent.forward_tokens),
+        trained_tokens=mean(lambda r: r.spent.trained_tokens),
+        optimizer_steps=mean(lambda r: r.spent.optimizer_steps),
+        flops=mean(lambda r: r.spent.flops),
+        inference_flops=mean(lambda r: r.spent.inference.flops),
+        fit_seconds=mean(lambda r: r.spent.seconds.fit),
+        evaluate_seconds=mean(lambda r: r.spent.seconds.evaluate),
+        total_seconds=mean(lambda r: r.spent.seconds.total),
+        lost_seconds=mean(lambda r: r.spent.lost.seconds),
+        peak_memory_bytes=max(r.spent.peak_memory_bytes for r in records),
+    )
+
+
+def _liveness(records: Sequence[Record]) -> dict[str, float]:
+    names = sorted({name for record in records for name in record.aligner.liveness})
+    found = {name: [r.aligner.liveness[name] for r in records if name in r.aligner.liveness] for name in names}
+    return {name: sum(values) / len(values) for name, values in found.items()}
