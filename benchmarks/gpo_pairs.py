@@ -38,18 +38,8 @@ MODEL = "smollm2-135m-instruct"
 
 
 def make_bench(folder: Path, labels: int, seed: int) -> LocalBench:
-    budget, lengths = PRESETS[str(labels)], Lengths()
-    regime = Regime(
-        batch=budget.batch,
-        min_steps=budget.min_steps,
-        selection="last",
-        prompt_tokens=lengths.prompt,
-        completion_tokens=lengths.completion,
-        new_tokens=lengths.new_tokens,
-        sample_prompts=lengths.sample_prompts,
-        device="cpu",
-        precision="fp32",
-    )
+    budget = PRESETS[str(labels)].model_copy(update={"selection": "last"})
+    regime = Regime(budget, Lengths(), "cpu", "fp32")
     files = resolve(MODEL, registry_models=load_registry(plugins=False).models)
     model, tokenizer = load(files, device="cpu", precision="fp32")
     return LocalBench.create(model, tokenizer, regime=regime, meter=Meter(), seed=seed, workdir=folder, lora=Lora())

@@ -106,7 +106,7 @@ def fitted(
     training = prepared(bench, config, view, sources, held_out, exchange=exchange)
     tokens = {group: view.tokens(context) for group, context in contexts.items()}
     reader = Reader(training.module.eval(), view, tokens)
-    train_and_look(training, reader, few_shot, pairs)
+    train_and_look(training, reader, few_shot, pairs, held_out)
     return around(bench.aligned(), reader, config, name)
 
 
@@ -126,7 +126,9 @@ def prepared(
     return Training(bench, config, replace(table, sources=table.sources[:-1]), looked)
 
 
-def train_and_look(training: Training, reader: Reader, few_shot: FewShot, pairs: Sequence[Pair]) -> None:
+def train_and_look(
+    training: Training, reader: Reader, few_shot: FewShot, pairs: Sequence[Pair], held_out: Sequence[Pair]
+) -> None:
     """All steps, and liveness; a module that the track's cap cut short is looked at as any other.
 
     Raises BudgetExceeded where the cap came before the first step.
@@ -134,7 +136,7 @@ def train_and_look(training: Training, reader: Reader, few_shot: FewShot, pairs:
     from aligners.gpo.liveness import report, sensitivity
 
     sides = None if training.config.context == "none" else swappable(few_shot, pairs)
-    asked = unseen_questions(few_shot, pairs) if sides else []
+    asked = unseen_questions(few_shot, pairs, held_out) if sides else []
     reader.view.embedder.prepare(asked)
 
     def look(spend: Spender) -> None:

@@ -65,22 +65,29 @@ def swappable(few_shot: FewShot, pairs: Sequence[Pair]) -> tuple[Contexts, Conte
     return contexts_of(alone, pairs, "own"), contexts_of(alone, pairs, "swapped")
 
 
-def unseen_questions(few_shot: FewShot, pairs: Sequence[Pair]) -> list[Question]:
-    """Questions that nobody has answered, made of the training ones, so that the module can remember nothing of them.
+def unseen_questions(few_shot: FewShot, pairs: Sequence[Pair], held_out: Sequence[Pair]) -> list[Question]:
+    """Questions that the module was never trained on, so that it can remember nothing of them.
 
-    Of groups: two questions asked in one breath, with the second one's options. Of pairs: a prompt with the two answers
-    to the next one.
+    Of groups: two questions asked in one breath, with the second one's options. Of pairs: those held out, or where the
+    regime holds none out, each prompt with two other prompts as its answers; what is preferred does not matter here.
     """
     asked = list({option_question(r.prompt, r.options).key: r for r in _every_rating(_learned(few_shot))}.values())
     joined = [
         option_question(f"{bare(a.prompt, a.options)}\n\n{bare(b.prompt, b.options)}", b.options)
         for a, b in pairwise(asked[: MOST_UNSEEN + 1])
     ]
-    crossed = [
-        answers_question(plain(a.prompt), (b.chosen, b.rejected))
-        for a, b in zip(pairs[:MOST_UNSEEN], (*pairs[1:], *pairs[:1]), strict=False)
-    ]
-    return joined + crossed
+    return joined + (_of_prompts(pairs) if not held_out else _of_pairs(held_out))[:MOST_UNSEEN]
+
+
+def _of_pairs(pairs: Sequence[Pair]) -> list[Question]:
+    return [one.question for one in rated_pairs(pairs)]
+
+
+def _of_prompts(pairs: Sequence[Pair]) -> list[Question]:
+    """None where there are fewer than three prompts."""
+    prompts = list(dict.fromkeys(plain(pair.prompt) for pair in pairs))
+    following = (prompts[n:] + prompts[:n] for n in (1, 2))
+    return [answers_question(a, (b, c)) for a, b, c in zip(prompts, *following, strict=True) if len({a, b, c}) == 3]
 
 
 def _learned(few_shot: FewShot) -> Ratings:

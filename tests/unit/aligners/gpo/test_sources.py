@@ -46,7 +46,9 @@ def test_unseen_questions_are_none_of_those_that_were_learned(options: tuple[str
     pairs = tuple(Pair(f"p{i}", user(f"Say {i}."), f"good {i}", f"bad {i}") for i in range(4))
     few_shot = FewShot(groups={"g": ratings[:2], "h": ratings[:2]}, auxiliary={"a": ratings, "b": ratings})
     learned = {one.question.key for source in training_sources(few_shot, pairs).values() for one in source}
-    unseen = unseen_questions(few_shot, pairs)
+    unseen = unseen_questions(few_shot, pairs, ())
     assert len({one.key for one in unseen} - learned) == len(unseen) == MOST_UNSEEN + 4
     assert unseen[0].texts[0].startswith("Is it 0?\n\nIs it 1?\nOptions: A. yes")
-    assert unseen[-1].texts == ("Say 3.\n\ngood 0", "Say 3.\n\nbad 0")
+    assert unseen[-1].texts == ("Say 3.\n\nSay 0.", "Say 3.\n\nSay 1.")
+    assert unseen_questions(FewShot(), pairs[:2], pairs[2:])[-1].texts == ("Say 3.\n\ngood 3", "Say 3.\n\nbad 3")
+    assert unseen_questions(FewShot(), pairs[:2], ()) == []
