@@ -22,11 +22,12 @@ from typing import Any
 from aligners.gpo import Gpo, GpoConfig
 from aligners.gpo.result import PairsGpoAligned
 from aligners.gpo.sources import PAIRS
-from harness.config import PRESETS, Lengths, Lora
-from harness.contracts import Pair, PreferRequest, Regime
+from harness.config import PRESETS, Lora
+from harness.contracts import Lengths, Pair, PreferRequest, Regime
 from harness.data.draw import draw
 from harness.data.sources import SampleSource
-from harness.fit.bench import LocalBench, fit
+from harness.fit.bench import LocalBench
+from harness.fit.fitting import fit
 from harness.meter import Meter
 from harness.models.find import resolve
 from harness.models.load import load

@@ -19,6 +19,8 @@ from leaderboards.unchanged import gives_the_same_answers
 
 CONTROLS = frozenset({"random", "uniform"})
 """Aligners that learn nothing from the labels: what they reach, chance reaches."""
+CONTROL_SETTINGS = frozenset({("context", "swapped"), ("context", "none")})
+"""Settings that make a control of a method that reads a group's ratings: it reads those of another group, or none."""
 _SEVERITY: tuple[Status, ...] = ("ok", "degenerate", "failed")
 _TOLERANCE = 1e-6
 
@@ -107,7 +109,8 @@ def finished(one: Draft, main: str) -> Row:
 def _role(record: Record) -> Role:
     if record.aligner.name == BASE:
         return "base"
-    return "control" if record.aligner.name in CONTROLS or record.data.shuffled_labels else "method"
+    turned = any(record.aligner.config.get(name) == value for name, value in CONTROL_SETTINGS)
+    return "control" if record.aligner.name in CONTROLS or turned or record.data.shuffled_labels else "method"
 
 
 # ---------------------------------------------------------------- metrics
