@@ -29,7 +29,7 @@ from pathlib import Path
 from statistics import fmean
 
 from harness.config import PRESETS, Lora
-from harness.contracts import FewShot, Lengths, Pair, Prompt, Regime, user
+from harness.contracts import FewShot, GoldAnswers, Lengths, Pair, Prompt, Regime, user
 from harness.fit.bench import LocalBench
 from harness.fit.fitting import fit
 from harness.meter import Meter
@@ -37,7 +37,6 @@ from harness.models.find import resolve
 from harness.models.load import load, pick_device
 from harness.plugins.registry import load as load_registry
 from harness.run.plan import thread_count
-from tasks.datasets.closing import FinalAnswer
 
 SYSTEM = 'Think step by step, then end with "Final Answer:".'
 KINDS = (
@@ -115,9 +114,13 @@ def measure(bench: LocalBench, method: str) -> dict[str, float]:
     }
 
 
-def answers(pairs: list[Pair]) -> FinalAnswer:
+def answers(pairs: list[Pair]) -> GoldAnswers:
     """Knows each question's right colour, which counts where it is the last that a completion names."""
-    return FinalAnswer({p.id: str(last_colour(p.chosen)) for p in pairs}, last_colour)
+    return GoldAnswers({p.id: str(last_colour(p.chosen)) for p in pairs}, names_colour)
+
+
+def names_colour(right: str, completion: str) -> float:
+    return float(right == last_colour(completion))
 
 
 def last_colour(text: str) -> str | None:

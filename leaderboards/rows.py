@@ -21,7 +21,9 @@ CONTROLS = frozenset({"random", "uniform"})
 """Aligners that learn nothing from the labels: what they reach, chance reaches."""
 CONTROL_SETTINGS = frozenset({("context", "swapped"), ("context", "none")})
 """Settings that make a control of a method that reads a group's ratings: it reads those of another group, or none."""
-_SEVERITY: tuple[Status, ...] = ("ok", "degenerate", "failed")
+UNFIT = frozenset({"degenerate", "over_cap"})
+"""What a run with a score may be that is no result of its method: below its floor of life, or past the cap."""
+_SEVERITY: tuple[Status, ...] = ("ok", "degenerate", "over_cap", "failed")
 _TOLERANCE = 1e-6
 
 Values = dict[str, dict[str, float]]
@@ -45,7 +47,7 @@ class Draft:
     @property
     def degenerate(self) -> bool:
         """Whether every run with a score did not do what its method is about."""
-        return bool(self.scored) and all(entry.record.status == "degenerate" for entry in self.scored)
+        return bool(self.scored) and all(entry.record.status in UNFIT for entry in self.scored)
 
     @property
     def in_family(self) -> bool:

@@ -123,7 +123,7 @@ class Row:
     n_scored: int
     """Seeds behind the score: those that did not fail and whose samples can be read."""
     status: str
-    """The most severe status of the row's records: `ok`, `degenerate` or `failed`."""
+    """The most severe status of the row's records: `ok`, `degenerate`, `over_cap` or `failed`."""
     statuses: dict[str, int]
     """Status -> number of seeds."""
     metrics: dict[str, Metric]

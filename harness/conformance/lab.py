@@ -112,25 +112,13 @@ class Result:
         return fmean(margin > 0 for margin in self.margins)
 
 
-class CountingMeter(Meter):
-    """A meter that knows how often it had to say stop."""
-
-    stops: int = 0
-
-    def flops(self, amount: float) -> None:
-        """Add FLOPs; counts the refusals."""
-        over = self.cap_flops is not None and self.spend.flops + amount > self.cap_flops
-        self.stops += over
-        super().flops(amount)
-
-
 @dataclass
 class Session:
     """One bench with a tiny model in it, before and after a fit."""
 
     aligner: Aligner
     bench: LocalBench
-    meter: CountingMeter
+    meter: Meter
     few_shot: FewShot
     folder: Path
     kept: list[str] = field(default_factory=list)
@@ -203,7 +191,7 @@ class Lab:
         """A bench ready for a fit; its folder and the global random states are put back afterwards."""
         from harness.fit.bench import LocalBench
 
-        meter = CountingMeter(cap_flops=trial.cap)
+        meter = Meter(cap_flops=trial.cap)
         with tempfile.TemporaryDirectory() as folder, _salted(trial.salt), _short_collections():
             bench = LocalBench.create(
                 tiny_model(),

@@ -103,7 +103,7 @@ class Pool(Protocol):
         ...
 
     def verifier(self, source: Source) -> Verifier | None:
-        """A checker of answers, or None."""
+        """`GoldAnswers` of the training prompts, or None; what is no data cannot be handed to a fit."""
         ...
 
 

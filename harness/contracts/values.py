@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
+
+from pydantic import ImportString
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,12 +92,34 @@ class Completion:
     finish: Literal["stop", "length"]
 
 
+@runtime_checkable
 class Verifier(Protocol):
     """Checks answers to prompts of a pool; every distinct prompt asked about costs one label."""
 
     def __call__(self, prompt_id: str, completion: str) -> float:
         """Reward in [0, 1]. Raises KeyError for an unknown prompt."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class GoldAnswers:
+    """The verifier of a pool: what is right, by prompt id, and a pure function that holds an answer against it.
+
+    It is data, so that the process that fits can be given it without the pool: `rule` is a function of a module, which
+    travels as its name.
+    """
+
+    gold: Mapping[str, str]
+    rule: ImportString[Callable[[str, str], float]]
+    """From what is right and an answer to a reward in [0, 1]."""
+
+    def __call__(self, prompt_id: str, completion: str) -> float:
+        """The reward of an answer. Raises KeyError for an unknown prompt."""
+        return float(self.rule(self.gold[prompt_id], completion))
+
+    def about(self, prompt_ids: Collection[str]) -> GoldAnswers:
+        """What is right for these prompts, and for no other."""
+        return GoldAnswers({name: right for name, right in self.gold.items() if name in prompt_ids}, self.rule)
 
 
 Ratings = Mapping[str, tuple[Rating, ...]]
@@ -115,7 +139,7 @@ class FewShot:
 
     pairs: tuple[Pair, ...] = ()
     prompts: tuple[Prompt, ...] = ()
-    verifier: Verifier | None = None
+    verifier: GoldAnswers | Verifier | None = None
     groups: Ratings = field(default_factory=dict)
     """The target groups and the ratings of theirs that were bought: a method's context."""
     auxiliary: Ratings = field(default_factory=dict)

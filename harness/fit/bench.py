@@ -343,8 +343,7 @@ class LocalBench:
 
     def _count_judge(self, model: Any) -> None:
         """A judge's model spends from the same budget, at its own price per token."""
-        beside = Meter(self.meter.cap_flops, self.meter.spend, flop_model(model))
-        hooks = metered(model, beside)
+        hooks = metered(model, self.meter.beside(flop_model(model)))
         hooks.__enter__()
         self._hooks.append(hooks)
 

@@ -16,7 +16,7 @@ class Fitted:
     """The outcome of a fit."""
 
     aligned: Aligned
-    status: Literal["ok", "degenerate"]
+    status: Literal["ok", "degenerate", "over_cap"]
     reason: str | None
     liveness: dict[str, float]
 
@@ -28,6 +28,7 @@ def fit(aligner: Aligner, bench: LocalBench, few_shot: FewShot) -> Fitted:
     """
     given = _only_needed(aligner, few_shot, bench.meter)
     bench.offer(given.prompts)
+    before = bench.meter.stops
     with bench:
         try:
             aligned = aligner.fit(bench, given)
@@ -36,9 +37,13 @@ def fit(aligner: Aligner, bench: LocalBench, few_shot: FewShot) -> Fitted:
         excess = bench.meter.excess  # also where the aligner made the best of the cap by itself
         if excess:
             bench.log("cap", reason=excess)
+    refused = bench.meter.stops - before - 1  # the first stop is the one that ends an honest fit
+    if refused > 0:
+        reason = f"{aligner.name} went on after the cap on compute: {refused} more pieces of work were refused"
+        return Fitted(aligned, "over_cap", reason, dict(bench.ledger.alive))
     status: Literal["ok", "degenerate"] = "degenerate" if bench.ledger.degenerate else "ok"
-    reason = f"stopped at the cap: {excess}" if excess else None
-    return Fitted(aligned, status, bench.ledger.degenerate or reason, dict(bench.ledger.alive))
+    stopped = f"stopped at the cap: {excess}" if excess else None
+    return Fitted(aligned, status, bench.ledger.degenerate or stopped, dict(bench.ledger.alive))
 
 
 def _cut_short(aligner: Aligner, bench: LocalBench) -> Aligned:
@@ -67,8 +72,7 @@ def _only_needed(aligner: Aligner, few_shot: FewShot, meter: Meter) -> FewShot:
             for rating in ratings:
                 meter.label(f"{group}\x1f{rating.question}")
     if "auxiliary" in taken:
-        known = sum(len(ratings) for ratings in few_shot.auxiliary.values())
-        meter.spend.auxiliary_labels = max(meter.spend.auxiliary_labels, known)  # the same ones in each fit of a search
+        meter.auxiliary(sum(len(ratings) for ratings in few_shot.auxiliary.values()))
     return FewShot(
         pairs=few_shot.pairs if "pairs" in taken else (),
         prompts=few_shot.prompts if "prompts" in taken else (),

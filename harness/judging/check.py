@@ -44,7 +44,7 @@ def check(
     judge = registry.judge(name)
     source = source_of(pairs, data)
     labelled = read(source, pairs, limit)
-    judges = Judges(registry, store, model, device, _shown(progress or Silent()))
+    judges = Judges(registry, store.judge_caches, model, device, _shown(progress or Silent()))
     with tempfile.TemporaryDirectory() as empty:
         figures = measure(judges.get(name), judges.open(name, Path(empty)), labelled, subset=repeat)
     asked = model if judges.used_own else None

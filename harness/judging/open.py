@@ -1,7 +1,8 @@
-"""Opening registered judges: with the models they load, a cache below the store, and progress."""
+"""Opening registered judges: with the models they load, a cache, and progress."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 from harness.contracts import Judge, JudgeTools, LanguageModel, TakesTools
 from harness.lm.language_model import load_base
 from harness.plugins.registry import Registry
-from harness.records.store import Store
 
 
 @dataclass
@@ -18,7 +18,8 @@ class Judges:
     """Judges by name, each opened once. `model` is what a judge gets that asks for the study's own."""
 
     registry: Registry
-    store: Store
+    caches: Path
+    """Folder of the judges' caches, each of which may be deleted at any time."""
     model: str
     device: str
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None
@@ -32,7 +33,7 @@ class Judges:
     def get(self, name: str) -> Judge:
         """The judge called `name` with its tools. Raises HarnessError with the nearest name."""
         if name not in self._open:
-            self._open[name] = self.open(name, self.store.judge_dir(name))
+            self._open[name] = self.open(name, self.caches / re.sub(r"[^A-Za-z0-9._-]", "_", name))
         return self._open[name]
 
     def open(self, name: str, cache: Path) -> Judge:

@@ -10,6 +10,10 @@ head module has not, the projection is counted for all positions of that forward
 the last position of each row, or on a GPU, where the fused kernel skips unlabelled positions, for the labelled ones. A
 decoder called by itself (embeddings, cached prefixes, log-probabilities that apply the head module where they need it)
 is not a call of the whole model, so nothing is added there.
+
+A deep copy of the model carries the hooks with it and counts on the same meter. Limits: layers that are called one by
+one, arithmetic of a method's own on weights or hidden states, and a second model that it loads by itself are not seen;
+an honest method declares them by `Bench.spend`.
 """
 
 from __future__ import annotations
@@ -53,7 +57,7 @@ def flop_model(model: Any) -> FlopModel:
 def metered(model: Any, meter: Meter) -> Iterator[None]:
     """Count everything that `model` (a causal LM or a PEFT model) computes inside the block.
 
-    Raises BudgetExceeded, from the forward that passed the cap.
+    Raises BudgetExceeded from the forward that passed the cap, and from then on before anything is computed.
     """
     counter = _Counter(meter)
     base = base_lm(model)
@@ -65,8 +69,11 @@ def metered(model: Any, meter: Meter) -> Iterator[None]:
         for whole in {id(m): m for m in (model, base)}.values():
             on(whole.register_forward_pre_hook(counter.call_begins))
             on(whole.register_forward_hook(counter.call_ends, with_kwargs=True))
-        on(decoder_of(model).register_forward_hook(counter.decoder_ran, with_kwargs=True))
-        if (head := base.get_output_embeddings()) is not None:
+        decoder, head = decoder_of(model), base.get_output_embeddings()
+        on(decoder.register_forward_pre_hook(counter.admit))
+        on(decoder.register_forward_hook(counter.decoder_ran, with_kwargs=True))
+        if head is not None:
+            on(head.register_forward_pre_hook(counter.admit))
             on(head.register_forward_hook(counter.head_ran))
         yield
 
@@ -91,6 +98,11 @@ class _Counter:
     def call_begins(self, module: nn.Module, args: Any) -> None:
         """A call of the whole model starts: what came before is no concern of it."""
         self._pending = None
+
+    def admit(self, module: nn.Module, args: Any) -> None:
+        """Decoder or head is about to run: not after the cap was passed."""
+        if not probing():
+            self._meter.admit()
 
     def call_ends(self, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
         """A call of the whole model is over: if its head module was passed by, count the projection."""

@@ -27,6 +27,9 @@ from harness.meter import Meter
 
 Saver = Callable[[Path], None]
 Progress = Callable[[str, int, int], None]
+COUNTED = ("generated_tokens", "forward_tokens", "flops")
+"""What an answer costs."""
+
 Q = TypeVar("Q")
 R = TypeVar("R")
 
@@ -85,23 +88,17 @@ class Resumable:
     def _replay(self, key: str) -> list[Any]:
         rows, cost = self._known[key]
         self.seconds_before += cost["seconds"]
-        spend = self.meter.spend
-        spend.generated_tokens += cost["generated_tokens"]
-        spend.forward_tokens += cost["forward_tokens"]
-        spend.flops += cost["flops"]
+        self.meter.add(**{name: cost[name] for name in COUNTED})
         return list(rows)
 
     def _compute(
         self, key: str, ask: Callable[[Sequence[Q]], list[R]], part: Sequence[Q], encode: Callable[[R], Any]
     ) -> list[R]:
-        spend, started = self.meter.spend, time.monotonic()
-        before = (spend.generated_tokens, spend.forward_tokens, spend.flops)
+        before, started = self.meter.spend, time.monotonic()
         answers = ask(part)
         cost = {
             "seconds": time.monotonic() - started,
-            "generated_tokens": spend.generated_tokens - before[0],
-            "forward_tokens": spend.forward_tokens - before[1],
-            "flops": spend.flops - before[2],
+            **{name: getattr(self.meter.spend, name) - getattr(before, name) for name in COUNTED},
         }
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("a") as file:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ from pydantic import ValidationError
 from harness.contracts import HarnessError, SampleRow
 from harness.records.samples import write_samples
 from harness.records.schema import Record
-from harness.util.files import read_json, storage, write_atomic
+from harness.util.files import HALF, read_json, storage, sweep, write_atomic
 from harness.util.locks import held
 
 
@@ -24,6 +23,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._swept = False
 
     def run_dir(self, run_id: str) -> Path:
         """Where a finished cell lives."""
@@ -41,9 +41,10 @@ class Store:
         """Where answers that were judged stay, so that another judge or baseline asks for no new ones: a cache."""
         return self.root / ".answers" / answers_id
 
-    def judge_dir(self, name: str) -> Path:
-        """Where a judge keeps what it was told: a cache, which may be deleted at any time."""
-        return self.root / ".judges" / re.sub(r"[^A-Za-z0-9._-]", "_", name)
+    @property
+    def judge_caches(self) -> Path:
+        """Where judges keep what they were told in evaluations: caches, which may be deleted at any time."""
+        return self.root / ".judges"
 
     def record(self, run_id: str) -> Record | None:
         """The record of a cell, or None."""
@@ -67,6 +68,9 @@ class Store:
         folder = self.root / ".locks"
         with storage(self.root):
             folder.mkdir(parents=True, exist_ok=True)
+            if not self._swept:
+                sweep(self.root, 2)
+                self._swept = True
         with held(folder / name, waiting) as descriptor:
             yield descriptor
 
@@ -74,7 +78,7 @@ class Store:
         """Put a finished cell in its place, whole; replaces a failed one of the same id."""
         with storage(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-            staging = Path(tempfile.mkdtemp(dir=self.root, prefix=f".new-{record.id}-"))
+            staging = Path(tempfile.mkdtemp(dir=self.root, prefix=f"{HALF}{record.id}-"))
             try:
                 self._fill(staging, record, samples, fit)
                 final = self.run_dir(record.id)

@@ -9,12 +9,10 @@ import platform
 import resource
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field
 
 from harness.contracts import HasNoReferences, HasParityMetric, Scores, Task
 from harness.data.clipping import Clipping
-from harness.meter import Spend
 from harness.records.provenance import LISTED, git_state, version
 from harness.records.schema import (
     AlignerInfo,
@@ -33,28 +31,16 @@ from harness.records.schema import (
     Status,
     TaskInfo,
 )
+from harness.run.job import FitReport
 from harness.run.plan import REFERENCE, Plan, rating_ids
 from harness.stats import mean_interval
-
-COUNTERS = tuple(item.name for item in fields(Spend))
-"""What the worker's meter counts; the record has each under the same name."""
-
-
-_NO_TIME = {"load": 0.0, "fit": 0.0}
-
-
-_NO_LOSS: dict[str, float] = {"restarts": 0, "seconds": 0.0}
-
-
-UNFITTED: Mapping[str, Any] = {"status": "ok", "reason": None, "parameter_change": 0.0}
-"""The fit's summary of the base model, for which no worker is started: there is nothing to fit."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a cell came to: the fit's summary (as the worker wrote it), the evaluation, or a failure."""
+    """What a cell came to: the fit's report, the evaluation, or a failure."""
 
-    fit: Mapping[str, Any] = field(default_factory=dict)
+    fit: FitReport = field(default_factory=FitReport)
     scores: Scores = field(default_factory=lambda: Scores(()))
     inference: Inference = field(default_factory=Inference)
     seconds_load: float = 0.0
@@ -94,9 +80,9 @@ def _status(outcome: Outcome) -> tuple[Status, str | None]:
     if outcome.failure:
         return "failed", outcome.failure.reason
     cut = outcome.clipping
-    if outcome.fit["status"] == "ok" and cut and len(cut.equal) == cut.pairs:
+    if outcome.fit.status == "ok" and cut and len(cut.equal) == cut.pairs:
         return "degenerate", f"both answers of all {cut.pairs} labelled pairs are equal once cut to the study's length"
-    return outcome.fit["status"], outcome.fit["reason"]
+    return outcome.fit.status, outcome.fit.reason
 
 
 def summarise(scores: Scores) -> dict[str, Score]:
@@ -119,7 +105,7 @@ def peak_memory(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
-def _aligner_info(plan: Plan, fit: Mapping[str, Any]) -> AlignerInfo:
+def _aligner_info(plan: Plan, fit: FitReport) -> AlignerInfo:
     values = plan.aligner_config.model_dump(mode="json", by_alias=True)
     defaults = type(plan.aligner_config)().model_dump(mode="json", by_alias=True)
     return AlignerInfo(
@@ -127,12 +113,12 @@ def _aligner_info(plan: Plan, fit: Mapping[str, Any]) -> AlignerInfo:
         version=plan.aligner_class.version,
         paper=plan.aligner_class.paper,
         fit_id=plan.fit_id,
-        config=dict(fit.get("config", values)),
+        config=values if fit.config is None else fit.config,
         changed={k: v for k, v in values.items() if defaults.get(k) != v},
-        trials=tuple(fit.get("trials", ())),
-        liveness={k: v for k, v in fit.get("liveness", {}).items() if math.isfinite(v)},
-        adapter_hash=fit.get("adapter_hash"),
-        parameter_change=fit.get("parameter_change"),
+        trials=fit.trials,
+        liveness={k: v for k, v in fit.liveness.items() if math.isfinite(v)},
+        adapter_hash=fit.adapter_hash,
+        parameter_change=fit.parameter_change,
     )
 
 
@@ -197,19 +183,17 @@ def _data_info(plan: Plan, clipping: Clipping | None) -> DataInfo:
 
 
 def _spent(plan: Plan, outcome: Outcome) -> Spent:
-    spend: Mapping[str, Any] = outcome.fit.get("spend", {})
-    counted = {name: spend.get(name, 0) for name in COUNTERS}
-    times, lost = outcome.fit.get("seconds", _NO_TIME), outcome.fit.get("lost", _NO_LOSS)
-    load = float(times["load"]) + outcome.seconds_load
-    fit, evaluate = float(times["fit"]), outcome.seconds_evaluate
+    report = outcome.fit
+    counted = asdict(report.spend)
+    load, fit, evaluate = report.seconds_load + outcome.seconds_load, report.seconds_fit, outcome.seconds_evaluate
     shown = min(plan.config.num_fewshot, len(plan.few_shot.pairs))
-    memory = max(int(outcome.fit.get("peak_memory_bytes", 0)), peak_memory(plan.machine.device))
+    memory = max(report.peak_memory_bytes, peak_memory(plan.machine.device))
     return Spent(
-        **{**counted, "labels": max(int(counted["labels"]), shown)},
+        **{**counted, "labels": max(report.spend.labels, shown)},
         peak_memory_bytes=memory,
         seconds=Seconds(load=load, fit=fit, evaluate=evaluate, total=load + fit + evaluate),
         inference=outcome.inference,
-        lost=Lost(restarts=int(lost["restarts"]) + outcome.restarts, seconds=lost["seconds"]),
+        lost=Lost(restarts=report.lost.restarts + outcome.restarts, seconds=report.lost.seconds),
     )
 
 

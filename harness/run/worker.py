@@ -1,8 +1,8 @@
-"""The child process that fits one aligner: `python -m harness.run.worker FOLDER`.
+"""The child process that fits one aligner: `python -m harness.run.worker FOLDER DESCRIPTOR`.
 
-It is given FewShot and nothing of the task. Its job is `FOLDER/job.json`; it leaves `result/` and `fit.json`, or
-`refused.json` when the input was at fault. Progress goes to standard output as JSON lines. When the parent goes away,
-standard input closes and the worker stops at once: what counts is on disk.
+It is given a `FitJob` and nothing of the task. It leaves `result/` and a `FitReport`, or says in `Stopped` why not.
+What it tells goes to DESCRIPTOR as JSON lines. When the parent goes away, standard input ends, and the worker's whole
+process group with it: what counts is on disk.
 """
 
 from __future__ import annotations
@@ -10,22 +10,51 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.config import Lora
-from harness.contracts import FewShot, HarnessError, Message, Messages, Pair, Prompt, Rating, Ratings, Regime
+from harness.contracts import HarnessError
 from harness.meter import Meter
-from harness.util.files import read_json, write_json
+from harness.run.job import (
+    JOB,
+    JUDGES,
+    LOG,
+    REPORT,
+    RESULT,
+    STARTS,
+    STOPPED,
+    WORK,
+    FitJob,
+    FitReport,
+    Starts,
+    Stopped,
+    read_model,
+    write_model,
+)
+
+if TYPE_CHECKING:
+    from harness.fit.bench import LocalBench
+    from harness.plugins.registry import Registry
+    from harness.records.schema import Lost
+
+MESSAGE = 300
+"""Characters of an exception's message that a record's reason keeps."""
+TAIL = 4000
+"""Characters of a traceback that a record keeps."""
 
 
 class PipeProgress:
     """A Progress that the parent reads."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._alone = threading.Lock()
 
     def stage(self, name: str, total: int | None = None) -> None:
         """Tell the parent of a stage."""
@@ -44,109 +73,90 @@ class PipeProgress:
         self._send(["log", entry])
 
     def _send(self, event: list[Any]) -> None:
-        sys.__stdout__.write(json.dumps(event) + "\n")  # type: ignore[union-attr]
-        sys.__stdout__.flush()  # type: ignore[union-attr]
+        rest = (json.dumps(event) + "\n").encode()
+        with self._alone:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
 
 
-def few_shot_to_json(few_shot: FewShot) -> dict[str, Any]:
-    """Plain values; the verifier travels as the name of its pool."""
-    return {
-        "pairs": [asdict(p) for p in few_shot.pairs],
-        "prompts": [asdict(p) for p in few_shot.prompts],
-        "groups": {g: [asdict(r) for r in ratings] for g, ratings in few_shot.groups.items()},
-        "auxiliary": {g: [asdict(r) for r in ratings] for g, ratings in few_shot.auxiliary.items()},
-        "spans": few_shot.spans,
-    }
-
-
-def few_shot_from_json(value: Mapping[str, Any], verifier: Any = None) -> FewShot:
-    """The inverse of `few_shot_to_json`."""
-    pairs = tuple(
-        Pair(p["id"], _messages(p["prompt"]), p["chosen"], p["rejected"], p["cluster"]) for p in value["pairs"]
-    )
-    prompts = tuple(Prompt(p["id"], _messages(p["messages"])) for p in value["prompts"])
-    groups, auxiliary = _ratings(value["groups"]), _ratings(value["auxiliary"])
-    return FewShot(pairs, prompts, verifier, groups, auxiliary, value["spans"])
-
-
-def _messages(value: list[dict[str, Any]]) -> Messages:
-    return tuple(Message(m["role"], m["content"]) for m in value)
-
-
-def _ratings(value: Mapping[str, list[dict[str, Any]]]) -> Ratings:
-    return {
-        group: tuple(
-            Rating(r["question"], r["prompt"], tuple(r["options"]), tuple(r["probabilities"])) for r in ratings
-        )
-        for group, ratings in value.items()
-    }
-
-
-def run_job(folder: Path) -> None:
+def run_job(folder: Path, progress: PipeProgress) -> None:
     """Fit and leave the result in `folder`. Raises HarnessError when the input is at fault."""
     import torch
 
-    from harness.fit.bench import LocalBench
     from harness.fit.fitting import fit
-    from harness.fit.journal import Journal
     from harness.fit.tuning import as_json, tune
-    from harness.judging.open import Judges
     from harness.models.adapters import parameter_change
     from harness.models.hashes import adapter_hash
-    from harness.models.load import load
     from harness.plugins.registry import load as load_registry
-    from harness.records.store import Store
     from harness.run.recording import peak_memory
 
-    job: dict[str, Any] = dict(read_json(folder / "job.json") or {})
-    torch.set_num_threads(job["threads"])
-    registry = load_registry(plugins=job["plugins"], allow=job["allow"])
-    aligner_class = registry.aligner(job["aligner"])
-    aligner = aligner_class(aligner_class.Config.model_validate(job["aligner_config"]))
-    few_shot = few_shot_from_json(job["few_shot"], _verifier(job, registry, aligner))
-    progress, workdir = PipeProgress(), folder / "work"
-    if not any(path.is_file() for path in workdir.rglob("*")):
-        (folder / "log.jsonl").unlink(missing_ok=True)  # of a start that left nothing to go on from
+    job = _job(folder)
+    torch.set_num_threads(job.threads)
+    registry = load_registry(plugins=job.plugins, allow=job.allow)
+    aligner_class = registry.aligner(job.aligner)
+    aligner = aligner_class(aligner_class.Config.model_validate(job.aligner_config))
     lost = _lost(folder)
+    bench, seconds_load = _bench(job, folder, registry, progress)
+    trials = job.regime.budget.tune
+    aligner, tried = tune(aligner, bench, job.few_shot, trials) if trials else (aligner, ())
+    fitted = fit(aligner, bench, job.few_shot)
+    result = folder / RESULT
+    fitted.aligned.save(result)
+    adapter = (result / "adapter_model.safetensors").exists()
+    report = FitReport(
+        status=fitted.status,
+        reason=fitted.reason,
+        liveness=fitted.liveness,
+        config=aligner.config.model_dump(mode="json", by_alias=True),
+        trials=tuple(as_json(tried)),
+        spend=bench.meter.spend,
+        seconds_load=seconds_load,
+        seconds_fit=bench.seconds(),
+        peak_memory_bytes=peak_memory(job.regime.device),
+        adapter_hash=adapter_hash(result) if adapter else None,
+        parameter_change=parameter_change(bench.policy, "default") if adapter else None,
+        lost=lost,
+    )
+    write_model(folder / REPORT, report)
+    for done in (WORK, JUDGES):
+        shutil.rmtree(folder / done, ignore_errors=True)
+
+
+def _job(folder: Path) -> FitJob:
+    job = read_model(folder / JOB, FitJob)
+    if job is None:
+        raise HarnessError(f"there is no {JOB} in {folder}; a worker is started by the harness")
+    return job
+
+
+def _bench(job: FitJob, folder: Path, registry: Registry, progress: PipeProgress) -> tuple[LocalBench, float]:
+    """The bench, and how many seconds it took to load its model."""
+    import torch
+
+    from harness.fit.bench import LocalBench
+    from harness.fit.journal import Journal
+    from harness.judging.open import Judges
+    from harness.models.load import load
+
+    regime = job.regime
     progress.stage("load the model")
     started = time.monotonic()
-    model, tokenizer = load(_files(job["files"]), device=job["device"], precision=job["precision"])
-    seconds_load = time.monotonic() - started
-    torch.manual_seed(job["seed"])
+    model, tokenizer = load(job.files, device=regime.device, precision=regime.precision)
+    seconds = time.monotonic() - started
+    torch.manual_seed(job.seed)
     bench = LocalBench.create(
         model,
         tokenizer,
-        regime=Regime(**job["regime"]),
-        meter=Meter(cap_flops=job["cap_flops"]),
-        seed=job["seed"],
-        workdir=workdir,
-        lora=Lora(**job["lora"]),
-        log=Journal(folder / "log.jsonl", progress, progress.log),
-        checkpoint_steps=job["checkpoint_steps"],
-        judges=Judges(registry, Store(Path(job["store"])), job["model"], job["device"], _shown(progress)),
+        regime=regime,
+        meter=Meter(cap_flops=regime.budget.cap),
+        seed=job.seed,
+        workdir=folder / WORK,
+        lora=job.lora,
+        log=Journal(folder / LOG, progress, progress.log),
+        checkpoint_steps=job.checkpoint_steps,
+        judges=Judges(registry, folder / JUDGES, job.model, regime.device, _shown(progress)),
     )
-    aligner, trials = tune(aligner, bench, few_shot, job["tune"]) if job["tune"] else (aligner, ())
-    fitted = fit(aligner, bench, few_shot)
-    result = folder / "result"
-    fitted.aligned.save(result)
-    adapter = (result / "adapter_model.safetensors").exists()
-    write_json(
-        folder / "fit.json",
-        {
-            "status": fitted.status,
-            "reason": fitted.reason,
-            "liveness": fitted.liveness,
-            "config": aligner.config.model_dump(mode="json", by_alias=True),
-            "trials": as_json(trials),
-            "spend": bench.meter.state()["spend"],
-            "seconds": {"load": seconds_load, "fit": bench.seconds()},
-            "peak_memory_bytes": peak_memory(job["device"]),
-            "adapter_hash": adapter_hash(result) if adapter else None,
-            "parameter_change": parameter_change(bench.policy, "default") if adapter else None,
-            "lost": lost,
-        },
-    )
-    shutil.rmtree(workdir, ignore_errors=True)
+    return bench, seconds
 
 
 def _shown(progress: PipeProgress) -> Callable[[str, int, int], None]:
@@ -156,61 +166,61 @@ def _shown(progress: PipeProgress) -> Callable[[str, int, int], None]:
     return show
 
 
-def _files(value: Mapping[str, Any]) -> Any:
-    from harness.models.wheels import ModelFiles
-
-    return ModelFiles(**{**value, "folder": Path(value["folder"])})
-
-
-def _verifier(job: Mapping[str, Any], registry: Any, aligner: Any) -> Any:
-    if "verifier" not in aligner.requires | aligner.accepts:
-        return None
-    from harness.data.sources import open_source
-
-    pool = registry.pool(job["pool"])()
-    return pool.verifier(open_source(job["data"], pool.dataset))
-
-
-def _lost(folder: Path) -> dict[str, float]:
-    """Count this start; what an earlier one did after its last checkpoint is lost."""
+def _lost(folder: Path) -> Lost:
+    """What earlier starts did after their last checkpoint; where there is none at all, their log is no longer true."""
     from harness.fit.phases import moments
 
-    path, log = folder / "starts.json", folder / "log.jsonl"
-    state = read_json(path) or {"starts": 0, "lost_seconds": 0.0, "began": 0.0}
-    if state["starts"] and log.exists():
-        since = max([state["began"], *moments(folder / "work")])
-        state["lost_seconds"] += max(0.0, log.stat().st_mtime - since)
-    state["starts"] += 1
-    state["began"] = time.time()
-    write_json(path, state)
-    return {"restarts": state["starts"] - 1, "seconds": state["lost_seconds"]}
+    log, saved = folder / LOG, moments(folder / WORK)
+    starts = (read_model(folder / STARTS, Starts) or Starts().begun()).counted(
+        saved, log.stat().st_mtime if log.exists() else 0
+    )
+    write_model(folder / STARTS, starts)
+    if not saved:
+        log.unlink(missing_ok=True)
+    return starts.loss
 
 
 def _stop_with_parent() -> None:
-    """Standard input ends when the parent does, however it ended."""
+    """Standard input ends when the parent does, however it ended; what this process started ends with it."""
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 1):  # not by sys.stdin, whose lock would abort the interpreter where it ends by itself
+            pass
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
         os._exit(3)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
+def in_words(error: BaseException) -> str:
+    """An exception in one line: its type and its message."""
+    message = " ".join(str(error).split())
+    message = message if len(message) <= MESSAGE else message[:MESSAGE] + "..."
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
 def main() -> int:
-    """Exit status: 0 fitted, 2 the input was refused, anything else a crash."""
-    folder = Path(sys.argv[1])
+    """Exit status: 0 fitted, 2 the input was refused, 1 something was raised."""
+    folder, descriptor = Path(sys.argv[1]), int(sys.argv[2])
+    os.set_inheritable(descriptor, False)
     _stop_with_parent()
-    sys.stdout = sys.stderr  # libraries that print must not disturb the progress lines
-    (folder / "refused.json").unlink(missing_ok=True)
+    (folder / STOPPED).unlink(missing_ok=True)
     try:
-        run_job(folder)
+        run_job(folder, PipeProgress(descriptor))
     except HarnessError as error:
-        write_json(folder / "refused.json", {"reason": str(error)})
+        write_model(folder / STOPPED, Stopped(kind="refused", reason=str(error)))
         return 2
+    except BaseException as error:  # sys.exit in a fit is no success either
+        traceback.print_exc()
+        tail = "".join(traceback.format_exception(error))[-TAIL:]
+        write_model(folder / STOPPED, Stopped(kind="raised", reason=in_words(error), traceback=tail))
+        return 1
     return 0
 
 
 if __name__ == "__main__":
     code = main()
+    sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # the watching thread must not hold the exit
+    os._exit(code)  # neither threads nor what libraries do at exit may hold it or change it

@@ -5,15 +5,23 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from harness.contracts import HarnessError
 
 ELSEWHERE = "another folder that can be written (--store, or HARNESS_CACHE for models)"
+
+
+HALF = ".new-"
+"""How the names of files and folders begin that are not whole yet."""
+OLD = 24 * 3600.0
+"""Seconds after which nobody is expected to finish them any more."""
 
 
 @contextmanager
@@ -41,7 +49,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     with storage(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{HALF}{path.name}-")
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
@@ -59,6 +67,19 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.tmp")
     yield temporary
     temporary.replace(path)
+
+
+def sweep(folder: Path, depth: int) -> None:
+    """Delete what processes that were killed left half written, in `folder` and the hidden folders below it.
+
+    Younger things may belong to a process that is at work.
+    """
+    until = time.time() - OLD
+    for level in range(depth + 1):
+        for half in folder.glob("/".join([*[".*", "*"][:level], f"{HALF}*"])):
+            with suppress(OSError):
+                if half.stat().st_mtime < until:
+                    shutil.rmtree(half) if half.is_dir() else half.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:

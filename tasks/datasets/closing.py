@@ -6,7 +6,7 @@ Pools draw pairs in this form, and tasks score a model in the form in which it w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,15 +113,6 @@ def final_letter(completion: str) -> str | None:
     return last(_LETTER, completion)
 
 
-@dataclass(frozen=True, slots=True)
-class FinalAnswer:
-    """Compares the answer that a completion closes with and the gold answer of its prompt."""
-
-    gold: Mapping[str, str]
-    """Gold answer by prompt id."""
-    read: Callable[[str], str | None] = final_letter
-    """Finds the answer in a completion."""
-
-    def __call__(self, prompt_id: str, completion: str) -> float:
-        """1.0 or 0.0; 0.0 too where no answer is given. Raises KeyError for an unknown prompt."""
-        return float(self.gold[prompt_id] == self.read(completion))
+def names_letter(gold: str, completion: str) -> float:
+    """1.0 where the last closing line of a completion names the gold letter; 0.0 too where no letter is given."""
+    return float(gold == final_letter(completion))

@@ -7,27 +7,19 @@ are can be learned from the pairs only.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import ClassVar
 
-from harness.contracts import Dataset, Pair, Pool, Prompt, Ratings, Source, Verifier
+from harness.contracts import Dataset, GoldAnswers, Pair, Pool, Prompt, Ratings, Source
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
 from tasks.datasets.care_protocol import DATASET, LICENCE, cases, pairs_of
 from tasks.datasets.care_rules import VERSION, check, level_of, share
 
 
-@dataclass(frozen=True, slots=True)
-class Protocol:
-    """Rewards an answer with the share of what is asked of it: the six rules, and the right level."""
-
-    levels: Mapping[str, str]
-    """The right level by prompt id."""
-
-    def __call__(self, prompt_id: str, completion: str) -> float:
-        """Between 0 and 1, in sevenths. Raises KeyError for an unknown prompt."""
-        right = level_of(completion) == self.levels[prompt_id]
-        return share([*check(completion).values(), right])
+def keeps_protocol(level: str, completion: str) -> float:
+    """The share of what is asked of an answer, in sevenths: the six rules, and the right level."""
+    return share([*check(completion).values(), level_of(completion) == level])
 
 
 class CareProtocolPool:
@@ -62,9 +54,9 @@ class CareProtocolPool:
         """None: nobody's opinions."""
         return {}
 
-    def verifier(self, source: Source) -> Verifier | None:
+    def verifier(self, source: Source) -> GoldAnswers:
         """The share of rules met, the right level among them."""
-        return Protocol({case.id: case.level for case in cases(source, "pool")})
+        return GoldAnswers({case.id: case.level for case in cases(source, "pool")}, keeps_protocol)
 
 
 @hookimpl

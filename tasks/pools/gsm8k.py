@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import ClassVar
 
-from harness.contracts import Dataset, HarnessError, Messages, Pair, Pool, Prompt, Ratings, Source, Verifier, user
+from harness.contracts import Dataset, GoldAnswers, HarnessError, Messages, Pair, Pool, Prompt, Ratings, Source, user
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
 from tasks.datasets.documents import Row
@@ -77,21 +77,17 @@ class Gsm8kPool:
         """None: nobody's opinions."""
         return {}
 
-    def verifier(self, source: Source) -> Verifier:
+    def verifier(self, source: Source) -> GoldAnswers:
         """1.0 where a completion's last final answer is the gold number."""
-        return FinalNumber({identity: row.answer for identity, row in _rows(source, "pool")})
+        return GoldAnswers({identity: row.answer for identity, row in _rows(source, "pool")}, gives_number)
 
 
-@dataclass(frozen=True, slots=True)
-class FinalNumber:
-    """Compares the last "Final Answer" (or `####`) number of a completion with the gold number of its prompt."""
+def gives_number(gold: str, completion: str) -> float:
+    """1.0 where the last "Final Answer" (or `####`) of a completion is the gold number, as written in the data.
 
-    gold: Mapping[str, str]
-    """Gold answer by prompt id, as written."""
-
-    def __call__(self, prompt_id: str, completion: str) -> float:
-        """1.0 or 0.0; 0.0 too where no number is given. Raises KeyError for an unknown prompt."""
-        return float(first_number(self.gold[prompt_id]) == final_number(completion))
+    0.0 too where no number is given.
+    """
+    return float(first_number(gold) == final_number(completion))
 
 
 def _rows(source: Source, split: str) -> Iterator[tuple[str, Worked]]:

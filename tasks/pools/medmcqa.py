@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
 
-from harness.contracts import Dataset, Messages, Pair, Pool, Prompt, Ratings, Source, Verifier
+from harness.contracts import Dataset, GoldAnswers, Messages, Pair, Pool, Prompt, Ratings, Source
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
-from tasks.datasets.closing import LETTERS, FinalAnswer, lettered_answers, opposed
+from tasks.datasets.closing import LETTERS, lettered_answers, names_letter, opposed
 from tasks.datasets.documents import Row
 from tasks.datasets.medmcqa import DATASET, DOCUMENTS, OPTIONS, asked
 
@@ -52,9 +52,9 @@ class MedMCQAPool:
         """None: nobody's opinions."""
         return {}
 
-    def verifier(self, source: Source) -> Verifier:
+    def verifier(self, source: Source) -> GoldAnswers:
         """1.0 where the last closing line of a completion names the gold letter."""
-        return FinalAnswer({row["id"]: LETTERS[row["cop"]] for row in DOCUMENTS.rows(source, "pool")})
+        return GoldAnswers({row["id"]: LETTERS[row["cop"]] for row in DOCUMENTS.rows(source, "pool")}, names_letter)
 
 
 def _options(row: Row) -> dict[str, str]:

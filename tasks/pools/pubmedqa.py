@@ -17,10 +17,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import ClassVar
 
-from harness.contracts import Dataset, Messages, Pair, Pool, Prompt, Ratings, Source, Verifier
+from harness.contracts import Dataset, GoldAnswers, Messages, Pair, Pool, Prompt, Ratings, Source
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
-from tasks.datasets.closing import LEAD, FinalAnswer, closed, last, opposed
+from tasks.datasets.closing import LEAD, closed, last, opposed
 from tasks.datasets.documents import Row
 from tasks.datasets.pubmedqa import ANSWERS, DATASET, DOCUMENTS, asked
 
@@ -61,16 +61,21 @@ class PubMedQAPool:
         """None: nobody's opinions."""
         return {}
 
-    def verifier(self, source: Source) -> Verifier:
+    def verifier(self, source: Source) -> GoldAnswers:
         """1.0 where the last closing line of a completion names the gold decision."""
         gold = {row["id"]: str(row["final_decision"]) for row in DOCUMENTS.rows(source, "pool")}
-        return FinalAnswer(gold, final_decision)
+        return GoldAnswers(gold, names_decision)
 
 
 def final_decision(completion: str) -> str | None:
     """The decision of the last "Final Answer: X" in a text, in lower case, or None where there is none."""
     found = last(_DECISION, completion)
     return found.lower() if found else None
+
+
+def names_decision(gold: str, completion: str) -> float:
+    """1.0 where the last closing line of a completion names the gold decision; 0.0 too where none is given."""
+    return float(gold == final_decision(completion))
 
 
 def _prompt(row: Row) -> Messages:

@@ -40,7 +40,6 @@ from harness.meter import Meter
 from harness.methods.extrapolation import extrapolated_pairs
 from harness.methods.losses import margins
 from harness.plugins.registry import load as load_registry
-from harness.records.store import Store
 from harness.util.chat import end_of_turn
 from tests.tiny import flat_regime
 
@@ -441,7 +440,7 @@ def registered(folder: Path) -> Judges:
     plugin = types.ModuleType("referees")
     plugin.harness_judges = hookimpl(lambda: [Longer, Broken, Faltering, Undecided])  # type: ignore[attr-defined]
     registry = load_registry(plugins=False, extra=[plugin])
-    return Judges(registry, Store(folder / "runs"), str(tiny_folder(folder / "model")), "cpu")
+    return Judges(registry, folder / "judges", str(tiny_folder(folder / "model")), "cpu")
 
 
 def test_any_registered_judge_may_label_and_what_it_costs_is_counted(tmp_path: Path) -> None:

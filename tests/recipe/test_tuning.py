@@ -80,7 +80,7 @@ def test_the_best_trial_wins_and_everything_is_counted(tmp_path: Path) -> None:
     before = bench.adapter_state()
     assert all(bool((value == 0).all()) for name, value in before.items() if "lora_B" in name), "a fresh adapter"
     fit(aligner, bench, FewShot(pairs=PAIRS))
-    assert spend.optimizer_steps == 3 * tuning.FOLDS * 5 + 6, "the final fit, on all pairs, comes on top"
+    assert bench.meter.spend.optimizer_steps == 3 * tuning.FOLDS * 5 + 6, "the final fit, on all pairs, comes on top"
 
 
 def power_cut(monkeypatch: pytest.MonkeyPatch, score: str) -> list[int]:

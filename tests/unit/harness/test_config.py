@@ -14,7 +14,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.cli.options import columns_of
 from harness.cli.resolve import Options, cells, parse_seeds, resolve
-from harness.config import CPU_DEMO, PRESETS, RunConfig, budget_of, keys, parse, read_yaml, type_name, validated
+from harness.config import (
+    CPU_DEMO,
+    PRESETS,
+    RunConfig,
+    budget_of,
+    check_value,
+    keys,
+    parse,
+    read_yaml,
+    type_name,
+    validated,
+)
 from harness.contracts import Budget, HarnessError, budget_for, settled
 from harness.plugins.registry import Registry
 from harness.util.plain_yaml import read_plain_yaml
@@ -392,3 +403,12 @@ def test_numbers_that_no_record_can_hold_are_refused() -> None:
         with pytest.raises(HarnessError, match=r"expected (list|dict)"):
             validated(Nested, values, "here")
     assert validated(Nested, {"rates": [1.0], "free": {"a": 2**63 - 1}}, "here").rates == [1.0]
+
+
+@pytest.mark.parametrize("name", ["seed", "draw_seed"])
+def test_a_seed_that_no_trainer_takes_is_refused_at_once(name: str) -> None:
+    field = keys(RunConfig)[name]
+    assert check_value(field, 2**32 - 1, f"--{name}") == 2**32 - 1
+    for seed in (-1, 2**32, 10**30):
+        with pytest.raises(HarnessError, match=rf"^--{name}: expected int, got {seed} "):
+            check_value(field, seed, f"--{name}")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -262,3 +263,39 @@ def test_labels_decide_on_a_gpu_where_the_kernel_skips_the_rest() -> None:
     assert _fused_positions(cuda, {"labels": labels}) == 3
     assert _fused_positions(cuda, {"shift_labels": labels}) == 4
     assert _fused_positions(cpu, {}) == 8
+
+
+# ---------------------------------------------------------------- after the cap, and copies
+
+
+def test_after_the_cap_neither_decoder_nor_head_computes_anything() -> None:
+    model = tiny_model()
+    meter = Recording(model, cap=1.0)
+    ran: list[str] = []
+    layer = model.model.layers[0]
+    layer.register_forward_hook(lambda *_: ran.append("layer"))
+    ids = torch.tensor([[1, 2, 3]])
+    with metered(model, meter), torch.no_grad():
+        with pytest.raises(BudgetExceeded):
+            model(ids)
+        spent = meter.spend
+        for ask in (model, model.model):
+            with pytest.raises(BudgetExceeded):
+                ask(ids)
+        with pytest.raises(BudgetExceeded):
+            model.lm_head(torch.zeros(1, 1, 32))
+    assert ran == ["layer"], "the forward that passed the cap, and no other"
+    assert meter.spend == spent
+    assert meter.stops == 4
+
+
+def test_a_deep_copy_of_the_model_counts_on_the_same_meter() -> None:
+    model = with_lora(tiny_model())
+    meter = Meter(model=flop_model(model))
+    ids = torch.tensor([[1, 2, 3]])
+    with metered(model, meter), torch.no_grad():
+        model(ids)
+        once = meter.spend
+        twin = copy.deepcopy(model)
+        twin(ids)
+    assert (meter.spend.forward_tokens, meter.spend.flops) == (2 * once.forward_tokens, 2 * once.flops)

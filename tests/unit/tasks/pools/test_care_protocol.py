@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from harness.contracts import Dataset, HarnessError, Pool, SourceKind, user
+from harness.contracts import Dataset, GoldAnswers, HarnessError, Pool, SourceKind, user
 from harness.data.sources import SampleSource, open_source
 from tasks.datasets.care_protocol import DATASET, cases
 from tasks.datasets.care_rules import RULES
 from tasks.pools import care_protocol
-from tasks.pools.care_protocol import CareProtocolPool, Protocol
+from tasks.pools.care_protocol import CareProtocolPool, keeps_protocol
 
 pytestmark = pytest.mark.core
 
@@ -99,7 +99,8 @@ def test_no_hub_has_it() -> None:
 
 def test_rewards_are_shares_of_the_rules_and_the_level() -> None:
     verify = CareProtocolPool().verifier(Rows(ROW))
-    assert isinstance(verify, Protocol)
+    assert isinstance(verify, GoldAnswers)
+    assert verify.rule is keeps_protocol
     whole = len(RULES) + 1
     assert verify("a-0-0", GOOD) == 1.0
     assert verify("a-0-0", ROW["rejected"]) == pytest.approx((whole - 1) / whole), "the wrong level"

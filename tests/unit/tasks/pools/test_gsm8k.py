@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from harness.contracts import Dataset, HarnessError, Pool, SourceKind
+from harness.contracts import Dataset, GoldAnswers, HarnessError, Pool, SourceKind
 from harness.data.sources import SampleSource
 from tasks.datasets.final_numbers import final_number
 from tasks.datasets.gsm8k import DOCUMENTS
 from tasks.datasets.worked_solutions import Unsound, evaluate, is_true, number, parse, plain, written
 from tasks.pools.false_steps import alter
-from tasks.pools.gsm8k import SYSTEM, FinalNumber, Gsm8kPool, harness_pools
+from tasks.pools.gsm8k import SYSTEM, Gsm8kPool, gives_number, harness_pools
 
 pytestmark = pytest.mark.core
 
@@ -153,7 +153,7 @@ def test_verifier_rewards_the_gold_number_only() -> None:
     assert verify("r2", "Final Answer: 1250") == 1.0
     with pytest.raises(KeyError):
         verify("r3", "Final Answer: 225")
-    assert pickle.loads(pickle.dumps(verify)) == verify == FinalNumber({"r1": "225", "r2": "1,250"})
+    assert pickle.loads(pickle.dumps(verify)) == verify == GoldAnswers({"r1": "225", "r2": "1,250"}, gives_number)
 
 
 def test_the_pools_own_sides_are_told_apart_by_its_verifier() -> None:

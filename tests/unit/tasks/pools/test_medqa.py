@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness.contracts import Dataset, HarnessError, Pool, SourceKind
-from tasks.datasets.closing import LETTERED, FinalAnswer, final_letter
+from harness.contracts import Dataset, GoldAnswers, HarnessError, Pool, SourceKind
+from tasks.datasets.closing import LETTERED, final_letter, names_letter
 from tasks.datasets.medqa import DOCUMENTS
 from tasks.pools.medqa import MedQAPool, harness_pools
 
@@ -113,4 +113,4 @@ def test_verifier_rewards_the_gold_letter_only() -> None:
     assert verify("r1", "no idea") == 0.0
     with pytest.raises(KeyError):
         verify("r2", "Final Answer: B. Aspirin")
-    assert pickle.loads(pickle.dumps(verify)) == verify == FinalAnswer({"r1": "B"})
+    assert pickle.loads(pickle.dumps(verify)) == verify == GoldAnswers({"r1": "B"}, names_letter)

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from harness.contracts import Dataset, HarnessError, Pool, SourceKind
-from tasks.datasets.closing import FinalAnswer
+from harness.contracts import Dataset, GoldAnswers, HarnessError, Pool, SourceKind
 from tasks.datasets.pubmedqa import ASKED, SYSTEM
-from tasks.pools.pubmedqa import PubMedQAPool, final_decision, harness_pools
+from tasks.pools.pubmedqa import PubMedQAPool, final_decision, harness_pools, names_decision
 
 pytestmark = pytest.mark.core
 
@@ -134,4 +133,4 @@ def test_verifier_rewards_the_gold_decision_only() -> None:
     assert verify("8", "no idea") == 0.0
     with pytest.raises(KeyError):
         verify("9", "Final Answer: yes")
-    assert pickle.loads(pickle.dumps(verify)) == verify == FinalAnswer({"8": "yes"}, final_decision)
+    assert pickle.loads(pickle.dumps(verify)) == verify == GoldAnswers({"8": "yes"}, names_decision)

@@ -1,0 +1,156 @@
+"""Scoring a cell: the base model with the fit's result is asked what the task asks."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.contracts import Aligned, EvalContext, HarnessError, Loads, SampleRow, Scores
+from harness.contracts.progress import Progress
+from harness.meter import Meter
+from harness.records.schema import Inference
+from harness.run.job import FitReport
+from harness.run.plan import Plan
+from harness.run.recording import Outcome
+from harness.run.scores import check_scores
+from harness.run.session import Session
+from harness.util.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from harness.judging.open import Judges
+
+
+@dataclass(frozen=True)
+class Against:
+    """Other runs' rows, by id, that a cell's answers are held against; None where there are none."""
+
+    base: Mapping[str, SampleRow] | None
+    baseline: Mapping[str, SampleRow] | None
+
+
+def evaluate(plan: Plan, session: Session, against: Against, fitted: FitReport) -> Outcome:
+    """Score what was fitted. Raises HarnessError for a task without items."""
+    import torch
+
+    from harness.lm.metering import flop_model, metered
+    from harness.lm.resumable import resumable
+
+    torch.set_num_threads(plan.machine.threads)
+    torch.manual_seed(plan.config.seed)
+    model, tokenizer, seconds_load = session.model(plan)
+    parameters = sum(weight.numel() for weight in model.parameters())
+    folder = session.store.eval_dir(plan.run_id)
+    starts = read_json(folder / "starts.json") or 0
+    write_json(folder / "starts.json", starts + 1)
+
+    def waiting() -> None:
+        session.progress.note(f"another process gathers the same answers as run {plan.run_id}; waiting for it")
+
+    alone = session.store.lock(f"answers-{plan.answers_id}", waiting)
+    meter = Meter()
+    with alone, _adapted(plan, session, model, meter, bool(fitted.parameter_change)) as (active, aligned):
+        meter.attach(flop_model(active))
+        answers = _answers_of(plan, session) / "responses.jsonl"
+        asked = resumable(aligned(tokenizer), answers, meter, progress=_shown(plan, session.progress))
+        started = time.monotonic()
+        with metered(active, meter):
+            scores = plan.task.evaluate(asked, _context(plan, session, against))
+        seconds = time.monotonic() - started + asked.seconds_before
+    _check(scores, plan)
+    spend = meter.spend
+    return Outcome(
+        fit=fitted,
+        scores=scores,
+        inference=Inference(
+            generated_tokens=spend.generated_tokens, forward_tokens=spend.forward_tokens, flops=spend.flops
+        ),
+        seconds_load=seconds_load,
+        seconds_evaluate=seconds,
+        parameters=parameters,
+        restarts=starts,
+    )
+
+
+def _answers_of(plan: Plan, session: Session) -> Path:
+    """Where the model's answers are kept while it is evaluated; those to a judged task stay, for another judge."""
+    store = session.store
+    return store.eval_dir(plan.run_id) if plan.judge_version is None else store.answers_dir(plan.answers_id)
+
+
+def _shown(plan: Plan, progress: Progress) -> Callable[[str, int, int], None]:
+    """Shows the model's work as one stage per kind of question; a task need not report its own."""
+    current: list[str] = []
+
+    def show(kind: str, done: int, total: int) -> None:
+        if current != [kind]:
+            current[:] = [kind]
+            progress.stage(f"evaluate {plan.config.aligner} on {plan.config.task}: {kind}", total)
+        progress.advance(done, total)
+
+    return show
+
+
+def _context(plan: Plan, session: Session, against: Against) -> EvalContext:
+    config = plan.config
+    return EvalContext(
+        source=plan.source,
+        limit=config.limit,
+        num_fewshot=config.num_fewshot,
+        seed=config.seed,
+        demonstrations=plan.few_shot.pairs,
+        track=config.budget.track,
+        pool=plan.pool,
+        judge=None if config.judge is None else _judges(plan, session).get(config.judge),
+        baseline=against.baseline,
+        base=against.base,
+        groups=plan.few_shot.groups,
+        auxiliary=plan.few_shot.auxiliary,
+        training_pairs=plan.labels.training_pairs,
+    )
+
+
+def _judges(plan: Plan, session: Session) -> Judges:
+    from harness.judging.open import Judges
+
+    shown = _shown(plan, session.progress)
+    return Judges(session.registry, session.store.judge_caches, plan.config.model, plan.machine.device, shown)
+
+
+@contextlib.contextmanager
+def _adapted(plan: Plan, session: Session, model: Any, meter: Meter, changed: bool) -> Iterator[tuple[Any, Any]]:
+    """(the model with the fit's adapter, a function from tokenizer to Aligned); the adapter is taken off afterwards.
+
+    An adapter that changes nothing (base, icl) is not loaded: the plain model is the same and faster.
+    """
+    from peft import PeftModel
+
+    from harness.lm.backends.hf import HfBackend
+    from harness.lm.language_model import ModelAligned, demonstrations
+
+    result = session.store.fit_dir(plan.fit_id) / "result"
+    lengths = plan.config.lengths
+    active = PeftModel.from_pretrained(model, str(result)) if changed else model
+    active.eval()
+
+    def make(tokenizer: Any) -> Aligned:
+        backend = HfBackend(active, tokenizer)
+        inner = ModelAligned(backend, lengths.prompt, lengths.completion, demonstrations(result), meter=meter)
+        aligner = plan.aligner_class
+        return aligner.load(inner, result) if issubclass(aligner, Loads) else inner
+
+    try:
+        yield active, make
+    finally:
+        if active is not model:
+            active.unload()
+            vars(model).pop("peft_config", None)
+
+
+def _check(scores: Scores, plan: Plan) -> None:
+    if not scores.rows:
+        raise HarnessError(f"task {plan.task.name} has no items in {plan.source.describe()}")
+    check_scores(plan.task, scores)
