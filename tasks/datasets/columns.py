@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from harness.contracts import HarnessError
+from harness.data.tables import EXTRA
 from harness.util.names import nearest
 
 Row = Mapping[str, Any]
@@ -58,7 +59,7 @@ class Columns:
 
     def rename(self, row: Row) -> dict[str, Any]:
         """A row under our names; what is mapped to nothing is left out, what the readers mark stays."""
-        marked = {key: value for key, value in row.items() if key.startswith("(")}
+        marked = {EXTRA: row[EXTRA]} if EXTRA in row else {}
         return marked | {ours: found for ours, name in self.names.items() if (found := _at(row, name)) is not _ABSENT}
 
 

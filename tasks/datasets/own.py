@@ -27,6 +27,7 @@ from tasks.datasets.graded import better_and_worse, mean_grades
 from tasks.datasets.layouts import Sides, answer_in, check, prompt_in, sides, together, with_system
 from tasks.datasets.pairs import Gathered, Labelled, pair_of
 from tasks.datasets.rankings import PER_PROMPT, Scale, chosen_of, scale_of, scored
+from tasks.datasets.turns import Unusable
 
 Row = Mapping[str, Any]
 
@@ -124,11 +125,24 @@ class _Reader:
         self.marks.setdefault(pair.id, (row.get("split"), row.get("id")))
 
     def _remember(self, row: Row) -> None:
+        """Note a row's answers and their scores; of a list, an answer that is none is passed over if another is one."""
         prompt = prompt_in(row, self._control)
+        found: list[tuple[Messages, str, float]] = []
+        fault = Unusable("empty", "'answers' holds no answer with a score")
         for value, score in scored(row):
-            answer = answer_in({**row, "answer": value}, "answer", prompt, self._control)
-            asked = with_system(together(prompt, answer.before), row, self._control)
-            check(Sides(asked, answer.text, f"{answer.text}."))
+            try:
+                found.append((*self._answer(row, value, prompt), score))
+            except Unusable as error:
+                fault = error
+        if not found:
+            raise fault
+        for asked, text, score in found:
             ranked = self._ranked.setdefault(asked, _Ranked(cluster=row.get("cluster")))
-            ranked.judgements.append(("", answer.text, score))
-        ranked.rows += 1
+            ranked.judgements.append(("", text, score))
+        self._ranked[found[0][0]].rows += 1
+
+    def _answer(self, row: Row, value: Any, prompt: Messages | None) -> tuple[Messages, str]:
+        answer = answer_in({**row, "answer": value}, "answer", prompt, self._control)
+        asked = with_system(together(prompt, answer.before), row, self._control)
+        check(Sides(asked, answer.text, f"{answer.text}."))
+        return asked, answer.text
