@@ -19,13 +19,16 @@ PLACES = (".", "data", "default")
 """Where a data set's files are looked for, below its folder."""
 NOTES = frozenset({"dataset_info", "dataset_infos", "dataset_dict", "state", "package", "config"})
 """Stems of files that say something of the data and hold no rows."""
-_SHARD = re.compile(r"[-_.](?P<number>\d+)([-_.]of[-_.](?P<count>\d+))?")
-_NUMBERED = re.compile(r"(?P<name>.+?)[-_.](?P<number>\d+)[-_.]of[-_.](?P<count>\d+)")
+_SHARD = re.compile(r"[-_.](?P<number>\d+)([-_.]of[-_.](?P<count>\d+)(-[0-9a-f]{16})?)?")
+_NUMBERED = re.compile(r"(?P<name>.+?)[-_.](?P<number>\d+)[-_.]of[-_.](?P<count>\d+)(-[0-9a-f]{16})?")
 
 
-def split_files(folder: Path, split: str) -> list[Path]:
-    """The files of a split, in order; empty where there is none. Raises HarnessError where a shard is missing."""
-    for place in PLACES:
+def split_files(folder: Path, split: str, more: Sequence[str] = ()) -> list[Path]:
+    """The files of a split, in order; empty where there is none. Raises HarnessError where a shard is missing.
+
+    `more` are folders below `folder` that are looked into after the usual ones: a configuration's name.
+    """
+    for place in (*PLACES, *more):
         inside = (folder / place / split).parent
         name = Path(split).name
         files = row_files(inside)

@@ -33,7 +33,7 @@ def parse_json(text: str, place: str) -> list[Row]:
 
 
 def parse_lines(lines: Iterable[str], place: str) -> Iterator[Row]:
-    """One row for each line that is not blank. Raises HarnessError naming `place` and the line."""
+    """One row for each line that is not blank (of nothing where it is null). Raises HarnessError naming the line."""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -41,6 +41,7 @@ def parse_lines(lines: Iterable[str], place: str) -> Iterator[Row]:
             row = _loads(line.strip().removesuffix(","))
         except (ValueError, RecursionError) as error:
             raise HarnessError(f"{place}, line {number}: broken JSON ({cut(str(error))}): {cut(line)}") from error
+        row = {} if row is None else row
         if not isinstance(row, dict):
             raise HarnessError(
                 f"{place}, line {number}: a JSON object was expected, not {type(row).__name__}: {cut(line)}"
@@ -82,12 +83,12 @@ def _several(text: str) -> list[Any] | None:
 
 
 def _objects(values: Any, place: str) -> list[Row]:
-    """`values`, if it is a list of objects; elements that are null are left out. Raises HarnessError naming `place`."""
+    """`values`, if it is a list of objects; one that is null is a row of nothing. Raises HarnessError."""
     for number, value in enumerate(values if isinstance(values, list) else [values], start=1):
         if value is not None and not isinstance(value, dict):
             kind = type(value).__name__
             raise HarnessError(f"{place}, element {number}: a JSON array of objects was expected, not of {kind}s")
-    return [value for value in values if value is not None]
+    return [{} if value is None else value for value in values]
 
 
 def _unwrapped(row: Row, place: str) -> list[Row]:

@@ -101,7 +101,8 @@ class FolderSource:
 
     def _files(self, dataset: Dataset, split: str) -> list[Path]:
         folder = self._folder(dataset)
-        if files := all_files(folder) if split == EVERYTHING else split_files(folder, split):
+        more = [name for name in (dataset.config, dataset.hub_folder) if name]
+        if files := all_files(folder) if split == EVERYTHING else split_files(folder, split, more):
             return files
         known = split_names((folder / split).parent)
         raise SplitAbsent(
@@ -109,9 +110,9 @@ class FolderSource:
         )
 
     def _folder(self, dataset: Dataset) -> Path:
-        folder = self.root / dataset.folder
-        if folder.is_dir():
-            return folder
+        for name in (dataset.folder, Path(dataset.hub).name):  # ours, and the hub's own
+            if name and (self.root / name).is_dir():
+                return self.root / name
         held = [entry.name for entry in self.root.iterdir() if entry.is_dir()]
         if dataset.own and (split_files(self.root, "train") or all_files(self.root)):
             return self.root

@@ -89,7 +89,7 @@ def decode(data: bytes, path: Path) -> str:
 
 def _strict(data: bytes, encoding: str, path: Path) -> str:
     try:
-        return data.decode(encoding).removeprefix("\ufeff")
+        return data.decode(encoding).lstrip("\ufeff")
     except (UnicodeDecodeError, LookupError) as error:
         raise HarnessError(f"{path} cannot be read as {encoding} text: {cut(str(error))}; save it as UTF-8") from error
 

@@ -28,7 +28,7 @@ def comparable(text: str) -> tuple[str, ...]:
     """What two texts must share to ask the same: words, numbers and signs, without case, punctuation and layout.
 
     Characters of scripts without spaces stand by themselves. Signs that only lay a text out (bullets, emphasis, a dash
-    between words) are left out; brackets count where there are operators: `2 + 5` is not `2 - 5`, nor `C++` `C#`.
+    between words) are left out; brackets count beside operators, in calls and indices. `2 + 5` is not `2 - 5`.
     """
     plain = unicodedata.normalize("NFKC", text).casefold().translate(_DASHES)
     brackets = _FORMULA.search(plain) is not None
@@ -69,7 +69,7 @@ def _meant(text: str, start: int, end: int, brackets: bool) -> Iterator[str]:
     """The signs of a run that mean something."""
     for sign, at in _grouped(text, start, end):
         if sign[0] in _BRACKETS:
-            if brackets:
+            if brackets or (sign[0] in "([{" and at and text[at - 1].isalnum()):  # a call, an index
                 yield sign
         elif sign[0] not in _SIGNS:
             if unicodedata.category(sign[0])[0] == "S" and sign[0] != "`":
@@ -95,8 +95,10 @@ def _lays_out(sign: str, text: str, at: int) -> bool:
     stop = text.find("\n", at)
     before, after = text[line:at], text[at + len(sign) : stop if stop >= 0 else len(text)]
     left, right = before[-1:], after[:1]
-    if len(sign) > 2 or (not before.strip() and (right.isspace() or not right)):
-        return True  # a ruler, a bullet, a heading, a quotation
+    if len(sign) > 2 and not (before.strip() and after.strip()):
+        return True  # a ruler
+    if not before.strip() and (right.isspace() or not right):
+        return True  # a bullet, a heading, a quotation
     touched = left.isalnum(), right.isalnum()
     if sign[0] == "*":
         return touched[0] != touched[1] or not after.strip()

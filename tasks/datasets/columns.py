@@ -16,6 +16,8 @@ Form = Literal["pair", "choice", "list", "single"]
 
 USUAL: Mapping[str, tuple[str, ...]] = {
     "prompt": ("prompt", "question", "instruction", "query", "input", "context", "user_input", "prompt_text", "user"),
+    "input": ("input", "context"),
+    "history": ("history",),
     "system": ("system", "system_prompt", "system_message"),
     "chosen": (
         *("chosen", "better", "preferred", "accepted", "good", "positive", "selected", "win", "pos", "y_w"),
@@ -79,13 +81,28 @@ def find_columns(rows: Sequence[Row], given: Mapping[str, str], place: str) -> C
             names[ours] = found
     if not {"a", "b"} <= set(names):
         names |= _two_answers(fields)
+    if names.get("input") == names.get("prompt") or ("prompt" in given and "input" not in given):
+        names.pop("input", None)
     form = _form(names, given)
     if form is None:
         raise HarnessError(
             f"{place}: no columns for a better and a worse answer; the fields are: {', '.join(fields)}; name them with "
             "--columns prompt=...,chosen=...,rejected=..., or answers and scores of several answers"
         )
-    wanted = {*_NEEDED[form][0], "prompt", "system", "cluster", "split", "id", "scores", "ranks", "score", "rank"}
+    wanted = {
+        *_NEEDED[form][0],
+        "prompt",
+        "input",
+        "history",
+        "system",
+        "cluster",
+        "split",
+        "id",
+        "scores",
+        "ranks",
+        "score",
+        "rank",
+    }
     return Columns(form, {ours: name for ours, name in names.items() if ours in wanted})
 
 

@@ -53,6 +53,8 @@ class Answer:
 
 def sides(row: Row, control: Collection[str] = ()) -> Sides:
     """A row under the usual names as the sides of a pair. Raises Unusable saying field, value and reason."""
+    if not row:
+        raise Unusable("null", "is null")
     if EXTRA in row:
         raise Unusable("malformed", f"has more fields than the first line names: {row[EXTRA]!r}")
     prompt = prompt_in(row, control)

@@ -76,6 +76,21 @@ def _without(found: Labelled, ids: Mapping[str, frozenset[str]], place: str) -> 
     return Labelled(kept, dict(sorted(dropped.items())), examples, found.rows)
 
 
+def whole_prompt(row: Row) -> Row:
+    """A row whose prompt holds what other columns say of it: an input behind an instruction, turns before it."""
+    if not row:
+        raise Unusable("null", "is null")
+    prompt, given, history = row.get("prompt"), row.get("input"), row.get("history")
+    if isinstance(prompt, str) and isinstance(given, str) and given.strip():
+        prompt = f"{prompt.strip()}\n\n{given.strip()}"
+    if isinstance(history, list) and history and isinstance(prompt, str):
+        pairs = [turn for turn in history if isinstance(turn, list | tuple) and len(turn) == 2]
+        speakers = ("user", "assistant")
+        before = [{"role": r, "content": text} for turn in pairs for r, text in zip(speakers, turn, strict=True)]
+        prompt = [*(before or history), {"role": "user", "content": prompt}]
+    return {**row, "prompt": prompt} if prompt is not row.get("prompt") else row
+
+
 @dataclass
 class _Ranked:
     """What is known of one prompt's answers, over all its rows."""
@@ -100,6 +115,7 @@ class _Reader:
     def read(self, row: Row) -> None:
         """Add what a row gives; why it gives nothing is counted."""
         with self.made.row():
+            row = whole_prompt(row)
             if self._form in ("list", "single"):
                 self._remember(row)
                 return

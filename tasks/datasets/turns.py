@@ -13,6 +13,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from harness.contracts import Message, Messages, Role
@@ -81,8 +82,10 @@ def read(value: Any, control: Collection[str] = ()) -> Messages | str:
         raise Unusable("null", "is null")
     if isinstance(value, str):
         return _of_text(value, control)
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         return str(value)
+    if isinstance(value, bytes):
+        return _of_text(value.decode("utf-8", "surrogateescape"), control)
     if isinstance(value, Mapping):
         return _of_object(value, control)
     if isinstance(value, Sequence):

@@ -446,3 +446,14 @@ def test_the_gate_is_quick() -> None:
     started = time.process_time()
     assert leaks.find_leaks(pool, evaluation | {"e": pool["p77"]}) == ("p77",)
     assert time.process_time() - started < 3
+
+
+def test_the_gate_works_in_any_script_and_keeps_signs() -> None:
+    sums = {sign: f"What is 2 {sign} 5?" for sign in "+-*/"}
+    assert leaks.find_leaks(sums, {"e": "what is 2 * 5"}) == ("*",)
+    said = "今天北京的天气很好我们一起去公园散步吧然后回家吃晚饭再看一部电影"
+    other = "明天上海的股市可能会下跌所以请大家小心投资不要轻信任何小道消息哦"
+    pool = {"same": f"请翻译：{said}", "other": f"请翻译：{other}"}
+    assert leaks.find_leaks(pool, {"e": f"翻译一下这句话：{said}"}) == ("same",)
+    hindi = {"a": "वह कि जाता है", "b": "वह का जाता है"}
+    assert leaks.find_leaks(hindi, {"e": "वह कि, जाता है।"}) == ("a",)

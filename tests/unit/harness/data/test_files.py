@@ -236,6 +236,8 @@ HALVES = (MANY[:12], MANY[12:])
         ("data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"),
         ("train-00000-of-00002.parquet", "train-00001-of-00002.parquet"),
         ("train-1-of-2.parquet", "train-2-of-2.parquet"),
+        ("data/train-00000-of-00002-6f3344faa23e9b0a.parquet", "data/train-00001-of-00002-0a1b2c3d4e5f6789.parquet"),
+        ("main/train-00000-of-00002.parquet", "main/train-00001-of-00002.parquet"),
         ("train/0000.parquet", "train/0001.parquet"),
         ("default/train/0000.parquet", "default/train/0001.parquet"),
         ("train_9.parquet", "train_10.parquet"),
@@ -243,7 +245,7 @@ HALVES = (MANY[:12], MANY[12:])
     ],
 )
 def test_shards_are_joined_in_order(tmp_path: Path, names: tuple[str, str]) -> None:
-    dataset = Dataset("quiz", "x/y")
+    dataset = Dataset("quiz", "x/y", config="main")
     for name, rows in zip(names, HALVES, strict=True):
         parquet(tmp_path / "quiz" / name, rows)
     parquet(tmp_path / "quiz" / "data" / "test-00000-of-00001.parquet", [{"n": -1}])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -159,6 +160,7 @@ def test_what_is_no_pair_has_its_reason(row: Mapping[str, Any], reason: str) -> 
 
 
 def test_numbers_are_texts() -> None:
+    assert sides({"prompt": b"2 + 2?", "chosen": Decimal(4), "rejected": 4.5}) == Sides(user("2 + 2?"), "4", "4.5")
     assert sides({"prompt": "2 + 2?", "chosen": 4, "rejected": 4.5}) == Sides(user("2 + 2?"), "4", "4.5")
 
 

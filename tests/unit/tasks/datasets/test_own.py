@@ -60,6 +60,28 @@ def test_any_names_can_be_told() -> None:
     assert pairs_of([row], prompt="frage", chosen="x.deep", rejected="y") == [("How?", "So.", "No.")]
 
 
+def test_what_other_columns_say_of_a_prompt_is_kept() -> None:
+    row = {"instruction": "Translate.", "input": "Hallo", "chosen": "Hello", "rejected": "Bye"}
+    assert pairs_of([row]) == [("Translate.\n\nHallo", "Hello", "Bye")]
+    assert pairs_of([{**row, "input": ""}, row]) == [
+        ("Translate.", "Hello", "Bye"),
+        ("Translate.\n\nHallo", "Hello", "Bye"),
+    ]
+    assert pairs_of([row], prompt="instruction") == [("Translate.", "Hello", "Bye")]
+    assert pairs_of([{key: row[key] for key in ("input", "chosen", "rejected")}]) == [("Hallo", "Hello", "Bye")]
+    before = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    for history in ([["Hi", "Hello"]], before):
+        [pair] = read_own([{**row, "history": history}], "own", Reading(), divided=False).found.pairs
+        assert [turn.content for turn in pair.prompt] == ["Hi", "Hello", "Translate.\n\nHallo"]
+
+
+def test_null_rows_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    for text in ("\n".join([*map(json.dumps, many(9)), "null"]), json.dumps([*many(9), None])):
+        path.write_text(text)
+        assert OwnPairsPool().left_out(open_source(str(path), OwnPairsPool.dataset)).reasons == {"null": 1}
+
+
 def test_missing_columns_name_those_that_are_there() -> None:
     rows = [{"frage": "How?", "gut": "So."}]
     with pytest.raises(
