@@ -10,7 +10,7 @@ import typer
 
 from harness.cli import options as shared
 from harness.cli.output import emit_json, say, stdout_to_stderr, table
-from harness.config import DEFAULT_MODEL, PRESETS, parse, validated
+from harness.config import DEFAULT_MODEL, parse, validated
 from harness.contracts import HarnessError, Lengths, OwnRows, Pool, Reading
 from harness.data.check import Check, check
 from harness.plugins.registry import Registry
@@ -86,8 +86,7 @@ def _overview(found: Check) -> Iterator[tuple[str, str, str]]:
     yield "independent units", str(found.units), f"{found.repeated_prompts} prompts have several pairs"
     yield "contradictions", str(found.contradictions), "pairs whose opposite is there too"
     yield "leaks", str(found.leaks), "training pairs that ask what a held-out pair asks"
-    fitting = [name for name, budget in PRESETS.items() if budget.labels <= found.train - found.leaks]
-    yield "budgets", ", ".join(fitting) or "none", "presets that these data are enough for"
+    yield "largest budget", str(found.train - found.leaks), "labels that a method can be given: --budget max"
     if found.shortcuts:
         told = found.shortcuts
         yield "length alone", f"{told.length_only:.3f}", f"accuracy without reading, on {told.pairs} pairs; chance 0.5"
