@@ -20,7 +20,7 @@ from harness.plugins.registry import Registry, load
 from harness.records.samples import read_samples
 from harness.records.store import Store
 from harness.run.engine import run
-from harness.run.plan import make_plan
+from harness.run.plan import Plan, make_plan
 from leaderboards import tables
 
 pytestmark = pytest.mark.recipe
@@ -118,6 +118,20 @@ def test_identity_moves_with_what_decides_and_stays_with_what_does_not(
     limited = ids(limit=4)
     assert limited[0] == reference[0]
     assert limited[1] != reference[1]
+
+
+def test_a_fit_is_told_whether_its_pools_answers_carry_a_marker(
+    tiny: str, tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def planned(pool: str) -> Plan:
+        return make_plan(cell(tiny, tmp_path, aligner="gem", train_on=pool), registry, Silent())
+
+    assert planned("medqa").few_shot.spans == "marker"
+    before = planned("ultrafeedback")
+    assert before.few_shot.spans == "positional"
+    monkeypatch.delattr(registry.pool("ultrafeedback").__mro__[1], "spans")
+    assert planned("ultrafeedback").few_shot.spans == "marker"
+    assert planned("ultrafeedback").fit_id != before.fit_id
 
 
 def test_base_is_the_same_for_every_seed(tiny: str, tmp_path: Path, registry: Registry) -> None:
