@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import ClassVar
 
-from harness.contracts import Dataset, GoldAnswers, Pair, Pool, Prompt, Ratings, Source
+from harness.contracts import Dataset, GoldAnswers, Pair, Pool, Prompt, Ratings, Source, Spans
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
 from tasks.datasets.care_protocol import DATASET, LICENCE, cases, pairs_of
@@ -31,8 +31,8 @@ class CareProtocolPool:
     name: ClassVar[str] = "care_protocol"
     licence: ClassVar[str] = LICENCE
     dataset: ClassVar[Dataset] = DATASET
-    spans: ClassVar[str] = "positional"
-    """Both sides give their parts in one order, so spans of them can be matched by position."""
+    spans: ClassVar[Spans] = "positional"
+    """Answers end with a question; they carry no final-answer marker."""
 
     def revision(self, source: Source) -> str:
         """Hash of every row of the training split as read, and of the version of the rules, which the verifier uses."""
