@@ -32,7 +32,7 @@ class CareProtocolPool:
     licence: ClassVar[str] = LICENCE
     dataset: ClassVar[Dataset] = DATASET
     spans: ClassVar[Spans] = "positional"
-    """These answers close with no marker."""
+    """Answers end with a question; they carry no final-answer marker."""
 
     def revision(self, source: Source) -> str:
         """Hash of every row of the training split as read, and of the version of the rules, which the verifier uses."""

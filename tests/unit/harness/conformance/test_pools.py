@@ -9,6 +9,7 @@ from harness.conformance import Check, CheckFailed, NotConformant
 from harness.conformance.pools import check_pool, parametrize_pools_with_checks, pool_checks
 from harness.contracts import HarnessError, Pool
 from harness.data.sources import SampleSource
+from tasks.pools.care_protocol import CareProtocolPool
 from tasks.pools.gsm8k import Gsm8kPool
 from tasks.pools.medical_dialogue import MedicalDialoguePool
 from tasks.pools.medmcqa import MedMCQAPool
@@ -56,6 +57,7 @@ SHIPPED = (
     Gsm8kPool,
     UltraFeedbackPool,
     MedicalDialoguePool,
+    CareProtocolPool,
     OpinionQAPool,
     GlobalOpinionsPool,
 )
