@@ -250,6 +250,27 @@ class Stubborn(Honest):
         return Pair(pair.id, pair.prompt, good, bad)
 
 
+class Backwards(Honest):
+    """It takes the rejected answer for the chosen one."""
+
+    name = "backwards"
+
+    def trainer(self, bench: Bench, pairs: tuple[Pair, ...]) -> Any:
+        return super().trainer(bench, tuple(Pair(p.id, p.prompt, p.rejected, p.chosen) for p in pairs))
+
+
+class Apart(Honest):
+    """It runs its trainer by itself: nothing is stored, and an interrupted fit begins anew."""
+
+    name = "apart"
+
+    def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
+        if not few_shot.pairs:
+            raise HarnessError(f"aligner {self.name} needs pairs and was given none")
+        self.trainer(bench, few_shot.pairs).train()
+        return bench.aligned()
+
+
 class Hasty(Honest):
     """It takes the first answer that it sees preferred of each colour as the rule, whatever later labels say."""
 
@@ -428,6 +449,8 @@ BROKEN: dict[type[Aligner], str] = {
     Wasteful: "budget_stops",
     Timid: "positive_control",
     Stubborn: "labels_swapped and labels_shuffled",
+    Backwards: "positive_control and labels_swapped",
+    Apart: "trained_by_the_bench",
     Hasty: "labels_shuffled",
     Prejudiced: "groups_swapped",
     Fragile: "no_data_no_harm",

@@ -21,16 +21,13 @@ from harness.conformance.aligners import (
     check_labels_swapped,
     check_no_data_no_harm,
     check_other_seed_other_adapter,
-    check_parameters_documented,
-    check_parameters_matter,
-    check_parameters_plain,
     check_positive_control,
     check_same_seed_same_adapter,
     check_save_load,
     check_takes_what_it_says,
+    check_trained_by_the_bench,
     guard,
     parametrize_with_checks,
-    probed,
 )
 from harness.conformance.checks import Check, CheckFailed, NotConformant, Outcome, T, known, outcomes, parametrized
 from harness.conformance.lab import (
@@ -46,6 +43,12 @@ from harness.conformance.lab import (
     behaviour,
 )
 from harness.conformance.lesson import CLOSINGS, HELD_OUT, TARGETS, TRAIN, UNLABELLED, lesson, lesson_pairs
+from harness.conformance.parameters import (
+    check_parameters_documented,
+    check_parameters_matter,
+    check_parameters_plain,
+    probed,
+)
 
 __all__ = [
     "CHECKS",
@@ -93,6 +96,7 @@ __all__ = [
     "check_same_seed_same_adapter",
     "check_save_load",
     "check_takes_what_it_says",
+    "check_trained_by_the_bench",
     "guard",
     "known",
     "lesson",

@@ -19,7 +19,6 @@ A hyper-parameter says in `json_schema_extra` how it is checked:
 
 from __future__ import annotations
 
-import json
 import math
 import unittest
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,11 +27,10 @@ from functools import partial
 from statistics import fmean
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
-
-from harness.conformance.checks import Check, CheckFailed, Outcome, known, outcomes, parametrized
+from harness.conformance.checks import Check, CheckFailed, Outcome, known, outcomes, parametrized, required
 from harness.conformance.lab import FULL, SHORT, Lab, Session, Trial, bare_model, behaviour, choices, margins
 from harness.conformance.lesson import HELD_OUT, lesson_pairs
+from harness.conformance.parameters import check_parameters_documented, check_parameters_matter, check_parameters_plain
 from harness.conformance.toy import tiny_model
 from harness.contracts import BASE, Aligned, Aligner, FewShot, Finishes, HarnessError, Loads, Need
 from harness.fit.demands import can, takes
@@ -82,125 +80,6 @@ SAME = 1e-3
 """How far an answer's log-odds may move with the items that are asked about beside it: other shapes round otherwise."""
 
 
-def check_parameters_plain(lab: Lab) -> str:
-    """Config has defaults, refuses unknown keys, cannot be changed, survives JSON; the constructor only stores it."""
-    name, config_class = lab.aligner_class.name, lab.aligner_class.Config
-    try:
-        config = config_class()
-    except ValidationError as error:
-        raise CheckFailed(f"{name}: every hyper-parameter needs a default ({error.error_count()} have none)") from error
-    _refuses(lambda: config_class.model_validate({"no_such_parameter": 1}), f"{name}: Config must have extra='forbid'")
-    for parameter in config_class.model_fields:
-        value = getattr(config, parameter)
-        _refuses(partial(setattr, config, parameter, value), f"{name}: {parameter} can be changed after construction")
-        _require(_hashable(value), f"{name}: {parameter} holds a mutable {type(value).__name__}; use a tuple")
-    _require(_through_json(config) == config, f"{name}: Config does not survive JSON: {config!r}")
-    stored = lab.aligner_class(config)
-    _require(stored.config is config, f"{name}: the constructor must store the config it is given as .config")
-    extra = sorted(k for k, v in getattr(stored, "__dict__", {}).items() if v is not config)
-    _require(not extra, f"{name}: the constructor must store the config and nothing else, but sets {', '.join(extra)}")
-    return ""
-
-
-def check_parameters_documented(lab: Lab) -> str:
-    """Every hyper-parameter has a description, and either a valid probe value or the reason why it changes nothing."""
-    for parameter, info in lab.aligner_class.Config.model_fields.items():
-        label = f"{lab.aligner_class.name}.{parameter}"
-        _require(bool((info.description or "").strip()), f"{label} has no description")
-        extra = _extra(info)
-        given = {"probe", "no_effect"} & set(extra)
-        _require(len(given) == 1, f"{label} needs either 'probe' or 'no_effect' in json_schema_extra")
-        strangers = sorted(set(extra.get("probe_with", {})) - set(lab.aligner_class.Config.model_fields))
-        _require(
-            not strangers, f"{label}: probe_with names {', '.join(map(repr, strangers))}, which is no hyper-parameter"
-        )
-        if "probe" in given:
-            try:
-                default, other = probed(lab, parameter)
-            except ValidationError as error:
-                raise CheckFailed(f"{label}: its probe {extra['probe']!r} is not valid: {error}") from error
-            _require(default != other, f"{label}: its probe {extra['probe']!r} is the default")
-    return ""
-
-
-def check_parameters_matter(lab: Lab) -> str:
-    """Every hyper-parameter's probe value changes the fitted model; one said to have no effect is at least read."""
-    faults, remarks = [], []
-    for parameter, info in lab.aligner_class.Config.model_fields.items():
-        extra = _extra(info)
-        if "no_effect" in extra:
-            remarks.append(f"{parameter} has no effect: {extra['no_effect']}")
-            if parameter not in _read(lab):
-                faults.append(f"{parameter} is never read, although it is said to be ({extra['no_effect']})")
-        elif "probe" in extra:
-            default, other = (lab.result(config=config).behaviour for config in probed(lab, parameter))
-            if default == other:
-                faults.append(f"{parameter} changes nothing: its probe {extra['probe']!r} gives the same model")
-    _require(not faults, f"{lab.aligner_class.name}: {'; '.join(faults)}")
-    return "; ".join(remarks)
-
-
-def _extra(info: Any) -> dict[str, Any]:
-    return dict(info.json_schema_extra) if isinstance(info.json_schema_extra, dict) else {}
-
-
-def probed(lab: Lab, parameter: str) -> tuple[BaseModel, BaseModel]:
-    """Two configs that differ in one hyper-parameter: its default and its probe, both with the probe's companions."""
-    model_fields = lab.aligner_class.Config.model_fields
-    info = model_fields[parameter]
-    extra = _extra(info)
-    companions = {model_fields[k].alias or k: v for k, v in extra.get("probe_with", {}).items()}
-    validate = lab.aligner_class.Config.model_validate
-    return validate(companions), validate({**companions, info.alias or parameter: extra["probe"]})
-
-
-def _read(lab: Lab) -> frozenset[str]:
-    """Names of the hyper-parameters that a fit looks at; dumping the whole config counts as looking at all."""
-    seen: set[str] = set()
-    config_class = lab.aligner_class.Config
-    names = frozenset(config_class.model_fields)
-
-    def look(self: BaseModel, name: str) -> Any:
-        seen.update(names if name.startswith("model_dump") else {name} & names)
-        return super(recording, self).__getattribute__(name)
-
-    body = {"__getattribute__": look, "__module__": config_class.__module__}
-    recording: type[BaseModel] = type(config_class.__name__, (config_class,), body)
-    config = recording()
-    with lab.session(config=config) as session:
-        seen.clear()
-        session.fit()
-        return frozenset(seen)
-
-
-def _refuses(action: Callable[[], object], message: str) -> None:
-    try:
-        action()
-    except (ValidationError, TypeError, AttributeError):
-        return
-    raise CheckFailed(message)
-
-
-def _through_json(config: BaseModel) -> BaseModel | None:
-    try:
-        return type(config).model_validate(json.loads(config.model_dump_json(by_alias=True)))
-    except ValidationError:
-        return None
-
-
-def _hashable(value: object) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
-
-
-def _require(kept: bool, message: str) -> None:
-    if not kept:
-        raise CheckFailed(message)
-
-
 def check_base_untouched(lab: Lab) -> str:
     """A fit changes the adapter only: the base model's weights and its answers are the same, bit for bit."""
     name = lab.aligner_class.name
@@ -213,8 +92,8 @@ def check_base_untouched(lab: Lab) -> str:
     with lab.session() as session:
         weights, scores = session.base(), answered(session)
         session.fit()
-        _require(session.base() == weights, f"{name}: the base model's weights are not what they were before the fit")
-        _require(answered(session) == scores, f"{name}: with its adapter off, the model no longer answers as base does")
+        required(session.base() == weights, f"{name}: the base model's weights are not what they were before the fit")
+        required(answered(session) == scores, f"{name}: with its adapter off, the model no longer answers as base does")
     return ""
 
 
@@ -225,7 +104,7 @@ def check_takes_what_it_says(lab: Lab) -> str:
         with session.bench:
             session.aligner.fit(session.bench, guarded)
     taken = sorted(guarded.taken)
-    _require(not taken, f"{lab.aligner_class.name} reads {', '.join(taken)}, which it neither requires nor accepts")
+    required(not taken, f"{lab.aligner_class.name} reads {', '.join(taken)}, which it neither requires nor accepts")
     return ""
 
 
@@ -233,9 +112,9 @@ def check_can_what_it_says(lab: Lab) -> str:
     """The result can do no more than the class declares, and something at all."""
     found, declared = lab.result().capabilities, can(lab.aligner_class)
     name, listed = lab.aligner_class.name, ", ".join(sorted(declared))
-    _require(bool(found), f"{name}: its result can do nothing; {listed} was declared")
+    required(bool(found), f"{name}: its result can do nothing; {listed} was declared")
     beyond = ", ".join(sorted(found - declared))
-    _require(not beyond, f"{name}: its result can {beyond}, but the class declares only {listed}")
+    required(not beyond, f"{name}: its result can {beyond}, but the class declares only {listed}")
     return ""
 
 
@@ -267,7 +146,7 @@ def check_same_seed_same_adapter(lab: Lab) -> str:
     """The training seed decides everything: global random states do not reach the result."""
     first, second = lab.result(), lab.result(Trial(salt=1))
     same = (first.adapter, first.behaviour) == (second.adapter, second.behaviour)
-    _require(same, f"{lab.aligner_class.name}: two fits with one seed differ; draw every random number from bench.seed")
+    required(same, f"{lab.aligner_class.name}: two fits with one seed differ; draw every random number from bench.seed")
     return ""
 
 
@@ -276,8 +155,19 @@ def check_other_seed_other_adapter(lab: Lab) -> str:
     first, second = lab.result(), lab.result(Trial(seed=1))
     if not first.trained:
         raise unittest.SkipTest(f"aligner {lab.aligner_class.name} trains nothing")
-    _require(
+    required(
         first.adapter != second.adapter, f"{lab.aligner_class.name}: bench.seed is not used; two seeds give one adapter"
+    )
+    return ""
+
+
+def check_trained_by_the_bench(lab: Lab) -> str:
+    """Trainers are run by `bench.train`, which meters, stores and resumes them, and never by themselves."""
+    outside = sorted(set(lab.result().outside))
+    required(
+        not outside,
+        f"{lab.aligner_class.name}: {', '.join(outside)}.train() is called; bench.train(trainer) was expected, "
+        "which counts its steps, stores checkpoints and goes on after an interruption",
     )
     return ""
 
@@ -292,14 +182,14 @@ def check_budget_stops(lab: Lab) -> str:
     for share in (0.0, 0.4, 0.8):
         with lab.session(replace(trial, cap=share * whole)) as session:
             fitted = session.fit()
-            _require(session.meter.stops == 1, f"{name}: goes on after BudgetExceeded ({session.meter.stops} refusals)")
+            required(session.meter.stops == 1, f"{name}: goes on after BudgetExceeded ({session.meter.stops} refusals)")
             best = session.kept[-1] if session.kept else session.adapter()
             own = isinstance(session.aligner, Finishes)  # which makes something else of its best candidate
-            _require(
+            required(
                 own or session.adapter() == best, f"{name}: stopped at the cap, it does not return its best candidate"
             )
             finite = all(abs(m) < float("inf") for m in margins(fitted.aligned))
-            _require(finite, f"{name}: stopped at the cap, it returns a model whose answers are not finite")
+            required(finite, f"{name}: stopped at the cap, it returns a model whose answers are not finite")
     return ""
 
 
@@ -308,10 +198,11 @@ def check_positive_control(lab: Lab) -> str:
     lab.unless_it_takes("pairs")
     result = lab.result(FULL)
     figures = f"held-out accuracy {result.accuracy:.2f}, mean margin {fmean(result.margins):+.2f} nats"
+    name = lab.aligner_class.name
+    reversed_labels = result.accuracy < 1 - NEEDED_ACCURACY
+    required(not reversed_labels, f"{name} looks reversed: it learns to prefer the rejected answers ({figures})")
     learned = result.accuracy > NEEDED_ACCURACY
-    _require(
-        learned, f"{lab.aligner_class.name} does not learn the lesson: {figures}; above {NEEDED_ACCURACY} is needed"
-    )
+    required(learned, f"{name} does not learn the lesson: {figures}; above {NEEDED_ACCURACY} is needed")
     return figures
 
 
@@ -320,7 +211,7 @@ def check_labels_swapped(lab: Lab) -> str:
     lab.unless_it_takes("pairs")
     right, swapped = (lab.gain(lab.result(trial)) for trial in (FULL, replace(FULL, swapped=True)))
     figures = f"over base the mean margin is {right:+.3f} nats with the labels and {swapped:+.3f} with swapped ones"
-    _require(right > 0 > swapped, f"{lab.aligner_class.name}: the labels do not decide what is learned: {figures}")
+    required(right > 0 > swapped, f"{lab.aligner_class.name}: the labels do not decide what is learned: {figures}")
     return figures
 
 
@@ -329,7 +220,7 @@ def check_labels_shuffled(lab: Lab) -> str:
     lab.unless_it_takes("pairs")
     accuracy = lab.result(replace(FULL, shuffled=True)).accuracy
     figures = f"held-out accuracy {accuracy:.2f} after labels that say nothing"
-    _require(
+    required(
         accuracy <= UNTAUGHT_ACCURACY,
         f"{lab.aligner_class.name}: {figures}; at most {UNTAUGHT_ACCURACY} was expected, so something else teaches it",
     )
@@ -341,7 +232,7 @@ def check_groups_swapped(lab: Lab) -> str:
     lab.unless_it_takes("groups")
     leans = [_lean(lab.result(Trial(opinions=True, swapped=swapped)).choices) for swapped in (False, True)]
     figures = f"P(yes) of the first group less that of the second: {leans[0]:+.3f}, and {leans[1]:+.3f} when swapped"
-    _require(leans[0] > 0 > leans[1], f"{lab.aligner_class.name}: what a group said does not decide: {figures}")
+    required(leans[0] > 0 > leans[1], f"{lab.aligner_class.name}: what a group said does not decide: {figures}")
     return figures
 
 
@@ -364,7 +255,7 @@ def check_no_data_no_harm(lab: Lab) -> str:
         except Exception as error:
             raise CheckFailed(f"{name}: without data it crashes with {type(error).__name__}: {error}") from error
         moved = max(abs(a - b) for a, b in zip(margins(aligned), lab.base_margins, strict=True))
-    _require(moved < 1e-3, f"{name}: without data it still changes the model, by up to {moved:.3f} nats")
+    required(moved < 1e-3, f"{name}: without data it still changes the model, by up to {moved:.3f} nats")
     return ""
 
 
@@ -376,7 +267,7 @@ def check_alone_as_in_company(lab: Lab) -> str:
         together = (*margins(aligned), *(value for row in choices(aligned) for value in row))
         alone = (*margins(aligned, at_once=1), *(value for row in choices(aligned, at_once=1) for value in row))
     moved = max((abs(a - b) for a, b in zip(together, alone, strict=True)), default=0.0)
-    _require(moved <= SAME, f"{name}: asked one by one, its answers differ by up to {moved:.4f} nats")
+    required(moved <= SAME, f"{name}: asked one by one, its answers differ by up to {moved:.4f} nats")
     return ""
 
 
@@ -390,14 +281,14 @@ def check_save_load(lab: Lab) -> str:
         answers, folder = behaviour(aligned), session.folder / "saved"
         aligned.save(folder)
         odd = sorted(p.name for p in folder.rglob("*") if p.is_file() and p.suffix not in SAVED_SUFFIXES)
-        _require(not odd, f"{name}: save writes {', '.join(odd)}; only safetensors and JSON are allowed")
+        required(not odd, f"{name}: save writes {', '.join(odd)}; only safetensors and JSON are allowed")
         model = tiny_model()
         if (folder / "adapter_model.safetensors").exists():
             model = PeftModel.from_pretrained(model, str(folder))
         again: Aligned = bare_model(model, folder)
         if issubclass(lab.aligner_class, Loads):
             again = lab.aligner_class.load(bare_model(model, folder), folder)
-        _require(behaviour(again) == answers, f"{name}: loaded again, the model answers differently")
+        required(behaviour(again) == answers, f"{name}: loaded again, the model answers differently")
     return ""
 
 
@@ -414,6 +305,7 @@ CHECKS: tuple[Callable[[Lab], str], ...] = (
     check_can_what_it_says,
     check_same_seed_same_adapter,
     check_other_seed_other_adapter,
+    check_trained_by_the_bench,
     check_budget_stops,
     check_positive_control,
     check_labels_swapped,

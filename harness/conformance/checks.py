@@ -77,6 +77,12 @@ def parametrized(
     return pytest.mark.parametrize("check", cases)
 
 
+def required(promise: bool, failure: str) -> None:
+    """Raises CheckFailed with `failure` unless the promise is kept."""
+    if not promise:
+        raise CheckFailed(failure)
+
+
 def known(expected: Mapping[str, str], names: Iterable[str]) -> Mapping[str, str]:
     """The announced failures. Raises HarnessError for a name that is no check's, with the nearest."""
     checks = list(names)

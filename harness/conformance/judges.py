@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from harness.conformance import Check, CheckFailed, Outcome, known, outcomes, parametrized
+from harness.conformance.checks import Check, Outcome, known, outcomes, parametrized, required
 from harness.contracts import Judge, JudgeItem, JudgeTools, LanguageModel, Message, TakesTools, Verdict, user
 from harness.judging.measure import NULL_ANSWER, side
 
@@ -122,7 +122,7 @@ class Lab:
                 part = list(items[start : start + size])
                 verdicts = judge.compare(part)
                 count = f"{len(verdicts)} verdicts on {len(part)} items"
-                _require(len(verdicts) == len(part), f"{self.name} gives {count}: one each is needed, in order")
+                required(len(verdicts) == len(part), f"{self.name} gives {count}: one each is needed, in order")
                 found += verdicts
         return found
 
@@ -130,7 +130,7 @@ class Lab:
         """P(a better) of every item; every one needs a verdict."""
         verdicts = self.ask(items, parts=parts)
         for item, verdict in zip(items, verdicts, strict=True):
-            _require(verdict.status == "ok", f"{self.name} has no verdict on a plain pair, {item.id}: {verdict.status}")
+            required(verdict.status == "ok", f"{self.name} has no verdict on a plain pair, {item.id}: {verdict.status}")
         return [verdict.p_a for verdict in verdicts]
 
     def _made(self, folder: Path) -> Judge:
@@ -149,15 +149,10 @@ def _tiny(name: str) -> LanguageModel:
     return ModelAligned(HfBackend(tiny_model(), tiny_tokenizer()), 512, 256)
 
 
-def _require(promise: bool, failure: str) -> None:
-    if not promise:
-        raise CheckFailed(failure)
-
-
 def _same(lab: Lab, what: str, first: Sequence[float], second: Sequence[float]) -> str:
     """Raise CheckFailed when two lists of probabilities differ."""
     moved = max(abs(p - q) for p, q in zip(first, second, strict=True))
-    _require(moved < TOLERANCE, f"{lab.name}: {what} moves P(a better) by up to {moved:.3f}")
+    required(moved < TOLERANCE, f"{lab.name}: {what} moves P(a better) by up to {moved:.3f}")
     return f"at most {moved:.1e}"
 
 
@@ -176,9 +171,9 @@ def check_figures_valid(lab: Lab) -> str:
     """Probabilities lie in 0..1, `p_a` and those of each order; tokens and cost are not negative."""
     for verdict in lab.ask(plain_items()):
         for p in (verdict.p_a, *verdict.per_order):
-            _require(math.isfinite(p) and 0 <= p <= 1, f"{lab.name} gives {p} as a probability")
+            required(math.isfinite(p) and 0 <= p <= 1, f"{lab.name} gives {p} as a probability")
         spent = verdict.tokens >= 0 and verdict.cost >= 0
-        _require(spent, f"{lab.name} counts {verdict.tokens} tokens at a cost of {verdict.cost}")
+        required(spent, f"{lab.name} counts {verdict.tokens} tokens at a cost of {verdict.cost}")
     return ""
 
 
@@ -194,9 +189,9 @@ def check_statuses(lab: Lab) -> str:
     ]
     reasons = []
     for item, verdict in zip(odd, lab.ask(odd), strict=True):
-        _require(bool(verdict.status.strip()), f"{lab.name} gives item {item.id!r} an empty status")
+        required(bool(verdict.status.strip()), f"{lab.name} gives item {item.id!r} an empty status")
         silent = verdict.status == "ok" or verdict.p_a == 0.5
-        _require(
+        required(
             silent, f"{lab.name} has no verdict on {item.id!r} ({verdict.status}), but P {verdict.p_a} and not 0.5"
         )
         reasons += [] if verdict.status == "ok" else [f"{item.id}: {verdict.status}"]
@@ -252,7 +247,7 @@ def check_positive_control(lab: Lab) -> str:
     found = lab.probabilities(plain_items())
     right = fmean(side(p) if _better_is_a(index) else 1 - side(p) for index, p in enumerate(found))
     figures = f"right on {right:.2f} of {len(found)} plain pairs"
-    _require(right >= NEEDED, f"{lab.name} is {figures}; {NEEDED} is needed")
+    required(right >= NEEDED, f"{lab.name} is {figures}; {NEEDED} is needed")
     return figures
 
 
@@ -265,7 +260,7 @@ def check_null_answer(lab: Lab) -> str:
     found = lab.probabilities(items)
     wins = fmean(side(p) if index % 2 else 1 - side(p) for index, p in enumerate(found))
     figures = f"a constant answer wins {wins:.2f} of its comparisons with good ones"
-    _require(wins <= 0.5, f"{lab.name}: {figures}")
+    required(wins <= 0.5, f"{lab.name}: {figures}")
     return figures
 
 

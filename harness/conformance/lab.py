@@ -105,6 +105,8 @@ class Result:
     """Log-probabilities over yes and no of every question asked of the target groups."""
     flops: float
     capabilities: frozenset[Capability]
+    outside: tuple[str, ...]
+    """Trainers that were run without the bench."""
 
     @property
     def accuracy(self) -> float:
@@ -123,6 +125,8 @@ class Session:
     folder: Path
     kept: list[str] = field(default_factory=list)
     """Adapter hashes of the candidates that `bench.keep` took, in order."""
+    outside: list[str] = field(default_factory=list)
+    """Trainers that were run without the bench."""
 
     def fit(self, few_shot: FewShot | None = None) -> Fitted:
         """Fit as the harness does."""
@@ -209,7 +213,8 @@ class Lab:
             few_shot = lesson(trial.pairs, swapped=trial.swapped, shuffled=trial.shuffled, opinions=opinions)
             session = Session(aligner, bench, meter, few_shot, Path(folder))
             _watch_keeps(session)
-            yield session
+            with _watched_trainers(session):
+                yield session
 
     def _result(self, session: Session, aligned: Aligned, before: str) -> Result:
         adapter = session.adapter()
@@ -223,6 +228,7 @@ class Lab:
             choices(aligned),
             flops,
             capabilities(aligned),
+            tuple(session.outside),
         )
 
 
@@ -341,6 +347,27 @@ def _watch_keeps(session: Session) -> None:
         return better
 
     vars(session.bench)["keep"] = watched
+
+
+@contextmanager
+def _watched_trainers(session: Session) -> Iterator[None]:
+    """Note every trainer of transformers that runs without the bench, which counts, stores and resumes its steps."""
+    from transformers import Trainer
+
+    from harness.fit.phases import OfTheBench
+
+    train = Trainer.train
+
+    def watched(trainer: Any, *arguments: Any, **named: Any) -> Any:
+        if not any(isinstance(callback, OfTheBench) for callback in trainer.callback_handler.callbacks):
+            session.outside.append(type(trainer).__name__)
+        return train(trainer, *arguments, **named)
+
+    Trainer.train = watched
+    try:
+        yield
+    finally:
+        Trainer.train = train
 
 
 def _digest(tensors: Iterable[tuple[str, Any]]) -> str:

@@ -19,7 +19,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from harness.conformance.checks import Check, CheckFailed, Outcome, known, outcomes, parametrized
+from harness.conformance.checks import Check, CheckFailed, Outcome, known, outcomes, parametrized, required
 from harness.conformance.edits import Watched, edits, outcome
 from harness.contracts import Budget, HarnessError, Messages, Pair, Pool, Source
 from harness.data.draw import draw
@@ -73,11 +73,6 @@ def _name(check: Callable[[PoolLab], str]) -> str:
     return check.__name__.removeprefix("check_")
 
 
-def _require(promise: bool, failure: str) -> None:
-    if not promise:
-        raise CheckFailed(failure)
-
-
 def _asked(prompt: Messages) -> str:
     return normalise(" ".join(message.content for message in prompt if message.role == "user"))
 
@@ -96,8 +91,8 @@ def check_ids_unique(lab: PoolLab) -> str:
         ("pairs", [pair.id for pair in lab.pairs()]),
         ("prompts", [prompt.id for prompt in pool.prompts(lab.source)]),
     ):
-        _require(all(ids), f"{lab.name} has {what} with an empty id")
-        _require(not _twice(ids), f"{lab.name} gives several {what} the id {_twice(ids)[:1]}")
+        required(all(ids), f"{lab.name} has {what} with an empty id")
+        required(not _twice(ids), f"{lab.name} gives several {what} the id {_twice(ids)[:1]}")
     return ""
 
 
@@ -112,23 +107,23 @@ def check_ids_stable(lab: PoolLab) -> str:
         source = Watched(lab.source, backwards)
         pairs = {pair.id: (pair.chosen, pair.rejected) for pair in lab.make().pairs(source)}
         found.append((pairs, {prompt.id: prompt.messages for prompt in lab.make().prompts(source)}))
-    _require(found[0] == found[1], f"{lab.name}: another order of the rows gives other pairs or other ids")
+    required(found[0] == found[1], f"{lab.name}: another order of the rows gives other pairs or other ids")
     return ""
 
 
 def check_same_twice(lab: PoolLab) -> str:
     """Read again, by a new instance, the pool says the same."""
-    _require(_said(lab, lab.source) == _said(lab, lab.source), f"{lab.name} says something else when read again")
+    required(_said(lab, lab.source) == _said(lab, lab.source), f"{lab.name} says something else when read again")
     return ""
 
 
 def check_sides_differ(lab: PoolLab) -> str:
     """Of every pair both answers hold text and differ, and its prompt ends with the user's turn."""
     for pair in [*lab.pairs(), *lab.pairs("eval")]:
-        _require(bool(pair.chosen.strip() and pair.rejected.strip()), f"{lab.name}: pair {pair.id!r} has an empty side")
-        _require(pair.chosen != pair.rejected, f"{lab.name}: both sides of pair {pair.id!r} are equal")
+        required(bool(pair.chosen.strip() and pair.rejected.strip()), f"{lab.name}: pair {pair.id!r} has an empty side")
+        required(pair.chosen != pair.rejected, f"{lab.name}: both sides of pair {pair.id!r} are equal")
         asked = bool(pair.prompt) and pair.prompt[-1].role == "user"
-        _require(asked, f"{lab.name}: the prompt of pair {pair.id!r} does not end with the user's turn")
+        required(asked, f"{lab.name}: the prompt of pair {pair.id!r} does not end with the user's turn")
     return ""
 
 
@@ -136,11 +131,11 @@ def check_questions_cover(lab: PoolLab) -> str:
     """Every pair and every prompt has a question, by its own id or by its unit: what the leak gate reads."""
     pairs, questions = lab.pairs(), lab.make().questions(lab.source)
     missing = [pair.id for pair in pairs if pair.id not in questions and pair.unit not in questions]
-    _require(not missing, f"{lab.name}: {len(missing)} pairs have no question, first {missing[:1]}")
+    required(not missing, f"{lab.name}: {len(missing)} pairs have no question, first {missing[:1]}")
     reached = set(questions) | {pair.unit for pair in pairs}
     lost = [prompt.id for prompt in lab.make().prompts(lab.source) if prompt.id not in reached]
-    _require(not lost, f"{lab.name}: {len(lost)} prompts have no question, first {lost[:1]}")
-    _require(all(text.strip() for text in questions.values()), f"{lab.name} has a question without text")
+    required(not lost, f"{lab.name}: {len(lost)} prompts have no question, first {lost[:1]}")
+    required(all(text.strip() for text in questions.values()), f"{lab.name} has a question without text")
     return ""
 
 
@@ -152,8 +147,8 @@ def check_prompts_apart(lab: PoolLab) -> str:
     labels = max(1, len({pair.unit for pair in pairs}) // 4)
     drawn = draw(lab.make(), lab.source, Budget(labels=labels, prompts=labels), 0).few_shot
     both = {_asked(pair.prompt) for pair in drawn.pairs} & {_asked(prompt.messages) for prompt in drawn.prompts}
-    _require(not both, f"{lab.name}: {len(both)} prompts of a draw are those of its pairs")
-    _require(bool(drawn.prompts), f"{lab.name}: no prompt is left beside {labels} pairs")
+    required(not both, f"{lab.name}: {len(both)} prompts of a draw are those of its pairs")
+    required(bool(drawn.prompts), f"{lab.name}: no prompt is left beside {labels} pairs")
     return f"{len(drawn.prompts)} prompts beside {len(drawn.pairs)} pairs"
 
 
@@ -169,8 +164,8 @@ def check_revision_follows_data(lab: PoolLab) -> str:
             if found is None or found[0] == before:
                 continue
             moved += 1
-            _require(found[1] != revision, f"{lab.name}: {what} changes what it gives, and its revision stays")
-    _require(moved > 0, f"{lab.name}: no change of its rows changes anything that it gives")
+            required(found[1] != revision, f"{lab.name}: {what} changes what it gives, and its revision stays")
+    required(moved > 0, f"{lab.name}: no change of its rows changes anything that it gives")
     return f"{moved} changes noticed"
 
 
@@ -181,7 +176,7 @@ def check_splits_apart(lab: PoolLab) -> str:
         raise unittest.SkipTest("the pool has no pairs, or none that are held out")
     for what, of in (("ids", lambda p: p.id), ("units", lambda p: p.unit), ("prompts", lambda p: p.prompt)):
         both = set(map(of, train)) & set(map(of, held))
-        _require(not both, f"{lab.name}: {len(both)} {what} stand in both splits")
+        required(not both, f"{lab.name}: {len(both)} {what} stand in both splits")
     return f"{len(train)} and {len(held)}"
 
 
@@ -194,8 +189,8 @@ def check_verifier(lab: PoolLab) -> str:
     texts = ["", "Final Answer: A", *[text for pair in lab.pairs()[:8] for text in (pair.chosen, pair.rejected)]]
     for prompt in pool.prompts(lab.source)[:32]:
         rewards = [verifier(prompt.id, text) for text in texts]
-        _require(all(0 <= reward <= 1 for reward in rewards), f"{lab.name}: a reward of {prompt.id!r} is not in 0..1")
-        _require(rewards == [verifier(prompt.id, t) for t in texts], f"{lab.name}: rewards change when asked again")
+        required(all(0 <= reward <= 1 for reward in rewards), f"{lab.name}: a reward of {prompt.id!r} is not in 0..1")
+        required(rewards == [verifier(prompt.id, t) for t in texts], f"{lab.name}: rewards change when asked again")
     try:
         verifier(NO_ID, "")
     except KeyError:
@@ -209,12 +204,12 @@ def check_groups_valid(lab: PoolLab) -> str:
     if not groups:
         raise unittest.SkipTest("the pool has no groups")
     for group, ratings in groups.items():
-        _require(not _twice(r.question for r in ratings), f"{lab.name}: group {group!r} answers a question twice")
+        required(not _twice(r.question for r in ratings), f"{lab.name}: group {group!r} answers a question twice")
         for rating in ratings:
             shares = rating.probabilities
             fits = len(shares) == len(rating.options) > 1 and all(share >= 0 for share in shares)
             sums = math.isclose(math.fsum(shares), 1, abs_tol=1e-6)
-            _require(
+            required(
                 fits and sums, f"{lab.name}: group {group!r}, question {rating.question!r}: {shares} are no shares"
             )
     return f"{len(groups)} groups"

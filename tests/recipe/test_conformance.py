@@ -19,7 +19,7 @@ from aligners.sft import Sft
 from harness.conformance import Check, NotConformant, check_aligner, parametrize_with_checks
 from harness.contracts import Aligner
 from harness.plugins.registry import load
-from tests.broken_aligners import BROKEN, Hoarder, Honest
+from tests.broken_aligners import BROKEN, Backwards, Hoarder, Honest
 
 pytestmark = pytest.mark.recipe
 
@@ -96,3 +96,8 @@ def test_every_built_in_aligner_is_put_through_the_kit_and_has_a_page() -> None:
     built_in = set(load(plugins=False).aligners)
     assert built_in <= checked
     assert built_in <= set(re.findall(r"\w+", titles))
+
+
+def test_swapped_answers_are_called_reversed() -> None:
+    with pytest.raises(NotConformant, match="backwards looks reversed: it learns to prefer the rejected answers"):
+        check_aligner(Backwards)
