@@ -77,7 +77,7 @@ def _replace(path: Path, text: str) -> None:
 
 def _json(tables: Sequence[Table]) -> str:
     value = TypeAdapter(Document).dump_python(Document(JSON_FORMAT, list(tables)), mode="json")
-    return json_text(json.dumps(value, ensure_ascii=False, indent=1)) + "\n"
+    return json_text(value, indent=1) + "\n"
 
 
 def from_json(text: str) -> list[Table]:

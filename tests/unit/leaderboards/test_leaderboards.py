@@ -367,6 +367,7 @@ def test_changed_samples_are_noticed(tmp_path):
     [
         (b"{", "not valid JSON"),
         (b"\xff\xfe", "not valid JSON"),
+        (b"[" * 100_000, "not valid JSON"),
         (b"[]", "top level"),
         (b'{"id": "x"}', "status: Field required"),
         (b'{"manifest": {"format": 99}}', "format 99"),
