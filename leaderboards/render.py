@@ -24,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from harness.contracts import HarnessError
 from harness.util.safe_text import csv_cell, json_text
 from leaderboards.markdown import markdown
-from leaderboards.table import Cost, Metric, Row, Setting, Table
+from leaderboards.table import Cost, MethodRow, Metric, Setting, Table
 
 Format = Literal["md", "csv", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -137,7 +137,7 @@ def _csv(tables: Sequence[Table]) -> str:
     return out.getvalue()
 
 
-def _csv_lines(table: Table, row: Row) -> Iterator[dict[str, Any]]:
+def _csv_lines(table: Table, row: MethodRow) -> Iterator[dict[str, Any]]:
     values = {name: _plain(getattr(row, name)) for name in (*_ROW, "records", "remarks")}
     values |= {f"cost_{name}": value for name, value in asdict(row.cost).items()}
     main = table.setting.main_metric

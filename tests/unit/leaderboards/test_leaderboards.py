@@ -490,7 +490,7 @@ def test_json_round_trip_and_schema(board):
     text = leaderboards.render(board, "json")
     assert leaderboards.from_json(text) == board
     assert set(json.loads(text)) == {"format", "tables"}
-    assert set(leaderboards.json_schema()["$defs"]) >= {"Table", "Row", "Setting", "Metric", "Estimate", "Versus"}
+    assert set(leaderboards.json_schema()["$defs"]) >= {"Table", "MethodRow", "Setting", "Metric", "Estimate", "Versus"}
     with pytest.raises(HarnessError, match="no leaderboard"):
         leaderboards.from_json('{"format": 2}')
 
