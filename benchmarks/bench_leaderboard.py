@@ -3,7 +3,7 @@
     python -m pytest benchmarks/bench_leaderboard.py -q
     python -m benchmarks.bench_leaderboard --records 1000 --samples 200     # in a process of its own, with its memory
 
-The target is 2 seconds and 500 MiB.
+The target is 2 seconds of a processor and 500 MiB. Both report time of the processor, for the machine may be busy.
 """
 
 from __future__ import annotations
@@ -102,6 +102,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.benchmark(timer=time.process_time)
 def test_leaderboard_of_a_thousand_records(benchmark: Any, store: Path) -> None:
     import leaderboards
 

@@ -17,9 +17,15 @@ def _leave_working_folder() -> None:
     """
     if _sys.argv[:1] != ["-m"] or _sys.flags.safe_path or _module_that_runs().partition(".")[0] != __name__:
         return
+    here = _os.path.realpath(_os.curdir)
     home = _os.path.dirname(_os.path.dirname(_os.path.abspath(__file__)))  # noqa: PTH100, PTH120
-    if _os.path.realpath(_sys.path[0] or _os.curdir) != _os.path.realpath(home):
-        del _sys.path[0]
+    if here == _os.path.realpath(home):
+        return
+    del _sys.path[0]
+    named = _os.environ.get("PYTHONPATH", "").split(_os.pathsep)
+    if here not in (_os.path.realpath(entry) for entry in named if _os.path.isabs(entry)):  # noqa: PTH117
+        # An empty entry (`PYTHONPATH=folder:`) means the working folder, too, and nobody means it.
+        _sys.path[:] = [entry for entry in _sys.path if _os.path.realpath(entry or _os.curdir) != here]
 
 
 def _module_that_runs() -> str:

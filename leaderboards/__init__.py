@@ -20,7 +20,7 @@ from leaderboards.load import Entry, Samples, Scan, load, records, scan, with_sa
 from leaderboards.rank import rank
 from leaderboards.render import FORMATS, Format, from_json, json_schema, render, write
 from leaderboards.settings import refuse_mixed, setting
-from leaderboards.table import Cost, JudgeFigure, Metric, Provenance, Row, Setting, Table, Versus
+from leaderboards.table import Cost, JudgeFigure, MethodRow, Metric, Provenance, Setting, Table, Versus
 
 __all__ = [
     "FORMATS",
@@ -28,9 +28,9 @@ __all__ = [
     "Entry",
     "Format",
     "JudgeFigure",
+    "MethodRow",
     "Metric",
     "Provenance",
-    "Row",
     "Samples",
     "Scan",
     "Setting",

@@ -92,7 +92,7 @@ def _record(path: Path) -> Record:
         value = json.loads(path.read_bytes())
     except OSError as error:
         raise HarnessError(f"record.json cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise HarnessError(f"record.json is not valid JSON: {error}") from error
     _check_format(value)
     try:

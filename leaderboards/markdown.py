@@ -13,7 +13,7 @@ from harness.stats import Estimate
 from harness.util.safe_text import code
 from harness.util.safe_text import markdown as md
 from leaderboards.settings import differences
-from leaderboards.table import JudgeFigure, Metric, Row, Setting, Table, Versus
+from leaderboards.table import JudgeFigure, MethodRow, Metric, Setting, Table, Versus
 
 _CHANCE = "chance"
 """Note with the main metric's value for a model that guesses."""
@@ -132,7 +132,7 @@ def _main_table(table: Table) -> str:
     return _grid(head, (_main_cells(table, row, scale) for row in table.rows), left=(0, 10, 11))
 
 
-def _main_cells(table: Table, row: Row, scale: float) -> tuple[str, ...]:
+def _main_cells(table: Table, row: MethodRow, scale: float) -> tuple[str, ...]:
     metric = row.metrics.get(table.setting.main_metric)
     cost = row.cost
     return (
@@ -151,7 +151,7 @@ def _main_cells(table: Table, row: Row, scale: float) -> tuple[str, ...]:
     )
 
 
-def _labels(row: Row) -> str:
+def _labels(row: MethodRow) -> str:
     """Labels, and behind a plus those of other groups."""
     own, other = row.cost.labels, row.cost.auxiliary_labels
     return f"{own:g} + {other:g}" if other else f"{own:g}"
@@ -167,12 +167,12 @@ def _other_table(table: Table) -> str:
     return _grid(head, rows, left=(0, 1))
 
 
-def _other_cells(name: str, row: Row, metric: Metric) -> tuple[str, ...]:
+def _other_cells(name: str, row: MethodRow, metric: Metric) -> tuple[str, ...]:
     versus = metric.versus_base
     return md(name), md(row.label), _score(metric.score), _difference(versus), _p(versus.p if versus else None)
 
 
-def _status(row: Row) -> str:
+def _status(row: MethodRow) -> str:
     """The row's status; where seeds differ, how many of them did not end well."""
     if len(row.statuses) == 1:
         return row.status
@@ -258,7 +258,7 @@ def _p(p: float | None) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _flop_unit(rows: Iterable[Row]) -> tuple[float, str]:
+def _flop_unit(rows: Iterable[MethodRow]) -> tuple[float, str]:
     most = max((row.cost.flops for row in rows), default=0.0)
     return next((unit for unit in _FLOP_UNITS if most >= unit[0]), _FLOP_UNITS[-1])
 

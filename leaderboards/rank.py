@@ -17,7 +17,7 @@ from harness.stats import ALPHA, holm
 from leaderboards.load import Entry
 from leaderboards.rows import compared, draft, finished
 from leaderboards.settings import groups, setting, shares_base
-from leaderboards.table import Metric, Provenance, Row, RowVerdict, Setting, Table
+from leaderboards.table import MethodRow, Metric, Provenance, RowVerdict, Setting, Table
 
 
 def rank(entries: Sequence[Entry]) -> list[Table]:
@@ -65,24 +65,24 @@ def _table(shared: Setting, rows: Sequence[list[Entry]], bases: Sequence[Entry])
     )
 
 
-def _main(rows: Iterable[Row], metric: str) -> Iterator[Metric]:
+def _main(rows: Iterable[MethodRow], metric: str) -> Iterator[Metric]:
     return (row.metrics[metric] for row in rows if metric in row.metrics)
 
 
-def _order(row: Row, metric: str) -> tuple[int, float, str]:
+def _order(row: MethodRow, metric: str) -> tuple[int, float, str]:
     """By score; what is degenerate after that, and what has no score last."""
     main = row.metrics.get(metric)
     place = 2 if main is None else int(row.degenerate)
     return (place, -main.score.mean if main else 0.0, row.label)
 
 
-def _labelled(rows: Sequence[Row]) -> tuple[Row, ...]:
+def _labelled(rows: Sequence[MethodRow]) -> tuple[MethodRow, ...]:
     """Rows that share a label get their version behind it."""
     count = Counter(row.label for row in rows)
     return tuple(replace(r, label=f"{r.label} v{r.version}") if count[r.label] > 1 else r for r in rows)
 
 
-def _judged(rows: Sequence[Row], metric: str) -> list[Row]:
+def _judged(rows: Sequence[MethodRow], metric: str) -> list[MethodRow]:
     """Holm's adjustment over the rows that are in the family, and the verdict that follows from it."""
     tested = {
         i: (paired.difference, paired.p)
@@ -103,7 +103,7 @@ def verdict(difference: float, p: float) -> RowVerdict:
     return "better" if difference > 0 else "worse"
 
 
-def _warnings(shared: Setting, rows: Sequence[Row], has_base: bool) -> tuple[str, ...]:
+def _warnings(shared: Setting, rows: Sequence[MethodRow], has_base: bool) -> tuple[str, ...]:
     found = [f"{row.label}: {remark}" for row in rows for remark in row.remarks]
     if not has_base:
         found.append(

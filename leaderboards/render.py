@@ -24,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from harness.contracts import HarnessError
 from harness.util.safe_text import csv_cell, json_text
 from leaderboards.markdown import markdown
-from leaderboards.table import Cost, Metric, Row, Setting, Table
+from leaderboards.table import Cost, MethodRow, Metric, Setting, Table
 
 Format = Literal["md", "csv", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -77,7 +77,7 @@ def _replace(path: Path, text: str) -> None:
 
 def _json(tables: Sequence[Table]) -> str:
     value = TypeAdapter(Document).dump_python(Document(JSON_FORMAT, list(tables)), mode="json")
-    return json_text(json.dumps(value, ensure_ascii=False, indent=1)) + "\n"
+    return json_text(value, indent=1) + "\n"
 
 
 def from_json(text: str) -> list[Table]:
@@ -137,7 +137,7 @@ def _csv(tables: Sequence[Table]) -> str:
     return out.getvalue()
 
 
-def _csv_lines(table: Table, row: Row) -> Iterator[dict[str, Any]]:
+def _csv_lines(table: Table, row: MethodRow) -> Iterator[dict[str, Any]]:
     values = {name: _plain(getattr(row, name)) for name in (*_ROW, "records", "remarks")}
     values |= {f"cost_{name}": value for name, value in asdict(row.cost).items()}
     main = table.setting.main_metric

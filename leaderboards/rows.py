@@ -14,7 +14,7 @@ from harness.records.schema import Record, Score, Status
 from harness.stats import Estimate, average_seeds, mean_intervals, paired_tests, same_items, seed_sd
 from leaderboards.load import Entry
 from leaderboards.settings import changed
-from leaderboards.table import Cost, Metric, Role, Row, Versus
+from leaderboards.table import Cost, MethodRow, Metric, Role, Versus
 from leaderboards.unchanged import gives_the_same_answers
 
 CONTROLS = frozenset({"random", "uniform"})
@@ -82,12 +82,12 @@ def compared(drafts: Sequence[Draft], base: Draft | None, main: str) -> None:
             one.remarks += _without_effect(one, base)
 
 
-def finished(one: Draft, main: str) -> Row:
+def finished(one: Draft, main: str) -> MethodRow:
     """The row of a draft, before Holm's adjustment."""
     statuses = Counter(entry.record.status for entry in one.kept)
     first = one.kept[0].record
     costly = [entry.record for entry in one.scored or one.kept]
-    return Row(
+    return MethodRow(
         label=label(first.aligner.name, changed(first)),
         aligner=first.aligner.name,
         version=first.aligner.version,

@@ -107,7 +107,7 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MethodRow:
     """One method in one configuration, over its seeds."""
 
     label: str
@@ -181,7 +181,7 @@ class Table:
     """A table: base first, then by score, then what has no score."""
 
     setting: Setting
-    rows: tuple[Row, ...]
+    rows: tuple[MethodRow, ...]
     n_units: int
     """Independent units behind the main metric."""
     mdd: float | None
@@ -195,6 +195,6 @@ class Table:
     judge: tuple[JudgeFigure, ...] = field(default=())
     """Empty where no judge scored the table, or where the one that did was not measured."""
 
-    def row(self, label: str) -> Row:
+    def row(self, label: str) -> MethodRow:
         """The row of that label. Raises KeyError."""
         return {row.label: row for row in self.rows}[label]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -50,7 +49,7 @@ def emit_json(value: Any) -> None:
     """A JSON value, the only thing on standard output."""
     out = _results()
     unicode = (out.encoding or "").lower().replace("-", "").startswith("utf")
-    print(json_text(json.dumps(value, ensure_ascii=not unicode, indent=2, default=str)), file=out, flush=True)
+    print(json_text(value, indent=2, ascii_only=not unicode), file=out, flush=True)
 
 
 def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -136,7 +136,7 @@ def load(store: Path) -> Iterator[Calibration]:
 def _read(path: Path) -> Calibration:
     try:
         value = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise HarnessError(f"{path} is not valid JSON ({error}); measure again with: harness judge check") from error
     found = value.get("format") if isinstance(value, dict) else None
     if found != FORMAT:

@@ -2,7 +2,9 @@
 
 A plug-in is a module (or any object) with functions marked `@hookimpl`. Every hook takes no argument, returns a list of
 classes or values, and is called once for each registry that is loaded. A plug-in should not import torch when it is
-imported: `harness --help` and `harness list` would wait for it.
+imported: `harness --help` and `harness list` would wait for it. Names have up to 64 letters, digits, `_ . + -`, with a
+letter or digit first; `all`, `none` and what YAML reads as something else are reserved. A plug-in that breaks a rule,
+raises or exits is named and left out.
 
     from harness.hookspecs import hookimpl
 

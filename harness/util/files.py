@@ -93,5 +93,5 @@ def read_json(path: Path) -> Any | None:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise HarnessError(f"{path} is not valid JSON ({error}); delete it and run again") from error

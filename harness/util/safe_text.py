@@ -6,12 +6,14 @@ what is read, markup, formulas. What leaves goes through the function of its exi
     line      one line for a terminal or a log
     markdown  a piece of a line of Markdown; code: the same, set as code
     csv_cell  a cell of a CSV file that a spreadsheet may open
-    json_text a JSON document, whose values stay exactly what they are
+    json_text JSON, whose values stay exactly what they are
     cut       a value that an error message repeats
 """
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from typing import Any
 
@@ -23,6 +25,7 @@ _HARMFUL = re.compile(
     "\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # invisible, or turns the reading
     "\ud800-\udfff\U000e0000-\U000e007f]"  # half a character; tags, which are invisible
 )
+_HARMFUL_IN_JSON = re.compile(f"{_HARMFUL.pattern}|[\x85\u2028\u2029]")
 _LINE_BREAKS = re.compile("[\x0b\x0c\r\x1c-\x1e\x85\u2028\u2029]")
 _MARKDOWN = re.compile(r"[\\`*{}\[\]<>#|!~&$]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=[wW])\.")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
@@ -79,9 +82,21 @@ def csv_cell(value: Any) -> Any:
     return f"'{shown}" if shown.startswith(_FORMULA) else shown
 
 
-def json_text(document: str) -> str:
-    """A JSON document whose strings spell out what a terminal or a reader is fooled by; it parses to the same value."""
-    return re.sub(f"{_HARMFUL.pattern}|[\x85\u2028\u2029]", _json_escape, document)
+def json_text(value: Any, *, indent: int, ascii_only: bool = False) -> str:
+    """`value` as JSON whose strings spell out what a terminal or a reader is fooled by; it parses to the same value.
+
+    JSON has no number that is not finite: such a one becomes null. What has no JSON form is its `str`.
+    """
+    document = json.dumps(_finite(value), ensure_ascii=ascii_only, indent=indent, default=str, allow_nan=False)
+    return _HARMFUL_IN_JSON.sub(_json_escape, document)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    return [_finite(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _spelt(found: re.Match[str]) -> str:

@@ -367,6 +367,7 @@ def test_changed_samples_are_noticed(tmp_path):
     [
         (b"{", "not valid JSON"),
         (b"\xff\xfe", "not valid JSON"),
+        (b"[" * 100_000, "not valid JSON"),
         (b"[]", "top level"),
         (b'{"id": "x"}', "status: Field required"),
         (b'{"manifest": {"format": 99}}', "format 99"),
@@ -489,7 +490,7 @@ def test_json_round_trip_and_schema(board):
     text = leaderboards.render(board, "json")
     assert leaderboards.from_json(text) == board
     assert set(json.loads(text)) == {"format", "tables"}
-    assert set(leaderboards.json_schema()["$defs"]) >= {"Table", "Row", "Setting", "Metric", "Estimate", "Versus"}
+    assert set(leaderboards.json_schema()["$defs"]) >= {"Table", "MethodRow", "Setting", "Metric", "Estimate", "Versus"}
     with pytest.raises(HarnessError, match="no leaderboard"):
         leaderboards.from_json('{"format": 2}')
 

@@ -80,12 +80,27 @@ def test_importing_the_package_leaves_the_path_alone(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_plugins_own_folder_beside_it_hides_nothing(tmp_path: Path) -> None:
-    """A folder of the plug-in's name is a package without content to Python."""
+EDITABLE = """
+import importlib.util, sys
+
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        return importlib.util.spec_from_file_location(name, {place!r}) if name == "lndpo" else None
+
+sys.meta_path.append(Finder)
+"""
+
+
+def test_the_folder_of_a_plugin_under_development_hides_nothing(tmp_path: Path) -> None:
+    """An editable installation is found last; to Python, a folder of its name is a package without content."""
     folder = tmp_path / "here" / "lndpo"
     folder.mkdir(parents=True)
     source = "from harness.hookspecs import hookimpl\n@hookimpl\ndef harness_judges():\n    return []\n"
-    done = spawn("list", "--json", cwd=folder.parent, env=install(tmp_path / "site", "lndpo", source))
+    (folder / "lndpo.py").write_text(source)
+    env = install(tmp_path / "site", "lndpo", "")
+    (tmp_path / "site" / "sitecustomize.py").write_text(EDITABLE.format(place=str(folder / "lndpo.py")))
+    done = spawn("list", "--json", cwd=folder.parent, env=env)
     assert (done.returncode, json.loads(done.stdout)["skipped"]) == (0, {}), done.stderr
 
 
@@ -187,3 +202,15 @@ def test_without_a_home_folder_the_cache_is_named(tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, "-c", code, command], capture_output=True, text=True, check=False)
         assert "HARNESS_CACHE" in done.stderr + done.stdout, command
         assert "bug" not in done.stderr
+
+
+@pytest.mark.parametrize(("entry", "found"), [("", False), (".", False), ("absolute", True)])
+def test_the_working_folder_is_searched_where_it_is_named_in_full(entry: str, found: bool, tmp_path: Path) -> None:
+    install(
+        tmp_path, "nearby", "from harness.hookspecs import hookimpl\n@hookimpl\ndef harness_judges():\n    return []\n"
+    )
+    named = str(tmp_path) if entry == "absolute" else entry
+    kept = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join([*([kept] if kept else []), "/nowhere", named])
+    done = spawn("list", "--json", "--plugins", "nearby", cwd=tmp_path, env={"PYTHONPATH": path})
+    assert (done.returncode == 0) == found, done.stderr

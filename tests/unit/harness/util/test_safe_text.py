@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -47,9 +49,14 @@ def test_block_keeps_lines_and_tabs_and_nothing_else() -> None:
 
 @given(NASTY)
 def test_json_parses_to_the_same_value_and_spells_out(text: str) -> None:
-    shown = json_text(json.dumps({text: text}, ensure_ascii=False, indent=1))
-    assert json.loads(shown) == {text: text}
+    shown = json_text({text: [text, 1.5]}, indent=1)
+    assert json.loads(shown) == {text: [text, 1.5]}
     assert not set(shown) & (set(HARMFUL) - {"\n"})
+
+
+def test_json_has_no_number_that_is_none() -> None:
+    value = {"a": [math.nan, (math.inf, 1.0)], "b": Path("x")}
+    assert json.loads(json_text(value, indent=1, ascii_only=True)) == {"a": [None, [None, 1.0]], "b": "x"}
 
 
 @given(NASTY)
