@@ -311,16 +311,19 @@ def check_limit(lab: TaskLab) -> str:
 
 
 def check_requires_honest(lab: TaskLab) -> str:
-    """What `requires` and `accepts` name is enough, one of the latter at a time; a model without it is refused."""
+    """What `requires` names is enough, where it is empty each of `accepts`; a model without it is refused.
+
+    What is accepted beside a requirement may be there or not.
+    """
     task = lab.task()
-    anyway: frozenset[Capability] = frozenset(task.requires)
-    for given in [anyway | {one} for one in sorted(task.accepts)] or [anyway]:
+    anyway, each = frozenset(task.requires), [frozenset({one}) for one in sorted(task.accepts)]
+    for given in [anyway, *(anyway | one for one in each)] if anyway or not each else each:
         try:
             lab.evaluate(only(Toy(), given))
         except (HarnessError, AttributeError) as error:
             listed = ", ".join(sorted(given)) or "nothing"
             raise CheckFailed(f"{lab.name} says that {listed} is enough, and it is not: {error}") from error
-    for missing in [*({name} for name in task.requires), *([task.accepts] if task.accepts else [])]:
+    for missing in filter(None, [frozenset({name}) for name in sorted(anyway)] or [frozenset(task.accepts)]):
         offered = frozenset(METHODS) - missing
         try:
             lab.evaluate(only(Toy(), offered))

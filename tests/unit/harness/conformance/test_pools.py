@@ -6,9 +6,11 @@ import pytest
 
 import harness.conformance.pools as kit
 from harness.conformance import Check, CheckFailed, NotConformant
+from harness.conformance.edits import Few
 from harness.conformance.pools import check_pool, parametrize_pools_with_checks, pool_checks
 from harness.contracts import HarnessError, Pool
 from harness.data.sources import SampleSource
+from tasks.pools.care_protocol import CareProtocolPool
 from tasks.pools.gsm8k import Gsm8kPool
 from tasks.pools.medical_dialogue import MedicalDialoguePool
 from tasks.pools.medmcqa import MedMCQAPool
@@ -59,6 +61,11 @@ SHIPPED = (
     OpinionQAPool,
     GlobalOpinionsPool,
 )
+
+
+@parametrize_pools_with_checks([CareProtocolPool], Few(SampleSource(), 16))
+def test_care_protocol(check: Check) -> None:
+    check()
 
 
 @parametrize_pools_with_checks(SHIPPED, SampleSource())

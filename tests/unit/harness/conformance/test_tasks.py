@@ -16,12 +16,14 @@ from harness.conformance.tasks import check_task, parametrize_tasks_with_checks,
 from harness.contracts import HarnessError, Task
 from harness.data.sources import SampleSource
 from tasks.alpaca_eval import AlpacaEval
+from tasks.care_protocol import CareProtocol
 from tasks.gsm8k import GSM8K
 from tasks.math500 import Math500
 from tasks.medical_dialogue import MedicalDialogue
 from tasks.medmcqa import MedMCQA
 from tasks.medqa import MedQA
 from tasks.opinions import GlobalOpinions, OpinionQA
+from tasks.pools.care_protocol import CareProtocolPool
 from tasks.pools.gsm8k import Gsm8kPool
 from tasks.pools.medical_dialogue import MedicalDialoguePool
 from tasks.pools.medmcqa import MedMCQAPool
@@ -82,6 +84,13 @@ class Dialogue(MedicalDialogue):
         super().__init__(by_hash)
 
 
+class Care(CareProtocol):
+    """The task without the model that embeds."""
+
+    def __init__(self) -> None:
+        super().__init__(by_hash)
+
+
 @parametrize_tasks_with_checks([MedQA], SMALL, pool=MedQAPool())
 def test_medqa(check: Check) -> None:
     check()
@@ -119,6 +128,11 @@ def test_global_opinions(check: Check) -> None:
 
 @parametrize_tasks_with_checks([Dialogue], SampleSource(), pool=MedicalDialoguePool(), expected_failures=JUDGED)
 def test_medical_dialogue(check: Check) -> None:
+    check()
+
+
+@parametrize_tasks_with_checks([Care], SMALL, pool=CareProtocolPool())
+def test_care_protocol(check: Check) -> None:
     check()
 
 
