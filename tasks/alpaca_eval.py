@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from harness.contracts import (
     Aligned,
@@ -52,12 +52,11 @@ SHOWN = 60
 """Characters of an instruction that a message quotes."""
 _NAME = re.compile(r"[\w.-]+")
 
-Row = Mapping[str, Any]
 LengthMetric = Literal["lc_win_rate", "lc_estimate", "lc_minimal"]
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class Instruction:
     """One instruction with the two answers that come with the data."""
 
     id: str
@@ -78,7 +77,7 @@ class Item:
 class Comparison:
     """An answer, what it was compared with, and what the judge said."""
 
-    item: Item
+    item: Instruction
     answer: Completion
     baseline: str
     verdict: Verdict
@@ -156,7 +155,7 @@ class AlpacaEval:
 # ---------------------------------------------------------------- data
 
 
-def read_items(source: Source, outputs: str = REFERENCE) -> list[Item]:
+def read_items(source: Source, outputs: str = REFERENCE) -> list[Instruction]:
     """Every instruction with the reference's output and that of `outputs`, in the order of the data.
 
     Raises HarnessError naming an instruction that stands twice, has no output, or is missing on one of the two sides.
@@ -168,7 +167,7 @@ def read_items(source: Source, outputs: str = REFERENCE) -> list[Item]:
         if missing:
             raise HarnessError(f"outputs {name!r} lack {len(missing)} instructions, first {_short(missing[0])}")
     return [
-        Item(content_hash(text)[:16], position, text, reference, chosen[text])
+        Instruction(content_hash(text)[:16], position, text, reference, chosen[text])
         for position, (text, reference) in enumerate(references.items())
     ]
 
@@ -216,7 +215,7 @@ def _outputs(source: Source, outputs: str) -> dict[str, str]:
     return found
 
 
-def _baseline(items: Sequence[Item], rows: Mapping[str, SampleRow] | None) -> list[str]:
+def _baseline(items: Sequence[Instruction], rows: Mapping[str, SampleRow] | None) -> list[str]:
     """What each answer is compared with: the data's outputs, or those of another run's rows.
 
     Raises HarnessError naming the first instruction that the run did not answer.
@@ -242,7 +241,7 @@ def _short(instruction: str) -> str:
 
 
 def compare(
-    judge: Judge, items: Sequence[Item], answers: Sequence[Completion], baseline: Sequence[str]
+    judge: Judge, items: Sequence[Instruction], answers: Sequence[Completion], baseline: Sequence[str]
 ) -> list[Comparison]:
     """The judge's verdict on every answer (as `a`) against the baseline's (as `b`); equal answers are a tie unasked.
 
@@ -267,7 +266,7 @@ def compare(
     return found
 
 
-def _checked(verdict: Verdict, item: Item) -> Verdict:
+def _checked(verdict: Verdict, item: Instruction) -> Verdict:
     if verdict.status == "ok" and not 0.0 <= verdict.p_a <= 1.0:  # also where it is not a number
         raise FloatingPointError(f"instruction {item.id}: P(model better) is {verdict.p_a}, no probability")
     return verdict

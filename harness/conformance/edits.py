@@ -44,6 +44,35 @@ class Watched:
         return self.read[key]
 
 
+@dataclass
+class Few:
+    """The first rows of every split of a source: a check that changes rows reads them some dozen times."""
+
+    source: Source
+    most: int
+    _kept: dict[tuple[str, str], Rows] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> SourceKind:
+        """That of the source behind."""
+        return self.source.kind
+
+    def describe(self) -> str:
+        """As the source behind."""
+        return self.source.describe()
+
+    def announce(self) -> str:
+        """As the source behind."""
+        return self.source.announce()
+
+    def rows(self, dataset: Dataset, split: str) -> Rows:
+        """The first `most` rows of the source behind."""
+        key = (dataset.folder, split)
+        if key not in self._kept:
+            self._kept[key] = self.source.rows(dataset, split)[: self.most]
+        return self._kept[key]
+
+
 def edits(rows: Rows) -> Iterator[tuple[str, Edit]]:
     """Changes of a split, each with its name: a row less, and each field of the first and the last row moved.
 

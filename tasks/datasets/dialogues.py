@@ -23,6 +23,7 @@ from typing import Any
 
 from harness.contracts import Dataset, DatasetAbsent, HarnessError, Messages, Pair, Source
 from harness.util.hashes import content_hash
+from tasks.datasets.documents import Row
 from tasks.datasets.graded import answer_pairs, answer_text, better_and_worse, in_turn, mean_grades
 from tasks.datasets.pairs import asked, prompt_of
 
@@ -36,8 +37,6 @@ PER_QUESTION = 8
 """Most pairs of one question: without a bound two or three questions would be half of all pairs."""
 SOUND = 3.0
 """An answer of a lower grade is no reference, be it the best that its question has."""
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,16 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from harness.contracts import Dataset, HarnessError, Messages, Pair
 from harness.util.hashes import content_hash
+from tasks.datasets.documents import Row
 
 LIVEQA_MED = Dataset(folder="liveqa_med", hub="")
 _HEADER = re.compile(r"\AQuestion:.*?\nURL:[^\n]*\nAnswer:", re.DOTALL)
 """What stands before every answer of LiveQA-Med: the source's own question and address."""
 
-Row = Mapping[str, Any]
 T = TypeVar("T")
 Q = TypeVar("Q")
 

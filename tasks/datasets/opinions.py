@@ -21,13 +21,12 @@ from typing import Any
 from harness.contracts import Dataset, HarnessError, Rating, Ratings, Source
 from harness.util.hashes import content_hash
 from harness.util.words import normalise
+from tasks.datasets.documents import Row
 
 ROUNDING = 0.05
 """How far published shares may sum from 1; they are divided by their sum."""
 FOLDER_SPLITS: Mapping[str, str] = {"pool": "all", "eval": "all"}
 """A folder holds one file: groups and questions are divided by the draw, not by the data."""
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ Annotation = dict[str, Any]
 """What is remembered of one: the preference, tokens, cost, and what the annotator said."""
 
 
-class AlpacaEval:
+class AlpacaEvalAnnotator:
     """An annotator of the alpaca_eval package, by name or path (`alpaca_eval:weighted_alpaca_eval_gpt4_turbo`)."""
 
     name: ClassVar[str] = "alpaca_eval"
@@ -56,7 +56,7 @@ class AlpacaEval:
         path = configuration(argument)
         version = f"2+{PACKAGE}-{metadata.version(PACKAGE)}+{fingerprint(path)[:8]}"
         facts = {"name": f"alpaca_eval:{argument}", "version": version, "configuration": path, "__doc__": cls.__doc__}
-        return type("AlpacaEval", (AlpacaEval,), facts)
+        return type("AlpacaEvalAnnotator", (AlpacaEvalAnnotator,), facts)
 
     def with_tools(self, tools: JudgeTools) -> Judge:
         """The judge with a folder for its annotations."""
@@ -212,4 +212,4 @@ def _quiet() -> Iterator[None]:
 @hookimpl
 def harness_judges() -> list[type[Judge]]:
     """The judge of this module."""
-    return [AlpacaEval]
+    return [AlpacaEvalAnnotator]

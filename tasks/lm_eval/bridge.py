@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.contracts import Aligned, Loglik
-from tasks.lm_eval.catalogue import Row, metric_name, stock_task
+from tasks.datasets.documents import Row
+from tasks.lm_eval.catalogue import metric_name, stock_task
 from tasks.lm_eval.corners import quiet
 from tasks.lm_eval.model import Progress, lm
 

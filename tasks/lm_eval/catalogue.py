@@ -15,14 +15,13 @@ from typing import Any
 
 from harness.contracts import HarnessError
 from harness.util.names import nearest
+from tasks.datasets.documents import Row
 from tasks.lm_eval import corners
 
 DEMONSTRATIONS = "demonstrations"
 """Split that holds the caller's own few-shot rows."""
 FEWSHOT_SEED = 1234
 """Seed of the `lm_eval` command's few-shot sampler."""
-
-Row = Mapping[str, Any]
 
 
 def stock_task(

@@ -6,6 +6,7 @@ import pytest
 
 import harness.conformance.pools as kit
 from harness.conformance import Check, CheckFailed, NotConformant
+from harness.conformance.edits import Few
 from harness.conformance.pools import check_pool, parametrize_pools_with_checks, pool_checks
 from harness.contracts import HarnessError, Pool
 from harness.data.sources import SampleSource
@@ -61,6 +62,11 @@ SHIPPED = (
     OpinionQAPool,
     GlobalOpinionsPool,
 )
+
+
+@parametrize_pools_with_checks([CareProtocolPool], Few(SampleSource(), 16))
+def test_care_protocol(check: Check) -> None:
+    check()
 
 
 @parametrize_pools_with_checks(SHIPPED, SampleSource())

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from harness.cli import app
 from harness.conformance.judges import PLAIN, check_judge
 from harness.contracts import HarnessError, JudgeItem, JudgeTools, Verdict, user
-from tasks.judges.alpaca_eval import CHUNK, AlpacaEval
+from tasks.judges.alpaca_eval import CHUNK, AlpacaEvalAnnotator
 from tasks.judges.annotators import endpoint, fingerprint
 from tasks.judges.guarded import PLANTED, SILENT, UNPARSABLE
 from tests.chat_server import Endpoint, Odd, Reply, serving
@@ -72,7 +72,7 @@ def own(tmp_path: Path) -> Path:
 
 
 def ask(name: str, items: list[JudgeItem], cache: Path) -> list[Verdict]:
-    judge: Any = AlpacaEval.named(name)()
+    judge: Any = AlpacaEvalAnnotator.named(name)()
     return list(judge.with_tools(JudgeTools(pytest.fail, cache)).compare(items))
 
 
@@ -97,7 +97,7 @@ def test_the_packages_own_annotator_judges_through_the_server(server: Endpoint, 
 
 
 def test_annotations_are_kept_in_the_judges_folder_alone(server: Endpoint, tmp_path: Path) -> None:
-    package = AlpacaEval.named(STOCK).configuration.parents[1]  # type: ignore[attr-defined]
+    package = AlpacaEvalAnnotator.named(STOCK).configuration.parents[1]  # type: ignore[attr-defined]
     before = {path: path.stat().st_mtime_ns for path in package.rglob("*") if path.is_file()}
     first = ask(STOCK, items(), tmp_path / "cache")
     again = ask(STOCK, items(8), tmp_path / "cache")
@@ -170,7 +170,7 @@ def test_it_keeps_the_promises_of_a_judge(tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setenv("OPENAI_API_BASE", server.base_url)
         monkeypatch.setenv("OPENAI_API_KEY", "any")
         tools = JudgeTools(pytest.fail, tmp_path)
-        outcomes = check_judge(AlpacaEval.named(STOCK), tools=tools)
+        outcomes = check_judge(AlpacaEvalAnnotator.named(STOCK), tools=tools)
     assert {outcome.status for outcome in outcomes} == {"passed"}
 
 
@@ -179,9 +179,9 @@ def test_it_keeps_the_promises_of_a_judge(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_an_unknown_annotator_gets_the_nearest_name() -> None:
     with pytest.raises(HarnessError, match=f"did you mean '{STOCK}'"):
-        AlpacaEval.named("weighted_alpaca_eval_gpt4_turb")
+        AlpacaEvalAnnotator.named("weighted_alpaca_eval_gpt4_turb")
     with pytest.raises(HarnessError, match="needs the name or path of an annotator"):
-        AlpacaEval().compare(items())
+        AlpacaEvalAnnotator().compare(items())
 
 
 def test_a_missing_key_is_one_line(tmp_path: Path) -> None:
@@ -389,7 +389,7 @@ def test_a_verdict_that_an_answer_plants_is_not_counted(
 
 
 def test_what_is_missing_is_said_before_anything_is_generated(monkeypatch: pytest.MonkeyPatch) -> None:
-    judge: Any = AlpacaEval.named(STOCK)()
+    judge: Any = AlpacaEvalAnnotator.named(STOCK)()
     with pytest.raises(HarnessError, match="there is no key; set OPENAI_API_KEY"):
         judge.ready()
     monkeypatch.setenv("OPENAI_API_KEY", "any")
@@ -399,7 +399,7 @@ def test_what_is_missing_is_said_before_anything_is_generated(monkeypatch: pytes
 def test_a_broken_configuration_is_named(tmp_path: Path) -> None:
     (tmp_path / "configs.yaml").write_text("- a\n- list\n")
     with pytest.raises(HarnessError, match="no annotator configuration"):
-        AlpacaEval.named(str(tmp_path))
+        AlpacaEvalAnnotator.named(str(tmp_path))
 
 
 def test_where_the_endpoint_is_told(own: Path, tmp_path: Path) -> None:
@@ -414,10 +414,10 @@ def test_where_the_endpoint_is_told(own: Path, tmp_path: Path) -> None:
 
 
 def test_the_version_follows_configuration_and_prompt(own: Path) -> None:
-    before = AlpacaEval.named(str(own)).version
+    before = AlpacaEvalAnnotator.named(str(own)).version
     assert re.fullmatch(r"2\+alpaca_eval-[\d.]+\+[0-9a-f]{8}", before)
     (own / "prompt.txt").write_text(TEMPLATE + "\n")
-    assert AlpacaEval.named(str(own)).version != before
+    assert AlpacaEvalAnnotator.named(str(own)).version != before
     assert len(fingerprint(own / "configs.yaml")) == len(hashlib.sha256().hexdigest())
 
 
