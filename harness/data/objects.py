@@ -14,6 +14,8 @@ Row = Mapping[str, Any]
 
 WRAPPERS = ("data", "rows", "examples", "items", "instances", "pairs", "records")
 """Keys under which people put the rows of a JSON file that is one object."""
+SPLITS = frozenset({"train", "test", "validation", "valid", "val", "dev", "eval"})
+"""Keys under which an object holds the rows of each split; the rows then have a column `split`."""
 _TRAILING = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[}\]])')
 """A text, to be left alone, or a comma that nothing follows."""
 
@@ -93,8 +95,10 @@ def _objects(values: Any, place: str) -> list[Row]:
 
 def _unwrapped(row: Row, place: str) -> list[Row]:
     """The rows that a single object holds: under a wrapper's key, as columns, or itself."""
+    if row and all(name in SPLITS and _is_table(value) for name, value in row.items()):
+        return [{"split": name, **item} for name, value in row.items() for item in value]
     for key in WRAPPERS:
-        if isinstance(row.get(key), list) and all(isinstance(item, dict) for item in row[key]):
+        if _is_table(row.get(key)):
             return _objects(row[key], place)
     values = list(row.values())
     if len(values) > 1 and all(isinstance(value, dict) for value in values):
@@ -102,6 +106,10 @@ def _unwrapped(row: Row, place: str) -> list[Row]:
         return _transposed(columns) if all(set(value) == set(values[0]) for value in values) else [row]
     plain = all(isinstance(value, list) and not any(isinstance(v, dict) for v in value) for value in values)
     return _transposed(row) if plain and len(values) > 1 else [row]
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
 def _transposed(columns: Mapping[str, list[Any]]) -> list[Row]:

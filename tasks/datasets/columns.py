@@ -15,7 +15,10 @@ Row = Mapping[str, Any]
 Form = Literal["pair", "choice", "list", "single"]
 
 USUAL: Mapping[str, tuple[str, ...]] = {
-    "prompt": ("prompt", "question", "instruction", "query", "input", "context", "user_input", "prompt_text", "user"),
+    "prompt": (
+        *("prompt", "question", "instruction", "query", "input", "context", "user_input", "prompt_text", "user"),
+        *("conversations", "conversation", "messages", "dialogue"),
+    ),
     "input": ("input", "context"),
     "history": ("history",),
     "system": ("system", "system_prompt", "system_message"),

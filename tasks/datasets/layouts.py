@@ -155,6 +155,7 @@ def _open(turns: Messages) -> bool:
 
 def _found(prompt: Messages, before: Messages) -> bool:
     """Whether `prompt` is the beginning of `before` or, as one turn, a user's turn in it; system turns aside."""
+    prompt = prompt[:-1] if len(prompt) > 1 and prompt[-1].role == "assistant" else prompt  # with one of the answers
     wanted, have = (tuple(_plain(turn) for turn in turns if turn.role != "system") for turns in (prompt, before))
     return have[: len(wanted)] == wanted or (len(wanted) == 1 and wanted[0] in have)
 

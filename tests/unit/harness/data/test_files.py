@@ -133,6 +133,11 @@ def test_every_form_of_json_gives_the_same_rows(tmp_path: Path, name: str, text:
     assert read_file(tmp_path / name) == ROWS
 
 
+def test_an_object_of_splits_gives_rows_with_a_split(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(json.dumps({"train": ROWS, "test": ROWS[:1]}))
+    assert [row["split"] for row in read_file(tmp_path / "x.json")] == ["train", "train", "test"]
+
+
 def test_commas_inside_texts_stay(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('[{"a": "x, ]", "b": "\\", }",},]')
     assert read_file(tmp_path / "x.json") == [{"a": "x, ]", "b": '", }'}]

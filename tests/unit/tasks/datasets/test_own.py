@@ -75,6 +75,15 @@ def test_what_other_columns_say_of_a_prompt_is_kept() -> None:
         assert [turn.content for turn in pair.prompt] == ["Hi", "Hello", "Translate.\n\nHallo"]
 
 
+@pytest.mark.parametrize("name", ["conversations", "messages"])
+def test_a_conversation_of_any_name_is_a_prompt(name: str) -> None:
+    asked = [{"from": "human", "value": "How?"}]
+    answers = {"chosen": {"from": "gpt", "value": "So."}, "rejected": {"from": "gpt", "value": "No."}}
+    assert pairs_of([{name: asked, **answers}]) == [("How?", "So.", "No.")]
+    both = {side: [*asked, answer] for side, answer in answers.items()}
+    assert pairs_of([{name: both["chosen"], **both}]) == [("How?", "So.", "No.")], "it may hold the better answer, too"
+
+
 def test_null_rows_are_counted(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     for text in ("\n".join([*map(json.dumps, many(9)), "null"]), json.dumps([*many(9), None])):
