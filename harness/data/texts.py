@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.contracts import HarnessError
+from harness.util import safe_text
+from harness.util.safe_text import VALUE, shorten
 
 LFS = b"version https://git-lfs"
 """How the small text begins that stands for a large file in a repository whose files were not fetched."""
 ZIP = b"PK\x03\x04"
-SHOWN = 80
-"""Characters of a user's value that a message repeats."""
 
 
 def _zstd(data: bytes) -> bytes:
@@ -43,9 +43,8 @@ _MARKS = (
 
 
 def cut(value: object) -> str:
-    """A user's value as a message shows it: on one line, at most `SHOWN` characters."""
-    text = " ".join((value if isinstance(value, str) else repr(value)).split())
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+    """A user's value as a message shows it: a text without quotes, on one line, at most 80 characters."""
+    return shorten(value, VALUE) if isinstance(value, str) else safe_text.cut(value)
 
 
 def read_text(path: Path) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from harness.contracts import Completion, HarnessError, Message, Messages
+from harness.util.safe_text import cut
 
 EMBEDDING_ROWS = "embedding_rows"
 """Attribute of a tokenizer that knows more tokens than its model: how many rows the embedding has."""
-SHOWN = 80
-"""Characters of a text that a message repeats."""
 
 
 def render_prompt(tokenizer: Any, messages: Messages, limit: int) -> list[int]:
@@ -40,7 +39,7 @@ def encode_completion(tokenizer: Any, completion: str | Completion, limit: int) 
     try:
         ids = list(tokenizer(completion, add_special_tokens=False)["input_ids"])
     except (UnicodeEncodeError, TypeError) as error:
-        raise HarnessError(f"an answer cannot be encoded: {_shown(completion)}") from error
+        raise HarnessError(f"an answer cannot be encoded: {cut(completion)}") from error
     _with_rows(tokenizer, ids, completion)
     return ids[:limit] if len(ids) >= limit else [*ids, end_of_turn(tokenizer)]
 
@@ -69,8 +68,8 @@ def _template_ids(tokenizer: Any, messages: Messages) -> list[int]:
         except TemplateError as error:
             refusal = error
         except (UnicodeEncodeError, TypeError) as error:
-            raise HarnessError(f"a prompt cannot be encoded: {_shown(messages[-1].content)}") from error
-    speakers, last = ", ".join(message.role for message in messages), _shown(messages[-1].content)
+            raise HarnessError(f"a prompt cannot be encoded: {cut(messages[-1].content)}") from error
+    speakers, last = ", ".join(message.role for message in messages), cut(messages[-1].content)
     raise HarnessError(
         f"the chat template of {_name(tokenizer)} refuses the prompt ({speakers}) that ends {last}: {refusal}"
     ) from refusal
@@ -81,16 +80,8 @@ def _with_rows(tokenizer: Any, ids: list[int], text: str) -> list[int]:
     rows = getattr(tokenizer, EMBEDDING_ROWS, None)
     if rows is not None and max(ids, default=0) >= rows:
         token = tokenizer.convert_ids_to_tokens(max(ids))
-        raise HarnessError(
-            f"token {token!r} has no row in the model's embedding of {rows}, and stands in {_shown(text)}"
-        )
+        raise HarnessError(f"token {token!r} has no row in the model's embedding of {rows}, and stands in {cut(text)}")
     return ids
-
-
-def _shown(text: str) -> str:
-    """A text in a message: its first words, on one line."""
-    short = " ".join(text.encode("utf-8", "replace").decode().split())
-    return repr(short if len(short) <= SHOWN else f"{short[: SHOWN - 3]}...")
 
 
 def _apply(tokenizer: Any, messages: Messages) -> list[int]:
