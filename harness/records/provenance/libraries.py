@@ -65,7 +65,6 @@ HARMLESS = frozenset(
 )
 """Packages that show, test, store or fetch, and compute nothing."""
 SWITCHES = (
-    "ACCELERATE_",
     "ATEN_CPU_CAPABILITY",
     "CUBLAS_",
     "CUDNN_",
