@@ -524,7 +524,9 @@ SAME: dict[str, Mutation] = {
         "README.md", "LICENSE", ".gitattributes", "pytorch_model.bin", "model.onnx", "trainer_state.json",
         "training_args.bin", "picture.png", "modeling_mine.py", ".cache/x.json", "runs/events.json",
     )},
-    **{f"variable {name}": _set(name, "x") for name in ("TOKENIZERS_PARALLELISM", "NO_COLOR", "LANG", "HARNESS_DATA", "LOCAL_RANK")},
+    **{f"variable {name}": _set(name, "x") for name in (
+        "TOKENIZERS_PARALLELISM", "NO_COLOR", "LANG", "HARNESS_DATA", "LOCAL_RANK",
+    )},
     **{f"version of {name}": _version(name) for name in ("rich", "typer", "pytest", "duckdb", "huggingface-hub")},
     **{f"code of {place}": _code(place) for place in (
         "harness/cli/show.py", "harness/plugins/registry.py", "harness/records/store.py", "aligners/gem.py",
