@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 VOLATILE = ("seconds", "peak_memory_bytes", "lost")
+TIMED = ("log.jsonl", "adapter/adapter_config.json")
+"""Files of a run that hold times, or a list in the order of a set; adapters are compared by their tensors."""
 
 
 def command(model: Path, store: Path, aligner: str, settings: list[str]) -> list[str]:
@@ -59,7 +61,8 @@ def start_and_kill(words: list[str], after: float) -> bool:
 def comparable(record: dict[str, Any]) -> dict[str, Any]:
     spent = {k: v for k, v in record["spent"].items() if k not in VOLATILE}
     manifest = {k: v for k, v in record["manifest"].items() if k not in ("created", "command")}
-    return {**record, "spent": spent, "manifest": manifest}
+    manifest["files"] = {name: found for name, found in manifest["files"].items() if name not in TIMED}
+    return {**record, "spent": spent, "manifest": manifest, "seal": None}
 
 
 def differences(a: Any, b: Any, where: str = "") -> list[str]:

@@ -5,7 +5,6 @@ A run that cannot be read is named in `Scan.warnings` and left out; it never sto
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -13,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from harness.contracts import HarnessError
-from harness.records.schema import FORMAT, Record
+from harness.records.schema import Record
+from harness.records.verify import check_files, read_record
 
 _PREFIX = "value."
 SAMPLES = "samples.parquet"
@@ -72,9 +70,12 @@ def records(store: Path) -> tuple[dict[Path, Record], tuple[str, ...]]:
     warnings: list[str] = []
     for folder in sorted(p for p in store.glob("[!.]*") if (p / "record.json").is_file()):
         try:
-            found[folder] = _record(folder / "record.json")
+            record = read_record(folder)
         except HarnessError as error:
             warnings.append(f"skipped {folder.name}: {error}")
+            continue
+        if record is not None:
+            found[folder] = record
     return found, tuple(warnings)
 
 
@@ -87,35 +88,13 @@ def with_samples(found: Mapping[Path, Record]) -> list[Entry]:
     return [_entry(folder, record, known) for folder, record in found.items()]
 
 
-def _record(path: Path) -> Record:
-    try:
-        value = json.loads(path.read_bytes())
-    except OSError as error:
-        raise HarnessError(f"record.json cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise HarnessError(f"record.json is not valid JSON: {error}") from error
-    _check_format(value)
-    try:
-        return Record.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "top level"
-        raise HarnessError(f"record.json is no record: {place}: {first['msg']}") from error
-
-
-def _check_format(value: Any) -> None:
-    """A record of another format has fields that mean something else: it is refused before it is parsed."""
-    manifest = value.get("manifest") if isinstance(value, dict) else None
-    found = manifest.get("format", FORMAT) if isinstance(manifest, dict) else FORMAT
-    if found != FORMAT:
-        raise HarnessError(f"record.json has format {found}, this version reads format {FORMAT}")
-
-
 def _entry(folder: Path, record: Record, known: Mapping[Path, Samples]) -> Entry:
     path = folder / SAMPLES
     if record.status == "failed" and not path.exists():
         return Entry(folder, record, None)
     try:
+        if SAMPLES in record.manifest.files:
+            check_files(folder, record, SAMPLES)
         return Entry(folder, record, known[path] if path in known else read_samples(path))
     except HarnessError as error:
         return Entry(folder, record, None, f"{folder.name}: {error}")

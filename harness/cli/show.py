@@ -10,6 +10,7 @@ import typer
 from harness.cli import options as shared
 from harness.cli.output import emit_json, say, table
 from harness.contracts import HarnessError
+from harness.records.provenance import differences, flat
 from harness.records.schema import Record
 from harness.records.store import Store
 from harness.util.names import nearest
@@ -17,12 +18,26 @@ from harness.util.safe_text import cut, line
 
 
 def show(
-    run: Annotated[str, typer.Argument(metavar="ID|PATH", help="A run's id, its beginning, or its folder.")],
+    run: Annotated[
+        str | None, typer.Argument(metavar="ID|PATH", help="A run's id, its beginning, or its folder.")
+    ] = None,
     store: shared.StoreFolder = shared.DEFAULT_STORE,
+    why: Annotated[bool, typer.Option("--why", help="Show everything that decides the run's id.")] = False,
+    diff: Annotated[
+        tuple[str, str] | None, typer.Option("--diff", metavar="A B", help="Say why two runs are two.")
+    ] = None,
     as_json: shared.Json = False,
 ) -> None:
     """Show one run: scores, cost, liveness, and what produced it."""
+    if diff is not None:
+        _why_two(find(diff[0], store), find(diff[1], store), as_json=as_json)
+        return
+    if run is None:
+        raise HarnessError("show was given no run; name its id, or two of them after --diff")
     record = find(run, store)
+    if why:
+        _why(record, as_json=as_json)
+        return
     if as_json:
         emit_json(record.model_dump(mode="json"))
         return
@@ -33,6 +48,27 @@ def show(
             table(title, ["", ""], rows)
     if record.failure is not None:
         say(f"\n{record.failure.traceback.rstrip()}")
+
+
+def _why(record: Record, *, as_json: bool) -> None:
+    """Everything decisive, a line each."""
+    if as_json:
+        emit_json(record.manifest.decisive)
+        return
+    table(
+        f"what decides run {record.id}", ["", ""], [[k, _shown(v)] for k, v in flat(record.manifest.decisive).items()]
+    )
+
+
+def _why_two(first: Record, second: Record, *, as_json: bool) -> None:
+    """Every decisive thing in which two runs differ."""
+    found = differences(first.manifest.decisive, second.manifest.decisive)
+    if as_json:
+        emit_json(found)
+        return
+    say(f"{first.id} -> {second.id}: {len(found) or 'no'} decisive difference{'' if len(found) == 1 else 's'}")
+    for difference in found:
+        say(line(f"  {difference}"))
 
 
 def find(run: str, store: Path) -> Record:
@@ -72,7 +108,7 @@ def sections(record: Record) -> dict[str, list[list[str]]]:
         "budget": _rows(record.budget.model_dump(mode="json")),
         "spent": _rows(record.spent.model_dump(mode="json")),
         "seed": _rows(record.seed.model_dump(mode="json")),
-        "manifest": _rows(record.manifest.model_dump(mode="json", exclude={"packages"})),
+        "manifest": _rows(record.manifest.model_dump(mode="json", exclude={"packages", "decisive", "files"})),
         "failure": _rows({"reason": record.failure.reason} if record.failure else {}),
     }
 

@@ -44,7 +44,9 @@ from harness.contracts.data import (
 from harness.contracts.errors import BudgetExceeded, DatasetAbsent, HarnessError, SplitAbsent
 from harness.contracts.judge import (
     ComparesWithReference,
+    HasBasis,
     Judge,
+    JudgeBasis,
     JudgeItem,
     JudgeTools,
     SaysWhatIsMissing,
@@ -144,11 +146,13 @@ __all__ = [
     "GoldAnswers",
     "HarnessError",
     "HasAliases",
+    "HasBasis",
     "HasDataset",
     "HasNoReferences",
     "HasParityMetric",
     "Ids",
     "Judge",
+    "JudgeBasis",
     "JudgeItem",
     "JudgeTools",
     "Judged",

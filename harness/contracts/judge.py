@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -79,4 +79,23 @@ class TakesTools(Protocol):
 
     def with_tools(self, tools: JudgeTools) -> Judge:
         """This judge with its tools; called once, before it compares anything."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeBasis:
+    """What a judge's verdicts rest on beside its code, its name and its version: part of the id of what it judged."""
+
+    models: tuple[str, ...] = ()
+    """Names that it gives to `JudgeTools.load`; the study's own ("") needs no mention."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """Anything else: an endpoint's address without secrets, the hash of a prompt or of a folder of weights."""
+
+
+@runtime_checkable
+class HasBasis(Protocol):
+    """What a judge adds whose verdicts rest on more than its code: a model, an endpoint, a file."""
+
+    def basis(self) -> JudgeBasis:
+        """Asked of a judge without tools, before anything is judged; must cost little and ask no endpoint."""
         ...

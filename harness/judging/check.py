@@ -16,7 +16,7 @@ from harness.judging.calibration import NULL_WINS, Calibration, Figures, save
 from harness.judging.measure import SUBSET, LabelledPair, measure, revision
 from harness.judging.open import Judges
 from harness.plugins.registry import Registry
-from harness.records.provenance import LISTED, git_state, version
+from harness.records.provenance import origin, packages
 from harness.records.store import Store
 from harness.util.files import storage
 from tasks.judges.labelled import DATASET, SAMPLE, labelled_set, read
@@ -77,7 +77,7 @@ def _calibration(
     model: str | None,
 ) -> Calibration:
     """The figures with what they were measured on, and by which software."""
-    commit, dirty = git_state()
+    here = origin()
     return Calibration(
         judge=judge.name,
         judge_version=judge.version,
@@ -90,11 +90,11 @@ def _calibration(
         figures=figures,
         fails=faults(figures),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        packages={name: found for name in LISTED if (found := version(name)) is not None},
+        packages=packages(),
         python=platform.python_version(),
         platform=platform.platform(),
-        git_commit=commit,
-        git_dirty=dirty,
+        git_commit=here.commit,
+        git_dirty=here.dirty,
     )
 
 

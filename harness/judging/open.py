@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.contracts import Judge, JudgeTools, LanguageModel, TakesTools
-from harness.lm.language_model import load_base
+from harness.contracts import HarnessError, Judge, JudgeTools, LanguageModel, TakesTools
+from harness.lm.language_model import load_base, open_base
 from harness.plugins.registry import Registry
+
+if TYPE_CHECKING:
+    from harness.models.wheels import ModelFiles
 
 
 @dataclass
 class Judges:
-    """Judges by name, each opened once. `model` is what a judge gets that asks for the study's own."""
+    """Judges by name, each opened once. `model` is what a judge gets that asks for the study's own.
+
+    `files` are the models that judges may load, by the names they ask by ("" is the study's own), as they were hashed
+    into the cell's id; None lets them load any.
+    """
 
     registry: Registry
     caches: Path
@@ -25,6 +32,7 @@ class Judges:
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None
     loaded: Callable[[Any], None] = lambda model: None
     """Told of every language model that a judge loads, before it computes anything."""
+    files: Mapping[str, ModelFiles] | None = None
     used_own: bool = field(default=False, init=False)
     """Whether a judge asked for the study's own model."""
     _open: dict[str, Judge] = field(default_factory=dict)
@@ -47,7 +55,12 @@ class Judges:
         self.used_own |= not name
         wanted = name or self.model
         if wanted not in self._models:
-            model = load_base(wanted, self.device, self.registry.models)
+            if self.files is None:
+                model = load_base(wanted, self.device, self.registry.models)
+            elif name in self.files:
+                model = open_base(self.files[name], self.device)
+            else:
+                raise HarnessError(f"a judge loads model {name!r}, which its basis() does not name among its models")
             self.loaded(model.backend.model)
             self._models[wanted] = model
         return self._models[wanted]

@@ -31,6 +31,7 @@ from harness.util.maths import log_softmax, sigmoid
 
 if TYPE_CHECKING:
     from harness.contracts import FloatArray
+    from harness.models.wheels import ModelFiles
 
 
 @dataclass(frozen=True)
@@ -217,14 +218,18 @@ def load_base(model: str, device: str = "auto", models: Mapping[str, ModelSource
 
     `models` are the registry's built-in models; those of every installed plug-in where none are given.
     """
-    from harness.contracts import Lengths
     from harness.models.find import resolve
-    from harness.models.load import load, pick_device, pick_precision
     from harness.plugins.registry import load as load_registry
 
+    return open_base(resolve(model, registry_models=load_registry().models if models is None else models), device)
+
+
+def open_base(files: ModelFiles, device: str = "auto") -> ModelAligned:
+    """`load_base` of a model that was found already. Raises HarnessError when its files changed since."""
+    from harness.contracts import Lengths
+    from harness.models.load import load, pick_device, pick_precision
+
     chosen = pick_device(device)
-    files = resolve(model, registry_models=load_registry().models if models is None else models)
-    precision = pick_precision("auto", chosen, files)
-    loaded, tokenizer = load(files, device=chosen, precision=precision)
+    loaded, tokenizer = load(files, device=chosen, precision=pick_precision("auto", chosen, files))
     lengths = Lengths()
     return ModelAligned(HfBackend(loaded, tokenizer), lengths.prompt, lengths.completion)

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.contracts import HarnessError, ModelSource
-from harness.models.hashes import cached_weights_hash, weight_files
-from harness.models.wheels import MANIFEST, ModelFiles, Say, from_wheels, home_of, silent
+from harness.models.wheels import MANIFEST, ModelFiles, Say, files_in, from_wheels, home_of, silent
 from harness.util.files import expanded
 from harness.util.names import nearest
 
@@ -45,10 +44,10 @@ def resolve(
     path = expanded(name)
     if path.is_dir():
         _no_revision(name, revision)
-        return _from_folder(name, path.resolve(), cache, trust_remote_code)
+        return _from_folder(name, path.resolve(), trust_remote_code)
     if HUB_ID.fullmatch(name) and not name.startswith((".", "~")):
         folder = _snapshot(name, revision, trust_remote_code, say)
-        return _from_folder(name, folder, cache, trust_remote_code)
+        return _from_folder(name, folder, trust_remote_code)
     hint = nearest(name, registry_models)
     raise HarnessError(f"model {name!r} is no built-in model, no folder and no hub id (owner/name); {hint}")
 
@@ -64,11 +63,10 @@ def _no_revision(name: str, revision: str | None) -> None:
         raise HarnessError(f"model {name!r} takes no revision ({revision!r} was given): only hub ids have revisions")
 
 
-def _from_folder(name: str, folder: Path, cache: Path, trust_remote_code: bool) -> ModelFiles:
+def _from_folder(name: str, folder: Path, trust_remote_code: bool) -> ModelFiles:
     if not (folder / "config.json").is_file():
         raise HarnessError(f"model folder {folder} has no config.json; a saved transformers model was expected")
-    digest = cached_weights_hash(weight_files(folder), cache)
-    return ModelFiles(name, folder, digest, _licence(folder), trust_remote_code)
+    return files_in(name, folder, _licence(folder), trust_remote_code)
 
 
 def _licence(folder: Path) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.contracts import HarnessError
 from harness.models.hashes import weight_files
+from harness.models.templates import steady
 from harness.models.wheels import ModelFiles, quietly
 from harness.util.chat import EMBEDDING_ROWS, end_of_turn
 from harness.util.names import nearest
@@ -42,6 +43,15 @@ def pick_device(device: str) -> str:
     return "cuda" if found and device != "cpu" else "cpu"
 
 
+def device_kind(device: str) -> str:
+    """A GPU's product name; a CPU's family stands in the manifest with the interpreter."""
+    if device != "cuda":
+        return device
+    import torch
+
+    return str(torch.cuda.get_device_name())
+
+
 def pick_precision(precision: str, device: str, files: ModelFiles) -> str:
     """`auto` is fp32 on a CPU, and on a GPU up to `FP32_UP_TO` parameters, bf16 above; anything else stays as it is."""
     if precision != "auto":
@@ -63,8 +73,8 @@ def count_parameters(folder: Path) -> int:
 def load(files: ModelFiles, *, device: str, precision: str) -> tuple[Any, Any]:
     """Model (eval mode, scaled-dot-product attention) and tokenizer (with a padding token and a chat template).
 
-    `device` and `precision` (`fp32` or `bf16`) are those of `pick_device` and `pick_precision`. Raises HarnessError
-    when the folder cannot be loaded.
+    `device` and `precision` (`fp32` or `bf16`) are those of `pick_device` and `pick_precision`. A template's clock
+    stands still. Raises HarnessError when the folder cannot be loaded, or holds something else than when it was hashed.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -82,6 +92,11 @@ def load(files: ModelFiles, *, device: str, precision: str) -> tuple[Any, Any]:
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise HarnessError(f"model {files.name} in {files.folder} cannot be loaded: {reason}") from error
+    changed = files.changed()
+    if changed:
+        raise HarnessError(
+            f"model {files.name} changed in {files.folder} while it was loaded ({', '.join(changed)}); run again"
+        )
     _match(model, tokenizer, files.name)
     return model.to(device).eval(), tokenizer
 
@@ -103,7 +118,10 @@ def load_tokenizer(files: ModelFiles) -> Any:
 
 
 def complete(tokenizer: Any) -> None:
-    """A padding token where there is none, and a plain chat template for a base model."""
+    """A padding token where there is none, a plain chat template for a base model, and clocks that stand still.
+
+    Raises HarnessError where nothing can close an answer, and for a chat template that uses chance.
+    """
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token is None:
             raise HarnessError(f"tokenizer of {tokenizer.name_or_path} has neither padding nor end-of-sequence token")
@@ -112,6 +130,7 @@ def complete(tokenizer: Any) -> None:
         bos = tokenizer.bos_token_id
         starts = bos is not None and list(tokenizer("a")["input_ids"])[:1] == [bos]
         tokenizer.chat_template = ("{{ bos_token }}" if starts else "") + PLAIN_TEMPLATE
+    _steady(tokenizer)
 
 
 def _match(model: Any, tokenizer: Any, name: str) -> None:
@@ -138,3 +157,12 @@ def _match(model: Any, tokenizer: Any, name: str) -> None:
     for config in (model.config, model.generation_config):
         if config is not None and getattr(config, "pad_token_id", None) is None:
             config.pad_token_id = tokenizer.pad_token_id
+
+
+def _steady(tokenizer: Any) -> None:
+    """Stop the clocks of the tokenizer's templates, of which there may be several by name."""
+    name, found = str(tokenizer.name_or_path), tokenizer.chat_template
+    if isinstance(found, dict):
+        tokenizer.chat_template = {key: steady(template, name) for key, template in found.items()}
+    else:
+        tokenizer.chat_template = steady(found, name)

@@ -38,7 +38,7 @@ def tokenizer_of(folder: Path, name: str) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     if not (folder / "tokenizer.json").is_file():
-        return load_tokenizer(ModelFiles(name, folder, "", ""))
+        return load_tokenizer(ModelFiles(name, folder, {}, ""))
     try:
         with quietly():
             tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)

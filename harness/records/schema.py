@@ -1,7 +1,7 @@
 """Schema of a run's record: the only thing that leaderboards read.
 
 `FORMAT` rises when a field changes meaning. A record is written once, atomically, beside `samples.parquet`,
-`adapter/` and `log.jsonl`.
+`adapter/` and `log.jsonl`, whose hashes it holds; its own stands in `seal`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.contracts import Budget
 
-FORMAT = 1
+FORMAT = 2
 
 Status = Literal["ok", "degenerate", "over_cap", "failed"]
 """`degenerate`: below the method's floor of life; `over_cap`: the method went on after the cap on compute."""
@@ -174,7 +174,20 @@ class Manifest(_Frozen):
     device: str
     threads: int
     git_commit: str | None
+    """The commit that holds the code that ran; None where it was installed."""
     git_dirty: bool | None
+    code_files: str | None = None
+    """sha256 over the installed files, where no commit holds them."""
+    code_url: str | None = None
+    """Where pip says that the installed files came from, with the commit or hash that it noted."""
+    decisive: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Everything that decides the outcome, whose hash is the run's id: `fit`, `answers`, `judgement`."""
+    compared: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """The runs whose answers this one was held against (`base`, `baseline`): id, and sha256 of their samples."""
+    also_read: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Splits that only the evaluation read: where they are, and the hash of their rows."""
+    files: dict[str, str] = Field(default_factory=dict)
+    """sha256 of every file beside the record, by its path in the run's folder."""
 
 
 class Failure(_Frozen):
@@ -200,3 +213,5 @@ class Record(_Frozen):
     scores: dict[str, Score]
     manifest: Manifest
     seed: SeedInfo
+    seal: str = ""
+    """sha256 of all the rest, as it stands in the file."""

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import os
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from harness.contracts import HarnessError, SampleRow
-from harness.records.samples import write_samples
+from harness.records.samples import read_samples, write_samples
 from harness.records.schema import Record
-from harness.util.files import HALF, read_json, storage, sweep, write_atomic
+from harness.records.seals import sealed
+from harness.records.verify import RECORD, check_files, read_record
+from harness.util.files import HALF, read_json, storage, sweep, write_atomic, write_json
+from harness.util.hashes import folder_hashes
 from harness.util.locks import held
+
+SAMPLES = "samples.parquet"
+_FICLONE = 0x40049409
+"""Linux's request to share the blocks of one file with another until one of them is changed."""
 
 
 class Store:
@@ -47,17 +52,47 @@ class Store:
         return self.root / ".judges"
 
     def record(self, run_id: str) -> Record | None:
-        """The record of a cell, or None."""
-        path = self.run_dir(run_id) / "record.json"
-        value = read_json(path)
-        if value is None:
-            return None
+        """The record of a cell, or None. Raises HarnessError for one that is not what was written."""
+        with self._doubting(run_id):
+            return read_record(self.run_dir(run_id))
+
+    def verified(self, run_id: str) -> Record | None:
+        """`record`, and every file beside it compared with its hash there. Raises HarnessError naming what differs."""
+        record = self.record(run_id)
+        if record is not None:
+            with self._doubting(run_id):
+                check_files(self.run_dir(run_id), record)
+        return record
+
+    def samples(self, record: Record) -> list[SampleRow]:
+        """The rows of a record's evaluation. Raises HarnessError where they are not what was written."""
+        folder = self.run_dir(record.id)
+        with self._doubting(record.id):
+            check_files(folder, record, SAMPLES)
+        return read_samples(folder / SAMPLES)
+
+    @contextmanager
+    def _doubting(self, run_id: str) -> Iterator[None]:
         try:
-            return Record.model_validate(value)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise HarnessError(f"{path} is not a record of this version: {place}: {first['msg']}") from error
+            yield
+        except HarnessError as error:
+            raise HarnessError(f"run {run_id} in {self.root} cannot be believed: {error}") from error
+
+    def threads_of(self, start_id: str) -> int | None:
+        """The number of threads that an unfinished start of this cell used; None where there is none."""
+        noted = read_json(self._start(start_id))
+        return int(noted["threads"]) if noted is not None else None
+
+    def begin(self, start_id: str, threads: int) -> None:
+        """Note that a cell was begun, and with how many threads: it is resumed with as many."""
+        write_json(self._start(start_id), {"threads": threads})
+
+    def end(self, start_id: str) -> None:
+        """Forget a start: its cell is finished."""
+        self._start(start_id).unlink(missing_ok=True)
+
+    def _start(self, start_id: str) -> Path:
+        return self.root / ".starts" / f"{start_id}.json"
 
     @contextmanager
     def lock(self, name: str, waiting: Callable[[], None]) -> Iterator[int]:
@@ -74,13 +109,16 @@ class Store:
         with held(folder / name, waiting) as descriptor:
             yield descriptor
 
-    def publish(self, record: Record, samples: Sequence[SampleRow], fit: Path | None) -> None:
-        """Put a finished cell in its place, whole; replaces a failed one of the same id."""
+    def publish(self, record: Record, samples: Sequence[SampleRow], fit: Path | None) -> Record:
+        """Put a finished cell in its place, whole, and give its record as it was written: with hashes and seal.
+
+        Replaces a failed one of the same id, and one that is not believed.
+        """
         with storage(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             staging = Path(tempfile.mkdtemp(dir=self.root, prefix=f"{HALF}{record.id}-"))
             try:
-                self._fill(staging, record, samples, fit)
+                record = self._fill(staging, record, samples, fit)
                 final = self.run_dir(record.id)
                 if final.exists():
                     shutil.rmtree(final)
@@ -89,17 +127,21 @@ class Store:
                 shutil.rmtree(staging, ignore_errors=True)
                 raise
         shutil.rmtree(self.eval_dir(record.id), ignore_errors=True)
+        return record
 
-    def _fill(self, folder: Path, record: Record, samples: Sequence[SampleRow], fit: Path | None) -> None:
+    def _fill(self, folder: Path, record: Record, samples: Sequence[SampleRow], fit: Path | None) -> Record:
         folder.chmod(0o755)
-        write_samples(folder / "samples.parquet", samples)
+        write_samples(folder / SAMPLES, samples)
         log = fit / "log.jsonl" if fit is not None else None
         (folder / "log.jsonl").write_bytes(log.read_bytes() if log is not None and log.exists() else b"")
         if fit is not None and (fit / "result").exists():
-            shutil.copytree(fit / "result", folder / "adapter", copy_function=_link)
+            shutil.copytree(fit / "result", folder / "adapter", copy_function=copy_file)
         else:
             (folder / "adapter").mkdir()
-        write_atomic(folder / "record.json", (record.model_dump_json(indent=1) + "\n").encode())
+        manifest = record.manifest.model_copy(update={"files": folder_hashes(folder)})
+        value = sealed(record.model_copy(update={"manifest": manifest}).model_dump(mode="json"))
+        write_atomic(folder / RECORD, (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode())
+        return Record.model_validate(value)
 
     def find(self, prefix: str) -> Path:
         """The folder of the run whose id begins with `prefix`. Raises HarnessError when none or several do."""
@@ -113,9 +155,12 @@ class Store:
         raise HarnessError(f"no run {prefix!r} in {self.root}; runs there: {known}")
 
 
-def _link(source: str, target: str) -> None:
-    """Share the file where the file system can, else copy it."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+def copy_file(source: str, target: str) -> None:
+    """A copy that shares no byte with its source once either is written to: a reflink where the file system can."""
+    with Path(source).open("rb") as old, Path(target).open("wb") as new:
+        try:
+            from fcntl import ioctl
+
+            ioctl(new.fileno(), _FICLONE, old.fileno())
+        except (ImportError, OSError):
+            shutil.copyfileobj(old, new, 1 << 22)

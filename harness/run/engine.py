@@ -13,14 +13,14 @@ from harness.config import RunConfig
 from harness.contracts import HarnessError, SampleRow, SaysWhatIsMissing
 from harness.contracts.progress import Progress, Silent
 from harness.data.clipping import Clipping, measure
-from harness.records.samples import read_samples
 from harness.records.schema import Failure, Record
-from harness.records.store import Store
+from harness.records.store import SAMPLES, Store
 from harness.run.evaluation import Against, evaluate
 from harness.run.fitting import fit
 from harness.run.plan import BASE_ALIGNER, REFERENCE, Plan, make_plan
 from harness.run.recording import Outcome, build_record
 from harness.run.session import Session
+from harness.run.trust import finished
 from harness.run.worker import in_words
 
 if TYPE_CHECKING:
@@ -38,21 +38,21 @@ def run(config: RunConfig, *, registry: Registry, observer: Progress | None = No
     return run_cell(config, Session(registry, Store(config.store), observer or Silent()))
 
 
-def run_cell(config: RunConfig, session: Session) -> Record:
-    """`run` inside a session."""
-    plan = make_plan(config, session.registry, session.progress)
-    base = _base_rows(plan, session)
-    known = _finished(plan, session)
+def run_cell(config: RunConfig, session: Session, threads: int | None = None) -> Record:
+    """`run` inside a session; `threads` is the number that the cell which asks for this one computes with."""
+    plan = make_plan(config, session.registry, session.progress, threads=threads, models=session.models)
+    against = _against(plan, session)
+    known = finished(plan, session.store, against.runs, session.progress)
     if known is not None:
         session.progress.note(f"run {known.id} exists already")
         return known
-    against = Against(base, _baseline_rows(plan, session))
 
     def waiting() -> None:
         session.progress.note(f"another process works on run {plan.run_id}; waiting for it")
 
     with session.store.lock(plan.run_id, waiting):
-        return _finished(plan, session) or _observed(plan, session, against)
+        known = finished(plan, session.store, against.runs, Silent())
+        return known or _observed(plan, session, against)
 
 
 def _observed(plan: Plan, session: Session, against: Against) -> Record:
@@ -60,7 +60,7 @@ def _observed(plan: Plan, session: Session, against: Against) -> Record:
 
     Raises HarnessError where a judge says that it cannot judge, before anything is fitted or generated.
     """
-    for name in (plan.config.judge, *(plan.fit_judge or ())[:1]):
+    for name in (plan.config.judge, plan.fit_judge):
         judge: object = session.registry.judge(name)() if name is not None else None
         if isinstance(judge, SaysWhatIsMissing):
             judge.ready()
@@ -70,37 +70,40 @@ def _observed(plan: Plan, session: Session, against: Against) -> Record:
         "task_revision": plan.task_revision,
     }
     session.tell("started", plan.run_id, summary)
+    session.store.begin(plan.start_id, plan.machine.threads)
     record = _execute(plan, session, against)
+    if record.status != "failed":
+        session.store.end(plan.start_id)
     session.tell("finished", plan.run_id, record.model_dump(mode="json"))
     return record
 
 
-def _finished(plan: Plan, session: Session) -> Record | None:
-    record = session.store.record(plan.run_id)
-    return None if record is None or record.status == "failed" else record
+def _against(plan: Plan, session: Session) -> Against:
+    """The rows that this cell's are held against; the base model is evaluated now if it was not yet."""
+    base = None if plan.config.aligner == BASE_ALIGNER else _base_record(plan.base_config, plan, session)
+    baseline = _baseline_record(plan, session)
+    named = {"base": base, "baseline": baseline}
+    runs = {
+        role: {"run": record.id, "samples": record.manifest.files[SAMPLES]}
+        for role, record in named.items()
+        if record is not None
+    }
+    return Against(_rows_of(base, session), _rows_of(baseline, session), runs)
 
 
-def _base_rows(plan: Plan, session: Session) -> dict[str, SampleRow] | None:
-    """The base model's rows on the same items; evaluated now if they are not there yet."""
-    if plan.config.aligner == BASE_ALIGNER:
-        return None
-    return _rows_of(_base_record(plan.base_config, session), session)
-
-
-def _base_record(config: RunConfig, session: Session) -> Record:
-    record = run_cell(config, session)
+def _base_record(config: RunConfig, plan: Plan, session: Session) -> Record:
+    record = run_cell(config, session, plan.machine.threads)
     if record.status == "failed":
         raise HarnessError(f"the base model's run {record.id} failed: {record.reason}")
     return record
 
 
-def _rows_of(record: Record, session: Session) -> dict[str, SampleRow]:
-    rows = read_samples(session.store.run_dir(record.id) / "samples.parquet")
-    return {row.id: row for row in rows}
+def _rows_of(record: Record | None, session: Session) -> dict[str, SampleRow] | None:
+    return None if record is None else {row.id: row for row in session.store.samples(record)}
 
 
-def _baseline_rows(plan: Plan, session: Session) -> dict[str, SampleRow] | None:
-    """Rows of the run that answers are judged against; None where the task's own references are meant.
+def _baseline_record(plan: Plan, session: Session) -> Record | None:
+    """The run that answers are judged against; None where the task's own references are meant.
 
     Raises HarnessError for a run that is not there or scored other items.
     """
@@ -108,15 +111,14 @@ def _baseline_rows(plan: Plan, session: Session) -> dict[str, SampleRow] | None:
     if named in (None, REFERENCE):
         return None
     if named == BASE_ALIGNER:  # its answers do not depend on what they were judged against
-        return _rows_of(_base_record(plan.base_config.model_copy(update={"baseline": REFERENCE}), session), session)
-    folder = session.store.find(str(named))
-    record = session.store.record(folder.name)
+        return _base_record(plan.base_config.model_copy(update={"baseline": REFERENCE}), plan, session)
+    record = session.store.record(str(named))
     if record is None or record.status == "failed" or record.task.name != plan.config.task:
         what = "failed" if record is not None and record.status == "failed" else "is of another task"
         raise HarnessError(f"baseline {named!r} {what}; a finished run of task {plan.config.task!r} was expected")
     if record.task.revision != plan.task_revision:
         raise HarnessError(f"baseline {named!r} answered another revision of {plan.config.task!r}; run it again")
-    return _rows_of(record, session)
+    return record
 
 
 def _execute(plan: Plan, session: Session, against: Against) -> Record:
@@ -129,8 +131,7 @@ def _execute(plan: Plan, session: Session, against: Against) -> Record:
         outcome = Outcome(failure=Failure(reason=in_words(error), traceback=tail))
     record = build_record(plan, outcome, session.registry.provenance)
     fit = None if outcome.failure else session.store.fit_dir(plan.fit_id)
-    session.store.publish(record, outcome.scores.rows, fit)
-    return record
+    return session.store.publish(record, outcome.scores.rows, fit)
 
 
 def _outcome(plan: Plan, session: Session, against: Against) -> Outcome:
@@ -138,7 +139,7 @@ def _outcome(plan: Plan, session: Session, against: Against) -> Outcome:
     fitted = fit(plan, session)
     if isinstance(fitted, Failure):
         return Outcome(failure=fitted, clipping=clipping)
-    return replace(evaluate(plan, session, against, fitted), clipping=clipping)
+    return replace(evaluate(plan, session, against, fitted), clipping=clipping, compared=against.runs)
 
 
 def _clipping(plan: Plan, session: Session) -> Clipping | None:

@@ -30,6 +30,8 @@ class Against:
 
     base: Mapping[str, SampleRow] | None
     baseline: Mapping[str, SampleRow] | None
+    runs: Mapping[str, Mapping[str, str]]
+    """Which runs those are: id, and hash of their samples, under `base` and `baseline`."""
 
 
 def evaluate(plan: Plan, session: Session, against: Against, fitted: FitReport) -> Outcome:
@@ -116,8 +118,8 @@ def _context(plan: Plan, session: Session, against: Against) -> EvalContext:
 def _judges(plan: Plan, session: Session) -> Judges:
     from harness.judging.open import Judges
 
-    shown = _shown(plan, session.progress)
-    return Judges(session.registry, session.store.judge_caches, plan.config.model, plan.machine.device, shown)
+    shown, caches = _shown(plan, session.progress), session.store.judge_caches
+    return Judges(session.registry, caches, plan.config.model, plan.machine.device, shown, files=plan.judge_models)
 
 
 @contextlib.contextmanager

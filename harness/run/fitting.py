@@ -16,7 +16,6 @@ from harness.fit.demands import takes
 from harness.records.schema import Failure
 from harness.run.job import (
     JOB,
-    REPORT,
     STARTS,
     STDERR,
     STOPPED,
@@ -31,6 +30,7 @@ from harness.run.job import (
 from harness.run.launch import run_worker
 from harness.run.plan import BASE_ALIGNER, Plan
 from harness.run.session import Session
+from harness.run.trust import report
 
 if TYPE_CHECKING:
     from harness.plugins.registry import Registry
@@ -49,7 +49,7 @@ def fit(plan: Plan, session: Session) -> FitReport | Failure:
         session.progress.note(f"another process fits {plan.fit_id}; waiting for it")
 
     with session.store.lock(plan.fit_id, waiting) as handle:
-        done = read_model(folder / REPORT, FitReport)
+        done = report(plan, session.store, session.progress)
         if done is not None:
             return done
         session.release()
@@ -58,8 +58,8 @@ def fit(plan: Plan, session: Session) -> FitReport | Failure:
         write_model(folder / STARTS, starts)
         (folder / STOPPED).unlink(missing_ok=True)
         threading.Thread(target=_import_ahead, daemon=True).start()
-        code = run_worker(folder, handle, _teller(plan.run_id, session))
-        done = read_model(folder / REPORT, FitReport) if code == 0 else None
+        code = run_worker(folder, handle, plan.machine.threads, _teller(plan.run_id, session))
+        done = report(plan, session.store, session.progress) if code == 0 else None
         if done is not None:
             return done
         write_model(folder / STARTS, (read_model(folder / STARTS, Starts) or starts).ended())
@@ -76,7 +76,9 @@ def job_of(plan: Plan, registry: Registry) -> FitJob:
         few_shot=_portable(plan.few_shot, plan.pool, wanted="verifier" in takes(plan.aligner_class)),
         files=plan.files,
         model=config.model,
+        judge_models=dict(plan.judge_models),
         backend=config.backend,
+        code=plan.decisive["fit"]["code"],
         regime=Regime(config.budget, config.lengths, machine.device, machine.precision),
         lora=config.lora,
         threads=machine.threads,

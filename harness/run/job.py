@@ -49,7 +49,11 @@ class FitJob(_Frozen):
     files: ModelFiles
     model: str
     """The study's model as it was asked for: what a judge gets that wants the study's own."""
+    judge_models: dict[str, ModelFiles]
+    """Every model that a judge may load, by the name it asks by."""
     backend: str
+    code: dict[str, str]
+    """Hashes of the code that the fit's id was made from."""
     regime: Regime
     lora: Lora
     threads: int
@@ -63,6 +67,9 @@ class FitJob(_Frozen):
 class FitReport(_Frozen):
     """What a finished fit leaves beside its log and its result."""
 
+    fit_id: str = ""
+    files: dict[str, str] = Field(default_factory=dict)
+    """sha256 of every file of the result."""
     status: Literal["ok", "degenerate", "over_cap"] = "ok"
     reason: str | None = None
     liveness: dict[str, float] = Field(default_factory=dict)

@@ -50,19 +50,24 @@ def environment(outer: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **FIXED}
 
 
-def run_worker(folder: Path, lock: int, hear: Callable[[str, list[Any]], None]) -> int:
+def run_worker(folder: Path, lock: int, threads: int, hear: Callable[[str, list[Any]], None]) -> int:
     """Run the worker on `folder` to its end and give its exit status, negative for a signal.
 
     It holds the lock too, so that nobody fits the same cell while a dying worker lives on.
     """
-    return run_process([sys.executable, "-m", "harness.run.worker", str(folder.resolve())], folder, lock, hear)
+    words = [sys.executable, "-m", "harness.run.worker", str(folder.resolve())]
+    return run_process(words, folder, lock, hear, threads)
 
 
-def run_process(words: Sequence[str], folder: Path, lock: int, hear: Callable[[str, list[Any]], None]) -> int:
+def run_process(
+    words: Sequence[str], folder: Path, lock: int, hear: Callable[[str, list[Any]], None], threads: int | None = None
+) -> int:
     """Run a command that tells events on the descriptor whose number is its last argument; its output goes to a file.
 
-    Gives its exit status, negative for a signal.
+    `threads` is how many it computes with, where that is not the parent's number. Gives its exit status, negative for
+    a signal.
     """
+    counted = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
     reading, writing = os.pipe()
     with (folder / STDERR).open("wb") as errors, os.fdopen(reading, "rb", buffering=0) as events:
         try:
@@ -71,7 +76,7 @@ def run_process(words: Sequence[str], folder: Path, lock: int, hear: Callable[[s
                 stdin=subprocess.PIPE,
                 stdout=errors,
                 stderr=errors,
-                env=environment(os.environ),
+                env={**environment(os.environ), **counted},
                 pass_fds=(lock, writing),
                 process_group=0,
             )

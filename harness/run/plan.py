@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -13,15 +14,12 @@ from harness.config import RunConfig
 from harness.contracts import (
     Aligner,
     AsksJudge,
-    Budget,
     ComparesWithReference,
-    DeclaresSpans,
     FewShot,
     FollowsPool,
     HarnessError,
     HasDataset,
     Judged,
-    Pair,
     Pool,
     Ratings,
     Source,
@@ -29,17 +27,18 @@ from harness.contracts import (
     settled,
 )
 from harness.contracts.progress import Progress
-from harness.data.draw import draw
-from harness.data.leaks import find_leaks
-from harness.data.left_out import Said, left_out
+from harness.data.reading import WatchedSource
 from harness.data.sources import open_source
 from harness.fit.demands import refuse_unable, refuse_unmet, takes
 from harness.models.find import resolve
-from harness.models.load import pick_device, pick_precision
+from harness.models.load import device_kind, pick_device, pick_precision
 from harness.models.wheels import ModelFiles
-from harness.records.provenance import DECISIVE, version
-from harness.run.rows import as_asked, left_out_held, notes
-from harness.util.hashes import content_hash
+from harness.records.provenance import Decisive, digest
+from harness.records.store import Store
+from harness.run.identity import basis_of, manifest, without_threads
+from harness.run.labels import Labels, draw_labels
+from harness.run.rows import as_asked, notes
+from harness.util.hashes import content_hash, file_hash
 
 if TYPE_CHECKING:
     from harness.plugins.registry import Registry
@@ -53,27 +52,12 @@ REFERENCE = "reference"
 
 
 @dataclass(frozen=True)
-class Labels:
-    """What the budget buys from a pool, and what stays of the pool for shortcut classifiers."""
-
-    few_shot: FewShot = field(default_factory=FewShot)
-    training_pairs: tuple[Pair, ...] = ()
-    dropped: tuple[str, ...] = ()
-    """Ids of pool items that stand in the evaluation."""
-    warnings: tuple[str, ...] = ()
-    budget: Budget | None = None
-    """What was bought, where `max` was asked for; None where it stays as it was asked for."""
-    left_out: Said = field(default_factory=Said)
-    """What the training rows do not give."""
-    left_out_held: Said = field(default_factory=Said)
-    """What the held-out rows do not give, where they are rows of their own."""
-
-
-@dataclass(frozen=True)
 class Machine:
     """What a fit runs on."""
 
     device: str
+    kind: str
+    """What the device is called, where that can change a result: a GPU's product name."""
     precision: str
     threads: int
 
@@ -85,7 +69,7 @@ class Plan:
     config: RunConfig
     task: Task
     pool: Pool
-    source: Source
+    source: WatchedSource
     files: ModelFiles
     aligner_class: Any
     aligner_config: Any
@@ -93,61 +77,46 @@ class Plan:
     machine: Machine
     task_revision: str
     pool_revision: str
+    pool_rows: Mapping[str, str] = field(default_factory=dict)
+    """Hash of the rows of every split that the pool read to give pairs, prompts, groups and verifier."""
+    task_rows: Mapping[str, str] = field(default_factory=dict)
+    """Hash of the rows of every split that is scored or held out."""
+    held_out: str | None = None
+    """Hash of the pool's held-out pairs as rendered; None for a pool that has none here."""
     judge_version: str | None = None
-    fit_judge: tuple[str, str] | None = None
-    """Name and version of the judge that the aligner asks while it fits."""
+    fit_judge: str | None = None
+    """The judge that the aligner asks while it fits."""
+    judge_models: Mapping[str, ModelFiles] = field(default_factory=dict)
+    """Models that judges load, by the names they ask by; "" is the study's own."""
+    baseline_answers: str | None = None
+    """Hash of the samples of the run that answers are judged against, where one was named."""
+    decisive: Decisive = field(default_factory=dict)
+    """The manifest: all of the above that decides, with code, libraries and environment."""
 
     @property
     def few_shot(self) -> FewShot:
         """The drawn labels and prompts."""
         return self.labels.few_shot
 
-    @property
+    @cached_property
     def fit_id(self) -> str:
-        """Hash of everything that can change the adapter; what needs no label depends on no draw and no budget."""
-        config = self.config
-        parts: list[object] = [
-            self.files.weights_hash,
-            config.lora.model_dump(),
-            config.lengths.model_dump(),
-            [self.machine.device, self.machine.precision, self.machine.threads],
-            [self.aligner_class.name, self.aligner_class.version, self.aligner_config.model_dump(mode="json")],
-            [config.backend, config.checkpoint_steps],
-            {name: version(name) for name in DECISIVE},
-        ]
-        if takes(self.aligner_class):
-            few = self.few_shot
-            parts += [
-                [self.pool.name, self.pool_revision, [p.id for p in few.pairs], [p.id for p in few.prompts]],
-                [rating_ids(few.groups), rating_ids(few.auxiliary)],
-                [config.budget.model_dump(), config.draw_seed, config.seed],
-                ["shuffled labels"] if config.shuffle_labels else [],
-                ["positional spans"] if few.spans == "positional" else [],
-                list(self.fit_judge or ()),
-            ]
-        return content_hash(*parts)[:16]
+        """Hash of everything that can change the adapter."""
+        return digest(self.decisive, "fit")
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         """Hash of the fit and of everything that can change its scores."""
-        config = self.config
-        shown = [p.id for p in self.few_shot.pairs[: config.num_fewshot]]
-        return content_hash(
-            self.fit_id,
-            [config.task, self.task_revision, config.limit, config.num_fewshot, shown],
-            [self.pool.name, self.pool_revision, self.source.describe(), list(self.labels.dropped)],
-            [config.budget.track, config.judge, self.judge_version, config.baseline],
-            [rating_ids(self.few_shot.groups), rating_ids(self.few_shot.auxiliary)],
-        )[:16]
+        return digest(self.decisive, "fit", "answers", "judgement")
 
-    @property
+    @cached_property
     def answers_id(self) -> str:
         """Hash of everything that can change a model's answers: `run_id` without who judges them, and against what."""
-        config = self.config
-        shown = [p.id for p in self.few_shot.pairs[: config.num_fewshot]]
-        return content_hash(
-            self.fit_id, config.task, self.task_revision, config.limit, shown, self.source.describe(), config.seed
-        )[:16]
+        return digest(self.decisive, "fit", "answers")
+
+    @cached_property
+    def start_id(self) -> str:
+        """The cell's name whatever the number of threads: under it an unfinished cell keeps its number."""
+        return content_hash(without_threads(self.decisive))[:16]
 
     @property
     def base_config(self) -> RunConfig:
@@ -173,36 +142,51 @@ def rating_ids(ratings: Ratings) -> dict[str, list[str]]:
     return {group: [rating.question for rating in given] for group, given in ratings.items()}
 
 
-def make_plan(config: RunConfig, registry: Registry, progress: Progress) -> Plan:
-    """Resolve everything that a cell names. Raises HarnessError for what cannot be had."""
+def make_plan(
+    config: RunConfig,
+    registry: Registry,
+    progress: Progress,
+    *,
+    threads: int | None = None,
+    models: Models | None = None,
+) -> Plan:
+    """Resolve everything that a cell names, and hash it. Raises HarnessError for what cannot be had.
+
+    `threads` stands in for the number that an unfinished start of this cell used, or that this machine offers.
+    `models` are those that were found before: pass the same one along to hash each model once.
+    """
+    plan = _read(config, registry, progress, models if models is not None else Models(registry, progress.note))
+    if threads is None:
+        plan = replace(plan, decisive=manifest(plan, registry))
+        threads = Store(config.store).threads_of(plan.start_id) or plan.machine.threads
+        if threads == plan.machine.threads:
+            return plan
+        progress.note(f"this cell was begun with {threads} threads and goes on with as many")
+    plan = replace(plan, machine=replace(plan.machine, threads=threads))
+    return replace(plan, decisive=manifest(plan, registry))
+
+
+def _read(config: RunConfig, registry: Registry, progress: Progress, models: Models) -> Plan:
+    """Everything but the manifest."""
     aligner_class = registry.aligner(config.aligner)
     aligner_config = _validated(aligner_class, config.aligner_config)
-    task = registry.task(config.task)()
-    pool = registry.pool(config.train_on or task.default_pool)()
-    task = task.for_pool(pool) if isinstance(task, FollowsPool) else task
+    task, pool = _scored(config, registry)
     registry.backend(config.backend)
-    config = _with_judge(config, task, registry)
-    judge_version = None if config.judge is None else registry.judge(config.judge).version
-    device = pick_device(config.device)
-    own = [task.dataset] if isinstance(task, HasDataset) else []
-    source = open_source(config.data, pool.dataset, *own)
+    config, baseline_answers = _with_baseline(_with_judge(config, task, registry))
+    source = _source(config, task, pool)
     progress.note(f"data: {source.announce()}")
-    files = resolve(
-        config.model,
-        registry_models=registry.models,
-        revision=config.model_revision,
-        trust_remote_code=config.trust_remote_code,
-        say=progress.note,
-    )
-    pool = as_asked(pool, source, config, files)
+    files = models.get(config.model, config.model_revision, config.trust_remote_code)
+    pool = as_asked(pool, source.view(), config, files)
     task = task.for_pool(pool) if isinstance(task, FollowsPool) else task
+    from_pool, from_task = source.view(), source.view()
     refuse_unable(task, aligner_class)
-    labels = _labels(config, task, pool, source, bool(takes(aligner_class)))
-    config = config.model_copy(update={"budget": labels.budget or settled(config.budget, 1)})
+    labels = draw_labels(config, task, pool, bool(takes(aligner_class)), from_pool=from_pool, from_task=from_task)
     refuse_unmet(aligner_class, labels.few_shot, f"pool {pool.name}")
-    for line in (*notes(pool, source), labels.left_out.line, labels.left_out_held.line, *labels.warnings):
+    config = config.model_copy(update={"budget": labels.budget or settled(config.budget, 1)})
+    for line in (*notes(pool, source.view()), labels.left_out.line, labels.left_out_held.line, *labels.warnings):
         if line:
             progress.note(line)
+    fit_judge = _fit_judge(aligner_class(aligner_config), registry)
     return Plan(
         config=config,
         task=task,
@@ -212,17 +196,86 @@ def make_plan(config: RunConfig, registry: Registry, progress: Progress) -> Plan
         aligner_class=aligner_class,
         aligner_config=aligner_config,
         labels=labels,
-        machine=Machine(device, pick_precision(config.precision, device, files), thread_count()),
-        task_revision=task.revision(source),
-        pool_revision=pool.revision(source) if labels.training_pairs or labels.few_shot.groups else "none",
-        judge_version=judge_version,
-        fit_judge=_fit_judge(aligner_class(aligner_config), registry),
+        machine=_machine(config, files),
+        task_revision=task.revision(from_task),
+        pool_revision=pool.revision(from_pool) if labels.training_pairs or labels.few_shot.groups else "none",
+        held_out=_held_out(pool, from_task),
+        pool_rows=from_pool.hashes(),
+        task_rows=from_task.hashes(),
+        judge_version=None if config.judge is None else registry.judge(config.judge).version,
+        fit_judge=fit_judge,
+        judge_models={"": files, **_judge_models((config.judge, fit_judge), registry, models)},
+        baseline_answers=baseline_answers,
     )
 
 
-def _fit_judge(aligner: Aligner, registry: Registry) -> tuple[str, str] | None:
+@dataclass
+class Models:
+    """Models by name, each found and hashed once for as long as this lives."""
+
+    registry: Registry
+    say: Callable[[str], None]
+    _found: dict[tuple[str, str | None, bool], ModelFiles] = field(default_factory=dict)
+
+    def get(self, name: str, revision: str | None = None, trust_remote_code: bool = False) -> ModelFiles:
+        """The model called `name`. Raises HarnessError when it is unknown or cannot be had."""
+        key = (name, revision, trust_remote_code)
+        if key not in self._found:
+            self._found[key] = resolve(
+                name,
+                registry_models=self.registry.models,
+                revision=revision,
+                trust_remote_code=trust_remote_code,
+                say=self.say,
+            )
+        return self._found[key]
+
+
+def _scored(config: RunConfig, registry: Registry) -> tuple[Task, Pool]:
+    """The task, on the pool's items where it follows the pool, and the pool."""
+    task = registry.task(config.task)()
+    pool = registry.pool(config.train_on or task.default_pool)()
+    return (task.for_pool(pool) if isinstance(task, FollowsPool) else task), pool
+
+
+def _source(config: RunConfig, task: Task, pool: Pool) -> WatchedSource:
+    own = [task.dataset] if isinstance(task, HasDataset) else []
+    return WatchedSource(open_source(config.data, pool.dataset, *own))
+
+
+def _held_out(pool: Pool, source: Source) -> str | None:
+    """The pool's held-out pairs, which a task may score beside its own items."""
+    try:
+        return content_hash([asdict(pair) for pair in pool.pairs(source, "eval")])
+    except HarnessError:  # a source without held-out rows of this pool: whoever scores them says so
+        return None
+
+
+def _machine(config: RunConfig, files: ModelFiles) -> Machine:
+    device = pick_device(config.device)
+    return Machine(device, device_kind(device), pick_precision(config.precision, device, files), thread_count())
+
+
+def _judge_models(judges: Sequence[str | None], registry: Registry, models: Models) -> dict[str, ModelFiles]:
+    named = {name for judge in judges if judge is not None for name in basis_of(registry.judge(judge)).models}
+    return {name: models.get(name) for name in sorted(named)}
+
+
+def _with_baseline(config: RunConfig) -> tuple[RunConfig, str | None]:
+    """The whole id of a run that was named as baseline, and the hash of its samples."""
+    if config.baseline in (None, REFERENCE, BASE_ALIGNER):
+        return config, None
+    folder = Store(config.store).find(str(config.baseline))
+    samples = folder / "samples.parquet"
+    return config.model_copy(update={"baseline": folder.name}), file_hash(samples) if samples.is_file() else None
+
+
+def _fit_judge(aligner: Aligner, registry: Registry) -> str | None:
+    """The judge that a fit asks. Raises HarnessError where there is none of that name."""
     name = aligner.asked_judge if isinstance(aligner, AsksJudge) else None
-    return None if name is None else (name, registry.judge(name).version)
+    if name is not None:
+        registry.judge(name)
+    return name
 
 
 def _with_judge(config: RunConfig, task: Task, registry: Registry) -> RunConfig:
@@ -259,46 +312,3 @@ def _validated(aligner_class: Any, values: Mapping[str, Any]) -> Any:
         known = ", ".join(aligner_class.Config.model_fields) or "none"
         where = f"aligner.{key} of {aligner_class.name}"
         raise HarnessError(f"{where}: {first['msg']}; its settings are: {known}") from error
-
-
-def _labels(config: RunConfig, task: Task, pool: Pool, source: Source, needed: bool) -> Labels:
-    """Drawn where something is trained or shown, or where groups are asked: the draw says which.
-
-    A source with evaluation rows only still serves the base model.
-    """
-    try:
-        pairs = tuple(pool.pairs(source))
-    except HarnessError as error:
-        if needed or config.num_fewshot:
-            raise
-        return Labels(warnings=(f"no training rows: {error}",))
-    dropped = find_leaks(pool.questions(source), task.questions(source, config.limit))
-    leaked = set(dropped)
-    kept = tuple(p for p in pairs if p.id not in leaked)
-    budget = settled(config.budget, len(kept) or _most_ratings(pool, source))
-    said = left_out(pool, source, leaks=sum(pair.id in leaked for pair in pairs))
-    held = left_out_held(pool, task, source)
-    warnings = tuple(line for line in (said.warning, held.warning) if line)
-    if not (needed or config.num_fewshot or (not pairs and pool.groups(source))):
-        return Labels(
-            training_pairs=kept, dropped=dropped, warnings=warnings, budget=budget, left_out=said, left_out_held=held
-        )
-    drawn = draw(pool, source, budget, config.draw_seed, excluded=dropped, split=config.groups)
-    few_shot = _shuffled(drawn.few_shot, pool, config.draw_seed) if config.shuffle_labels else drawn.few_shot
-    few_shot = replace(few_shot, spans=pool.spans if isinstance(pool, DeclaresSpans) else "marker")
-    return Labels(few_shot, kept, dropped, (*warnings, *drawn.warnings), budget, said, held)
-
-
-def _most_ratings(pool: Pool, source: Source) -> int:
-    """Labels that the group with the most answers can give: half of them, as the draw leaves the others to predict."""
-    return max((len(ratings) // 2 for ratings in pool.groups(source).values()), default=0)
-
-
-def _shuffled(few_shot: FewShot, pool: Pool, seed: int) -> FewShot:
-    """Half of the pairs, picked by hash, with their answers swapped: what can be learnt from no label at all."""
-    if not few_shot.pairs:
-        raise HarnessError(f"pool {pool.name!r} has no pairs whose labels could be shuffled; drop --shuffle-labels")
-    order = sorted(few_shot.pairs, key=lambda pair: content_hash(seed, "shuffle", pair.id))
-    swapped = {pair.id for pair in order[: len(order) // 2]}
-    pairs = (replace(p, chosen=p.rejected, rejected=p.chosen) if p.id in swapped else p for p in few_shot.pairs)
-    return replace(few_shot, pairs=tuple(pairs))

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 
 from harness.contracts import HasNoReferences, HasParityMetric, Scores, Task
 from harness.data.clipping import Clipping
-from harness.records.provenance import LISTED, git_state, version
+from harness.records.provenance import origin, packages
 from harness.records.schema import (
     AlignerInfo,
     BudgetInfo,
@@ -31,6 +31,7 @@ from harness.records.schema import (
     Status,
     TaskInfo,
 )
+from harness.run.identity import family
 from harness.run.job import FitReport
 from harness.run.plan import REFERENCE, Plan, rating_ids
 from harness.stats import mean_interval
@@ -49,6 +50,8 @@ class Outcome:
     """Weights of the base model."""
     restarts: int = 0
     """How often the evaluation was begun before."""
+    compared: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """The runs whose answers were compared with: id, and hash of their samples."""
     failure: Failure | None = None
     clipping: Clipping | None = None
     """What the study's lengths cut of the labelled pairs; None where none were drawn."""
@@ -70,7 +73,7 @@ def build_record(plan: Plan, outcome: Outcome, provenance: Mapping[str, str]) ->
         budget=BudgetInfo(**plan.config.budget.model_dump(), profile=plan.config.profile),
         spent=_spent(plan, outcome),
         scores=summarise(outcome.scores),
-        manifest=_manifest(plan, provenance),
+        manifest=_manifest(plan, outcome, provenance),
         seed=SeedInfo(draw=plan.config.draw_seed, training=plan.config.seed),
     )
 
@@ -197,33 +200,34 @@ def _spent(plan: Plan, outcome: Outcome) -> Spent:
     )
 
 
-def _manifest(plan: Plan, provenance: Mapping[str, str]) -> Manifest:
-    commit, dirty = git_state()
+def _manifest(plan: Plan, outcome: Outcome, provenance: Mapping[str, str]) -> Manifest:
+    here = origin()
     used = {
         f"aligner:{plan.aligner_class.name}",
-        f"task:{_family(plan.config.task)}",
+        f"task:{family(plan.config.task)}",
         f"pool:{plan.pool.name}",
         f"model:{plan.files.name}",
         f"backend:{plan.config.backend}",
-        *(f"judge:{_family(name)}" for name in (plan.config.judge, (plan.fit_judge or (None,))[0]) if name),
+        *(f"judge:{family(name)}" for name in (plan.config.judge, plan.fit_judge) if name),
     }
+    planned = {**plan.pool_rows, **plan.task_rows}
     return Manifest(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         command=tuple(sys.orig_argv),
-        packages={name: found for name in LISTED if (found := version(name)) is not None},
+        packages=packages(),
         plugins={name: where for name, where in provenance.items() if name in used},
         platform=platform.platform(),
         python=platform.python_version(),
         device=_device_name(plan.machine.device),
         threads=plan.machine.threads,
-        git_commit=commit,
-        git_dirty=dirty,
+        git_commit=here.commit,
+        git_dirty=here.dirty,
+        code_files=here.files,
+        code_url=here.url,
+        decisive={name: dict(section) for name, section in plan.decisive.items()},
+        compared={name: dict(run) for name, run in outcome.compared.items()},
+        also_read={name: read.as_json() for name, read in plan.source.read.items() if name not in planned},
     )
-
-
-def _family(name: str) -> str:
-    """The name that a plug-in offered: what stands before the colon of `lm_eval:arc_easy`."""
-    return name.partition(":")[0]
 
 
 def _device_name(device: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.contracts.progress import Progress, Silent
 from harness.records.store import Store
-from harness.run.plan import Plan
+from harness.run.plan import Models, Plan
 
 if TYPE_CHECKING:
     from harness.plugins.registry import Registry
@@ -25,12 +25,15 @@ class Session:
     progress: Progress = field(default_factory=Silent)
     _loaded: tuple[str, Any, Any, float] | None = None
 
+    def __post_init__(self) -> None:
+        self.models = Models(self.registry, self.progress.note)
+
     def model(self, plan: Plan) -> tuple[Any, Any, float]:
         """(model, tokenizer, seconds to load); loaded once."""
         from harness.models.load import load
 
         machine = plan.machine
-        key = f"{plan.files.folder}|{machine.device}|{machine.precision}"
+        key = f"{plan.files.folder}|{plan.files.contents}|{machine.device}|{machine.precision}"
         if self._loaded is None or self._loaded[0] != key:
             self.progress.stage("load the model")
             started = time.monotonic()

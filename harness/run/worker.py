@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.contracts import HarnessError
 from harness.meter import Meter
+from harness.records.seals import write_sealed
+from harness.run.identity import fit_code
 from harness.run.job import (
     JOB,
     JUDGES,
@@ -37,8 +39,10 @@ from harness.run.job import (
     read_model,
     write_model,
 )
+from harness.util.hashes import folder_hashes
 
 if TYPE_CHECKING:
+    from harness.contracts import Aligner
     from harness.fit.bench import LocalBench
     from harness.plugins.registry import Registry
     from harness.records.schema import Lost
@@ -94,6 +98,7 @@ def run_job(folder: Path, progress: PipeProgress) -> None:
     torch.set_num_threads(job.threads)
     registry = load_registry(plugins=job.plugins, allow=job.allow)
     aligner_class = registry.aligner(job.aligner)
+    _check_code(job, registry, aligner_class)
     aligner = aligner_class(aligner_class.Config.model_validate(job.aligner_config))
     lost = _lost(folder)
     bench, seconds_load = _bench(job, folder, registry, progress)
@@ -101,9 +106,12 @@ def run_job(folder: Path, progress: PipeProgress) -> None:
     aligner, tried = tune(aligner, bench, job.few_shot, trials) if trials else (aligner, ())
     fitted = fit(aligner, bench, job.few_shot)
     result = folder / RESULT
+    shutil.rmtree(result, ignore_errors=True)
     fitted.aligned.save(result)
     adapter = (result / "adapter_model.safetensors").exists()
     report = FitReport(
+        fit_id=job.fit_id,
+        files=folder_hashes(result),
         status=fitted.status,
         reason=fitted.reason,
         liveness=fitted.liveness,
@@ -117,7 +125,7 @@ def run_job(folder: Path, progress: PipeProgress) -> None:
         parameter_change=parameter_change(bench.policy, "default") if adapter else None,
         lost=lost,
     )
-    write_model(folder / REPORT, report)
+    write_sealed(folder / REPORT, report.model_dump(mode="json"))
     for done in (WORK, JUDGES):
         shutil.rmtree(folder / done, ignore_errors=True)
 
@@ -127,6 +135,14 @@ def _job(folder: Path) -> FitJob:
     if job is None:
         raise HarnessError(f"there is no {JOB} in {folder}; a worker is started by the harness")
     return job
+
+
+def _check_code(job: FitJob, registry: Registry, aligner_class: type[Aligner]) -> None:
+    """Refuse to fit with other code than the cell's id was made from: files change while a study runs."""
+    found = fit_code(aligner_class, job.backend, registry)
+    changed = sorted(name for name, digest in found.items() if digest != job.code[name])
+    if changed:
+        raise HarnessError(f"the code of the fit ({', '.join(changed)}) changed since this run was started; run again")
 
 
 def _bench(job: FitJob, folder: Path, registry: Registry, progress: PipeProgress) -> tuple[LocalBench, float]:
@@ -154,7 +170,7 @@ def _bench(job: FitJob, folder: Path, registry: Registry, progress: PipeProgress
         lora=job.lora,
         log=Journal(folder / LOG, progress, progress.log),
         checkpoint_steps=job.checkpoint_steps,
-        judges=Judges(registry, folder / JUDGES, job.model, regime.device, _shown(progress)),
+        judges=Judges(registry, folder / JUDGES, job.model, regime.device, _shown(progress), files=job.judge_models),
     )
     return bench, seconds
 

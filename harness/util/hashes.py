@@ -18,11 +18,23 @@ def content_hash(*parts: object) -> str:
 
     Raises HarnessError for a value that has no canonical form.
     """
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_plain)
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=plain)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _plain(value: Any) -> Any:
+def file_hash(path: Path) -> str:
+    """sha256 (hex) of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_hashes(folder: Path) -> dict[str, str]:
+    """sha256 (hex) of every file below a folder, by its path there; empty where there is no folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): file_hash(path) for path in files}
+
+
+def plain(value: Any) -> Any:
     """A JSON form for what `json` does not know."""
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
@@ -35,7 +47,7 @@ def _plain_builtin(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, AbstractSet):
-        return sorted(value, key=lambda item: json.dumps(item, default=_plain))
+        return sorted(value, key=lambda item: json.dumps(item, default=plain))
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, Path):

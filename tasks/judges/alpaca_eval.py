@@ -22,11 +22,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
 
-from harness.contracts import HarnessError, Judge, JudgeItem, JudgeTools, Verdict
+from harness.contracts import HarnessError, Judge, JudgeBasis, JudgeItem, JudgeTools, Verdict
 from harness.hookspecs import hookimpl
+from harness.util.addresses import shown_address
 from harness.util.hashes import content_hash
-from tasks.judges.annotators import PACKAGE, configuration, endpoint, fingerprint, package
-from tasks.judges.endpoint import secrets_of, shown_address, watching_client
+from tasks.judges.annotators import PACKAGE, addresses, configuration, endpoint, fingerprint, package
+from tasks.judges.endpoint import secrets_of, watching_client
 from tasks.judges.guarded import COLUMNS, UNPARSABLE, Failures, Key, annotator
 from tasks.judges.prompts import conversation
 
@@ -62,6 +63,12 @@ class AlpacaEvalAnnotator:
         """The judge with a folder for its annotations."""
         return type(self)(tools)
 
+    def basis(self) -> JudgeBasis:
+        """The annotator with its prompts, and where its endpoint is."""
+        if self.configuration is None:
+            return JudgeBasis()
+        return JudgeBasis(facts={"annotator": fingerprint(self.configuration), "endpoint": addresses(os.environ)})
+
     def ready(self) -> None:
         """Raise HarnessError for what is missing before anything is generated: annotator, package, key."""
         endpoint(self._configured, os.environ)
@@ -73,7 +80,7 @@ class AlpacaEvalAnnotator:
         an endpoint that refuses the key, has no quota, is unknown or does not answer; verdicts given before are kept.
         """
         told = endpoint(self._configured, os.environ)
-        file = self._cache_file(self._configured, told)
+        file = self._cache_file(self._configured)
         known = {} if file is None else _read(file)
         failures = Failures(secrets_of(told))
         for start in range(0, len(items), CHUNK):
@@ -105,12 +112,11 @@ class AlpacaEvalAnnotator:
         found = {_name(tuple(row[name] for name in COLUMNS)): _kept(row) for row in annotated}
         return {name: row for name, row in found.items() if row is not None}
 
-    def _cache_file(self, path: Path, told: Mapping[str, Any]) -> Path | None:
+    def _cache_file(self, path: Path) -> Path | None:
         """The annotations' file: another one for another configuration, package or endpoint."""
         if self.tools is None:
             return None
-        address = {name: value for name, value in told.items() if name != "openai_api_keys"}
-        digest = content_hash(fingerprint(path), metadata.version(PACKAGE), address)
+        digest = content_hash(fingerprint(path), metadata.version(PACKAGE), addresses(os.environ))
         return self.tools.cache / f"annotations-{digest[:16]}.json"
 
 

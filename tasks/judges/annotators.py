@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from harness.contracts import HarnessError
+from harness.util.addresses import shown_address
 from harness.util.files import expanded
 from harness.util.hashes import content_hash
 from harness.util.names import nearest
@@ -65,6 +66,29 @@ def endpoint(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
         )
     # A path that is no file keeps the package from a client file of somebody else's beside its installation.
     return {"client_config_path": os.devnull, "openai_api_keys": keys.split(","), "openai_api_base": base}
+
+
+def addresses(environment: Mapping[str, str]) -> str:
+    """Where questions go, without secrets; empty for the package's own choice."""
+    clients, base = _first(environment, (CLIENTS,)), _first(environment, BASES)
+    if clients and Path(clients).is_file():
+        try:
+            found = sorted(set(_urls(yaml.safe_load(Path(clients).read_text("utf-8")))))
+        except (OSError, ValueError, yaml.YAMLError):
+            return "unreadable client file"
+        return " ".join(map(shown_address, found))
+    return shown_address(base) if base else ""
+
+
+def _urls(value: Any) -> Iterator[str]:
+    """Every text below `value` that is an address."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from _urls(inner)
+    elif isinstance(value, str) and "://" in value:
+        yield value
 
 
 def _annotators(path: Path) -> dict[str, dict[str, Any]]:

@@ -12,9 +12,11 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 import yaml
+
+from harness.util.addresses import shown_address
 
 LONGEST = 200
 """Characters of an endpoint's own words that a message quotes."""
@@ -30,17 +32,6 @@ _QUOTA = re.compile(r"(?i)insufficient_quota|exceeded your current quota|billing
 
 
 # ---------------------------------------------------------------- what may be shown
-
-
-def shown_address(address: str) -> str:
-    """An address without user information, query and fragment."""
-    try:
-        parts = urlsplit(address)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        return "an address that is none"
-    host = f"[{host}]" if ":" in host else host
-    return urlunsplit((parts.scheme, f"{host}:{port}" if port else host, parts.path, "", ""))
 
 
 def secrets_of(told: Mapping[str, Any]) -> tuple[str, ...]:

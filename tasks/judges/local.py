@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from harness.contracts import (
     HarnessError,
     Judge,
+    JudgeBasis,
     JudgeItem,
     JudgeTools,
     LanguageModel,
@@ -65,6 +66,10 @@ class Local:
     def with_tools(self, tools: JudgeTools) -> Judge:
         """The judge with a way to load its model."""
         return type(self)(tools)
+
+    def basis(self) -> JudgeBasis:
+        """The model that judges; the study's own needs no mention."""
+        return JudgeBasis(models=(self.model_name,) if self.model_name else ())
 
     def compare(self, items: Sequence[JudgeItem]) -> list[Verdict]:
         """One verdict per item. Raises HarnessError without tools, or for a model that gives no log-likelihoods."""

@@ -15,8 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.contracts import HarnessError, Judge, JudgeItem, Verdict
+from harness.contracts import HarnessError, Judge, JudgeBasis, JudgeItem, Verdict
 from harness.hookspecs import hookimpl
+from harness.util.hashes import content_hash, folder_hashes
 from tasks.judges.prompts import conversation
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ class Similarity:
         """One verdict per item; one without a reference gets none, and its `status` says so."""
         return _compare(items, [item.reference for item in items])
 
+    def basis(self) -> JudgeBasis:
+        """The weights that embed."""
+        return _basis()
+
     @classmethod
     def named(cls, argument: str) -> type[Judge]:
         """`similarity:instruction` is the one relative. Raises HarnessError for another."""
@@ -65,6 +70,10 @@ class Relevance:
     def compare(self, items: Sequence[JudgeItem]) -> list[Verdict]:
         """One verdict per item."""
         return _compare(items, [conversation(item.prompt) for item in items])
+
+    def basis(self) -> JudgeBasis:
+        """The weights that embed."""
+        return _basis()
 
 
 def _compare(items: Sequence[JudgeItem], targets: Sequence[str | None]) -> list[Verdict]:
@@ -97,6 +106,10 @@ def embed(texts: Sequence[str]) -> FloatArray:
         list(distinct), batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True, normalize_embeddings=True
     )
     return np.asarray(found, dtype=np.float32)[[distinct[text] for text in texts]]
+
+
+def _basis() -> JudgeBasis:
+    return JudgeBasis(facts={"embeddings": content_hash(folder_hashes(_model_folder()))})
 
 
 def _load() -> Any:

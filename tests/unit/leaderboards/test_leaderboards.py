@@ -19,6 +19,7 @@ import leaderboards
 from harness.contracts import HarnessError
 from harness.judging import calibration
 from harness.records.schema import Record, Score
+from harness.records.seals import sealed, write_sealed
 from harness.stats import average_seeds, holm, mean_interval, paired_test
 from leaderboards.render import COLUMNS
 from leaderboards.table import Versus
@@ -109,7 +110,7 @@ def add(
         got = mean_interval(list(by_item.values()), [units[item] for item in by_item])
         scores[name] = {"mean": got.mean, "ci95": got.ci95, "n": got.n}
     made = record(folder.name, aligner, scores, {k.replace("__", "."): v for k, v in changes.items()})
-    (folder / "record.json").write_text(made.model_dump_json())
+    write_sealed(folder / "record.json", made.model_dump(mode="json"))
     if metrics is not None:
         items = sorted({item for by_item in metrics.values() for item in by_item})
         columns: dict[str, Any] = {
@@ -177,7 +178,7 @@ def test_metrics_of_the_whole_set_come_from_records(tmp_path):
         made["scores"]["lc"] = {"mean": mean, "ci95": limits, "n": N, "whole": True}
         if seed:
             made["scores"]["once"] = {"mean": 1.0, "ci95": None, "n": N, "whole": True}
-        (folder / "record.json").write_text(json.dumps(made))
+        write_sealed(folder / "record.json", made)
     row = one_table(tmp_path).row("dpo")
     assert list(row.metrics) == ["accuracy", "lc"], "what only one seed gives is no mean over seeds"
     found = row.metrics["lc"]
@@ -368,8 +369,10 @@ def test_changed_samples_are_noticed(tmp_path):
         (b"{", "not valid JSON"),
         (b"\xff\xfe", "not valid JSON"),
         (b"[" * 100_000, "not valid JSON"),
-        (b"[]", "top level"),
-        (b'{"id": "x"}', "status: Field required"),
+        (b"[]", "is not a JSON object"),
+        (b'{"id": "x"}', "has no seal"),
+        (b'{"id": "x", "seal": "0"}', "is not what was written"),
+        (json.dumps(sealed({"id": "x"})).encode(), "status: Field required"),
         (b'{"manifest": {"format": 99}}', "format 99"),
     ],
 )

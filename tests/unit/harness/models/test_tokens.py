@@ -28,9 +28,9 @@ def grown(folder: Path, **tokens: Any) -> Path:
 
 def load(folder: Path) -> tuple[Any, Any]:
     from harness.models.load import load as load_model
-    from harness.models.wheels import ModelFiles
+    from harness.models.wheels import files_in
 
-    return load_model(ModelFiles("tiny", folder, "", ""), device="cpu", precision="fp32")
+    return load_model(files_in("tiny", folder, "unknown"), device="cpu", precision="fp32")
 
 
 def test_control_tokens_stand_in_the_files(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from harness.contracts import HarnessError, SampleRow
 from harness.records.samples import read_samples, write_samples
+from harness.records.seals import write_sealed
 from harness.records.store import Store
 from harness.util.files import read_json, storage, write_atomic, write_json
 
@@ -64,8 +65,8 @@ def test_corrupt_samples_are_named(tmp_path: Path) -> None:
 
 
 def test_a_foreign_record_is_refused_by_field(tmp_path: Path) -> None:
-    write_json(tmp_path / "abc" / "record.json", {"id": "abc"})
-    with pytest.raises(HarnessError, match="not a record of this version"):
+    write_sealed(tmp_path / "abc" / "record.json", {"id": "abc"})
+    with pytest.raises(HarnessError, match="is no record: status"):
         Store(tmp_path).record("abc")
     assert Store(tmp_path).record("none") is None
 

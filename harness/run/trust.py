@@ -1,0 +1,100 @@
+"""Whether what an earlier run left may be used: what does not verify is named, passed over and computed again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from harness.contracts import HarnessError
+from harness.contracts.progress import Progress
+from harness.data.reading import SplitRead, rows_hash
+from harness.records.provenance import differences
+from harness.records.schema import Record
+from harness.records.seals import read_sealed
+from harness.records.store import Store
+from harness.run.job import REPORT, RESULT, FitReport
+from harness.run.plan import Plan
+from harness.util.hashes import folder_hashes
+
+MOST = 3
+"""Differences that a note names; `show --diff` has them all."""
+
+Compared = Mapping[str, Mapping[str, str]]
+
+
+def finished(plan: Plan, store: Store, compared: Compared, progress: Progress) -> Record | None:
+    """The cell's record, where one is there that may be believed and did not fail; a note says why another is not."""
+    try:
+        record = store.verified(plan.run_id)
+    except HarnessError as error:
+        progress.note(f"{error}; it is computed again")
+        return None
+    if record is None or record.status == "failed":
+        return None
+    changed = _changes(record, plan, compared)
+    if changed:
+        more = f" and {len(changed) - MOST} more" if len(changed) > MOST else ""
+        progress.note(
+            f"run {record.id} came of something else ({'; '.join(changed[:MOST])}{more}); it is computed again"
+        )
+        return None
+    return record
+
+
+def _changes(record: Record, plan: Plan, compared: Compared) -> list[str]:
+    """What decided the stored record and is another now."""
+    before, now = record.manifest, {name: dict(section) for name, section in plan.decisive.items()}
+    runs = {name: dict(run) for name, run in compared.items()}
+    return [*differences(before.decisive, now), *differences(before.compared, runs), *_read_anew(record, plan)]
+
+
+def _read_anew(record: Record, plan: Plan) -> list[str]:
+    """Splits that only the evaluation read, whose rows are others now."""
+    changed = []
+    for name, value in record.manifest.also_read.items():
+        noted = SplitRead.from_json(value)
+        try:
+            now = rows_hash(plan.source.inner.rows(noted.dataset, noted.split))
+        except HarnessError:
+            now = "absent"
+        changed += differences({name: noted.rows}, {name: now})
+    return changed
+
+
+def report(plan: Plan, store: Store, progress: Progress) -> FitReport | None:
+    """What a finished fit reported, where it and everything in `result` are what the fit left.
+
+    Otherwise the fit's folder is emptied, a note says why, and None asks for the fit to be done again; None, too, where
+    none was finished. To be called under the fit's lock.
+    """
+    folder = store.fit_dir(plan.fit_id)
+    try:
+        found = read_sealed(folder / REPORT)
+        if found is None:
+            return None
+        _check_result(found, plan.fit_id, folder_hashes(folder / RESULT))
+        return _parsed(found)
+    except HarnessError as error:
+        progress.note(f"fit {plan.fit_id} cannot be believed ({error}); it is discarded and done again")
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+
+
+def _parsed(found: Mapping[str, Any]) -> FitReport:
+    try:
+        return FitReport.model_validate(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise HarnessError(f"{REPORT} is no report: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _check_result(found: Mapping[str, Any], fit_id: str, files: Mapping[str, str]) -> None:
+    if found.get("fit_id") != fit_id:
+        raise HarnessError(f"{REPORT} is of fit {found.get('fit_id')}")
+    expected = found.get("files", {})
+    for name in sorted({*files, *expected}):
+        if files.get(name) != expected.get(name):
+            raise HarnessError(f"{RESULT}/{name} is {'not what was written' if name in files else 'missing'}")
