@@ -69,7 +69,7 @@ def test_show_and_its_json(record: Record, tmp_path: Path, capfd: pytest.Capture
     assert call("show", record.id, "--store", str(tmp_path), "--json") == 0
     out = capfd.readouterr().out
     harmless(out)
-    assert Record.model_validate({**json.loads(out), "seal": ""}) == record
+    assert Record.model_validate({**json.loads(out), "seal": ""}) == record.model_copy(update={"seal": ""})
 
 
 def test_show_on_a_terminal_knows_no_markup(record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
