@@ -41,6 +41,6 @@ def read_sealed(path: Path) -> dict[str, Any] | None:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise HarnessError(f"{path.name} is not readable JSON ({error})") from error
     return check_seal(value, path.name)

@@ -172,6 +172,8 @@ def test_a_fit_that_crashes_is_a_failed_record_and_can_be_run_again(
 class Watching:
     """An observer that notes what it is told, and one method that always fails."""
 
+    name = "watching"
+
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []
 
