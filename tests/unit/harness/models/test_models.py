@@ -215,6 +215,40 @@ def test_two_at_once_convert_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert found[0] == found[1] == found[2]
 
 
+def _forget_hashes(folder: Path) -> None:
+    (folder / "manifest.json").write_text(json.dumps({"weights_hash": ""}))
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: _safetensors(folder / "model.safetensors", {"w": b"y"}),
+        lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-1]),
+        lambda folder: (folder / "model.safetensors").unlink(),
+        lambda folder: (folder / "tokenizer.json").write_text("{}"),
+        lambda folder: (folder / "manifest.json").write_text("{"),
+        _forget_hashes,
+    ],
+    ids=["replaced", "cut", "gone", "a file more", "half a manifest", "a manifest without hashes"],
+)
+def test_a_converted_model_that_is_not_what_it_was_is_converted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Any
+) -> None:
+    pytest.importorskip("transformers")
+    calls: list[str] = []
+    monkeypatch.setattr(wheels, "_convert", _fake_convert(calls))
+    source = _wheel(tmp_path / "wheels", b"x")
+    first, said = _resolve(source, tmp_path), list[str]()
+    assert _resolve(source, tmp_path) == first
+    assert calls == ["tiny"]
+    damage(first.folder)
+    again = find.resolve("tiny", registry_models={"tiny": source}, cache=tmp_path, say=said.append)
+    assert again == first
+    assert calls == ["tiny", "tiny"]
+    assert "is not what was converted into it; it is converted again" in said[0]
+
+
 @pytest.mark.core
 def test_what_a_killed_conversion_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("transformers")
