@@ -68,7 +68,7 @@ def _why_two(first: Record, second: Record, *, as_json: bool) -> None:
         return
     say(f"{first.id} -> {second.id}: {len(found) or 'no'} decisive difference{'' if len(found) == 1 else 's'}")
     for difference in found:
-        say(line(f"  {difference}"))
+        say(f"  {line(difference)}")
 
 
 def find(run: str, store: Path) -> Record:

@@ -41,7 +41,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BlockPlan:
     """How a row is cut: the causal parts hold every query once. `mask` gives the same as booleans, (1, 1, T, P + T)."""
 
     parts: Sequence[Part]
@@ -53,7 +53,7 @@ class Plan:
         return sum((part.end - part.start) * (part.last - part.first) for part in self.parts)
 
 
-_PLAN: ContextVar[Plan | None] = ContextVar("plan", default=None)
+_PLAN: ContextVar[BlockPlan | None] = ContextVar("plan", default=None)
 
 
 def fits(decoder: Any) -> bool:
@@ -76,13 +76,13 @@ def parts_of(runs: Sequence[tuple[int, int, bool]], prefix: int) -> list[Part]:
     return parts
 
 
-def planned() -> Plan | None:
+def planned() -> BlockPlan | None:
     """The plan of the row that is being read, if it is read part by part."""
     return _PLAN.get()
 
 
 @contextmanager
-def blockwise(decoder: Any, plan: Plan) -> Iterator[None]:
+def blockwise(decoder: Any, plan: BlockPlan) -> Iterator[None]:
     """Inside, a decoder that `fits` reads one row as `plan` says, on top of what its cache holds."""
     config, token = decoder.config, _PLAN.set(plan)
     before = config._attn_implementation

@@ -78,12 +78,12 @@ def forward_row(model: Any, row: Row, *, cache: Any, start: int) -> Tensor:
     return hidden
 
 
-def _plan(row: Row, start: int, device: torch.device) -> attention.Plan:
+def _plan(row: Row, start: int, device: torch.device) -> attention.BlockPlan:
     """How attention reads a row: a run of tokens is a prompt, or one completion of it."""
     keys = list(zip(row.tree, row.branch, strict=True))
     borders = [i for i, key in enumerate(keys) if i == 0 or key != keys[i - 1]]
     runs = [(first, last, row.branch[first] == -1) for first, last in pairwise([*borders, len(keys)])]
-    return attention.Plan(attention.parts_of(runs, start), lambda: _visible(row, start, device)[0])
+    return attention.BlockPlan(attention.parts_of(runs, start), lambda: _visible(row, start, device)[0])
 
 
 def _visible(row: Row, start: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from harness.records.store import SAMPLES, Store
 from harness.run.evaluation import Against, evaluate
 from harness.run.fitting import fit
 from harness.run.plan import BASE_ALIGNER, REFERENCE, Plan, make_plan
-from harness.run.recording import Outcome, build_record
+from harness.run.recording import CellOutcome, build_record
 from harness.run.session import Session
 from harness.run.trust import finished
 from harness.run.worker import in_words
@@ -128,17 +128,17 @@ def _execute(plan: Plan, session: Session, against: Against) -> Record:
         raise
     except Exception as error:
         tail = "".join(traceback.format_exception(error))[-TAIL:]
-        outcome = Outcome(failure=Failure(reason=in_words(error), traceback=tail))
+        outcome = CellOutcome(failure=Failure(reason=in_words(error), traceback=tail))
     record = build_record(plan, outcome, session.registry.provenance)
     fit = None if outcome.failure else session.store.fit_dir(plan.fit_id)
     return session.store.publish(record, outcome.scores.rows, fit)
 
 
-def _outcome(plan: Plan, session: Session, against: Against) -> Outcome:
+def _outcome(plan: Plan, session: Session, against: Against) -> CellOutcome:
     clipping = _clipping(plan, session)
     fitted = fit(plan, session)
     if isinstance(fitted, Failure):
-        return Outcome(failure=fitted, clipping=clipping)
+        return CellOutcome(failure=fitted, clipping=clipping)
     return replace(evaluate(plan, session, against, fitted), clipping=clipping, compared=against.runs)
 
 

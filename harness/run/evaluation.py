@@ -15,7 +15,7 @@ from harness.meter import Meter
 from harness.records.schema import Inference
 from harness.run.job import FitReport
 from harness.run.plan import Plan
-from harness.run.recording import Outcome
+from harness.run.recording import CellOutcome
 from harness.run.scores import check_scores
 from harness.run.session import Session
 from harness.util.files import read_json, write_json
@@ -34,7 +34,7 @@ class Against:
     """Which runs those are: id, and hash of their samples, under `base` and `baseline`."""
 
 
-def evaluate(plan: Plan, session: Session, against: Against, fitted: FitReport) -> Outcome:
+def evaluate(plan: Plan, session: Session, against: Against, fitted: FitReport) -> CellOutcome:
     """Score what was fitted. Raises HarnessError for a task without items."""
     import torch
 
@@ -64,7 +64,7 @@ def evaluate(plan: Plan, session: Session, against: Against, fitted: FitReport) 
         seconds = time.monotonic() - started + asked.seconds_before
     _check(scores, plan)
     spend = meter.spend
-    return Outcome(
+    return CellOutcome(
         fit=fitted,
         scores=scores,
         inference=Inference(

@@ -38,7 +38,7 @@ from harness.stats import mean_interval
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CellOutcome:
     """What a cell came to: the fit's report, the evaluation, or a failure."""
 
     fit: FitReport = field(default_factory=FitReport)
@@ -57,7 +57,7 @@ class Outcome:
     """What the study's lengths cut of the labelled pairs; None where none were drawn."""
 
 
-def build_record(plan: Plan, outcome: Outcome, provenance: Mapping[str, str]) -> Record:
+def build_record(plan: Plan, outcome: CellOutcome, provenance: Mapping[str, str]) -> Record:
     """The record of a cell, finished or failed."""
     failure = outcome.failure
     status, reason = _status(outcome)
@@ -78,7 +78,7 @@ def build_record(plan: Plan, outcome: Outcome, provenance: Mapping[str, str]) ->
     )
 
 
-def _status(outcome: Outcome) -> tuple[Status, str | None]:
+def _status(outcome: CellOutcome) -> tuple[Status, str | None]:
     """How the cell ended, and why where it is not `ok`: labels without a difference teach nothing."""
     if outcome.failure:
         return "failed", outcome.failure.reason
@@ -185,7 +185,7 @@ def _data_info(plan: Plan, clipping: Clipping | None) -> DataInfo:
     )
 
 
-def _spent(plan: Plan, outcome: Outcome) -> Spent:
+def _spent(plan: Plan, outcome: CellOutcome) -> Spent:
     report = outcome.fit
     counted = asdict(report.spend)
     load, fit, evaluate = report.seconds_load + outcome.seconds_load, report.seconds_fit, outcome.seconds_evaluate
@@ -200,7 +200,7 @@ def _spent(plan: Plan, outcome: Outcome) -> Spent:
     )
 
 
-def _manifest(plan: Plan, outcome: Outcome, provenance: Mapping[str, str]) -> Manifest:
+def _manifest(plan: Plan, outcome: CellOutcome, provenance: Mapping[str, str]) -> Manifest:
     here = origin()
     used = {
         f"aligner:{plan.aligner_class.name}",

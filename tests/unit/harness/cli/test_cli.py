@@ -495,3 +495,26 @@ def test_main_is_the_entry_point(monkeypatch: pytest.MonkeyPatch, capfd: pytest.
         main()
     assert not ended.value.code
     assert capfd.readouterr().out == f"align-harness {harness.__version__}\n"
+
+
+def test_show_says_why_a_run_has_its_id_and_why_two_runs_are_two(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plain = make_record("abc123")
+    for name, torch in (("abc123", "2.1"), ("def456", "2.2")):
+        decisive = {"fit": {"libraries": {"torch": torch}, "seeds": {"draw": 0}}}
+        manifest = plain.manifest.model_copy(update={"decisive": decisive})
+        put(tmp_path, plain.model_copy(update={"id": name, "manifest": manifest}))
+    at = ("--store", str(tmp_path))
+    assert call("show", "abc", "--why", *at) == 0
+    shown = capfd.readouterr().out
+    assert "fit.libraries.torch\t2.1" in shown
+    assert "fit.seeds.draw\t0" in shown
+    assert call("show", "--diff", "abc", "def", *at) == 0
+    assert capfd.readouterr().out == "abc123 -> def456: 1 decisive difference\n  fit.libraries.torch: 2.1 -> 2.2\n"
+    assert call("show", "--diff", "abc", "abc", *at, "--json") == 0
+    assert json.loads(capfd.readouterr().out) == []
+    assert call("show", "abc", "--why", "--json", *at) == 0
+    assert json.loads(capfd.readouterr().out)["fit"]["libraries"] == {"torch": "2.1"}
+    assert call("show", *at) == 2
+    assert "show was given no run" in capfd.readouterr().err
