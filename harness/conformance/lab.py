@@ -290,11 +290,11 @@ def _margin(preference: Preference) -> float:
 
 def bare_model(model: Any, folder: Path | None = None) -> LanguageModel:
     """A model as tasks see it, with the demonstrations saved in `folder`."""
-    from harness.lm.backends.hf import HfBackend
+    from harness.lm.backends.hf import HfEngine
     from harness.lm.language_model import ModelAligned, demonstrations
 
     shown = () if folder is None else demonstrations(folder)
-    backend = HfBackend(model.eval(), tiny_tokenizer())
+    backend = HfEngine(model.eval(), tiny_tokenizer())
     return ModelAligned(backend, SHORT.prompt_tokens, SHORT.completion_tokens, shown)
 
 
