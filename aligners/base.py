@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from harness.contracts import Aligned, Aligner, Bench, FewShot, Need
+from harness.contracts import Aligned, Aligner, Bench, EngineCapability, FewShot, Need
 from harness.hookspecs import hookimpl
 
 
@@ -24,6 +24,7 @@ class Base:
     version: ClassVar[str] = "1"
     requires: ClassVar[frozenset[Need]] = frozenset()
     accepts: ClassVar[frozenset[Need]] = frozenset()
+    asks: ClassVar[frozenset[EngineCapability]] = frozenset()
     Config: ClassVar[type[BaseModel]] = BaseConfig
 
     def __init__(self, config: BaseConfig) -> None:

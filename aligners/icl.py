@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.contracts import Aligned, Aligner, Bench, FewShot, Message, Messages, Need, Pair
+from harness.contracts import Aligned, Aligner, Bench, EngineCapability, FewShot, Message, Messages, Need, Pair
 from harness.hookspecs import hookimpl
 from harness.methods.fields import probe
 from harness.methods.schedules import require_pairs
@@ -38,6 +38,7 @@ class Icl:
     version: ClassVar[str] = "2"
     requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     accepts: ClassVar[frozenset[Need]] = frozenset()
+    asks: ClassVar[frozenset[EngineCapability]] = frozenset()
     Config: ClassVar[type[BaseModel]] = IclConfig
 
     def __init__(self, config: IclConfig) -> None:

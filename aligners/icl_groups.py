@@ -20,6 +20,7 @@ from harness.contracts import (
     Bench,
     Capability,
     ChooseRequest,
+    EngineCapability,
     FewShot,
     LanguageModel,
     Messages,
@@ -129,6 +130,7 @@ class IclGroups:
     requires: ClassVar[frozenset[Need]] = frozenset({"groups"})
     accepts: ClassVar[frozenset[Need]] = frozenset()
     capabilities: ClassVar[frozenset[Capability]] = frozenset({"choose"})
+    asks: ClassVar[frozenset[EngineCapability]] = frozenset({"loglik"})
     Config: ClassVar[type[BaseModel]] = IclGroupsConfig
 
     def __init__(self, config: IclGroupsConfig) -> None:

@@ -19,6 +19,7 @@ from harness.contracts import (
     Bench,
     Capability,
     ChooseRequest,
+    EngineCapability,
     FewShot,
     HarnessError,
     LanguageModel,
@@ -77,6 +78,7 @@ class MeanOfGroups:
     requires: ClassVar[frozenset[Need]] = frozenset({"auxiliary"})
     accepts: ClassVar[frozenset[Need]] = frozenset()
     capabilities: ClassVar[frozenset[Capability]] = frozenset({"choose"})
+    asks: ClassVar[frozenset[EngineCapability]] = frozenset()
     Config: ClassVar[type[BaseModel]] = MeanConfig
 
     def __init__(self, config: MeanConfig) -> None:

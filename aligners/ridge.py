@@ -25,6 +25,7 @@ from harness.contracts import (
     Bench,
     Capability,
     ChooseRequest,
+    EngineCapability,
     FewShot,
     LanguageModel,
     Need,
@@ -134,6 +135,7 @@ class Ridge:
     requires: ClassVar[frozenset[Need]] = frozenset({"groups"})
     accepts: ClassVar[frozenset[Need]] = frozenset({"auxiliary"})
     capabilities: ClassVar[frozenset[Capability]] = frozenset({"choose"})
+    asks: ClassVar[frozenset[EngineCapability]] = frozenset({"embed"})
     Config: ClassVar[type[BaseModel]] = RidgeConfig
 
     def __init__(self, config: RidgeConfig) -> None:

@@ -14,6 +14,7 @@ from harness.contracts import (
     Bench,
     Capability,
     ChooseRequest,
+    EngineCapability,
     FewShot,
     LanguageModel,
     Need,
@@ -54,6 +55,7 @@ class Uniform:
     requires: ClassVar[frozenset[Need]] = frozenset({"groups"})
     accepts: ClassVar[frozenset[Need]] = frozenset()
     capabilities: ClassVar[frozenset[Capability]] = frozenset({"choose"})
+    asks: ClassVar[frozenset[EngineCapability]] = frozenset()
     Config: ClassVar[type[BaseModel]] = UniformConfig
 
     def __init__(self, config: UniformConfig) -> None:

@@ -111,7 +111,7 @@ def make_step(bench: LocalBench, side: str, shape: str) -> Any:
         if side == "first":
             groups = [Group(r["prompt_ids"], [r["chosen_ids"], r["rejected_ids"]]) for r in given]
             with bench.using(BASE):
-                bench.backend.score(groups)
+                bench.engine.score(groups)
             trainer.model.train()
         loss = trainer.compute_loss(trainer.model, batch)
         loss.backward()

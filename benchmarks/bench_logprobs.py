@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from harness.config import Lora
-from harness.lm.backends.hf import HfBackend
+from harness.lm.backends.hf import HfEngine
 from harness.lm.logprobs import group_logprobs
 from harness.lm.rows import Group
 from harness.models.adapters import add_lora
@@ -107,7 +107,7 @@ def test_generate(benchmark: Any, default_model: tuple[Any, Any], side: str) -> 
         return model.generate(input_ids=rows, attention_mask=mask, **settings)
 
     def own() -> Any:
-        backend = HfBackend(model, tokenizer)
+        backend = HfEngine(model, tokenizer)
         settings: dict[str, Any] = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "stop": [], "seed": 0}
         return backend.generate(prompts, n=5, max_new_tokens=48, **settings)
 

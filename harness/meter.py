@@ -90,7 +90,7 @@ class Meter:
         """How often work was refused, or was the last that the cap allowed."""
         return self._sums.stops
 
-    def beside(self, model: FlopModel) -> Meter:
+    def beside(self, model: FlopModel | None = None) -> Meter:
         """A meter of another model that spends from the same budget."""
         other = Meter(self._cap, model)
         other._sums = self._sums

@@ -20,6 +20,7 @@ from harness.contracts import (
     Capability,
     ChooseRequest,
     Completion,
+    EngineCapability,
     FewShot,
     GenerateRequest,
     HarnessError,
@@ -182,6 +183,13 @@ class Modest(Honest):
 
     name = "modest"
     capabilities: ClassVar[frozenset[Capability]] = frozenset({"choose", "prefer"})
+
+
+class Unasking(Honest):
+    """It trains the adapter and says that its result needs none."""
+
+    name = "unasking"
+    asks: ClassVar[frozenset[EngineCapability]] = frozenset()
 
 
 class Careless(Honest):
@@ -443,6 +451,7 @@ BROKEN: dict[type[Aligner], str] = {
     Leaky: "base_untouched",
     Nosy: "takes_what_it_says",
     Modest: "can_what_it_says",
+    Unasking: "can_what_it_says",
     Careless: "same_seed_same_adapter",
     Seedless: "other_seed_other_adapter",
     Deaf: "budget_stops",

@@ -11,7 +11,18 @@ from pydantic import BaseModel
 
 from aligners.gpo.config import GpoConfig, GpoResidualConfig, ModuleConfig
 from aligners.gpo.sources import PAIRS, contexts_of, swappable, training_sources, unseen_questions
-from harness.contracts import BASE, Aligned, Bench, BudgetExceeded, Capability, FewShot, LanguageModel, Need, Pair
+from harness.contracts import (
+    BASE,
+    Aligned,
+    Bench,
+    BudgetExceeded,
+    Capability,
+    EngineCapability,
+    FewShot,
+    LanguageModel,
+    Need,
+    Pair,
+)
 from harness.opinions.features import Embedder
 from harness.opinions.groups import require_groups
 from harness.opinions.questions import rated_pairs
@@ -34,6 +45,7 @@ class Gpo:
     requires: ClassVar[frozenset[Need]] = frozenset()
     accepts: ClassVar[frozenset[Need]] = frozenset({"pairs", "groups", "auxiliary"})
     capabilities: ClassVar[frozenset[Capability]] = frozenset({"choose", "generate", "prefer"})
+    asks: ClassVar[frozenset[EngineCapability]] = frozenset({"embed"})
     Config: ClassVar[type[BaseModel]] = GpoConfig
 
     def __init__(self, config: GpoConfig) -> None:
@@ -69,6 +81,7 @@ class GpoResidual:
     requires: ClassVar[frozenset[Need]] = frozenset({"groups"})
     accepts: ClassVar[frozenset[Need]] = frozenset({"auxiliary"})
     capabilities: ClassVar[frozenset[Capability]] = frozenset({"choose"})
+    asks: ClassVar[frozenset[EngineCapability]] = frozenset({"embed"})
     Config: ClassVar[type[BaseModel]] = GpoResidualConfig
 
     def __init__(self, config: GpoResidualConfig) -> None:

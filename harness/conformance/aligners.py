@@ -28,12 +28,12 @@ from statistics import fmean
 from typing import Any, get_args
 
 from harness.conformance.checks import Check, CheckFailed, Outcome, known, outcomes, parametrized, required
-from harness.conformance.lab import FULL, SHORT, Lab, Session, Trial, bare_model, behaviour, choices, margins
+from harness.conformance.lab import FULL, SHORT, Lab, LabSession, Trial, bare_model, behaviour, choices, margins
 from harness.conformance.lesson import HELD_OUT, lesson_pairs
 from harness.conformance.parameters import check_parameters_documented, check_parameters_matter, check_parameters_plain
 from harness.conformance.toy import tiny_model
 from harness.contracts import BASE, Aligned, Aligner, FewShot, Finishes, HarnessError, Loads, Need
-from harness.fit.demands import can, takes
+from harness.fit.demands import asks, can, takes
 
 
 def aligner_checks(aligner: type[Aligner] | Aligner) -> Iterator[Check]:
@@ -86,7 +86,7 @@ def check_base_untouched(lab: Lab) -> str:
     prompts = [p.prompt for p in lesson_pairs(HELD_OUT)]
     answers = [[p.chosen] for p in lesson_pairs(HELD_OUT)]
 
-    def answered(session: Session) -> list[list[float]]:
+    def answered(session: LabSession) -> list[list[float]]:
         return [scores[0].logprobs.tolist() for scores in session.bench.score(prompts, answers, of=BASE)]
 
     with lab.session() as session:
@@ -115,6 +115,8 @@ def check_can_what_it_says(lab: Lab) -> str:
     required(bool(found), f"{name}: its result can do nothing; {listed} was declared")
     beyond = ", ".join(sorted(found - declared))
     required(not beyond, f"{name}: its result can {beyond}, but the class declares only {listed}")
+    silent = lab.result().trained and "adapters" not in asks(lab.aligner_class)
+    required(not silent, f"{name}: it trains the adapter, but its class does not ask the engine for adapters")
     return ""
 
 

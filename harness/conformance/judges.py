@@ -143,10 +143,10 @@ class Lab:
 def _tiny(name: str) -> LanguageModel:
     """A tiny random model, whatever was asked for."""
     from harness.conformance.toy import tiny_model, tiny_tokenizer
-    from harness.lm.backends.hf import HfBackend
+    from harness.lm.backends.hf import HfEngine
     from harness.lm.language_model import ModelAligned
 
-    return ModelAligned(HfBackend(tiny_model(), tiny_tokenizer()), 512, 256)
+    return ModelAligned(HfEngine(tiny_model(), tiny_tokenizer()), 512, 256)
 
 
 def _same(lab: Lab, what: str, first: Sequence[float], second: Sequence[float]) -> str:

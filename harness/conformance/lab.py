@@ -115,7 +115,7 @@ class Result:
 
 
 @dataclass
-class Session:
+class LabSession:
     """One bench with a tiny model in it, before and after a fit."""
 
     aligner: Aligner
@@ -191,7 +191,7 @@ class Lab:
         return self._results[key]
 
     @contextmanager
-    def session(self, trial: Trial = Trial(), config: BaseModel | None = None) -> Iterator[Session]:
+    def session(self, trial: Trial = Trial(), config: BaseModel | None = None) -> Iterator[LabSession]:
         """A bench ready for a fit; its folder and the global random states are put back afterwards."""
         from harness.fit.bench import LocalBench
 
@@ -211,12 +211,12 @@ class Lab:
             aligner = self.aligner_class(self.config if config is None else config)
             opinions = trial.opinions or self.only_groups
             few_shot = lesson(trial.pairs, swapped=trial.swapped, shuffled=trial.shuffled, opinions=opinions)
-            session = Session(aligner, bench, meter, few_shot, Path(folder))
+            session = LabSession(aligner, bench, meter, few_shot, Path(folder))
             _watch_keeps(session)
             with _watched_trainers(session):
                 yield session
 
-    def _result(self, session: Session, aligned: Aligned, before: str) -> Result:
+    def _result(self, session: LabSession, aligned: Aligned, before: str) -> Result:
         adapter = session.adapter()
         flops = session.meter.spend.flops
         return Result(
@@ -290,11 +290,11 @@ def _margin(preference: Preference) -> float:
 
 def bare_model(model: Any, folder: Path | None = None) -> LanguageModel:
     """A model as tasks see it, with the demonstrations saved in `folder`."""
-    from harness.lm.backends.hf import HfBackend
+    from harness.lm.backends.hf import HfEngine
     from harness.lm.language_model import ModelAligned, demonstrations
 
     shown = () if folder is None else demonstrations(folder)
-    backend = HfBackend(model.eval(), tiny_tokenizer())
+    backend = HfEngine(model.eval(), tiny_tokenizer())
     return ModelAligned(backend, SHORT.prompt_tokens, SHORT.completion_tokens, shown)
 
 
@@ -337,7 +337,7 @@ def _same_start(policy: Any) -> None:
                 torch.nn.init.kaiming_uniform_(weight, a=5**0.5, generator=generator)
 
 
-def _watch_keeps(session: Session) -> None:
+def _watch_keeps(session: LabSession) -> None:
     keep = session.bench.keep
 
     def watched(score: float, name: str = POLICY) -> bool:
@@ -350,7 +350,7 @@ def _watch_keeps(session: Session) -> None:
 
 
 @contextmanager
-def _watched_trainers(session: Session) -> Iterator[None]:
+def _watched_trainers(session: LabSession) -> Iterator[None]:
     """Note every trainer of transformers that runs without the bench, which counts, stores and resumes its steps."""
     from transformers import Trainer
 

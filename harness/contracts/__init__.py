@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness.contracts.aligner import (
     Aligner,
+    AsksEngine,
     AsksJudge,
     DeclaresCapabilities,
     Finishes,
@@ -73,7 +74,15 @@ from harness.contracts.model import (
     require,
 )
 from harness.contracts.regime import Budget, Lengths, Regime, budget_for, every_label, settled
-from harness.contracts.running import Backend, BackendCapability, Executor, ModelSource, RunObserver
+from harness.contracts.running import (
+    Backend,
+    Engine,
+    EngineCapability,
+    Executor,
+    ModelFolder,
+    ModelSource,
+    RunObserver,
+)
 from harness.contracts.task import (
     EvalContext,
     Family,
@@ -117,9 +126,9 @@ __all__ = [
     "SIGMOID",
     "Aligned",
     "Aligner",
+    "AsksEngine",
     "AsksJudge",
     "Backend",
-    "BackendCapability",
     "Bench",
     "Budget",
     "BudgetExceeded",
@@ -134,6 +143,8 @@ __all__ = [
     "DatasetAbsent",
     "DeclaresCapabilities",
     "DeclaresSpans",
+    "Engine",
+    "EngineCapability",
     "EvalContext",
     "Executor",
     "Family",
@@ -165,6 +176,7 @@ __all__ = [
     "LoneAnswer",
     "Message",
     "Messages",
+    "ModelFolder",
     "ModelSource",
     "NamesMetricsLater",
     "Need",

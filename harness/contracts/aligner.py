@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from harness.contracts.bench import Bench
 from harness.contracts.model import Aligned, Capability, LanguageModel
+from harness.contracts.running import EngineCapability
 from harness.contracts.values import FewShot, Need
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ class Aligner(Protocol):
 
     It is given what it requires and accepts of the few-shot data, and nothing else. A method whose result is more than
     the adapted language model also implements `Loads`; a method that goes by other names, `HasAliases`; a method whose
-    result can do less than a language model, `DeclaresCapabilities`.
+    result can do less than a language model, `DeclaresCapabilities`; whose result asks other things of the engine,
+    `AsksEngine`.
     """
 
     name: ClassVar[str]
@@ -42,6 +44,14 @@ class Aligner(Protocol):
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         """Train on `few_shot` through `bench`."""
         ...
+
+
+@runtime_checkable
+class AsksEngine(Protocol):
+    """What an aligner's class adds whose result is no adapter, or asks for more than a language model does."""
+
+    asks: ClassVar[frozenset[EngineCapability]]
+    """What the result needs of the engine, beside what a task asks for; without this, `adapters`."""
 
 
 @runtime_checkable

@@ -1,19 +1,131 @@
-"""What runs cells and watches them: backends, executors, observers, built-in models."""
+"""What runs cells and watches them: backends and their engines, executors, observers, built-in models."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-BackendCapability = Literal["generate", "score", "entropy", "logits", "embed"]
+from harness.contracts.model import Loglik, LoglikRequest, TokenScores
+from harness.contracts.values import Completion, Span
+
+if TYPE_CHECKING:
+    from harness.contracts.values import FloatArray
+
+EngineCapability = Literal["generate", "loglik", "score", "entropy", "logits", "embed", "adapters"]
+"""What an engine may be able to do: the methods of these names, entropies in `score`, and `load` of an adapter."""
+
+
+class ModelFolder(Protocol):
+    """A model that lies on this disk, in a folder that transformers can load."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def folder(self) -> Path: ...
+
+
+class Engine(Protocol):
+    """A model that a backend opened. A method whose capability the backend does not declare is never called.
+
+    Token ids in, token ids and log-probabilities (nats) out. Batches are the engine's own concern: no answer depends on
+    what else is asked in the same call, but for the rounding of the precision.
+    """
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer: transformers' interface, with a chat template and a padding token."""
+        ...
+
+    @property
+    def max_length(self) -> int:
+        """Longest context plus continuation, in tokens."""
+        ...
+
+    @property
+    def device(self) -> Any:
+        """Where arrays of the engine's own live: torch's device."""
+        ...
+
+    @property
+    def parameters(self) -> int:
+        """Weights of the model, those of an adapter left out."""
+        ...
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        n: int = 1,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        seed: int = 0,
+    ) -> list[list[Completion]]:
+        """`n` samples per prompt; temperature 0 is greedy. One seed gives one answer, whatever the batch."""
+        ...
+
+    def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik]:
+        """Log-likelihood of every continuation; a context that is too long is clipped on the left."""
+        ...
+
+    def score(self, groups: Sequence[Any], *, entropy: bool = False) -> list[list[TokenScores]]:
+        """Log-probability of every token of each group's completions; a group has `prompt` and `completions`."""
+        ...
+
+    def logits(
+        self, prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], *, chunk: int = 256
+    ) -> Iterator[FloatArray]:
+        """Log-probabilities over the vocabulary behind every completion token, in order, `chunk` rows a block."""
+        ...
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        layer: int = -1,
+        pool: Literal["mean", "last"] = "mean",
+        spans: Sequence[Span] | None = None,
+    ) -> FloatArray:
+        """Hidden states pooled over each text's tokens, shape (N, D)."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """Answer with the adapter that a fit saved in `folder`, until `drop`."""
+        ...
+
+    def drop(self) -> None:
+        """Answer as the model that was opened, exactly; nothing where no adapter is loaded."""
+        ...
+
+    def adapter_off(self) -> AbstractContextManager[None]:
+        """Answer as the model that was opened inside a `with` block."""
+        ...
+
+    def metered(self, meter: Any) -> AbstractContextManager[None]:
+        """Count on `meter` what is computed inside a `with` block, as far as the engine can tell."""
+        ...
+
+    def close(self) -> None:
+        """Give the memory back; the engine is not asked again."""
+        ...
 
 
 class Backend(Protocol):
-    """Runs a model: says which of generate, score, entropy, logits and embed it can do."""
+    """Opens models: a light class that imports its engine when `open` is called."""
 
     name: ClassVar[str]
-    capabilities: ClassVar[frozenset[BackendCapability]]
+    capabilities: ClassVar[frozenset[EngineCapability]]
+    """What its engines can do. A cell that needs more is refused before anything runs."""
+
+    def open(self, files: ModelFolder, *, device: str, precision: str) -> Engine:
+        """A model as an engine. Raises HarnessError when it cannot be had."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ train. What is asked of the model goes through its backend, or, where gradients 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +19,7 @@ from harness.contracts import (
     POLICY,
     Completion,
     ConfigT,
+    Engine,
     HarnessError,
     Ids,
     JudgeItem,
@@ -41,7 +42,7 @@ from harness.fit.journal import Journal
 from harness.fit.ledger import Ledger
 from harness.fit.phases import OWN_CHECKPOINT, Phases
 from harness.lm import rows
-from harness.lm.backends.hf import HfBackend
+from harness.lm.backends.hf import HfEngine
 from harness.lm.language_model import ModelAligned
 from harness.lm.logprobs import completion_log_softmax, group_logprobs
 from harness.lm.metering import flop_model, metered
@@ -73,11 +74,12 @@ class LocalBench:
         journal: Journal,
         checkpoint_steps: int,
         judges: Judges | None = None,
+        engine: Callable[[Any, Any], Engine] = HfEngine,
     ) -> None:
         self.policy, self.tokenizer = model, tokenizer
         self.regime, self.seed, self.workdir = regime, seed, workdir
         self.meter, self.journal = meter, journal
-        self.backend = HfBackend(model, tokenizer)
+        self.engine = engine(model, tokenizer)
         self.ledger = Ledger(meter, journal)
         self.adapters = Adapters(model)
         self._checkpoint_steps = checkpoint_steps
@@ -88,7 +90,7 @@ class LocalBench:
         self._judges = judges
         if judges is not None:
             judges.loaded = self._count_judge
-        self._hooks = [metered(model, meter)]
+        self._hooks: list[AbstractContextManager[Any, Any]] = [metered(model, meter)]
 
     @classmethod
     def create(
@@ -104,6 +106,7 @@ class LocalBench:
         log: Journal | None = None,
         checkpoint_steps: int = 8,
         judges: Judges | None = None,
+        engine: Callable[[Any, Any], Engine] = HfEngine,
     ) -> LocalBench:
         """A bench over a bare causal LM: adds the study's LoRA, seeded, and attaches the meter."""
         from harness.models.adapters import add_lora
@@ -121,6 +124,7 @@ class LocalBench:
             journal=log or Journal(workdir / "log.jsonl"),
             checkpoint_steps=checkpoint_steps,
             judges=judges,
+            engine=engine,
         )
         policy.eval()
         return bench
@@ -259,7 +263,7 @@ class LocalBench:
         """`n` samples per prompt."""
         limit = max_new_tokens or self.regime.new_tokens
         with self.adapters.quiet(of):
-            samples = self.backend.generate(
+            samples = self.engine.generate(
                 [self.render(p) for p in prompts],
                 n=n,
                 temperature=temperature,
@@ -288,7 +292,7 @@ class LocalBench:
             for p, answers in zip(prompts, completions, strict=True)
         ]
         with self.adapters.quiet(of):
-            return self.backend.score(groups, entropy=entropy)
+            return self.engine.score(groups, entropy=entropy)
 
     def logprobs(
         self, prompts: Sequence[Ids], completions: Sequence[Sequence[Ids]], *, of: str = POLICY, entropy: bool = False
@@ -326,7 +330,7 @@ class LocalBench:
 
         def compute(new: Sequence[str], parts: Sequence[Span] | None) -> FloatArray:
             with self.adapters.quiet(of):
-                return self.backend.embed(list(new), layer=layer, pool=pool, spans=parts)
+                return self.engine.embed(list(new), layer=layer, pool=pool, spans=parts)
 
         width = self.policy.config.get_text_config().hidden_size
         return self.embeddings.embed(texts, spans, (layer, pool), compute, width=width, remember=of == BASE)
@@ -341,16 +345,16 @@ class LocalBench:
         self.liveness(judge_calls=sums["judge_calls"], judge_tokens=sums["judge_tokens"], judge_cost=sums["judge_cost"])
         return verdicts
 
-    def _count_judge(self, model: Any) -> None:
+    def _count_judge(self, engine: Engine) -> None:
         """A judge's model spends from the same budget, at its own price per token."""
-        hooks = metered(model, self.meter.beside(flop_model(model)))
+        hooks = engine.metered(self.meter.beside())
         hooks.__enter__()
         self._hooks.append(hooks)
 
     def aligned(self, demonstrations: Sequence[Pair] = ()) -> LanguageModel:
         """The live policy as the result of the fit."""
         return ModelAligned(
-            self.backend,
+            self.engine,
             self.regime.prompt_tokens,
             self.regime.completion_tokens,
             tuple(demonstrations),
@@ -372,6 +376,7 @@ class LocalBench:
             workdir=folder,
             journal=self.journal,
             checkpoint_steps=self._checkpoint_steps,
+            engine=lambda model, tokenizer: self.engine,
         )
         inner._judges = self._judges  # whose models this bench counts as long as it is open itself
         inner.embeddings = self.embeddings

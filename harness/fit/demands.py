@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
-from harness.contracts import Aligner, Capability, DeclaresCapabilities, FewShot, HarnessError, Need, Task
+from harness.contracts import (
+    Aligner,
+    AsksEngine,
+    Backend,
+    Capability,
+    DeclaresCapabilities,
+    EngineCapability,
+    FewShot,
+    HarnessError,
+    Need,
+    Task,
+)
 
 
 def takes(aligner: Aligner | type[Aligner]) -> frozenset[Need]:
@@ -19,14 +30,35 @@ def can(aligner: type[Aligner]) -> frozenset[Capability]:
     return said.capabilities if isinstance(said, DeclaresCapabilities) else frozenset(get_args(Capability))
 
 
+def asks(aligner: type[Aligner]) -> frozenset[EngineCapability]:
+    """What the result of an aligner needs of its engine beside what a task asks for."""
+    asking: object = aligner
+    return asking.asks if isinstance(asking, AsksEngine) else frozenset({"adapters"})
+
+
+def able(backend: type[Backend]) -> frozenset[Capability]:
+    """What a language model can do under a backend: choices and preferences rest on likelihoods."""
+    found: set[Capability] = {"generate"} if "generate" in backend.capabilities else set()
+    if "loglik" in backend.capabilities:
+        found |= {"loglik", "choose", "prefer"}
+    return frozenset(found)
+
+
 def refuse_unmet(aligner: Aligner | type[Aligner], few_shot: FewShot, holder: str) -> None:
     """Raises HarnessError where `few_shot`, which is what `holder` has, is not what the aligner asks for."""
     _refuse(f"aligner {aligner.name}", aligner, few_shot.there, f"{holder} has")
 
 
-def refuse_unable(task: Task | type[Task], aligner: type[Aligner]) -> None:
-    """Raises HarnessError where no result of the aligner can do what the task asks for."""
-    _refuse(f"task {task.name}", task, can(aligner), f"a result of aligner {aligner.name} can")
+def refuse_unable(task: Task | type[Task], aligner: type[Aligner], backend: type[Backend]) -> None:
+    """Raises HarnessError where no result of the aligner under the backend can do what the task asks for."""
+    lacking = asks(aligner) - backend.capabilities
+    if lacking:
+        offered = _listed(sorted(backend.capabilities), "and") or "nothing"
+        asked = _listed(sorted(lacking), "and")
+        raise HarnessError(f"aligner {aligner.name} asks its engine for {asked}; backend {backend.name} has {offered}")
+    limited = isinstance(cast(object, aligner), DeclaresCapabilities)  # whose own rule, not the model's, answers
+    there = can(aligner) if limited else able(backend)
+    _refuse(f"task {task.name}", task, there, f"a result of aligner {aligner.name} under backend {backend.name} can")
 
 
 def _refuse(who: str, demands: Any, there: Collection[str], holder: str) -> None:

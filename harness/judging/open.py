@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from harness.contracts import HarnessError, Judge, JudgeTools, LanguageModel, TakesTools
+from harness.contracts import Engine, HarnessError, Judge, JudgeTools, LanguageModel, TakesTools
 from harness.lm.language_model import load_base, open_base
 from harness.plugins.registry import Registry
 
@@ -30,8 +30,8 @@ class Judges:
     model: str
     device: str
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None
-    loaded: Callable[[Any], None] = lambda model: None
-    """Told of every language model that a judge loads, before it computes anything."""
+    loaded: Callable[[Engine], None] = lambda engine: None
+    """Told of every engine that a judge opens, before it computes anything."""
     files: Mapping[str, ModelFiles] | None = None
     used_own: bool = field(default=False, init=False)
     """Whether a judge asked for the study's own model."""
@@ -61,6 +61,6 @@ class Judges:
                 model = open_base(self.files[name], self.device)
             else:
                 raise HarnessError(f"a judge loads model {name!r}, which its basis() does not name among its models")
-            self.loaded(model.backend.model)
+            self.loaded(model.engine)
             self._models[wanted] = model
         return self._models[wanted]

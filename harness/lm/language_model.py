@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from harness.contracts import (
     ChooseRequest,
     Completion,
+    Engine,
     GenerateRequest,
     Loglik,
     LoglikRequest,
@@ -42,7 +43,7 @@ class ModelAligned:
     question-answer blocks before it.
     """
 
-    backend: HfBackend
+    engine: Engine
     prompt_tokens: int
     completion_tokens: int
     demonstrations: tuple[Pair, ...] = ()
@@ -53,17 +54,17 @@ class ModelAligned:
     @property
     def device(self) -> Any:
         """Where the model's weights are."""
-        return self.backend.model.device
+        return self.engine.device
 
     @property
     def tokenizer(self) -> Any:
         """The model's tokenizer."""
-        return self.backend.tokenizer
+        return self.engine.tokenizer
 
     @property
     def max_length(self) -> int:
         """Longest context plus continuation, in tokens."""
-        return int(self.backend.max_length)
+        return int(self.engine.max_length)
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
         """Samples for every request; requests with equal settings share a batch."""
@@ -74,7 +75,7 @@ class ModelAligned:
             by_settings.setdefault(key, []).append(index)
         for (length, stop, temperature, top_p, n, seed), indices in by_settings.items():
             prompts = [self._context_ids(requests[i].context, length) for i in indices]
-            batch = self.backend.generate(
+            batch = self.engine.generate(
                 prompts,
                 n=n,
                 temperature=temperature,
@@ -95,7 +96,7 @@ class ModelAligned:
         prefix = self._raw_prefix()
         if prefix:
             requests = [LoglikRequest(prefix + r.context, r.continuation) for r in requests]
-        return self.backend.loglik(requests)
+        return self.engine.loglik(requests)
 
     def choose(self, requests: Sequence[ChooseRequest]) -> list[list[float]]:
         """Normalised log-probabilities of each request's labels as the next turn, whoever it is asked for."""
@@ -105,7 +106,7 @@ class ModelAligned:
             for prompt, labels in distinct
             for label in labels
         ]
-        totals = iter(item.total for item in self.backend.loglik(flat))
+        totals = iter(item.total for item in self.engine.loglik(flat))
         answers = {(prompt, labels): log_softmax([next(totals) for _ in labels]) for prompt, labels in distinct}
         return [list(answers[r.prompt, r.labels]) for r in requests]
 
@@ -116,7 +117,7 @@ class ModelAligned:
             for r in requests
             for answer in (r.a, r.b)
         ]
-        scores = self.backend.loglik(flat)
+        scores = self.engine.loglik(flat)
         return [
             Preference(sigmoid(a.total - b.total), (a.total, a.tokens), (b.total, b.tokens))
             for a, b in zip(scores[::2], scores[1::2], strict=True)
@@ -146,7 +147,7 @@ class ModelAligned:
         spans: Sequence[Span] | None = None,
     ) -> FloatArray:
         """Pooled hidden states, shape (N, D)."""
-        return self.backend.embed(texts, layer=layer, pool=pool, spans=spans)
+        return self.engine.embed(texts, layer=layer, pool=pool, spans=spans)
 
     def spend(self, flops: float) -> None:
         """Count an answer's work outside the language model."""
@@ -156,8 +157,7 @@ class ModelAligned:
     @contextmanager
     def adapter_off(self) -> Iterator[None]:
         """The base model's weights inside a `with` block; they are the model's own where no adapter is loaded."""
-        model = self.backend.model
-        with model.disable_adapter() if hasattr(model, "disable_adapter") else nullcontext():
+        with self.engine.adapter_off():
             yield
 
     def with_demonstrations(self, messages: Messages) -> Messages:
@@ -227,9 +227,10 @@ def load_base(model: str, device: str = "auto", models: Mapping[str, ModelSource
 def open_base(files: ModelFiles, device: str = "auto") -> ModelAligned:
     """`load_base` of a model that was found already. Raises HarnessError when its files changed since."""
     from harness.contracts import Lengths
-    from harness.models.load import load, pick_device, pick_precision
+    from harness.models.load import pick_device, pick_precision
 
     chosen = pick_device(device)
-    loaded, tokenizer = load(files, device=chosen, precision=pick_precision("auto", chosen, files))
+    precision = pick_precision("auto", chosen, files)
     lengths = Lengths()
-    return ModelAligned(HfBackend(loaded, tokenizer), lengths.prompt, lengths.completion)
+    engine = HfBackend().open(files, device=chosen, precision=precision)
+    return ModelAligned(engine, lengths.prompt, lengths.completion)

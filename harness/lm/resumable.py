@@ -111,11 +111,15 @@ def resumable(
     log: Path,
     meter: Meter,
     *,
+    offered: frozenset[Capability] | None = None,
     batch: int = 256,
     progress: Progress = lambda stage, done, total: None,
 ) -> Resumable:
-    """`inner` with its answers logged in the file `log`: it implements just the protocols that `inner` implements."""
-    return _offering(capabilities(inner))(inner, log, meter, batch, progress)
+    """`inner` with its answers logged in the file `log`.
+
+    It implements just the protocols that are `offered`: by default those that `inner` implements.
+    """
+    return _offering(capabilities(inner) if offered is None else offered)(inner, log, meter, batch, progress)
 
 
 class _Generates(Resumable):

@@ -9,7 +9,7 @@ from typing import get_args
 import yaml
 from pydantic import BaseModel
 
-from harness.contracts import BackendCapability, Capability, Dataset, ModelSource, Need
+from harness.contracts import Capability, Dataset, EngineCapability, ModelSource, Need
 from harness.util.names import nearest
 
 NAME = re.compile(r"[^\W_][\w.+-]*")
@@ -68,8 +68,9 @@ def aligner_faults(value: object) -> Iterator[str]:
     yield from class_faults(value, ("name", "paper", "version"), ("fit",))
     for attribute in ("requires", "accepts"):
         yield from set_faults(value, attribute, get_args(Need))
-    if hasattr(value, "capabilities"):
-        yield from set_faults(value, "capabilities", get_args(Capability))
+    for attribute, allowed in (("capabilities", get_args(Capability)), ("asks", get_args(EngineCapability))):
+        if hasattr(value, attribute):
+            yield from set_faults(value, attribute, allowed)
     config = getattr(value, "Config", None)
     if not (isinstance(config, type) and issubclass(config, BaseModel)):
         yield "must have a class attribute 'Config' that is a pydantic model"
@@ -106,8 +107,8 @@ def judge_faults(value: object) -> Iterator[str]:
 
 def backend_faults(value: object) -> Iterator[str]:
     """What is wrong with a backend class."""
-    yield from class_faults(value, ("name",), ())
-    yield from set_faults(value, "capabilities", get_args(BackendCapability))
+    yield from class_faults(value, ("name",), ("open",))
+    yield from set_faults(value, "capabilities", get_args(EngineCapability))
 
 
 def model_faults(value: object) -> Iterator[str]:

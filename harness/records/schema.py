@@ -117,6 +117,9 @@ class ModelInfo(_Frozen):
     precision: str
     device: str
     backend: str
+    """What the result was asked with."""
+    fit_backend: str | None = None
+    """What the fit ran on; None where nothing is fitted."""
     lora: dict[str, Any]
     lengths: dict[str, int]
     trust_remote_code: bool = False

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from harness.contracts import Aligned, EvalContext, HarnessError, Loads, SampleRow, Scores
+from harness.contracts import Aligned, Engine, EvalContext, HarnessError, Loads, SampleRow, Scores, capabilities
 from harness.contracts.progress import Progress
+from harness.fit.demands import able
 from harness.meter import Meter
 from harness.records.schema import Inference
-from harness.run.job import FitReport
+from harness.run.job import RESULT, FitReport
 from harness.run.plan import Plan
 from harness.run.recording import CellOutcome
 from harness.run.scores import check_scores
@@ -35,16 +36,16 @@ class Against:
 
 
 def evaluate(plan: Plan, session: Session, against: Against, fitted: FitReport) -> CellOutcome:
-    """Score what was fitted. Raises HarnessError for a task without items."""
+    """Score what was fitted, with the engine of the cell's backend. Raises HarnessError for a task without items."""
     import torch
 
-    from harness.lm.metering import flop_model, metered
+    from harness.lm.language_model import ModelAligned
     from harness.lm.resumable import resumable
 
     torch.set_num_threads(plan.machine.threads)
     torch.manual_seed(plan.config.seed)
-    model, tokenizer, seconds_load = session.model(plan)
-    parameters = sum(weight.numel() for weight in model.parameters())
+    engine, seconds_load = session.engine(plan)
+    parameters = engine.parameters
     folder = session.store.eval_dir(plan.run_id)
     starts = read_json(folder / "starts.json") or 0
     write_json(folder / "starts.json", starts + 1)
@@ -53,13 +54,16 @@ def evaluate(plan: Plan, session: Session, against: Against, fitted: FitReport) 
         session.progress.note(f"another process gathers the same answers as run {plan.run_id}; waiting for it")
 
     alone = session.store.lock(f"answers-{plan.answers_id}", waiting)
-    meter = Meter()
-    with alone, _adapted(plan, session, model, meter, bool(fitted.parameter_change)) as (active, aligned):
-        meter.attach(flop_model(active))
+    meter, result = Meter(), session.store.fit_dir(plan.fit_id) / RESULT
+    with alone, _adapted(engine, result, changed=bool(fitted.parameter_change)):
         answers = _answers_of(plan, session) / "responses.jsonl"
-        asked = resumable(aligned(tokenizer), answers, meter, progress=_shown(plan, session.progress))
+        aligned = _result(plan, engine, result, meter)
+        offered = capabilities(aligned)
+        if isinstance(aligned, ModelAligned):  # which has every method, whatever its engine can do
+            offered &= able(session.registry.backend(plan.config.backend))
+        asked = resumable(aligned, answers, meter, offered=offered, progress=_shown(plan, session.progress))
         started = time.monotonic()
-        with metered(active, meter):
+        with engine.metered(meter):
             scores = plan.task.evaluate(asked, _context(plan, session, against))
         seconds = time.monotonic() - started + asked.seconds_before
     _check(scores, plan)
@@ -123,33 +127,28 @@ def _judges(plan: Plan, session: Session) -> Judges:
 
 
 @contextlib.contextmanager
-def _adapted(plan: Plan, session: Session, model: Any, meter: Meter, changed: bool) -> Iterator[tuple[Any, Any]]:
-    """(the model with the fit's adapter, a function from tokenizer to Aligned); the adapter is taken off afterwards.
+def _adapted(engine: Engine, result: Path, *, changed: bool) -> Iterator[None]:
+    """The fit's adapter on the model, taken off afterwards.
 
     An adapter that changes nothing (base, icl) is not loaded: the plain model is the same and faster.
     """
-    from peft import PeftModel
+    if not changed:
+        yield
+        return
+    engine.load(result)
+    try:
+        yield
+    finally:
+        engine.drop()
 
-    from harness.lm.backends.hf import HfBackend
+
+def _result(plan: Plan, engine: Engine, result: Path, meter: Meter) -> Aligned:
+    """What the fit left, around the engine."""
     from harness.lm.language_model import ModelAligned, demonstrations
 
-    result = session.store.fit_dir(plan.fit_id) / "result"
-    lengths = plan.config.lengths
-    active = PeftModel.from_pretrained(model, str(result)) if changed else model
-    active.eval()
-
-    def make(tokenizer: Any) -> Aligned:
-        backend = HfBackend(active, tokenizer)
-        inner = ModelAligned(backend, lengths.prompt, lengths.completion, demonstrations(result), meter=meter)
-        aligner = plan.aligner_class
-        return aligner.load(inner, result) if issubclass(aligner, Loads) else inner
-
-    try:
-        yield active, make
-    finally:
-        if active is not model:
-            active.unload()
-            vars(model).pop("peft_config", None)
+    lengths, aligner = plan.config.lengths, plan.aligner_class
+    inner = ModelAligned(engine, lengths.prompt, lengths.completion, demonstrations(result), meter=meter)
+    return aligner.load(inner, result) if issubclass(aligner, Loads) else inner
 
 
 def _check(scores: Scores, plan: Plan) -> None:

@@ -15,6 +15,7 @@ from harness.contracts import FewShot, GoldAnswers, HarnessError, Pool, Regime
 from harness.fit.demands import takes
 from harness.records.schema import Failure
 from harness.run.job import (
+    FIT_BACKEND,
     JOB,
     STARTS,
     STDERR,
@@ -77,7 +78,7 @@ def job_of(plan: Plan, registry: Registry) -> FitJob:
         files=plan.files,
         model=config.model,
         judge_models=dict(plan.judge_models),
-        backend=config.backend,
+        backend=FIT_BACKEND,
         code=plan.decisive["fit"]["code"],
         regime=Regime(config.budget, config.lengths, machine.device, machine.precision),
         lora=config.lora,

@@ -15,6 +15,7 @@ from harness.contracts import Aligner, HasBasis, JudgeBasis, Pair, Ratings
 from harness.fit.demands import takes
 from harness.models.templates import clock
 from harness.records.provenance import Decisive, environment, harness_code, plugin_code, python, versions
+from harness.run.job import FIT_BACKEND
 from harness.util.hashes import content_hash
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def fit_code(aligner: type[Aligner], backend: str, registry: Registry) -> dict[s
 
 def _fit(plan: Plan, registry: Registry) -> dict[str, Any]:
     config, machine, aligner = plan.config, plan.machine, plan.aligner_class
-    code = plugin_code(aligner, registry.backend(config.backend))
+    code = plugin_code(aligner, registry.backend(FIT_BACKEND))
     return {
         "model": _model(plan),
         "adapter": config.lora.model_dump(),
@@ -62,10 +63,10 @@ def _fit(plan: Plan, registry: Registry) -> dict[str, Any]:
             "from": _origin(registry, "aligner", aligner.name),
             "settings": plan.aligner_config.model_dump(mode="json", by_alias=True),
         },
-        "backend": {"name": config.backend, "from": _origin(registry, "backend", config.backend)},
+        "backend": {"name": FIT_BACKEND, "from": _origin(registry, "backend", FIT_BACKEND)},
         "checkpoint_steps": config.checkpoint_steps,
         "seeds": {"draw": config.draw_seed, "training": config.seed},
-        "code": fit_code(aligner, config.backend, registry),
+        "code": fit_code(aligner, FIT_BACKEND, registry),
         "libraries": versions(code.imports),
         **(_labels(plan, registry) if takes(aligner) else {}),
     }
@@ -117,8 +118,9 @@ def _ratings(ratings: Ratings) -> dict[str, str]:
 
 def _answers(plan: Plan, registry: Registry) -> dict[str, Any]:
     config, few = plan.config, plan.few_shot
-    code = plugin_code(type(plan.task), type(plan.pool))
+    code = plugin_code(type(plan.task), type(plan.pool), registry.backend(config.backend))
     return {
+        "backend": {"name": config.backend, "from": _origin(registry, "backend", config.backend)},
         "task": {
             "name": config.task,
             "from": _origin(registry, "task", family(config.task)),

@@ -18,6 +18,9 @@ from harness.models.wheels import ModelFiles
 from harness.records.schema import Lost
 from harness.util.files import write_atomic
 
+FIT_BACKEND = "hf"
+"""What fits run on, whatever backend the result is asked with: training is torch's."""
+
 JOB = "job.json"
 REPORT = "fit.json"
 STOPPED = "stopped.json"
@@ -52,6 +55,7 @@ class FitJob(_Frozen):
     judge_models: dict[str, ModelFiles]
     """Every model that a judge may load, by the name it asks by."""
     backend: str
+    """What the fit runs on."""
     code: dict[str, str]
     """Hashes of the code that the fit's id was made from."""
     regime: Regime

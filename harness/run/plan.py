@@ -171,7 +171,7 @@ def _read(config: RunConfig, registry: Registry, progress: Progress, models: Mod
     aligner_class = registry.aligner(config.aligner)
     aligner_config = _validated(aligner_class, config.aligner_config)
     task, pool = _scored(config, registry)
-    registry.backend(config.backend)
+    backend = registry.backend(config.backend)
     config, baseline_answers = _with_baseline(_with_judge(config, task, registry))
     source = _source(config, task, pool)
     progress.note(f"data: {source.announce()}")
@@ -179,7 +179,7 @@ def _read(config: RunConfig, registry: Registry, progress: Progress, models: Mod
     pool = as_asked(pool, source.view(), config, files)
     task = task.for_pool(pool) if isinstance(task, FollowsPool) else task
     from_pool, from_task = source.view(), source.view()
-    refuse_unable(task, aligner_class)
+    refuse_unable(task, aligner_class, backend)
     labels = draw_labels(config, task, pool, bool(takes(aligner_class)), from_pool=from_pool, from_task=from_task)
     refuse_unmet(aligner_class, labels.few_shot, f"pool {pool.name}")
     config = config.model_copy(update={"budget": labels.budget or settled(config.budget, 1)})

@@ -32,8 +32,8 @@ from harness.records.schema import (
     TaskInfo,
 )
 from harness.run.identity import family
-from harness.run.job import FitReport
-from harness.run.plan import REFERENCE, Plan, rating_ids
+from harness.run.job import FIT_BACKEND, FitReport
+from harness.run.plan import BASE_ALIGNER, REFERENCE, Plan, rating_ids
 from harness.stats import mean_interval
 
 
@@ -160,6 +160,7 @@ def _model_info(plan: Plan, parameters: int) -> ModelInfo:
         precision=plan.machine.precision,
         device=plan.machine.device,
         backend=plan.config.backend,
+        fit_backend=None if plan.config.aligner == BASE_ALIGNER else FIT_BACKEND,
         lora=plan.config.lora.model_dump(),
         lengths=plan.config.lengths.model_dump(),
         trust_remote_code=plan.files.trust_remote_code,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from harness.contracts import Engine
 from harness.contracts.progress import Progress, Silent
 from harness.records.store import Store
 from harness.run.plan import Models, Plan
@@ -18,28 +19,28 @@ if TYPE_CHECKING:
 
 @dataclass
 class Session:
-    """What several cells of one process share: the registry, the store, and the loaded model."""
+    """What several cells of one process share: the registry, the store, and the open model."""
 
     registry: Registry
     store: Store
     progress: Progress = field(default_factory=Silent)
-    _loaded: tuple[str, Any, Any, float] | None = None
+    _open: tuple[str, Engine, float] | None = None
 
     def __post_init__(self) -> None:
         self.models = Models(self.registry, self.progress.note)
 
-    def model(self, plan: Plan) -> tuple[Any, Any, float]:
-        """(model, tokenizer, seconds to load); loaded once."""
-        from harness.models.load import load
-
-        machine = plan.machine
-        key = f"{plan.files.folder}|{plan.files.contents}|{machine.device}|{machine.precision}"
-        if self._loaded is None or self._loaded[0] != key:
+    def engine(self, plan: Plan) -> tuple[Engine, float]:
+        """(the cell's model, opened by the cell's backend; seconds that it took); opened once."""
+        machine, name = plan.machine, plan.config.backend
+        key = f"{name}|{plan.files.folder}|{plan.files.contents}|{machine.device}|{machine.precision}"
+        if self._open is None or self._open[0] != key:
+            self.release()
             self.progress.stage("load the model")
             started = time.monotonic()
-            model, tokenizer = load(plan.files, device=machine.device, precision=machine.precision)
-            self._loaded = (key, model, tokenizer, time.monotonic() - started)
-        return self._loaded[1], self._loaded[2], self._loaded[3]
+            backend = self.registry.backend(name)()
+            engine = backend.open(plan.files, device=machine.device, precision=machine.precision)
+            self._open = (key, engine, time.monotonic() - started)
+        return self._open[1], self._open[2]
 
     def tell(self, event: str, run_id: str, facts: Mapping[str, Any]) -> None:
         """Call every observer; one that raises is reported and ignored."""
@@ -51,5 +52,7 @@ class Session:
 
     def release(self) -> None:
         """Give the model's memory to the child that fits; loading it again takes less than the fit."""
-        self._loaded = None
+        if self._open is not None:
+            self._open[1].close()
+        self._open = None
         gc.collect()

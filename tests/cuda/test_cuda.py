@@ -12,7 +12,7 @@ from aligners.gpo.result import GpoAligned
 from harness.config import PRESETS, Lengths, RunConfig
 from harness.conformance.toy import tiny_folder, tiny_model, tiny_tokenizer
 from harness.fit.demands import takes
-from harness.lm.backends.hf import HfBackend
+from harness.lm.backends.hf import HfEngine
 from harness.lm.language_model import ModelAligned
 from harness.lm.rows import Group
 from harness.plugins.registry import load
@@ -30,8 +30,8 @@ pytestmark = [
 def test_scores_agree_with_the_cpu() -> None:
     groups = [Group((5, 9, 11), ((7, 8, 2), (30, 31, 32, 2)))]
     model = tiny_model()
-    cpu = HfBackend(model, tiny_tokenizer()).score(groups)
-    gpu = HfBackend(model.to("cuda"), tiny_tokenizer()).score(groups)
+    cpu = HfEngine(model, tiny_tokenizer()).score(groups)
+    gpu = HfEngine(model.to("cuda"), tiny_tokenizer()).score(groups)
     for a, b in zip(cpu[0], gpu[0], strict=True):
         assert abs(a.total - b.total) < 1e-3
 
@@ -77,7 +77,7 @@ def test_every_method_for_groups_goes_through_the_loop(aligner: str, tmp_path: P
 def test_a_loaded_module_stands_beside_its_model(tmp_path: Path) -> None:
     done, _ = fit_gpo(tmp_path / "work", GROUPS, steps=4)
     done.aligned.save(tmp_path / "saved")
-    model = ModelAligned(HfBackend(tiny_model().to("cuda"), tiny_tokenizer()), 192, 24)
+    model = ModelAligned(HfEngine(tiny_model().to("cuda"), tiny_tokenizer()), 192, 24)
     loaded = Gpo.load(model, tmp_path / "saved")
     assert isinstance(loaded, GpoAligned)
     assert all(weight.is_cuda for weight in loaded.reader.module.parameters())

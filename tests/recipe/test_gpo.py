@@ -37,7 +37,7 @@ from harness.contracts import (
 )
 from harness.fit.bench import LocalBench
 from harness.fit.fitting import Fitted, fit
-from harness.lm.backends.hf import HfBackend
+from harness.lm.backends.hf import HfEngine
 from harness.lm.language_model import ModelAligned
 from harness.meter import Meter
 from harness.opinions.questions import answers_question, option_question, plain
@@ -123,7 +123,7 @@ def mean_yes(aligned: Any, group: str) -> float:
 
 
 def loaded(folder: Path, aligner: Any = Gpo) -> Any:
-    model = ModelAligned(HfBackend(tiny_model(), tiny_tokenizer()), 192, 24)
+    model = ModelAligned(HfEngine(tiny_model(), tiny_tokenizer()), 192, 24)
     return aligner.load(model, folder)
 
 
@@ -175,9 +175,7 @@ def test_the_modules_work_at_inference_is_counted_beside_the_embeddings(tmp_path
     done, _ = run(tmp_path / "work", GROUPS, steps=2)
     done.aligned.save(tmp_path / "saved")
     meter = Meter()
-    aligned = Gpo.load(
-        ModelAligned(HfBackend(tiny_model(), tiny_tokenizer()), 192, 24, meter=meter), tmp_path / "saved"
-    )
+    aligned = Gpo.load(ModelAligned(HfEngine(tiny_model(), tiny_tokenizer()), 192, 24, meter=meter), tmp_path / "saved")
     assert isinstance(aligned, GpoAligned)
     asked = [option_question(plain(r.prompt), r.options) for r in questions("north")]
     aligned.choose(questions("north"))

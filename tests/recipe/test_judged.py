@@ -27,7 +27,7 @@ from harness.contracts import (
 )
 from harness.contracts.progress import Silent
 from harness.hookspecs import hookimpl
-from harness.lm.backends.hf import HfBackend
+from harness.lm.backends.hf import HfEngine
 from harness.plugins.registry import Registry, load
 from harness.records.schema import Record
 from harness.run.engine import run
@@ -153,7 +153,7 @@ def test_another_judge_asks_for_no_new_answers(
     tiny: str, tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = run(cell(tiny, tmp_path), registry=registry)
-    monkeypatch.setattr(HfBackend, "generate", lambda *_, **__: pytest.fail("the answers are there already"))
+    monkeypatch.setattr(HfEngine, "generate", lambda *_, **__: pytest.fail("the answers are there already"))
     second = run(cell(tiny, tmp_path, judge="longer:letters", baseline="reference"), registry=registry)
     assert second.id != first.id
     assert second.spent.inference.generated_tokens == first.spent.inference.generated_tokens > 0

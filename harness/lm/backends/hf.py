@@ -1,19 +1,24 @@
 """The transformers backend: generation, scores, log-likelihoods, full distributions and embeddings on CPU or GPU.
 
-The class is light: torch is imported by its methods. Whoever constructs it decides which adapter is active.
+The classes are light: torch is imported by their methods. Whoever constructs an engine around a model decides which
+adapter is active.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
-from harness.contracts import BackendCapability, HarnessError, Loglik, LoglikRequest, TokenScores
+from harness.contracts import EngineCapability, HarnessError, Loglik, LoglikRequest, TokenScores
 from harness.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from harness.contracts import Backend, Completion, FloatArray, Span
+    from harness.contracts import Backend, Completion, FloatArray, ModelFolder, Span
     from harness.lm.rows import Group, TokenStats
+    from harness.meter import Meter
+    from harness.models.wheels import ModelFiles
 
 Ids = tuple[int, ...]
 SHARED_PREFIX = 64
@@ -22,17 +27,12 @@ DEFAULT_MAX_LENGTH = 2048
 """Longest input where neither model nor tokenizer says (the default of lm-eval's HFLM)."""
 
 
-class HfBackend:
+class HfEngine:
     """Runs a transformers causal LM or a PEFT model. Gradients are off; the model's training mode is put back.
 
     `max_tokens` bounds the tokens of one forward when scoring (default: `harness.lm.rows.row_tokens`); `max_rows` and
     `batch_tokens` the rows and the cached tokens of a decoding batch.
     """
-
-    name: ClassVar[str] = "hf"
-    capabilities: ClassVar[frozenset[BackendCapability]] = frozenset(
-        {"generate", "score", "entropy", "logits", "embed"}
-    )
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class HfBackend:
         max_length: int | None = None,
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
+        self._bare: Any = None  # the model without the adapter that `load` put on it
         self._max_tokens, self._max_length = max_tokens, max_length
         self.max_rows, self.batch_tokens = max_rows, batch_tokens
 
@@ -66,6 +67,50 @@ class HfBackend:
                 return int(found)
         limit = int(getattr(self.tokenizer, "model_max_length", DEFAULT_MAX_LENGTH))
         return limit if limit < 10**9 else DEFAULT_MAX_LENGTH
+
+    @property
+    def device(self) -> Any:
+        """Where the weights are."""
+        return self.model.device
+
+    @property
+    def parameters(self) -> int:
+        """Weights of the model, those of adapters left out."""
+        return sum(weight.numel() for name, weight in self.model.named_parameters() if ".lora_" not in name)
+
+    def load(self, folder: Path) -> None:
+        """Answer with the adapter saved in `folder`, until `drop`."""
+        from peft import PeftModel
+
+        self.drop()
+        self._bare, self.model = self.model, PeftModel.from_pretrained(self.model, str(folder))
+        self.model.eval()
+
+    def drop(self) -> None:
+        """Take the adapter off that `load` put on."""
+        if self._bare is not None:
+            self.model.unload()
+            vars(self._bare).pop("peft_config", None)
+            self.model, self._bare = self._bare, None
+
+    def adapter_off(self) -> AbstractContextManager[None]:
+        """The base model's weights inside a `with` block; they are the model's own where it has no adapter."""
+        found: AbstractContextManager[None]
+        found = self.model.disable_adapter() if hasattr(self.model, "disable_adapter") else nullcontext()
+        return found
+
+    @contextmanager
+    def metered(self, meter: Meter) -> Iterator[None]:
+        """Count every forward of decoder and head at the price of this model."""
+        from harness.lm.metering import flop_model, metered
+
+        meter.attach(flop_model(self.model))
+        with metered(self.model, meter):
+            yield
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self.model = self._bare = None
 
     def generate(
         self,
@@ -308,6 +353,21 @@ def _length_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[in
         batch.append(index)
     if batch:
         yield batch
+
+
+class HfBackend:
+    """transformers and PEFT, with torch, on a CPU or a GPU."""
+
+    name: ClassVar[str] = "hf"
+    capabilities: ClassVar[frozenset[EngineCapability]] = frozenset(
+        {"generate", "loglik", "score", "entropy", "logits", "embed", "adapters"}
+    )
+
+    def open(self, files: ModelFolder, *, device: str, precision: str) -> HfEngine:
+        """The model with its tokenizer. Raises HarnessError when the folder cannot be loaded."""
+        from harness.models.load import load
+
+        return HfEngine(*load(cast("ModelFiles", files), device=device, precision=precision))
 
 
 @hookimpl

@@ -9,7 +9,7 @@ import torch
 
 from harness.contracts import HarnessError, Loglik, LoglikRequest
 from harness.lm import decoding
-from harness.lm.backends.hf import HfBackend, _clusters
+from harness.lm.backends.hf import HfEngine, _clusters
 from harness.lm.decoding import Sampling, choose
 from harness.lm.rows import Group
 from tests.tiny import tiny_gemma, tiny_model, tiny_tokenizer
@@ -23,8 +23,8 @@ def tokenizer() -> Any:
 
 
 @pytest.fixture
-def backend(tokenizer: Any) -> HfBackend:
-    return HfBackend(tiny_model(), tokenizer)
+def backend(tokenizer: Any) -> HfEngine:
+    return HfEngine(tiny_model(), tokenizer)
 
 
 def library_greedy(model: Any, prompt: Sequence[int], new: int, eos: int) -> list[int]:
@@ -44,12 +44,12 @@ def test_greedy_equals_the_library(tokenizer: Any, family: str, max_rows: int) -
     model = tiny_model() if family == "llama" else tiny_gemma(window=6).float()
     eos = tokenizer.eos_token_id
     model.generation_config.eos_token_id = eos
-    found = HfBackend(model, tokenizer, max_rows=max_rows).generate(PROMPTS, temperature=0, max_new_tokens=24)
+    found = HfEngine(model, tokenizer, max_rows=max_rows).generate(PROMPTS, temperature=0, max_new_tokens=24)
     for prompt, (completion,) in zip(PROMPTS, found, strict=True):
         assert list(completion.ids) == library_greedy(model, prompt, 24, eos)
 
 
-def test_greedy_without_4d_masks_equals_the_library(backend: HfBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_greedy_without_4d_masks_equals_the_library(backend: HfEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = backend.generate(PROMPTS, temperature=0, max_new_tokens=24)
     monkeypatch.setattr(decoding, "tree_attention", lambda *_: False)
     assert backend.generate(PROMPTS, temperature=0, max_new_tokens=24) == expected
@@ -57,7 +57,7 @@ def test_greedy_without_4d_masks_equals_the_library(backend: HfBackend, monkeypa
 
 def test_rows_that_end_early_leave_the_batch_and_disturb_no_one(tokenizer: Any) -> None:
     model = tiny_model()
-    backend = HfBackend(model, tokenizer)
+    backend = HfEngine(model, tokenizer)
     free = backend.generate(PROMPTS, n=6, max_new_tokens=30, seed=3)
     common = max(range(3, 384), key=lambda t: sum(t in c.ids for row in free for c in row))
     model.generation_config.eos_token_id = [tokenizer.eos_token_id, common]
@@ -78,7 +78,7 @@ def test_rows_that_end_early_leave_the_batch_and_disturb_no_one(tokenizer: Any) 
 
 def test_samples_do_not_depend_on_the_batch(tokenizer: Any) -> None:
     model = tiny_model(dtype=torch.float64)
-    wide, narrow = HfBackend(model, tokenizer), HfBackend(model, tokenizer, max_rows=2)
+    wide, narrow = HfEngine(model, tokenizer), HfEngine(model, tokenizer, max_rows=2)
     arguments: dict[str, Any] = {"n": 5, "max_new_tokens": 20, "seed": 11}
     assert wide.generate(PROMPTS, **arguments) == narrow.generate(PROMPTS, **arguments)
     assert wide.generate(PROMPTS, **arguments) != wide.generate(PROMPTS, **{**arguments, "seed": 12})
@@ -87,14 +87,14 @@ def test_samples_do_not_depend_on_the_batch(tokenizer: Any) -> None:
     assert len({c.ids for c in found[0]}) > 1
 
 
-def test_nothing_is_inherited_from_the_generation_config(backend: HfBackend) -> None:
+def test_nothing_is_inherited_from_the_generation_config(backend: HfEngine) -> None:
     expected = backend.generate(PROMPTS, n=2, max_new_tokens=10)
     own = backend.model.generation_config
     own.temperature, own.top_k, own.top_p, own.repetition_penalty, own.do_sample = 0.01, 1, 0.1, 5.0, True
     assert backend.generate(PROMPTS, n=2, max_new_tokens=10) == expected
 
 
-def test_stop_string_ends_and_is_cut_from_the_text(backend: HfBackend, tokenizer: Any) -> None:
+def test_stop_string_ends_and_is_cut_from_the_text(backend: HfEngine, tokenizer: Any) -> None:
     (whole,) = backend.generate(PROMPTS[:1], temperature=0, max_new_tokens=30)[0]
     stop = whole.text[5:8]
     (cut,) = backend.generate(PROMPTS[:1], temperature=0, max_new_tokens=30, stop=["", "nowhere", stop])[0]
@@ -107,7 +107,7 @@ def test_stop_string_ends_and_is_cut_from_the_text(backend: HfBackend, tokenizer
 
 def test_end_of_turn_is_in_the_ids_and_not_in_the_text(tokenizer: Any) -> None:
     model = tiny_model()
-    backend = HfBackend(model, tokenizer)
+    backend = HfEngine(model, tokenizer)
     (free,) = backend.generate(PROMPTS[:1], temperature=0, max_new_tokens=12)[0]
     model.generation_config.eos_token_id = free.ids[5]
     (ended,) = backend.generate(PROMPTS[:1], temperature=0, max_new_tokens=12)[0]
@@ -116,7 +116,7 @@ def test_end_of_turn_is_in_the_ids_and_not_in_the_text(tokenizer: Any) -> None:
     assert ended.text == tokenizer.decode(free.ids[:first], skip_special_tokens=True)
 
 
-def test_bounds_of_generation(backend: HfBackend) -> None:
+def test_bounds_of_generation(backend: HfEngine) -> None:
     assert backend.generate([], max_new_tokens=3) == []
     (nothing,) = backend.generate([[1]], max_new_tokens=0)[0]
     assert (nothing.text, nothing.ids, nothing.finish) == ("", (), "length")
@@ -193,7 +193,7 @@ def test_peft_model_generates_as_the_library_does(tokenizer: Any) -> None:
     torch.manual_seed(2)
     config = peft.LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
     model = peft.get_peft_model(tiny_model(), config).train()
-    found = HfBackend(model, tokenizer).generate(PROMPTS, temperature=0, max_new_tokens=12)
+    found = HfEngine(model, tokenizer).generate(PROMPTS, temperature=0, max_new_tokens=12)
     assert model.training
     model.eval()
     for prompt, (completion,) in zip(PROMPTS, found, strict=True):
@@ -205,7 +205,7 @@ def test_peft_model_generates_as_the_library_does(tokenizer: Any) -> None:
 # ---------------------------------------------------------------- loglik
 
 
-def naive_loglik(backend: HfBackend, request: LoglikRequest, prefix: Sequence[int] = ()) -> Loglik:
+def naive_loglik(backend: HfEngine, request: LoglikRequest, prefix: Sequence[int] = ()) -> Loglik:
     """lm-eval's HFLM: last `max_length + 1` tokens, the last one only predicted."""
     context = [*prefix, *request.context] or [backend.tokenizer.bos_token_id]
     ids = [*context, *request.continuation][-(backend.max_length + 1) :]
@@ -216,7 +216,7 @@ def naive_loglik(backend: HfBackend, request: LoglikRequest, prefix: Sequence[in
     return Loglik(total, len(wanted), bool((own.argmax(-1) == wanted).all()))
 
 
-def assert_agree(backend: HfBackend, requests: Sequence[LoglikRequest], prefix: Sequence[int] = ()) -> None:
+def assert_agree(backend: HfEngine, requests: Sequence[LoglikRequest], prefix: Sequence[int] = ()) -> None:
     for found, request in zip(backend.loglik(requests, prefix=prefix), requests, strict=True):
         expected = naive_loglik(backend, request, prefix)
         assert found.total == pytest.approx(expected.total, abs=1e-4)
@@ -239,15 +239,15 @@ def requests() -> list[LoglikRequest]:
 
 @pytest.mark.parametrize("max_tokens", [64, 1024])
 def test_loglik_equals_hflm(tokenizer: Any, requests: list[LoglikRequest], max_tokens: int) -> None:
-    backend = HfBackend(tiny_model(), tokenizer, max_tokens=max_tokens)
+    backend = HfEngine(tiny_model(), tokenizer, max_tokens=max_tokens)
     assert_agree(backend, requests)
     assert_agree(backend, requests, prefix=range(100, 170))
-    assert_agree(HfBackend(tiny_gemma(window=6).float(), tokenizer), [
+    assert_agree(HfEngine(tiny_gemma(window=6).float(), tokenizer), [
         LoglikRequest(tuple(i % 300 for i in r.context), tuple(i % 300 for i in r.continuation)) for r in requests
     ])  # fmt: skip
 
 
-def test_loglik_of_a_greedy_continuation_is_greedy(backend: HfBackend) -> None:
+def test_loglik_of_a_greedy_continuation_is_greedy(backend: HfEngine) -> None:
     (best,) = backend.generate([[1, 50]], temperature=0, max_new_tokens=6)[0]
     one, other = backend.loglik([LoglikRequest((1, 50), best.ids), LoglikRequest((1, 50), (*best.ids[:-1], 3))])
     assert one.is_greedy
@@ -255,7 +255,7 @@ def test_loglik_of_a_greedy_continuation_is_greedy(backend: HfBackend) -> None:
 
 
 def test_loglik_clips_on_the_left_as_hflm_does(tokenizer: Any) -> None:
-    backend = HfBackend(tiny_model(), tokenizer, max_length=20)
+    backend = HfEngine(tiny_model(), tokenizer, max_length=20)
     long = tuple(range(3, 60))
     assert_agree(backend, [LoglikRequest(long, (5, 6)), LoglikRequest(long[:20], (7,)), LoglikRequest((9,), long[:20])])
     for size in (0, 21):
@@ -263,7 +263,7 @@ def test_loglik_clips_on_the_left_as_hflm_does(tokenizer: Any) -> None:
             backend.loglik([LoglikRequest((1,), long[:size])])
 
 
-def test_loglik_computes_shared_things_once(backend: HfBackend, requests: list[LoglikRequest]) -> None:
+def test_loglik_computes_shared_things_once(backend: HfEngine, requests: list[LoglikRequest]) -> None:
     seen: list[int] = []
     backend.loglik(requests[:1])
     backend.model.model.register_forward_hook(lambda _m, _a, out: seen.append(out[0].shape[:2].numel()))
@@ -285,7 +285,7 @@ def test_clusters_share_at_least_64_tokens() -> None:
 # ---------------------------------------------------------------- score, logits, embed
 
 
-def test_score_gives_fp32_arrays_and_entropy_in_one_forward(backend: HfBackend) -> None:
+def test_score_gives_fp32_arrays_and_entropy_in_one_forward(backend: HfEngine) -> None:
     groups = [Group([1, 2], [[3, 4], [5]]), Group([6], [[7, 8, 9]])]
     plain = backend.score(groups)
     calls: list[int] = []
@@ -299,7 +299,7 @@ def test_score_gives_fp32_arrays_and_entropy_in_one_forward(backend: HfBackend) 
     assert found[0][0].total == pytest.approx(naive_loglik(backend, LoglikRequest((1, 2), (3, 4))).total, abs=1e-4)
 
 
-def test_logits_come_in_order_in_small_blocks(backend: HfBackend) -> None:
+def test_logits_come_in_order_in_small_blocks(backend: HfEngine) -> None:
     prompts, completions = [[1, 2], [1, 2], [3]], [[4, 5, 6], [7], [8, 9]]
     blocks = []
     for block in backend.logits(prompts, completions, chunk=2):
@@ -320,7 +320,7 @@ def test_logits_come_in_order_in_small_blocks(backend: HfBackend) -> None:
 
 @pytest.mark.parametrize("layer", [-1, 0, 1])
 @pytest.mark.parametrize("pool", ["mean", "last"])
-def test_embed_ignores_padding_and_order(backend: HfBackend, tokenizer: Any, layer: int, pool: Any) -> None:
+def test_embed_ignores_padding_and_order(backend: HfEngine, tokenizer: Any, layer: int, pool: Any) -> None:
     texts = ["a long text about foxes and dogs", "short", "", "another one"]
     backend._max_tokens = 16
     found = backend.embed(texts, layer=layer, pool=pool)
@@ -339,5 +339,4 @@ def test_embed_ignores_padding_and_order(backend: HfBackend, tokenizer: Any, lay
 def test_the_backend_is_registered() -> None:
     from harness.lm.backends import hf
 
-    assert hf.harness_backends() == [HfBackend]
-    assert HfBackend.capabilities == {"generate", "score", "entropy", "logits", "embed"}
+    assert hf.harness_backends() == [hf.HfBackend]

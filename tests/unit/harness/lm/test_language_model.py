@@ -21,7 +21,7 @@ from harness.contracts import (
     PreferRequest,
     user,
 )
-from harness.lm.backends.hf import HfBackend
+from harness.lm.backends.hf import HfEngine
 from harness.lm.language_model import ModelAligned, demonstrations
 from harness.lm.resumable import resumable
 from harness.meter import FlopModel, Meter
@@ -102,7 +102,7 @@ def test_other_requests_do_not_get_logged_answers(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def plain() -> ModelAligned:
-    return ModelAligned(HfBackend(tiny_model(), tiny_tokenizer()), 128, 64)
+    return ModelAligned(HfEngine(tiny_model(), tiny_tokenizer()), 128, 64)
 
 
 SHOT = Pair("s", (Message("system", "be short"), Message("user", "what is red?")), "a colour", "a dog")

@@ -9,7 +9,7 @@ import torch
 
 from harness.contracts import BudgetExceeded
 from harness.lm import rows
-from harness.lm.backends.hf import HfBackend
+from harness.lm.backends.hf import HfEngine
 from harness.lm.logprobs import group_logprobs, prefix_cache
 from harness.lm.metering import flop_model, metered
 from harness.lm.rows import Group
@@ -174,7 +174,7 @@ def test_what_groups_cost_does_not_depend_on_the_rows_they_share(monkeypatch: py
 
 def test_decoders_called_by_themselves_add_no_head() -> None:
     model = tiny_model()
-    backend = HfBackend(model, tiny_tokenizer())
+    backend = HfEngine(model, tiny_tokenizer())
     meter = Recording(model)
     with metered(model, meter):
         backend.embed(["a b c", "d"])
@@ -187,7 +187,7 @@ def test_decoders_called_by_themselves_add_no_head() -> None:
 
 def test_generation_counts_rows_that_live() -> None:
     model = tiny_model()
-    backend = HfBackend(model, tiny_tokenizer())
+    backend = HfEngine(model, tiny_tokenizer())
     meter = Recording(model)
     with metered(model, meter):
         found = backend.generate([[1, 2, 3], [1, 9]], n=3, max_new_tokens=7, seed=1)

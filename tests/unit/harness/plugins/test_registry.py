@@ -79,6 +79,9 @@ class Engine:
     name = "engine"
     capabilities: ClassVar[frozenset[str]] = frozenset({"score"})
 
+    def open(self, files: Any, *, device: str, precision: str) -> Any:
+        return types.SimpleNamespace(opened=(files, device, precision))
+
 
 class Here:
     name = "here"
@@ -165,6 +168,13 @@ def test_every_kind_is_found_by_name(kind: str, alone: None) -> None:
     assert getattr(offered, kind)(name) is GOOD[kind]
     assert dict(getattr(offered, f"{kind}s")) == {name: GOOD[kind]}
     assert offered.provenance == {f"{kind}:{name}": "given in code"}
+
+
+def test_what_an_executor_and_a_backend_by_name_do_is_what_their_classes_do(alone: None) -> None:
+    offered = registry.load(plugins=False, extra=[plugin(executor=Here, backend=Engine)])
+    assert offered.executor("here")().map(lambda item: item * 2, [1, 2]) == [2, 4]
+    engine: Any = offered.backend("engine")().open("files", device="cpu", precision="fp32")  # type: ignore[arg-type]
+    assert engine.opened == ("files", "cpu", "fp32")
 
 
 @pytest.mark.parametrize("kind", sorted(GOOD))
@@ -268,6 +278,7 @@ FAULTS: list[tuple[str, dict[str, object], str]] = [
     ("pool", {"verifier": None}, "must have a method 'verifier'"),
     ("judge", {"compare": None}, "must have a method 'compare'"),
     ("backend", {"capabilities": frozenset({"scores"})}, "did you mean 'score'"),
+    ("backend", {"open": None}, "must have a method 'open'"),
     ("executor", {"map": None}, "must have a method 'map'"),
 ]
 

@@ -24,7 +24,7 @@ from harness.contracts import (
     Message,
     user,
 )
-from harness.lm.backends.hf import HfBackend
+from harness.lm.backends.hf import HfEngine
 from harness.lm.language_model import ModelAligned
 from tasks.judges import local
 from tasks.judges.local import Local
@@ -34,7 +34,7 @@ from tests.tiny import offering
 
 @cache
 def tiny() -> ModelAligned:
-    return ModelAligned(HfBackend(tiny_model(), tiny_tokenizer()), 1000, 256)
+    return ModelAligned(HfEngine(tiny_model(), tiny_tokenizer()), 1000, 256)
 
 
 class Ruled(ModelAligned):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness.contracts import Messages, Preference, PreferRequest
-from harness.lm.backends.hf import HfBackend
+from harness.lm.backends.hf import HfEngine
 from harness.lm.language_model import ModelAligned
 from tasks.datasets.closing import LETTERED, Closed
 from tasks.measures.rotations import figures, shares
@@ -40,7 +40,7 @@ def by_hand(model: Any, tokenizer: Any, question: Closed) -> list[float]:
 
 def test_shares_equal_an_independent_computation() -> None:
     model, tokenizer = tiny_model(), tiny_tokenizer()
-    found = shares(ModelAligned(HfBackend(model, tokenizer), 512, 256), QUESTIONS)
+    found = shares(ModelAligned(HfEngine(model, tokenizer), 512, 256), QUESTIONS)
     assert found is not None
     for question, share in zip(QUESTIONS, found, strict=True):
         assert share == pytest.approx(by_hand(model, tokenizer, question), abs=1e-5)

@@ -1,0 +1,71 @@
+"""What a plug-in's author sees of our types: they ship in the wheel, and the README's plug-in keeps them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PACKAGES = ("harness", "aligners", "tasks", "leaderboards")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_says_that_it_is_typed(package: str) -> None:
+    assert resources.files(package).joinpath("py.typed").is_file()
+
+
+def test_the_marks_are_in_the_wheel(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling")
+    build = "print(*WheelBuilder('.').build(directory=sys.argv[1]))"
+    code = f"import sys; from hatchling.builders.wheel import WheelBuilder; {build}"
+    built = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    names = zipfile.ZipFile(built.stdout.split()[-1]).namelist()
+    assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
+
+
+def snippet() -> str:
+    """The plug-in that the README shows: its first block of Python."""
+    found = re.search(r"## A plug-in on a page\n.*?```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert found is not None
+    return found[1]
+
+
+def test_the_readmes_plugin_passes_mypy_strict(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    (tmp_path / "mine.py").write_text(snippet())
+    words = [
+        "--strict",
+        "--python-version",
+        "3.11",
+        "--follow-imports",
+        "silent",
+        "--ignore-missing-imports",
+        "mine.py",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "MYPYPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_readmes_plugin_trains(tmp_path: Path) -> None:
+    from harness.conformance.lab import Lab
+
+    space: dict[str, object] = {"__name__": "mine"}
+    exec(compile(snippet(), "README.md", "exec", dont_inherit=True), space)
+    (aligner,) = space["harness_aligners"]()  # type: ignore[operator]
+    assert Lab(aligner).result().trained
