@@ -12,7 +12,7 @@ from harness.cli import options as shared
 from harness.cli.output import emit_json, say, stdout_to_stderr, table
 from harness.config import DEFAULT_MODEL, parse, validated
 from harness.contracts import HarnessError, Lengths, OwnRows, Pool, Reading
-from harness.data.check import Check, check
+from harness.data.check import DataReport, check
 from harness.plugins.registry import Registry
 
 app = typer.Typer(help="Data: what a file or a folder holds.", no_args_is_help=True, rich_markup_mode=None)
@@ -66,7 +66,7 @@ def check_(
         say(f"look at this: {line}")
 
 
-def tables(found: Check, lengths: Lengths) -> Iterator[tuple[str, Sequence[str], list[list[str]]]]:
+def tables(found: DataReport, lengths: Lengths) -> Iterator[tuple[str, Sequence[str], list[list[str]]]]:
     """Title, headings and rows of each table of the report."""
     yield "data", ["", "", ""], [[name, value, note] for name, value, note in _overview(found)]
     reasons = sorted(found.left_out.items(), key=lambda item: -item[1])
@@ -77,7 +77,7 @@ def tables(found: Check, lengths: Lengths) -> Iterator[tuple[str, Sequence[str],
         yield "tokens", ["", "median", "95 %", "longest", "limit", "cut"], _token_rows(found, lengths)
 
 
-def _overview(found: Check) -> Iterator[tuple[str, str, str]]:
+def _overview(found: DataReport) -> Iterator[tuple[str, str, str]]:
     gone = sum(found.left_out.values())
     yield "source", found.source, f"pool {found.pool}"
     if found.rows:
@@ -96,7 +96,7 @@ def _overview(found: Check) -> Iterator[tuple[str, str, str]]:
         yield "note", note, ""
 
 
-def _token_rows(found: Check, lengths: Lengths) -> list[list[str]]:
+def _token_rows(found: DataReport, lengths: Lengths) -> list[list[str]]:
     assert found.clipping is not None
     limits: Mapping[str, int] = {"prompt": lengths.prompt, "chosen": lengths.completion, "rejected": lengths.completion}
     shares = found.clipping.shares

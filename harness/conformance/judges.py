@@ -34,7 +34,7 @@ NEEDED = 0.75
 
 def judge_checks(judge: type[Judge] | Judge, *, tools: JudgeTools | None = None) -> Iterator[Check]:
     """All checks of one judge, in order. An instance is asked as it is; a class is made anew for every question."""
-    lab = Lab(judge, tools)
+    lab = JudgeLab(judge, tools)
     for check in CHECKS:
         yield Check(_name(check), partial(check, lab))
 
@@ -61,7 +61,7 @@ def parametrize_judges_with_checks(
     return parametrized({judge.name: judge_checks(judge, tools=tools) for judge in judges}, expected)
 
 
-def _name(check: Callable[[Lab], str]) -> str:
+def _name(check: Callable[[JudgeLab], str]) -> str:
     return check.__name__.removeprefix("check_")
 
 
@@ -104,7 +104,7 @@ def _swapped(items: Iterable[JudgeItem]) -> list[JudgeItem]:
 # ---------------------------------------------------------------- the laboratory
 
 
-class Lab:
+class JudgeLab:
     """Asks one judge, made anew for every question where a class was given."""
 
     def __init__(self, judge: type[Judge] | Judge, tools: JudgeTools | None) -> None:
@@ -149,7 +149,7 @@ def _tiny(name: str) -> LanguageModel:
     return ModelAligned(HfEngine(tiny_model(), tiny_tokenizer()), 512, 256)
 
 
-def _same(lab: Lab, what: str, first: Sequence[float], second: Sequence[float]) -> str:
+def _same(lab: JudgeLab, what: str, first: Sequence[float], second: Sequence[float]) -> str:
     """Raise CheckFailed when two lists of probabilities differ."""
     moved = max(abs(p - q) for p, q in zip(first, second, strict=True))
     required(moved < TOLERANCE, f"{lab.name}: {what} moves P(a better) by up to {moved:.3f}")
@@ -159,7 +159,7 @@ def _same(lab: Lab, what: str, first: Sequence[float], second: Sequence[float]) 
 # ---------------------------------------------------------------- checks: form
 
 
-def check_one_verdict_each(lab: Lab) -> str:
+def check_one_verdict_each(lab: JudgeLab) -> str:
     """One verdict per item, in their order, also of items that are equal; none for none."""
     item = plain_items()[0]
     lab.ask([])
@@ -167,7 +167,7 @@ def check_one_verdict_each(lab: Lab) -> str:
     return ""
 
 
-def check_figures_valid(lab: Lab) -> str:
+def check_figures_valid(lab: JudgeLab) -> str:
     """Probabilities lie in 0..1, `p_a` and those of each order; tokens and cost are not negative."""
     for verdict in lab.ask(plain_items()):
         for p in (verdict.p_a, *verdict.per_order):
@@ -177,7 +177,7 @@ def check_figures_valid(lab: Lab) -> str:
     return ""
 
 
-def check_statuses(lab: Lab) -> str:
+def check_statuses(lab: JudgeLab) -> str:
     """Odd items (no reference, empty answers, braces, a conversation) get a verdict, or a reason at P 0.5: no crash."""
     asked = user("Say {hello}.")
     turns = (*user("Hello."), Message("assistant", "Hello, how can I help?"), *user("Name a colour."))
@@ -201,38 +201,38 @@ def check_statuses(lab: Lab) -> str:
 # ---------------------------------------------------------------- checks: what may not matter
 
 
-def check_same_twice(lab: Lab) -> str:
+def check_same_twice(lab: JudgeLab) -> str:
     """Asked again, the judge says the same."""
     return _same(lab, "asking again", *(lab.probabilities(plain_items()) for _ in range(2)))
 
 
-def check_antisymmetric(lab: Lab) -> str:
+def check_antisymmetric(lab: JudgeLab) -> str:
     """With the two answers exchanged, P(a better) becomes 1 - P(a better)."""
     before, after = lab.probabilities(plain_items()), lab.probabilities(_swapped(plain_items()))
     return _same(lab, "exchanging the answers", before, [1 - p for p in after])
 
 
-def check_identical_pair_is_a_tie(lab: Lab) -> str:
+def check_identical_pair_is_a_tie(lab: JudgeLab) -> str:
     """An answer is not better than itself."""
     same = [replace(item, b=item.a) for item in plain_items()]
     return _same(lab, "an answer against itself", lab.probabilities(same), [0.5] * len(same))
 
 
-def check_order_of_items(lab: Lab) -> str:
+def check_order_of_items(lab: JudgeLab) -> str:
     """The order in which items come changes no verdict."""
     items = plain_items()
     backwards = lab.probabilities(items[::-1])[::-1]
     return _same(lab, "another order of the items", lab.probabilities(items), backwards)
 
 
-def check_batch(lab: Lab) -> str:
+def check_batch(lab: JudgeLab) -> str:
     """What else is asked in the same call changes no verdict."""
     items = plain_items()
     alone = lab.probabilities(items, parts=len(items))
     return _same(lab, "company in the call", lab.probabilities(items), alone)
 
 
-def check_ids(lab: Lab) -> str:
+def check_ids(lab: JudgeLab) -> str:
     """The ids of items change no verdict."""
     items = plain_items()
     renamed = [replace(item, id=f"other-{len(items) - index}") for index, item in enumerate(items)]
@@ -242,7 +242,7 @@ def check_ids(lab: Lab) -> str:
 # ---------------------------------------------------------------- checks: judgement
 
 
-def check_positive_control(lab: Lab) -> str:
+def check_positive_control(lab: JudgeLab) -> str:
     """On pairs whose better answer is plain, at least three quarters of the verdicts are for it (ties count half)."""
     found = lab.probabilities(plain_items())
     right = fmean(side(p) if _better_is_a(index) else 1 - side(p) for index, p in enumerate(found))
@@ -251,7 +251,7 @@ def check_positive_control(lab: Lab) -> str:
     return figures
 
 
-def check_null_answer(lab: Lab) -> str:
+def check_null_answer(lab: JudgeLab) -> str:
     """A constant answer that says nothing does not win against plainly good ones."""
     items = [
         JudgeItem(f"null-{index}", user(asked), *((NULL_ANSWER, good) if index % 2 else (good, NULL_ANSWER)), reference)
@@ -264,7 +264,7 @@ def check_null_answer(lab: Lab) -> str:
     return figures
 
 
-CHECKS: tuple[Callable[[Lab], str], ...] = (
+CHECKS: tuple[Callable[[JudgeLab], str], ...] = (
     check_one_verdict_each,
     check_figures_valid,
     check_statuses,

@@ -43,7 +43,7 @@ class Shortcuts:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class DataReport:
     """Everything that `data check` says."""
 
     source: str
@@ -67,7 +67,7 @@ class Check:
     warnings: tuple[str, ...] = ()
 
 
-def check(pool: Pool, source: Source, lengths: Lengths, tokenizer: Any | None) -> Check:
+def check(pool: Pool, source: Source, lengths: Lengths, tokenizer: Any | None) -> DataReport:
     """Read a pool's rows and describe them; lengths only where there is a tokenizer.
 
     Raises HarnessError where the rows give no pair at all.
@@ -83,7 +83,7 @@ def check(pool: Pool, source: Source, lengths: Lengths, tokenizer: Any | None) -
     shortcuts = find_shortcuts(some)
     prompts = Counter(pair.prompt for pair in pairs)
     leaks = find_leaks(_asked(train), _asked(held))
-    found = Check(
+    found = DataReport(
         source=source.describe(),
         pool=pool.name,
         rows=said.rows,
@@ -159,7 +159,7 @@ def _spread(ordered: Sequence[int]) -> Spread:
     return Spread(ordered[last // 2], ordered[round(0.95 * last)], ordered[last])
 
 
-def _warned(found: Check, said: Said, lengths: Lengths) -> Check:
+def _warned(found: DataReport, said: Said, lengths: Lengths) -> DataReport:
     """`found` with what a user should look at before training."""
     lines = [said.warning] if said.warning else []
     if found.contradictions:

@@ -36,7 +36,7 @@ ANY_DIFFERENCE = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class DividedPairs:
     """Every usable pair of a set of rows, and how they are divided."""
 
     found: Labelled
@@ -49,7 +49,7 @@ def contradictions(pairs: Sequence[Pair]) -> int:
     return sum((pair.prompt, pair.rejected, pair.chosen) in said for pair in pairs)
 
 
-def read_own(rows: Sequence[Row], place: str, how: Reading, *, divided: bool = True) -> Whole:
+def read_own(rows: Sequence[Row], place: str, how: Reading, *, divided: bool = True) -> DividedPairs:
     """Every pair of rows in one of the forms. Raises HarnessError where columns or pairs are missing."""
     columns = find_columns(rows, how.columns, place)
     reader = _Reader(place, columns, how, rows)
@@ -59,7 +59,7 @@ def read_own(rows: Sequence[Row], place: str, how: Reading, *, divided: bool = T
     found = _without(reader.made.labelled(), how.without, place)
     listed = named_in(Path(how.split_file)) if how.split_file and divided else None
     division = divide(found.pairs, reader.marks, listed) if divided else Division((), (), "")
-    return Whole(found, division)
+    return DividedPairs(found, division)
 
 
 def _without(found: Labelled, ids: Mapping[str, frozenset[str]], place: str) -> Labelled:

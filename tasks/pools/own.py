@@ -11,7 +11,7 @@ from harness.data.texts import cut
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
 from tasks.datasets.division import EVAL, TRAIN
-from tasks.datasets.own import Whole, contradictions, read_own
+from tasks.datasets.own import DividedPairs, contradictions, read_own
 from tasks.datasets.pairs import OWN_PAIRS, Labelled
 from tasks.pools.pairs import PairPool
 
@@ -31,7 +31,7 @@ class OwnPairsPool(PairPool):
     def __init__(self, how: Reading | None = None) -> None:
         super().__init__()
         self._how = how or Reading()
-        self._whole: dict[int, tuple[Sequence[Row], Whole]] = {}
+        self._whole: dict[int, tuple[Sequence[Row], DividedPairs]] = {}
 
     def reading(self, how: Reading) -> OwnPairsPool:
         """The same pool, its rows read as `how` says."""
@@ -89,7 +89,7 @@ class OwnPairsPool(PairPool):
                 continue
         return None
 
-    def _read_whole(self, source: Source, rows: Sequence[Row], *, divided: bool = True) -> Whole:
+    def _read_whole(self, source: Source, rows: Sequence[Row], *, divided: bool = True) -> DividedPairs:
         known = self._whole.get(id(rows))
         if known is None or known[0] is not rows:
             known = self._whole[id(rows)] = (rows, read_own(rows, source.describe(), self._how, divided=divided))

@@ -10,7 +10,7 @@ from harness.stats.crossed import ENOUGH_DRAWS, crossed, crossed_difference
 
 pytestmark = pytest.mark.core
 STUDIES = 250
-"""Simulated studies of each kind here; docs/decisions/0010-studies.md has the figures of 1,000."""
+"""Simulated studies of each kind."""
 
 
 def as_draws(table: np.ndarray) -> tuple[list[dict[str, float]], dict[str, str]]:
