@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from harness.run.plan import Plan
 
 FIT_ROOMS = (
-    *("contracts", "fit", "lm", "models", "opinions", "util"),
+    *("contracts", "fit", "lm", "methods", "models", "opinions", "util"),
     *("meter.py", "judging/open.py", "run/worker.py", "run/job.py"),
 )
 """What of `harness` a fit runs through."""

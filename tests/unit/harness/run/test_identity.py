@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from harness.contracts import Budget, HarnessError, Lengths
 from harness.contracts.progress import Silent
 from harness.plugins.registry import Registry, load
 from harness.records.provenance import code, differences
+from harness.run.identity import EVALUATION_ROOMS, FIT_ROOMS
 from harness.run.plan import Plan, make_plan
 
 ROOT = Path(__file__).parents[4]
@@ -362,6 +364,7 @@ CODE: dict[str, Mutation] = {
         "aligners/dpo.py",
         "harness/fit/bench.py",
         "harness/lm/decoding.py",
+        "harness/methods/losses.py",
         "harness/models/load.py",
         "harness/opinions/questions.py",
         "harness/util/chat.py",
@@ -612,3 +615,35 @@ def test_remote_code_counts_where_it_runs(make: Callable[..., World]) -> None:
     before = world.plan()
     _file("tiny/modeling_mine.py", "x = 1")(world)
     assert world.plan().run_id != before.run_id
+
+
+# ---------------------------------------------------------------- rooms
+
+NO_CODE_OF_A_FIT = ("harness.hookspecs",)
+"""What a plug-in names of `harness` without computing anything by it."""
+
+
+def _imported(place: str) -> set[str]:
+    """Modules of `harness` that a package of ours imports, at whatever level of its functions."""
+    found: set[str] = set()
+    for path in sorted((ROOT / place).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("harness."):
+                found.add(str(node.module))
+    return found - set(NO_CODE_OF_A_FIT)
+
+
+def _in_rooms(module: str, rooms: tuple[str, ...]) -> bool:
+    path = "/".join(module.split(".")[1:])
+    return any(path == room.removesuffix(".py") or path.startswith(f"{room}/") for room in rooms)
+
+
+@pytest.mark.parametrize(
+    ("place", "rooms"),
+    [("aligners", FIT_ROOMS), ("tasks", (*FIT_ROOMS, *EVALUATION_ROOMS))],
+    ids=["aligners", "tasks"],
+)
+def test_all_that_our_plugins_use_of_the_harness_is_in_a_room_that_counts(place: str, rooms: tuple[str, ...]) -> None:
+    used = _imported(place)
+    assert used
+    assert sorted(module for module in used if not _in_rooms(module, rooms)) == []
