@@ -25,7 +25,7 @@ def make_bench(folder: Path, *, prompt: int = 48, completion: int = 32, window: 
         tiny_model(), tiny_tokenizer(), regime=regime, meter=Meter(), seed=0, workdir=folder, lora=Lora(r=4, alpha=8)
     )
     if window is not None:
-        bench.backend._max_length = window
+        bench.engine._max_length = window
     return bench
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 
+from aligners.base import Base
 from aligners.gem import Gem
 from aligners.gpo import Gpo
 from aligners.grpo import Grpo
 from aligners.selfie import Selfie
 from aligners.sft import Sft
 from aligners.uniform import Uniform
-from harness.contracts import FewShot, HarnessError, Pair, Prompt, Rating, user
-from harness.fit.demands import can, refuse_unable, refuse_unmet, takes, unmet
+from harness.contracts import EngineCapability, FewShot, HarnessError, Pair, Prompt, Rating, user
+from harness.fit.demands import able, asks, can, refuse_unable, refuse_unmet, takes, unmet
+from harness.lm.backends.hf import HfBackend
 from tasks.gsm8k import GSM8K
 from tasks.medqa import MedQA
 
@@ -51,7 +55,26 @@ def test_who_asks_for_nothing_is_never_refused() -> None:
 
 def test_a_task_is_refused_where_no_result_could_do_what_it_asks_for() -> None:
     assert can(Sft) == {"generate", "loglik", "choose", "prefer"}
-    refuse_unable(MedQA, Uniform)
-    refuse_unable(GSM8K, Gpo)
-    with pytest.raises(HarnessError, match=r"^task gsm8k requires generate; a result of aligner uniform can choose$"):
-        refuse_unable(GSM8K, Uniform)
+    refuse_unable(MedQA, Uniform, HfBackend)
+    refuse_unable(GSM8K, Gpo, HfBackend)
+    sentence = r"^task gsm8k requires generate; a result of aligner uniform under backend hf can choose$"
+    with pytest.raises(HarnessError, match=sentence):
+        refuse_unable(GSM8K, Uniform, HfBackend)
+
+
+class Scorer(HfBackend):
+    """A backend that scores and does nothing else."""
+
+    name = "scorer"
+    capabilities: ClassVar[frozenset[EngineCapability]] = frozenset({"loglik"})
+
+
+def test_what_a_backend_lacks_is_refused() -> None:
+    assert (asks(Sft), asks(Uniform), asks(Gpo)) == ({"adapters"}, frozenset(), {"embed"})
+    assert able(HfBackend) == can(Sft)
+    assert able(Scorer) == {"loglik", "choose", "prefer"}
+    refuse_unable(MedQA, Base, Scorer)
+    with pytest.raises(HarnessError, match=r"^aligner sft asks its engine for adapters; backend scorer has loglik$"):
+        refuse_unable(MedQA, Sft, Scorer)
+    with pytest.raises(HarnessError, match=r"^task gsm8k requires generate; a result of aligner base under backend sc"):
+        refuse_unable(GSM8K, Base, Scorer)

@@ -150,7 +150,7 @@ def test_choose_is_normalised(plain: ModelAligned) -> None:
 
 
 def test_demonstrations_change_every_answer_and_survive_saving(plain: ModelAligned, tmp_path: Path) -> None:
-    shown = ModelAligned(plain.backend, 128, 64, (SHOT,))
+    shown = ModelAligned(plain.engine, 128, 64, (SHOT,))
     request = PreferRequest(user("what is blue?"), "a colour", "a dog")
     assert shown.prefer([request]) != plain.prefer([request])
     ids = tuple(plain.tokenizer.encode("what is blue?"))
@@ -161,7 +161,7 @@ def test_demonstrations_change_every_answer_and_survive_saving(plain: ModelAlign
 
 
 def test_demonstrations_come_after_the_system_message(plain: ModelAligned) -> None:
-    shown = ModelAligned(plain.backend, 128, 64, (SHOT,))
+    shown = ModelAligned(plain.engine, 128, 64, (SHOT,))
     turns = shown.with_demonstrations((Message("system", "s"), Message("user", "q")))
     assert [m.role for m in turns] == ["system", "user", "assistant", "user"]
     assert turns[2].content == "a colour"

@@ -54,7 +54,7 @@ class Ruled(ModelAligned):
 
 
 def ruled(rule: Callable[[str], float]) -> Any:
-    model = Ruled(tiny().backend, 1000, 256)
+    model = Ruled(tiny().engine, 1000, 256)
     object.__setattr__(model, "rule", rule)
     object.__setattr__(model, "asked", [])
     return model
