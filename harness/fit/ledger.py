@@ -56,6 +56,7 @@ class Ledger:
             "log": self.journal.size(),
             "seconds": self.seconds(),
             "alive": dict(self.alive),
+            "degenerate": self.degenerate,
         }
 
     def restore(self, state: Mapping[str, Any], *, cut: bool = True) -> None:
@@ -64,7 +65,7 @@ class Ledger:
         self._sums = dict(state["tallies"])
         self._latest = {name: list(figures) for name, figures in state["latest"].items()}
         self.steps_before = int(state["steps_before"])
-        self.alive = dict(state["alive"])
+        self.alive, self.degenerate = dict(state["alive"]), state["degenerate"]
         if cut:
             self.journal.cut(int(state["log"]))
         self.seconds_before, self._started = float(state["seconds"]), time.monotonic()

@@ -41,3 +41,15 @@ def test_sums_figures_and_the_log_go_back(tmp_path: Path) -> None:
     assert resumed.alive == {"rate": 0.5}
     assert resumed.steps_before == 7
     assert [json.loads(line)["event"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == ["kept"]
+
+
+def test_what_was_degenerate_before_a_checkpoint_is_so_after_it_and_nothing_else(tmp_path: Path) -> None:
+    first = ledger(tmp_path)
+    sound = json.loads(json.dumps(first.state()))
+    first.liveness("no reward differs", {})
+    dead = json.loads(json.dumps(first.state()))
+    resumed = ledger(tmp_path)
+    resumed.restore(dead)
+    assert resumed.degenerate == "no reward differs"
+    resumed.restore(sound)
+    assert resumed.degenerate is None
