@@ -16,8 +16,11 @@ def faults(task: Task, scores: Scores) -> Iterator[str]:
     yield from _names(task, scores)
     for row in scores.rows:
         for name, value in row.values.items():
-            if math.isnan(value):
-                yield f"task {task.name}: sample {row.id}: {name} is not a number"
+            if not math.isfinite(value):
+                yield f"task {task.name}: sample {row.id}: {name} is {value}; a finite number was expected"
+    for name, whole in scores.whole.items():
+        if not all(map(math.isfinite, (whole.value, *(whole.ci95 or ())))):
+            yield f"task {task.name}: {name} of the whole set is {whole.value}; a finite number was expected"
 
 
 def check_scores(task: Task, scores: Scores) -> None:

@@ -36,7 +36,10 @@ def test_what_was_promised_passes() -> None:
         (scores({"acc": 1.0, "lenght": 1.0}), "returns metric 'lenght', .*did you mean 'length'"),
         (scores({"acc": 1.0}, whole={"win": Whole(0.5, None, 1)}), "returns metric 'win'"),
         (scores({"acc": 1.0}, {"acc": 1.0}, {"acc": 1.0}, ids="aba"), "gives 1 ids to several samples, first 'a'"),
-        (scores({"acc": float("nan")}), "sample a: acc is not a number"),
+        (scores({"acc": float("nan")}), "sample a: acc is nan; a finite number was expected"),
+        (scores({"acc": 1.0}, {"acc": float("inf")}), "sample b: acc is inf"),
+        (scores({}, {}, whole={"acc": Whole(float("nan"), None, 2)}), "acc of the whole set is nan"),
+        (scores({}, {}, whole={"acc": Whole(0.5, (0.0, float("inf")), 2)}), "acc of the whole set"),
         (scores({}, {}), "returns 2 samples without any value"),
     ],
 )
