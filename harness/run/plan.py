@@ -182,6 +182,7 @@ def _read(config: RunConfig, registry: Registry, progress: Progress, models: Mod
     refuse_unable(task, aligner_class, backend)
     labels = draw_labels(config, task, pool, bool(takes(aligner_class)), from_pool=from_pool, from_task=from_task)
     refuse_unmet(aligner_class, labels.few_shot, f"pool {pool.name}")
+    _refuse_half_shuffled(config, aligner_class, labels.few_shot)
     config = config.model_copy(update={"budget": labels.budget or settled(config.budget, 1)})
     for line in (*notes(pool, source.view()), labels.left_out.line, labels.left_out_held.line, *labels.warnings):
         if line:
@@ -268,6 +269,15 @@ def _with_baseline(config: RunConfig) -> tuple[RunConfig, str | None]:
     folder = Store(config.store).find(str(config.baseline))
     samples = folder / "samples.parquet"
     return config.model_copy(update={"baseline": folder.name}), file_hash(samples) if samples.is_file() else None
+
+
+def _refuse_half_shuffled(config: RunConfig, aligner_class: type[Aligner], few_shot: FewShot) -> None:
+    """A control that is handed every right answer would be none."""
+    if config.shuffle_labels and few_shot.verifier is not None and "verifier" in takes(aligner_class):
+        raise HarnessError(
+            f"aligner {aligner_class.name} asks a verifier what is right, and --shuffle-labels shuffles pairs only; "
+            "drop --shuffle-labels, or take an aligner that learns from pairs alone"
+        )
 
 
 def _fit_judge(aligner: Aligner, registry: Registry) -> str | None:

@@ -274,6 +274,15 @@ def test_shuffled_labels_are_a_row_of_their_own_and_swap_half_of_the_pairs(
     assert {row.label for row in table.rows} == {"base", "dpo", "dpo [labels=shuffled]"}
 
 
+def test_a_method_that_asks_a_verifier_is_no_control_by_shuffled_pairs(
+    tiny: str, tmp_path: Path, registry: Registry
+) -> None:
+    config = cell(tiny, tmp_path, aligner="grpo", task="gsm8k", shuffle_labels=True)
+    with pytest.raises(HarnessError, match=r"aligner grpo asks a verifier .* drop --shuffle-labels"):
+        make_plan(config, registry, Silent())
+    assert make_plan(config.model_copy(update={"shuffle_labels": False}), registry, Silent()).few_shot.verifier
+
+
 def test_labels_that_are_not_there_cannot_be_shuffled(tiny: str, tmp_path: Path, registry: Registry) -> None:
     config = cell(tiny, tmp_path, shuffle_labels=True)
     lake = types.ModuleType("prompts_only")
