@@ -22,7 +22,7 @@ _SHORTCUTS = ("length_only", "bag_of_words")
 _FLOORS = ("uniform", "mean_of_groups")
 """The same of answers that no context of a group was read for."""
 _FLOP_UNITS = ((1e15, "PFLOPs"), (1e12, "TFLOPs"), (1e9, "GFLOPs"))
-_HASHES = ("task_revision", "pool_revision", "weights_hash", "pairs_hash")
+_HASHES = ("task_revision", "pool_revision", "weights_hash", "pairs_hash", "model_hash", "judge_hash")
 
 
 def markdown(tables: Sequence[Table]) -> str:

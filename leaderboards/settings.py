@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.contracts import HarnessError
 from harness.records.schema import Record
+from harness.util.hashes import content_hash
 from leaderboards.load import Entry
 from leaderboards.table import Setting
 
@@ -39,8 +40,16 @@ def setting(record: Record, draw_seeds: Iterable[int]) -> Setting:
         lora=model.lora,
         lengths=model.lengths,
         draw_seeds=tuple(sorted(set(draw_seeds))),
+        model_hash=_decisive_hash(record, "fit", "model"),
+        judge_hash=_decisive_hash(record, "judgement", "judge", ("models", "facts")),
         **{name: getattr(budget, name) for name in _BUDGET},
     )
+
+
+def _decisive_hash(record: Record, section: str, name: str, parts: Sequence[str] = ()) -> str | None:
+    """Hash of one entry of a record's manifest, or of some parts of it; None where the record has none."""
+    found = record.manifest.decisive.get(section, {}).get(name)
+    return content_hash({part: found.get(part) for part in parts} if parts else found) if found else None
 
 
 def refuse_mixed(settings: Sequence[Setting]) -> None:

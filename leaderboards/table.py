@@ -50,6 +50,10 @@ class Setting:
     """Every row was fitted on these draws."""
     pairs_hash: str | None = None
     """sha256 over the labelled pairs of those draws; None when no record names any."""
+    model_hash: str | None = None
+    """sha256 over all that loading the model reads: weights, chat template, tokenizer, settings."""
+    judge_hash: str | None = None
+    """sha256 over what the judge's verdicts rest on beside its version: models, endpoint, prompts."""
 
     def key(self, without: Iterable[str] = ()) -> str:
         """Canonical text of the fields, less some."""

@@ -272,6 +272,26 @@ def test_settings_are_never_mixed(tmp_path, change):
         leaderboards.tables(tmp_path, single=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "decisive"),
+    [
+        ("model_hash", lambda text: {"fit": {"model": {"files": {"weights": "w", "chat_template.jinja": text}}}}),
+        ("judge_hash", lambda text: {"judgement": {"judge": {"code": "c", "models": {text: "m"}, "facts": {}}}}),
+    ],
+)
+def test_another_chat_template_or_judging_model_is_another_table(tmp_path, name, decisive):
+    for text, aligner in (("a", "gem"), ("b", "dpo")):
+        add(tmp_path, "base", answers(10 if text == "a" else 30), manifest__decisive=decisive(text))
+        add(tmp_path, aligner, answers(20), manifest__decisive=decisive(text))
+    tables = leaderboards.tables(tmp_path)
+    assert sorted(sorted(row.label for row in table.rows) for table in tables) == [["base", "dpo"], ["base", "gem"]]
+    with pytest.raises(HarnessError, match=f"do not fit into one table.*{name}"):
+        leaderboards.tables(tmp_path, single=True)
+    by_label = {row.label: row for table in tables for row in table.rows if row.label != "base"}
+    assert by_label["gem"].metrics["accuracy"].versus_base.difference > 0
+    assert by_label["dpo"].metrics["accuracy"].versus_base.difference < 0
+
+
 def test_one_draw_seed_with_different_pairs_is_two_tables(tmp_path):
     add(tmp_path, "base", answers(10))
     add(tmp_path, "gem", answers(20))
