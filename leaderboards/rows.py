@@ -22,7 +22,7 @@ CONTROLS = frozenset({"random", "uniform"})
 CONTROL_SETTINGS = frozenset({("context", "swapped"), ("context", "none")})
 """Settings that make a control of a method that reads a group's ratings: it reads those of another group, or none."""
 UNFIT = frozenset({"degenerate", "over_cap"})
-"""What a run with a score may be that is no result of its method: below its floor of life, or past the cap."""
+"""Statuses of a run that has a score and is no result of its method: below the floor of life, or past the cap."""
 _SEVERITY: tuple[Status, ...] = ("ok", "degenerate", "over_cap", "failed")
 _TOLERANCE = 1e-6
 
@@ -46,7 +46,7 @@ class Draft:
 
     @property
     def degenerate(self) -> bool:
-        """Whether every run with a score did not do what its method is about."""
+        """Whether no run with a score did what its method is about."""
         return bool(self.scored) and all(entry.record.status in UNFIT for entry in self.scored)
 
     @property
@@ -128,7 +128,7 @@ def _estimate(drafts: Sequence[Draft], name: str) -> None:
 
 
 def _estimates(group: Sequence[Draft], name: str) -> list[Estimate | None]:
-    """Of a single run as its record states it; of several together; None, and a remark, where there is no mean."""
+    """The estimate of a single run is its record's, that of several is computed; None, and a remark, without a mean."""
     found: list[Estimate | None] = [_stated(one, name) for one in group]
     open_ = [i for i, estimate in enumerate(found) if estimate is None and _finite(group[i], name)]
     made = mean_intervals([group[i].values[name] for i in open_], group[0].units)

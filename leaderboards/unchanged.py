@@ -1,4 +1,4 @@
-"""Whether two runs gave the same answers: their details without the figures, which differ in last digits anyway."""
+"""Whether two runs gave the same answers. Figures are left out of the comparison: their last digits differ anyway."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def _generate(aligned: Generates, ctx: EvalContext, found: Sequence[Case]) -> An
 
 
 def _closeness(embed: Embed, answered: Answered) -> dict[str, float]:
-    """By question; of an empty answer 0, whatever its embedding."""
+    """Closeness by question; an empty answer has 0, whatever its embedding."""
     texts = [text for case, completion in answered for text in (completion.text.strip(), case.chosen) if text]
     places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
     vectors: Any = embed(list(places)) if places else []

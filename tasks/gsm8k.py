@@ -1,7 +1,7 @@
 """GSM8K (grade-school word problems): exact match of the final number by lm-eval's stock task `gsm8k` and its filters.
 
-Its filters compare texts: of a right answer they refuse `$18.00`, `18.` behind a box, `36/2`. What a method teaches of
-form would pass for skill, so a metric of ours reads the number in whatever dress it comes.
+Its filters compare texts: of a right answer they refuse `$18.00`, `18.` behind a box, `36/2`. A form that a method
+teaches would pass for skill, so a metric of ours reads the number in any form.
 
 Cobbe et al. 2021, "Training Verifiers to Solve Math Word Problems", arXiv:2110.14168; data MIT.
 """

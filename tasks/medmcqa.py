@@ -1,4 +1,4 @@
-"""MedMCQA (Indian medical entrance exams, four options): accuracy by lm-eval's stock task `medmcqa`.
+"""MedMCQA (Indian medical entrance exams, four options): the right option's probability, and lm-eval's task `medmcqa`.
 
 Pal et al. 2022, "MedMCQA: A Large-scale Multi-Subject Multi-Choice Dataset for Medical domain Question Answering",
 arXiv:2203.14371; data MIT. The public test split has no gold letters, so `validation` is evaluated, as lm-eval does.
@@ -19,7 +19,7 @@ from tasks.measures.preference import METRICS
 
 
 class MedMCQA(StockChoice):
-    """Four-option medical questions; the model's answer is the letter it finds likeliest."""
+    """Four-option medical questions; how likely does the model find the right one?"""
 
     name: ClassVar[str] = "medmcqa"
     paper: ClassVar[str] = "2203.14371"

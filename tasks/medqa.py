@@ -1,6 +1,7 @@
-"""MedQA (USMLE, four options): accuracy by lm-eval's stock task, and preference accuracy on the pool's held-out pairs.
+"""MedQA (USMLE, four options): the right option's probability as trained, and accuracy by lm-eval's stock task.
 
-Prompts are those of `medqa_4options`, byte for byte.
+Prompts of the stock task are those of `medqa_4options`, byte for byte. Preference accuracy on the pool's held-out pairs
+stands beside them.
 
 Jin et al. 2020, "What Disease does this Patient Have?", arXiv:2009.13081; data MIT.
 """
@@ -20,7 +21,7 @@ from tasks.measures.preference import METRICS
 
 
 class MedQA(StockChoice):
-    """Four-option medical questions; the model's answer is the letter it finds likeliest."""
+    """Four-option medical questions; how likely does the model find the right one?"""
 
     name: ClassVar[str] = "medqa"
     paper: ClassVar[str] = "2009.13081"

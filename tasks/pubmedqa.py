@@ -1,4 +1,4 @@
-"""PubMedQA (yes, no or maybe, from an abstract): accuracy by lm-eval's stock task `pubmedqa`.
+"""PubMedQA (yes, no or maybe, from an abstract): the right answer's probability, and lm-eval's task `pubmedqa`.
 
 Jin et al. 2019, "PubMedQA: A Dataset for Biomedical Research Question Answering", arXiv:1909.06146; data MIT.
 """
@@ -18,7 +18,7 @@ from tasks.measures.preference import METRICS
 
 
 class PubMedQA(StockChoice):
-    """Research questions answered from the abstract; the model's answer is the word it finds likeliest."""
+    """Research questions with their abstract; how likely does the model find the right answer?"""
 
     name: ClassVar[str] = "pubmedqa"
     paper: ClassVar[str] = "1909.06146"

@@ -13,7 +13,7 @@ from harness.opinions.questions import Question
 from harness.util.maths import softmax
 
 MIN_SENSITIVITY = 1e-3
-"""Of a module that learned from groups, which differ little."""
+"""Least sensitivity of a module that learned from groups, which differ little."""
 MIN_SENSITIVITY_WITH_PAIRS = 0.05
 """Of one that learned from pairs: on unseen texts 0.001 to 0.012 where labels were fixed, above 0.5 where it reads."""
 

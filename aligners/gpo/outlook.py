@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Departs:
-    """In what the module departs from the paper's: its labels, and x."""
+    """The two settings in which the module may depart from the paper: its labels, and x."""
 
     labels: bool = False
     """Labels, and mu, are what a group adds to the training groups' mean."""

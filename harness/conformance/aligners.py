@@ -175,7 +175,7 @@ def check_trained_by_the_bench(lab: Lab) -> str:
 
 
 def check_budget_stops(lab: Lab) -> str:
-    """At the cap a fit ends at once and in good order, with the best candidate that `bench.keep` took, if any."""
+    """At the cap a fit ends at once and in good order, with the best adapter that was kept, if any."""
     name = lab.aligner_class.name
     trial = Trial(regime=SHORT.with_budget(selection="holdout25"))
     whole = lab.result(trial).flops

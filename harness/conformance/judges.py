@@ -105,7 +105,7 @@ def _swapped(items: Iterable[JudgeItem]) -> list[JudgeItem]:
 
 
 class JudgeLab:
-    """Asks one judge, made anew for every question where a class was given."""
+    """Asks one judge; where a class was given, every question gets a new instance."""
 
     def __init__(self, judge: type[Judge] | Judge, tools: JudgeTools | None) -> None:
         self.name = judge.name

@@ -50,7 +50,7 @@ from harness.contracts import (
 from harness.run.scores import returned
 
 LIMIT = 4
-"""Items of every evaluation that need not be whole."""
+"""Items of an evaluation that a check may cut short."""
 METHODS: Mapping[Capability, str] = {name: name for name in ("generate", "loglik", "choose", "prefer")}
 SAYINGS = ("The answer is 4.", "Final Answer: 12", "I do not know.", "#### 7", "It depends on the patient.")
 
@@ -171,9 +171,9 @@ class TaskLab:
 
 
 def _bought(opinions: Ratings) -> tuple[Ratings, Ratings]:
-    """Every group is a target with two ratings bought, other ones of the next group, so that some questions are seen.
+    """Targets with two bought ratings each, on other questions than the next group's, so that some questions are seen.
 
-    One group in their middle is none: half of what it says is given.
+    The group in the middle is no target: half of its ratings are auxiliary.
     """
     names = sorted(opinions)
     given = names[len(names) // 2 : len(names) // 2 + 1] if len(names) > 2 else []

@@ -19,8 +19,8 @@ class Aligner(Protocol):
 
     It is given what it requires and accepts of the few-shot data, and nothing else. A method whose result is more than
     the adapted language model also implements `Loads`; a method that goes by other names, `HasAliases`; a method whose
-    result can do less than a language model, `DeclaresCapabilities`; whose result asks other things of the engine,
-    `AsksEngine`.
+    result can do less than a language model, `DeclaresCapabilities`; a method whose result asks other things of the
+    engine, `AsksEngine`.
     """
 
     name: ClassVar[str]
@@ -31,7 +31,7 @@ class Aligner(Protocol):
     requires: ClassVar[frozenset[Need]]
     """All of these must be there, or the cell is refused before anything runs."""
     accepts: ClassVar[frozenset[Need]]
-    """Any of these may be there, and is given where it is; a method that requires nothing must find at least one."""
+    """Each of these is given where the pool has it; a method that requires nothing needs at least one of them."""
     Config: ClassVar[type[BaseModel]]
     """Frozen pydantic model. Every field carries `description` (with its source) and, in `json_schema_extra`, a
     `probe`: a second valid value that must change the result."""
@@ -48,22 +48,22 @@ class Aligner(Protocol):
 
 @runtime_checkable
 class AsksEngine(Protocol):
-    """What an aligner's class adds whose result is no adapter, or asks for more than a language model does."""
+    """What an aligner's class adds when the result is no adapter, or asks more of the engine than an adapter does."""
 
     asks: ClassVar[frozenset[EngineCapability]]
-    """What the result needs of the engine, beside what a task asks for; without this, `adapters`."""
+    """What the result needs of the engine, beside what a task asks for; a class that does not say needs `adapters`."""
 
 
 @runtime_checkable
 class HasAliases(Protocol):
-    """What an aligner's class adds that goes by other names too."""
+    """What an aligner's class adds when the aligner has other names too."""
 
     aliases: ClassVar[tuple[str, ...]]
 
 
 @runtime_checkable
 class DeclaresCapabilities(Protocol):
-    """What an aligner's class adds whose result cannot do all that a language model can."""
+    """What an aligner's class adds when the result cannot do all that a language model can."""
 
     capabilities: ClassVar[frozenset[Capability]]
     """What the result can do at most."""
@@ -81,7 +81,7 @@ class Loads(Protocol):
 
 @runtime_checkable
 class Finishes(Protocol):
-    """What an aligner adds whose result is not the adapted model itself: called where the cap stopped `fit`."""
+    """What an aligner adds when its result is not the adapted model itself: called where the cap stopped `fit`."""
 
     def finish(self, bench: Bench) -> Aligned:
         """The result with the adapter as it stands: the best that was kept, else the last."""
@@ -90,7 +90,7 @@ class Finishes(Protocol):
 
 @runtime_checkable
 class AsksJudge(Protocol):
-    """What an aligner adds that may ask a registered judge while it fits: the judge's version is part of the fit."""
+    """What an aligner adds when it may ask a registered judge while it fits; the judge's version is part of the fit."""
 
     @property
     def asked_judge(self) -> str | None:

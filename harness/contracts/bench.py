@@ -34,7 +34,7 @@ class Schedule:
     """Optimizer steps of a phase, and the course of its learning rate over them."""
 
     learning_rate: float
-    """The highest."""
+    """The highest rate of the phase."""
     steps: int
     warmup: float = 0.0
     """Steps with rising rate: below 1 a share of all steps, rounded up; from 1 on their number."""
@@ -72,7 +72,7 @@ StepLoss = Callable[[int, Sequence[RowT]], "Tensor | None"]
 
 
 class Trainers(Protocol):
-    """Trainers of the live policy, ready for `Bench.train`: TRL's, and one of single steps for what TRL lacks.
+    """Trainers of the live policy, ready for `Bench.train`: TRL's, and a trainer of single steps for what TRL lacks.
 
     Each starts from the policy as it is when training begins; the reference, where there is one, is the base model.
     """
@@ -191,7 +191,7 @@ class Bench(Protocol):
         ...
 
     def arguments(self, config_class: type[ConfigT], **method: Any) -> ConfigT:
-        """A transformers/TRL training-arguments object with the shared settings filled in, for a trainer of one's own.
+        """Training arguments of transformers or TRL with the shared settings filled in, for the aligner's own trainer.
 
         Raises HarnessError when `method` sets something that all aligners share (batch, length, precision, seed).
         """

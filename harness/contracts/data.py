@@ -48,7 +48,7 @@ class Dataset:
     hub_splits: Mapping[str, str] = field(default_factory=dict)
     hub_folder: str | None = None
     own: bool = False
-    """Whether it is the user's own: its folder may then be the one that `--data` names."""
+    """Whether the data are the user's own: their folder may then be the folder that `--data` names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Pool(Protocol):
         ...
 
     def verifier(self, source: Source) -> Verifier | None:
-        """`GoldAnswers` of the training prompts, or None; what is no data cannot be handed to a fit."""
+        """`GoldAnswers` of the training prompts, or None. A verifier that is no data cannot be handed to a fit."""
         ...
 
 
@@ -118,7 +118,7 @@ class CountsRows(Protocol):
 
 @runtime_checkable
 class OwnRows(Protocol):
-    """A pool of rows that are the user's own: what they are can be said."""
+    """A pool of the user's own rows: the user may say how they are to be read."""
 
     def reading(self, how: Reading) -> Pool:
         """The same pool, its rows read as `how` says."""
@@ -131,6 +131,6 @@ class OwnRows(Protocol):
 
 @runtime_checkable
 class DeclaresSpans(Protocol):
-    """What a pool adds whose answers carry no final-answer marker: `spans = "positional"`. Without it: `marker`."""
+    """What a pool adds when its answers carry no final-answer marker: `spans = "positional"` (else `marker`)."""
 
     spans: ClassVar[Spans]

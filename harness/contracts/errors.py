@@ -8,7 +8,7 @@ class HarnessError(Exception):
 
 
 class SplitAbsent(HarnessError):
-    """A source holds the data set and not this split of it."""
+    """A source holds the data set, but not this split of it."""
 
 
 class DatasetAbsent(HarnessError):
@@ -16,4 +16,4 @@ class DatasetAbsent(HarnessError):
 
 
 class BudgetExceeded(Exception):
-    """The track's cap on compute was reached; what `Bench.keep` holds survives."""
+    """The track's cap on compute was reached; the best adapter so far survives."""

@@ -46,7 +46,7 @@ class Judge(Protocol):
 
 @runtime_checkable
 class ComparesWithReference(Protocol):
-    """What a judge's class adds that may measure closeness to the reference answer."""
+    """What a judge's class adds when the judge may measure closeness to the reference answer."""
 
     compares_with_reference: ClassVar[bool]
     """True: the reference would beat everything, so answers are judged against the base model's unless the user says
@@ -94,7 +94,7 @@ class JudgeBasis:
 
 @runtime_checkable
 class HasBasis(Protocol):
-    """What a judge adds whose verdicts rest on more than its code: a model, an endpoint, a file."""
+    """What a judge adds when its verdicts rest on more than its code: a model, an endpoint, a file."""
 
     def basis(self) -> JudgeBasis:
         """Asked of a judge without tools, before anything is judged; must cost little and ask no endpoint."""

@@ -92,7 +92,7 @@ class Preference:
 
 
 class Aligned(Protocol):
-    """A fitted model. What a task may ask of it is what it implements beside this: see `capabilities`."""
+    """A fitted model. The protocols that it implements beside this say what it may be asked: see `capabilities`."""
 
     @property
     def tokenizer(self) -> Any: ...
@@ -109,7 +109,7 @@ class Aligned(Protocol):
 
 @runtime_checkable
 class Generates(Protocol):
-    """What a fitted model adds that writes answers."""
+    """What a fitted model adds when it can write answers."""
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
         """The samples of each request, as many as its `n`."""
@@ -118,7 +118,7 @@ class Generates(Protocol):
 
 @runtime_checkable
 class ScoresText(Protocol):
-    """What a fitted model adds that gives any text a likelihood."""
+    """What a fitted model adds when it can give any text a likelihood."""
 
     def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik]:
         """Log-likelihood of every continuation, in nats."""
@@ -127,7 +127,7 @@ class ScoresText(Protocol):
 
 @runtime_checkable
 class Chooses(Protocol):
-    """What a fitted model adds that answers closed questions."""
+    """What a fitted model adds when it can answer closed questions."""
 
     def choose(self, requests: Sequence[ChooseRequest]) -> list[list[float]]:
         """Log-probabilities over each request's options, normalised."""
@@ -136,7 +136,7 @@ class Chooses(Protocol):
 
 @runtime_checkable
 class Prefers(Protocol):
-    """What a fitted model adds that says which of two answers is better."""
+    """What a fitted model adds when it can say which of two answers is better."""
 
     def prefer(self, requests: Sequence[PreferRequest]) -> list[Preference]:
         """P(a better) of every request, by the model's own rule."""

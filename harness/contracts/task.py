@@ -108,7 +108,7 @@ class Family(Protocol):
 
     @classmethod
     def named(cls, argument: str) -> type:
-        """The class of that one, whose `name` is the full one. Raises HarnessError for an unknown argument."""
+        """The class for this argument, whose `name` is the full name. Raises HarnessError for an unknown argument."""
         ...
 
 
@@ -122,7 +122,7 @@ class Judged(Protocol):
 
 @runtime_checkable
 class HasNoReferences(Protocol):
-    """What a judged task adds that has no outputs of its own to be judged against."""
+    """What a judged task adds when it has no outputs of its own to be judged against."""
 
     reference_baseline: ClassVar[str]
     """What the baseline `reference` means there: `base`, the base model's answers."""
@@ -130,14 +130,14 @@ class HasNoReferences(Protocol):
 
 @runtime_checkable
 class HasDataset(Protocol):
-    """What a task adds whose evaluation data are a data set of its own, beside the pool's."""
+    """What a task adds when its evaluation data are another data set than the pool's."""
 
     dataset: ClassVar[Dataset]
 
 
 @runtime_checkable
 class NamesMetricsLater(Protocol):
-    """What a task adds whose results may hold metrics that `metrics` cannot name beforehand."""
+    """What a task adds when its results may hold metrics that `metrics` cannot name beforehand."""
 
     later_metrics: ClassVar[str]
     """Where their names come from."""
@@ -145,7 +145,7 @@ class NamesMetricsLater(Protocol):
 
 @runtime_checkable
 class HasParityMetric(Protocol):
-    """What a task adds whose main metric is not the figure that other tools print: theirs, for the track `parity`."""
+    """What a task adds when other tools print another figure than its main metric: theirs leads on track `parity`."""
 
     parity_metric: ClassVar[str]
 

@@ -145,9 +145,9 @@ class FewShot:
     auxiliary: Ratings = field(default_factory=dict)
     """Other groups and all their ratings on the questions that are not held out; counted apart from the labels."""
     spans: Spans = "marker"
-    """Where the pool's answers begin their final part: no data, so no need that an aligner declares."""
+    """How the pool's answers begin their final part. It is no data, so an aligner does not declare it as a need."""
 
     @property
     def there(self) -> frozenset[Need]:
-        """What of an aligner's possible needs is there."""
+        """Which of the things that an aligner may need are there."""
         return frozenset(need for need in get_args(Need) if getattr(self, need))

@@ -49,7 +49,7 @@ def fit(aligner: Aligner, bench: LocalBench, few_shot: FewShot) -> Fitted:
 def _cut_short(aligner: Aligner, bench: LocalBench) -> Aligned:
     """The result of a fit that the cap stopped: the adapter as it stands, or what the aligner makes of it.
 
-    An aligner whose result is something else, and that cannot say what it is by now, has none: the row says so.
+    An aligner whose result is no adapter, and that cannot say what it is so far, has no result: the row says so.
     """
     bench.adapters.restore_best()
     if isinstance(aligner, Finishes):

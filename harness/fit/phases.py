@@ -83,7 +83,7 @@ class Phases:
             write_json(path.with_suffix(".json"), self.ledger.state())
 
     def _load(self, path: Path) -> None:
-        """Put back a finished phase; what the next one logged stays where that one can be put back, too."""
+        """Put back a finished phase. What the next phase logged stays where that phase can be put back, too."""
         self.adapters.load_private(path)
         following = self.folder
         onward = (following / "done.pt").exists() or last_checkpoint(following) is not None

@@ -1,4 +1,4 @@
-"""Figures of samples that tell whether a method that samples is alive."""
+"""Figures of samples: is a method that samples alive?"""
 
 from __future__ import annotations
 

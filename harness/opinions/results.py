@@ -51,7 +51,7 @@ class GroupAligned:
     """A result that answers closed questions on behalf of a group and can do nothing else (`contracts.Chooses`)."""
 
     model: LanguageModel
-    """The one that it was made with."""
+    """The language model that the result was made with."""
     name: str
     predictor: Predictor
 

@@ -29,7 +29,7 @@ from harness.util.names import nearest
 from harness.util.safe_text import shorten
 
 NOT_ALLOWED = "not in the allow-list"
-"""How the reason ends of a plug-in that nobody wanted."""
+"""The end of the reason where a plug-in was left out because it was not asked for."""
 REASON = 320
 """Characters of a reason why a plug-in was left out."""
 

@@ -15,7 +15,7 @@ SEAL = "seal"
 
 
 def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
-    """The value with its seal; one that it had is replaced."""
+    """The value with its seal; a seal that it had is replaced."""
     plain = json.loads(json.dumps({key: part for key, part in value.items() if key != SEAL}))
     return {**plain, SEAL: content_hash(plain)}
 

@@ -91,7 +91,7 @@ def job_of(plan: Plan, registry: Registry) -> FitJob:
 
 
 def _portable(few_shot: FewShot, pool: Pool, *, wanted: bool) -> FewShot:
-    """What was drawn, with what is right for these items only. Raises HarnessError for a verifier that is no data."""
+    """What was drawn, its verifier cut to these items. Raises HarnessError for a verifier that is no data."""
     verifier = few_shot.verifier if wanted else None
     if verifier is None:
         return replace(few_shot, verifier=None)

@@ -19,7 +19,7 @@ from harness.records.schema import Lost
 from harness.util.files import write_atomic
 
 FIT_BACKEND = "hf"
-"""What fits run on, whatever backend the result is asked with: training is torch's."""
+"""The backend of every fit, whatever backend the result is evaluated with: training needs torch."""
 
 JOB = "job.json"
 REPORT = "fit.json"

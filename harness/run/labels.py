@@ -23,7 +23,7 @@ class Labels:
     """Ids of pool items that stand in the evaluation."""
     warnings: tuple[str, ...] = ()
     budget: Budget | None = None
-    """What was bought, where `max` was asked for; None where it stays as it was asked for."""
+    """The budget that `max` came to; None where the budget is what was asked for."""
     left_out: Said = field(default_factory=Said)
     """What the training rows do not give."""
     left_out_held: Said = field(default_factory=Said)

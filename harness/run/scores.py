@@ -1,4 +1,4 @@
-"""Is what a task returned what it promised? A result that is not must not end as a record with status `ok`."""
+"""Did a task return what it promised? If not, the run must not end as a record with status `ok`."""
 
 from __future__ import annotations
 

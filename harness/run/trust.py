@@ -26,7 +26,7 @@ Compared = Mapping[str, Mapping[str, str]]
 
 
 def finished(plan: Plan, store: Store, compared: Compared, progress: Progress) -> Record | None:
-    """The cell's record, where one is there that may be believed and did not fail; a note says why another is not."""
+    """The cell's stored record if it verifies and did not fail, else None; a note says why a record is not used."""
     try:
         record = store.verified(plan.run_id)
     except HarnessError as error:
@@ -45,14 +45,14 @@ def finished(plan: Plan, store: Store, compared: Compared, progress: Progress) -
 
 
 def _changes(record: Record, plan: Plan, compared: Compared) -> list[str]:
-    """What decided the stored record and is another now."""
+    """Decisive values of the stored record that differ now."""
     before, now = record.manifest, {name: dict(section) for name, section in plan.decisive.items()}
     runs = {name: dict(run) for name, run in compared.items()}
     return [*differences(before.decisive, now), *differences(before.compared, runs), *_read_anew(record, plan)]
 
 
 def _read_anew(record: Record, plan: Plan) -> list[str]:
-    """Splits that only the evaluation read, whose rows are others now."""
+    """Splits that only the evaluation read and whose rows have changed."""
     changed = []
     for name, value in record.manifest.also_read.items():
         noted = SplitRead.from_json(value)

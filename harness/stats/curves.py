@@ -1,4 +1,4 @@
-"""Learning curves: a score against the number of labels, and how many labels reach what another method has.
+"""Learning curves: a score against the number of labels, and how many labels reach another method's score.
 
 More labels are taken not to hurt on average, so the means at the budgets are made non-decreasing in log N (isotonic
 least squares, Barlow et al. 1972). Between two budgets the curve is a straight line in log N. Draws and units are

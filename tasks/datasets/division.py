@@ -1,4 +1,4 @@
-"""Which of a user's pairs are held out: as they say, else a fifth of them, exactly."""
+"""Which of a user's pairs are held out: those that the user names, else exactly a fifth."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EVAL = (
     "holdout",
 )
 HELD = 5
-"""One pair in so many is held out."""
+"""One of this many pairs is held out."""
 
 Marks = Mapping[str, tuple[object, object]]
 """What a pair's row says of its split, and its id, by the pair's id."""

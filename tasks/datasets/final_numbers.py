@@ -1,4 +1,4 @@
-"""The answer that a worked solution comes to: behind a closing line, or in whatever dress it is given.
+"""The answer that a worked solution comes to: behind a closing line, or in any form.
 
 `final_number` is strict about where the number stands (it is what a pool pays for), `number_in_any_dress` is not.
 """

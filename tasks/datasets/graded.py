@@ -1,4 +1,4 @@
-"""Answers to one question that somebody graded, and pairs of a better and a worse one of them.
+"""Graded answers to one question, and pairs of a better and a worse answer among them.
 
 The rows of LiveQA-Med: Ben Abacha et al. 2017, "Overview of the Medical Question Answering Task at TREC 2017 LiveQA";
 Ben Abacha and Demner-Fushman 2019, MedQuAD, arXiv:1901.08079 (CC BY 4.0).

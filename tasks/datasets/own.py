@@ -1,4 +1,4 @@
-"""Anybody's rows as pairs, in whatever columns and forms they are.
+"""Rows of the user's own as pairs, whatever their columns and forms.
 
 Rows give pairs in one of four forms, known by their columns (`tasks.datasets.columns`):
 
@@ -63,7 +63,7 @@ def read_own(rows: Sequence[Row], place: str, how: Reading, *, divided: bool = T
 
 
 def _without(found: Labelled, ids: Mapping[str, frozenset[str]], place: str) -> Labelled:
-    """What was found less the pairs of the given ids, which are counted under their reasons."""
+    """The pairs without those of these ids, which are counted under their reasons."""
     reasons = {identity: reason for reason, those in ids.items() for identity in those}
     gone = [pair for pair in found.pairs if pair.id in reasons]
     if not gone:

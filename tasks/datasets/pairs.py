@@ -1,4 +1,4 @@
-"""Pairs of answers: rows become prompts, a better answer and a worse one; rows that give none are counted and named.
+"""Rows as a prompt, a better answer and a worse answer each; rows that give no pair are counted and named.
 
 The layouts of rows are those of `tasks.datasets.layouts`, on the hub as in a folder.
 """
@@ -19,7 +19,7 @@ from tasks.datasets.turns import Unusable, is_null
 ULTRAFEEDBACK = Dataset(folder="ultrafeedback", hub="trl-lib/ultrafeedback_binarized")
 HH_HARMLESS = Dataset(folder="hh_harmless", hub="Anthropic/hh-rlhf", hub_folder="harmless-base")
 OWN_PAIRS = Dataset(folder="pairs", hub="", own=True)
-"""Anybody's rows."""
+"""A row under whatever names."""
 
 Row = Mapping[str, Any]
 

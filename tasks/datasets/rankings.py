@@ -1,4 +1,4 @@
-"""Answers with scores, ranks or a choice between two, as better and worse answers.
+"""Scores, ranks and choices between two answers, read as pairs of a better and a worse answer.
 
 The rule: of every two answers to a prompt whose scores differ, the one with the higher score is the better one, with
 the lower rank where there are ranks; an answer that is scored more than once has the mean of its scores; a prompt gives

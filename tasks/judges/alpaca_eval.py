@@ -1,4 +1,4 @@
-"""Annotators of the alpaca_eval package as judges: `alpaca_eval:NAME`, or `alpaca_eval:PATH` to one's own.
+"""Annotators of the alpaca_eval package as judges: `alpaca_eval:NAME`, or `alpaca_eval:PATH` for your own.
 
 The package does the annotation: its prompts, its decoders, its parsers, its seeded choice of which answer is shown
 first. What is ours is where its cache lies, what the endpoint and the key are, that no failure looks like a tie, and
@@ -36,7 +36,7 @@ CHUNK = 32
 """Items between two reports of progress, and at most lost when the endpoint goes away."""
 
 Annotation = dict[str, Any]
-"""What is remembered of one: the preference, tokens, cost, and what the annotator said."""
+"""What is remembered of an annotation: the preference, tokens, cost, and what the annotator said."""
 
 
 class AlpacaEvalAnnotator:

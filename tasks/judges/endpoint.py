@@ -84,7 +84,7 @@ def _in_file(path: Path) -> Iterable[str]:
 
 
 def mended(status: int, body: bytes) -> tuple[int, bytes] | None:
-    """What stands for a reply that the package would stumble over: (status, JSON); None where it is one as promised.
+    """What replaces a reply that the package would stumble over: (status, JSON); None where the reply is well formed.
 
     A page instead of JSON is an address without its end (404); a reply cut short, without a choice or without content
     is a refusal of this item (422); a reply that counts no tokens counts 0.

@@ -1,4 +1,4 @@
-"""The alpaca_eval package's annotator, item by item: what goes wrong with one is its reason, and no other's loss.
+"""The alpaca_eval package's annotator, item by item: an error costs the item that it concerns, and no other.
 
 Its prompts, its decoder, its parser and its seeded choice of which answer is shown first are the package's. A reply is
 model text, in which a candidate's words may be quoted: a verdict that stands in an answer, too, is no verdict.

@@ -22,10 +22,10 @@ from harness.util.hashes import content_hash, file_hash
 ROOT = Path(__file__).resolve().parents[2]
 """The folder of the package `harness`."""
 HOUSE = frozenset({"aligners", "tasks"})
-"""Packages of ours whose modules are taken by one: a change of one method leaves the others' cells alone."""
+"""Packages of ours whose modules count one by one: a change of a method leaves the other methods' cells alone."""
 NOT_CODE = frozenset({"__pycache__", ".git", ".pytest_cache", ".mypy_cache", ".ruff_cache"})
 _UNSAVED = uuid.uuid4().hex
-"""Stands for code that lies in no file: another in every process, so that nothing is taken for another's result."""
+"""Stands for code that lies in no file. It differs in every process, so that no result is mistaken for another's."""
 
 
 @cache

@@ -114,7 +114,7 @@ def packages() -> dict[str, str]:
 
 @cache
 def owners(top: str) -> Collection[str]:
-    """Distributions that brought a top-level package; most are called as it is, which spares the look at all."""
+    """Distributions that brought a top-level package; most have its name, which spares a search through all of them."""
     if top in DISTRIBUTION_OF:
         return [DISTRIBUTION_OF[top]]
     plain = top.replace("_", "-").lower()
