@@ -11,7 +11,7 @@ from harness.util.hashes import content_hash
 
 T = TypeVar("T")
 
-SFT_RATE = 2e-4
+SFT_RATE = 5e-4
 """Peak of supervised fine-tuning for an adapter, by the pilot search: `sft`'s, and of all that begins as it does."""
 PAIR_EPOCHS, PAIR_WARMUP = 3.0, 0.1
 """Passes over the pairs and share of rising rate that the pair methods have by default."""

@@ -20,7 +20,7 @@ import pytest
 import typer
 from rich.console import Console
 
-import harness
+import harness.run
 from harness.cli import app, main
 from harness.cli import doctor as doctor_command
 from harness.cli import run as run_command
@@ -266,7 +266,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[RunConfig]]:
     module = type(sys)("harness.run.engine")
     module.run = engine  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "harness.run.engine", module)
-    monkeypatch.setattr(harness, "engine", module, raising=False)
+    monkeypatch.setattr(harness.run, "engine", module, raising=False)
     monkeypatch.setattr(run_command, "show_tables", lambda store, task, **_: say(f"table of {task} in {store}") or [])
     monkeypatch.setattr(run_command, "sees_cuda", lambda: False)
     monkeypatch.delenv("HARNESS_DATA", raising=False)
