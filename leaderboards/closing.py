@@ -66,7 +66,8 @@ def _unfit(table: Table) -> Iterator[str]:
     for row in table.rows:
         for remark in row.remarks:
             if remark.startswith(UNFIT):
-                yield f"{row.label}: {remark}. Such a run is no result of its method; to change that, {_advice(remark)}."
+                advice = _advice(remark)
+                yield f"{row.label}: {remark}. Such a run is no result of its method; to change that, {advice}."
 
 
 def _draws(table: Table) -> Iterator[str]:
