@@ -12,7 +12,10 @@ from harness.util.hashes import content_hash
 T = TypeVar("T")
 
 SFT_RATE = 5e-4
-"""Peak of supervised fine-tuning for an adapter, by the pilot search: `sft`'s, and of all that begins as it does."""
+"""Peak of supervised fine-tuning for an adapter: `sft`'s, and of all that begins as it does.
+
+Above the pilot search's 2e-4, under which few of `gem`'s samples close by themselves (docs/methods/learning-rates.md).
+"""
 PAIR_EPOCHS, PAIR_WARMUP = 3.0, 0.1
 """Passes over the pairs and share of rising rate that the pair methods have by default."""
 
