@@ -146,7 +146,7 @@ class Gem:
 
     name: ClassVar[str] = "gem"
     paper: ClassVar[str] = "2511.13007"
-    version: ClassVar[str] = "5"
+    version: ClassVar[str] = "6"
     requires: ClassVar[frozenset[Need]] = frozenset()
     accepts: ClassVar[frozenset[Need]] = frozenset({"pairs", "prompts"})
     Config: ClassVar[type[BaseModel]] = GemConfig

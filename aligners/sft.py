@@ -19,7 +19,7 @@ class SftConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     learning_rate: float = Field(
-        SFT_RATE, gt=0, description="peak, cosine to 0 (ours: pilot search for LoRA)", json_schema_extra=probe(2e-3)
+        SFT_RATE, gt=0, description="peak, cosine to 0 (ours, for LoRA)", json_schema_extra=probe(2e-3)
     )
     epochs: Epochs = PAIR_EPOCHS
     warmup: Warmup = PAIR_WARMUP
@@ -30,7 +30,7 @@ class Sft:
 
     name: ClassVar[str] = "sft"
     paper: ClassVar[str] = "2203.02155"
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = SftConfig

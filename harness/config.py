@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from harness.contracts import Budget, HarnessError, Lengths, budget_for, every_label
+from harness.contracts import AskedLengths, Budget, HarnessError, Lengths, budget_for, every_label
 from harness.util.names import nearest
 from harness.util.plain_yaml import read_plain_yaml
 from harness.util.safe_text import cut
@@ -89,7 +89,7 @@ class RunConfig(_Frozen):
     budget: Budget = PRESETS["32"]
     groups: GroupSplit = GroupSplit()
     lora: Lora = Lora()
-    lengths: Lengths = Lengths()
+    lengths: AskedLengths = AskedLengths()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="auto: fp32, and bf16 for models of more than 2e9 parameters on a GPU"
@@ -114,12 +114,13 @@ class RunConfig(_Frozen):
     store: Folder = Path("runs")
 
 
-CPU_DEMO: dict[str, Any] = {
-    "budget": {"preset": "8"},
-    "limit": 64,
-    "lengths": {"prompt": 384, "completion": 96, "new_tokens": 64, "sample_prompts": 2},
-}
+CPU_DEMO: dict[str, Any] = {"budget": {"preset": "32"}, "limit": 24, "lengths": {"sample_prompts": 2}}
 """What the profile `cpu-demo` sets: the default model on a CPU, when no budget is asked for."""
+LONGEST: Mapping[str | None, Lengths] = {
+    None: Lengths(prompt=512, completion=256, new_tokens=256),
+    "cpu-demo": Lengths(prompt=384, completion=128, new_tokens=128),
+}
+"""By profile: tokens that a pool can ask for at most, and what a pool gets whose lengths say nothing."""
 
 
 # ---------------------------------------------------------------- reading what a user wrote

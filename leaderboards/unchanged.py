@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,22 @@ from leaderboards.load import SAMPLES, Entry
 def gives_the_same_answers(one: Entry, other: Entry) -> bool:
     """Whether every item has the same answer in both runs.
 
-    Details are only read where the main metric is the same on every item. Texts and choices are compared, and where
-    a task keeps none, all its figures.
+    Details are only read where every metric that says right or wrong is the same on every item, and the main metric
+    where there is none: shares of probability move without any answer changing. Texts and choices are compared, and
+    where a task keeps none, all its figures.
     """
     if one.samples is None or other.samples is None:
         return False
-    main = one.record.task.main_metric
     mine, theirs = one.samples.values, other.samples.values
-    if not mine.get(main) or mine.get(main) != theirs.get(main):
+    told = [name for name, values in mine.items() if _right_or_wrong(values)] or [one.record.task.main_metric]
+    if any(not mine.get(name) or mine[name] != theirs.get(name) for name in told):
         return False
     answers, others = (_answers(entry.path / SAMPLES) for entry in (one, other))
     return answers == others and (any(answers.values()) or mine == theirs)
+
+
+def _right_or_wrong(values: Mapping[str, float]) -> bool:
+    return set(values.values()) <= {0.0, 0.5, 1.0}
 
 
 def _answers(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import typer
 from harness.cli import options as shared
 from harness.cli.output import emit_json, say, stdout_to_stderr, table
 from harness.config import DEFAULT_MODEL, parse, validated
-from harness.contracts import HarnessError, Lengths, OwnRows, Pool, Reading
+from harness.contracts import AskedLengths, HarnessError, OwnRows, Pool, Reading
 from harness.data.check import DataReport, check
 from harness.plugins.registry import Registry
 
@@ -60,13 +60,13 @@ def check_(
     if as_json:
         emit_json(asdict(found))
         return
-    for title, headings, rows in tables(found, lengths):
+    for title, headings, rows in tables(found):
         table(title, headings, rows)
     for line in found.warnings:
         say(f"look at this: {line}")
 
 
-def tables(found: DataReport, lengths: Lengths) -> Iterator[tuple[str, Sequence[str], list[list[str]]]]:
+def tables(found: DataReport) -> Iterator[tuple[str, Sequence[str], list[list[str]]]]:
     """Title, headings and rows of each table of the report."""
     yield "data", ["", "", ""], [[name, value, note] for name, value, note in _overview(found)]
     reasons = sorted(found.left_out.items(), key=lambda item: -item[1])
@@ -74,7 +74,7 @@ def tables(found: DataReport, lengths: Lengths) -> Iterator[tuple[str, Sequence[
         rows = [[reason, str(count), found.first_left_out.get(reason, "")] for reason, count in reasons]
         yield "left out", ["reason", "rows", "the first"], rows
     if found.clipping:
-        yield "tokens", ["", "median", "95 %", "longest", "limit", "cut"], _token_rows(found, lengths)
+        yield "tokens", ["", "median", "95 %", "longest", "limit", "cut"], _token_rows(found)
 
 
 def _overview(found: DataReport) -> Iterator[tuple[str, str, str]]:
@@ -96,9 +96,11 @@ def _overview(found: DataReport) -> Iterator[tuple[str, str, str]]:
         yield "note", note, ""
 
 
-def _token_rows(found: DataReport, lengths: Lengths) -> list[list[str]]:
+def _token_rows(found: DataReport) -> list[list[str]]:
     assert found.clipping is not None
-    limits: Mapping[str, int] = {"prompt": lengths.prompt, "chosen": lengths.completion, "rejected": lengths.completion}
+    limits: Mapping[str, int] = {"prompt": found.limits["prompt"]} | dict.fromkeys(
+        ("chosen", "rejected"), found.limits["completion"]
+    )
     shares = found.clipping.shares
     cut: Mapping[str, float] = {"prompt": shares["prompts"], "chosen": shares["answers"], "rejected": shares["answers"]}
     rows = [
@@ -117,12 +119,12 @@ def _pool(registry: Registry, name: str, reading: Reading) -> Pool:
     return pool
 
 
-def _lengths(sets: Sequence[str]) -> Lengths:
+def _lengths(sets: Sequence[str]) -> AskedLengths:
     values: dict[str, Any] = {}
     for item in sets:
         key, _, text = item.partition("=")
         section, _, leaf = key.strip().partition(".")
         if section != "lengths" or not leaf:
             raise HarnessError(f"data check takes --set lengths.prompt=N and lengths.completion=N, got {item[:80]!r}")
-        values[leaf] = parse(Lengths, leaf, text.strip(), where="lengths", label=key)
-    return validated(Lengths, values, "lengths")
+        values[leaf] = parse(AskedLengths, leaf, text.strip(), where="lengths", label=key)
+    return validated(AskedLengths, values, "lengths")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from harness.cli import options as shared
 from harness.cli.output import say
 from harness.records.schema import Record
 from harness.util.files import storage
+
+if TYPE_CHECKING:
+    from leaderboards.table import Table
 
 
 class Format(StrEnum):
@@ -45,8 +48,10 @@ def leaderboard(
 
 def show_tables(
     store: Path, *, task: str | None = None, form: Format = Format.md, beside: Sequence[Record] = ()
-) -> None:
+) -> list[Table]:
     """Print the tables, or those of some runs alone. Raises HarnessError when the store has no run that matches."""
     import leaderboards
 
-    say(leaderboards.render(leaderboards.tables(store, task=task, beside=beside), form.value).rstrip("\n"))
+    found = leaderboards.tables(store, task=task, beside=beside)
+    say(leaderboards.render(found, form.value).rstrip("\n"))
+    return found

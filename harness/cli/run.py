@@ -13,12 +13,13 @@ import typer
 
 from harness.cli import options as shared
 from harness.cli import run_options as asked
+from harness.cli.closing import words
 from harness.cli.errors import complain
 from harness.cli.leaderboard import show_tables
 from harness.cli.output import emit_json, note, say
 from harness.cli.progress import watching
 from harness.cli.resolve import EVERY, Options, cells, parse_seeds
-from harness.config import RunConfig
+from harness.config import LONGEST, RunConfig
 from harness.contracts import HarnessError
 from harness.contracts.progress import Progress
 from harness.plugins.registry import Registry
@@ -68,7 +69,7 @@ def run(
     options = _options(typed)
     configs = cells(options, registry)
     records = execute(configs, registry, quiet=quiet, forgiving=options.aligner == EVERY)
-    report(records, configs[0].store, as_json=as_json)
+    report(records, configs, as_json=as_json)
 
 
 def _options(typed: Mapping[str, Any]) -> Options:
@@ -132,24 +133,24 @@ def execute(configs: Sequence[RunConfig], registry: Registry, *, quiet: bool, fo
 def announce(config: RunConfig, progress: Progress) -> None:
     """Say in one line what a profile changed."""
     if config.profile is not None:
-        budget, lengths = config.budget, config.lengths
+        budget, longest = config.budget, LONGEST[config.profile]
         progress.note(
             f"profile {config.profile} (default model on CPU, no --budget): {budget.labels} labels, "
-            f"{budget.prompts} prompts, batch {budget.batch}, {budget.min_steps} steps; up to {lengths.prompt} tokens "
-            f"of prompt, {lengths.completion} of answer, {lengths.new_tokens} sampled; {lengths.sample_prompts} "
-            f"prompts per sampling step; {config.limit or 'all'} evaluation items"
+            f"{budget.prompts} prompts, batch {budget.batch}, {budget.min_steps} steps; at most {longest.prompt} "
+            f"tokens of prompt, {longest.completion} of answer, {longest.new_tokens} sampled; "
+            f"{config.lengths.sample_prompts} prompts per sampling step; {config.limit or 'all'} evaluation items"
         )
 
 
-def report(records: Sequence[Record], store: Path, *, as_json: bool) -> None:
-    """The records as JSON, or a summary and the task's table. Raises typer.Exit(1) when a cell failed."""
+def report(records: Sequence[Record], configs: Sequence[RunConfig], *, as_json: bool) -> None:
+    """The records as JSON, or a summary, the task's table and what it says. Raises typer.Exit(1) when a cell failed."""
     if as_json:
         values = [record.model_dump(mode="json") for record in records]
         emit_json(values[0] if len(values) == 1 else values)
     else:
         for record in records:
             say(line(summary(record)))
-        _stand(records, store)
+        _stand(records, configs)
     failed = [record for record in records if record.status == "failed"]
     for record in failed:
         complain(f"run {record.id} failed: {record.failure.reason if record.failure else record.reason}")
@@ -157,13 +158,15 @@ def report(records: Sequence[Record], store: Path, *, as_json: bool) -> None:
         raise typer.Exit(FAILED)
 
 
-def _stand(records: Sequence[Record], store: Path) -> None:
+def _stand(records: Sequence[Record], configs: Sequence[RunConfig]) -> None:
     """Where the runs stand; a table that cannot be made is a remark, for the runs are done and kept."""
     say("")
     try:
-        show_tables(store, task=records[0].task.name, beside=records)
+        shown = show_tables(configs[0].store, task=records[0].task.name, beside=records)
     except HarnessError as error:
         note(f"no table: {error}")
+        return
+    say("\n".join(["", *words(shown, configs)]))
 
 
 def summary(record: Record) -> str:

@@ -73,7 +73,7 @@ from harness.contracts.model import (
     capabilities,
     require,
 )
-from harness.contracts.regime import Budget, Lengths, Regime, budget_for, every_label, settled
+from harness.contracts.regime import AskedLengths, Budget, Lengths, Regime, budget_for, every_label, settled
 from harness.contracts.running import (
     Backend,
     Engine,
@@ -126,6 +126,7 @@ __all__ = [
     "SIGMOID",
     "Aligned",
     "Aligner",
+    "AskedLengths",
     "AsksEngine",
     "AsksJudge",
     "Backend",

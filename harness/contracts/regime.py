@@ -81,17 +81,29 @@ def settled(budget: Budget, labels: int) -> Budget:
     return budget_for(max(labels, 1)).model_copy(update=kept)
 
 
-class Lengths(BaseModel):
-    """Token limits that all aligners share."""
+class AskedLengths(BaseModel):
+    """Token limits as a user asks for them; what is None follows from the pool."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: int | None = Field(default=None, ge=8, description="longest prompt, clipped on the left; null: the pool's")
+    completion: int | None = Field(
+        default=None, ge=4, description="longest labelled answer, clipped on the right and left open; null: the pool's"
+    )
+    new_tokens: int | None = Field(
+        default=None, ge=1, description="longest sample; null: half as much again as the longest answer"
+    )
+    sample_prompts: int = Field(default=4, ge=1, description="prompts per on-policy sampling step")
+
+
+class Lengths(AskedLengths):
+    """Token limits that all aligners share."""
 
     prompt: int = Field(default=512, ge=8, description="longest prompt; clipped on the left")
     completion: int = Field(
         default=256, ge=4, description="longest labelled answer; clipped on the right, then left open"
     )
     new_tokens: int = Field(default=256, ge=1, description="longest sample")
-    sample_prompts: int = Field(default=4, ge=1, description="prompts per on-policy sampling step")
 
 
 @dataclass(frozen=True, slots=True)

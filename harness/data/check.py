@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from harness.contracts import CountsRows, HarnessError, Lengths, OwnRows, Pair, Pool, Source
+from harness.contracts import AskedLengths, CountsRows, HarnessError, Lengths, OwnRows, Pair, Pool, Source
 from harness.data.clipping import UNCUT, Clipping, measure
 from harness.data.leaks import find_leaks
 from harness.data.left_out import Said, left_out
+from harness.data.lengths import Tokens, measured, settled_lengths
 from harness.util.chat import encode_completion, render_prompt
 from harness.util.hashes import content_hash
 
@@ -62,12 +63,14 @@ class DataReport:
     """Training pairs whose question stands among the held-out ones too."""
     notes: tuple[str, ...]
     lengths: Mapping[str, Spread] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """A study's lengths: as asked for, else as these data ask for."""
     clipping: Clipping | None = None
     shortcuts: Shortcuts | None = None
     warnings: tuple[str, ...] = ()
 
 
-def check(pool: Pool, source: Source, lengths: Lengths, tokenizer: Any | None) -> DataReport:
+def check(pool: Pool, source: Source, asked: AskedLengths, tokenizer: Any | None) -> DataReport:
     """Read a pool's rows and describe them; lengths only where there is a tokenizer.
 
     Raises HarnessError where the rows give no pair at all.
@@ -79,6 +82,7 @@ def check(pool: Pool, source: Source, lengths: Lengths, tokenizer: Any | None) -
         raise HarnessError(f"pool {pool.name!r} has no pairs in {source.describe()}; expected at least one")
     said, examples = left_out(pool, source), _examples(pool, source)
     some = sorted(pairs, key=lambda pair: content_hash("looked at", pair.id))[:LOOKED_AT]
+    lengths = settled_lengths(asked, measured(tokenizer, train) if tokenizer else Tokens((), ()), Lengths())
     clipping = measure(tokenizer, some, prompt=lengths.prompt, completion=lengths.completion) if tokenizer else None
     shortcuts = find_shortcuts(some)
     prompts = Counter(pair.prompt for pair in pairs)
@@ -97,10 +101,11 @@ def check(pool: Pool, source: Source, lengths: Lengths, tokenizer: Any | None) -
         leaks=len(leaks),
         notes=tuple(pool.notes(source)) if isinstance(pool, OwnRows) else (),
         lengths=_lengths(tokenizer, some) if tokenizer else {},
+        limits=lengths.model_dump(),
         clipping=clipping,
         shortcuts=shortcuts,
     )
-    return _warned(found, said, lengths)
+    return _warned(found, said)
 
 
 def find_shortcuts(pairs: Sequence[Pair]) -> Shortcuts:
@@ -159,7 +164,7 @@ def _spread(ordered: Sequence[int]) -> Spread:
     return Spread(ordered[last // 2], ordered[round(0.95 * last)], ordered[last])
 
 
-def _warned(found: DataReport, said: Said, lengths: Lengths) -> DataReport:
+def _warned(found: DataReport, said: Said) -> DataReport:
     """`found` with what a user should look at before training."""
     lines = [said.warning] if said.warning else []
     if found.contradictions:
@@ -169,7 +174,7 @@ def _warned(found: DataReport, said: Said, lengths: Lengths) -> DataReport:
     if found.held_out == 0:
         lines.append("no pair is held out: nothing can be measured on these data alone")
     if found.clipping and max(found.clipping.shares.values()) > MUCH:
-        lines += found.clipping.lines(lengths.prompt, lengths.completion, "all pairs")
+        lines += found.clipping.lines(found.limits["prompt"], found.limits["completion"], "all pairs")
     if found.shortcuts:
         told = {"length alone": found.shortcuts.length_only, "a bag of words": found.shortcuts.bag_of_words}
         lines += [f"{what} tells the better answer in {s:.0%} of pairs" for what, s in told.items() if s >= SHORTCUT]

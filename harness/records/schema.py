@@ -146,7 +146,10 @@ class DataInfo(_Frozen):
     dropped_held_out: dict[str, int] = Field(default_factory=dict)
     """The same of the held-out split, where the task is scored on it and the data have one of their own."""
     clipped: dict[str, float] = Field(default_factory=dict)
-    """Shares of the labelled pairs: `prompts` and `answers` that are cut to the study's lengths, `equal_pairs`."""
+    """Shares of the labelled pairs: `prompts` and `answers` that are cut to the study's lengths, `equal_pairs`.
+
+    `pool_prompts` and `pool_answers`: the same shares of the pool, where its pairs decided the lengths.
+    """
     warnings: tuple[str, ...] = ()
 
 

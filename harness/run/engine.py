@@ -146,7 +146,7 @@ def _clipping(plan: Plan, session: Session) -> Clipping | None:
     """What the study's lengths cut of the labelled pairs, counted and told before anything is trained."""
     from harness.models.load import load_tokenizer
 
-    lengths = plan.config.lengths
+    lengths = plan.lengths
     if not plan.few_shot.pairs:
         return None
     limits = {"prompt": lengths.prompt, "completion": lengths.completion}

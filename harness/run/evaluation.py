@@ -146,7 +146,7 @@ def _result(plan: Plan, engine: Engine, result: Path, meter: Meter) -> Aligned:
     """What the fit left, around the engine."""
     from harness.lm.language_model import ModelAligned, demonstrations
 
-    lengths, aligner = plan.config.lengths, plan.aligner_class
+    lengths, aligner = plan.lengths, plan.aligner_class
     inner = ModelAligned(engine, lengths.prompt, lengths.completion, demonstrations(result), meter=meter)
     return aligner.load(inner, result) if issubclass(aligner, Loads) else inner
 

@@ -80,7 +80,7 @@ def job_of(plan: Plan, registry: Registry) -> FitJob:
         judge_models=dict(plan.judge_models),
         backend=FIT_BACKEND,
         code=plan.decisive["fit"]["code"],
-        regime=Regime(config.budget, config.lengths, machine.device, machine.precision),
+        regime=Regime(config.budget, plan.lengths, machine.device, machine.precision),
         lora=config.lora,
         threads=machine.threads,
         seed=config.seed,

@@ -20,6 +20,7 @@ from harness.contracts import (
     HarnessError,
     HasDataset,
     Judged,
+    Lengths,
     Pool,
     Ratings,
     Source,
@@ -37,6 +38,7 @@ from harness.records.provenance import Decisive, digest
 from harness.records.store import Store
 from harness.run.identity import basis_of, manifest, without_threads
 from harness.run.labels import Labels, draw_labels
+from harness.run.lengths import sized
 from harness.run.rows import as_asked, notes
 from harness.util.hashes import content_hash, file_hash
 
@@ -75,6 +77,9 @@ class Plan:
     aligner_config: Any
     labels: Labels
     machine: Machine
+    lengths: Lengths
+    cut: Mapping[str, float]
+    """What the lengths cut of the pool, in shares; empty where they are not from the pool."""
     task_revision: str
     pool_revision: str
     pool_rows: Mapping[str, str] = field(default_factory=dict)
@@ -176,7 +181,11 @@ def _read(config: RunConfig, registry: Registry, progress: Progress, models: Mod
     source = _source(config, task, pool)
     progress.note(f"data: {source.announce()}")
     files = models.get(config.model, config.model_revision, config.trust_remote_code)
-    pool = as_asked(pool, source.view(), config, files)
+    other = not isinstance(task, FollowsPool) and pool.name != task.default_pool
+    pool, size = as_asked(
+        pool, source.view(), config, files, lambda read: sized(config, read, source.view(), files, other_data=other)
+    )
+    config = config.model_copy(update={"lengths": size.lengths})
     task = task.for_pool(pool) if isinstance(task, FollowsPool) else task
     from_pool, from_task = source.view(), source.view()
     refuse_unable(task, aligner_class, backend)
@@ -184,7 +193,8 @@ def _read(config: RunConfig, registry: Registry, progress: Progress, models: Mod
     refuse_unmet(aligner_class, labels.few_shot, f"pool {pool.name}")
     _refuse_half_shuffled(config, aligner_class, labels.few_shot)
     config = config.model_copy(update={"budget": labels.budget or settled(config.budget, 1)})
-    for line in (*notes(pool, source.view()), labels.left_out.line, labels.left_out_held.line, *labels.warnings):
+    said = (labels.left_out.line, labels.left_out_held.line, *labels.warnings)
+    for line in (*size.lines, *notes(pool, source.view()), *said):
         if line:
             progress.note(line)
     fit_judge = _fit_judge(aligner_class(aligner_config), registry)
@@ -197,6 +207,8 @@ def _read(config: RunConfig, registry: Registry, progress: Progress, models: Mod
         aligner_class=aligner_class,
         aligner_config=aligner_config,
         labels=labels,
+        lengths=size.lengths,
+        cut=size.cut,
         machine=_machine(config, files),
         task_revision=task.revision(from_task),
         pool_revision=pool.revision(from_pool) if labels.training_pairs or labels.few_shot.groups else "none",

@@ -162,7 +162,7 @@ def _model_info(plan: Plan, parameters: int) -> ModelInfo:
         backend=plan.config.backend,
         fit_backend=None if plan.config.aligner == BASE_ALIGNER else FIT_BACKEND,
         lora=plan.config.lora.model_dump(),
-        lengths=plan.config.lengths.model_dump(),
+        lengths=plan.lengths.model_dump(),
         trust_remote_code=plan.files.trust_remote_code,
     )
 
@@ -181,7 +181,7 @@ def _data_info(plan: Plan, clipping: Clipping | None) -> DataInfo:
         rows=plan.labels.left_out.rows,
         dropped=plan.labels.left_out.reasons,
         dropped_held_out=plan.labels.left_out_held.reasons,
-        clipped=clipping.shares if clipping else {},
+        clipped={**(clipping.shares if clipping else {}), **plan.cut},
         warnings=plan.labels.warnings,
     )
 

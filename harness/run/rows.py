@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from harness.config import RunConfig
@@ -12,28 +12,33 @@ from harness.data.left_out import Said, left_out
 from harness.models.control import control_tokens
 from harness.models.load import load_tokenizer
 from harness.models.wheels import ModelFiles
+from harness.run.lengths import Sized
 
 
-def as_asked(pool: Pool, source: Source, config: RunConfig, files: ModelFiles) -> Pool:
-    """The pool, its rows read as the user said, without the pairs that this model cannot learn from.
+def as_asked(
+    pool: Pool, source: Source, config: RunConfig, files: ModelFiles, size: Callable[[Pool], Sized]
+) -> tuple[Pool, Sized]:
+    """The pool, its rows read as the user said, without the pairs that this model cannot learn from, and its lengths.
 
-    Raises HarnessError where the user says something of rows that are not theirs.
+    `size` says the lengths of a pool as it is read. Raises HarnessError where the user says something of rows that are
+    not theirs.
     """
     if not isinstance(pool, OwnRows):
         for option, value in (("--columns", config.columns), ("--split-file", config.split_file)):
             if value:
                 raise HarnessError(f"pool {pool.name!r} has columns and splits of its own; {option} is for pool pairs")
-        return pool
+        return pool, size(pool)
     control = control_tokens(files.folder)
     split_file = None if config.split_file is None else str(config.split_file)
     how = Reading(config.columns, split_file, control.texts)
+    read = pool.reading(how)
+    lengths = size(read)
     try:
-        read = pool.reading(how)
         pairs = [*read.pairs(source), *_held_out(read, source)]
     except HarnessError:  # is raised again where the labels are drawn, if there are any to draw
-        return pool.reading(how)
-    found = unfit(pairs, config.lengths.completion, lambda: load_tokenizer(files), control.without_row)
-    return pool.reading(replace(how, without={reason: ids for reason, ids in found.items() if ids}))
+        return read, lengths
+    found = unfit(pairs, lengths.lengths.completion, lambda: load_tokenizer(files), control.without_row)
+    return pool.reading(replace(how, without={reason: ids for reason, ids in found.items() if ids})), lengths
 
 
 def notes(pool: Pool, source: Source) -> Sequence[str]:

@@ -114,7 +114,7 @@ def test_labels_without_a_difference_are_degenerate(model: Path, tmp_path: Path)
     record, said = run(model, tmp_path, many(20, START * 3), "dpo")
     assert record.status == "degenerate"
     assert record.reason == "both answers of all 8 labelled pairs are equal once cut to the study's length"
-    assert record.data.clipped == {"prompts": 0.0, "answers": 1.0, "equal_pairs": 1.0}
+    assert record.data.clipped.items() >= {"prompts": 0.0, "answers": 1.0, "equal_pairs": 1.0}.items()
     assert any("8 of 8 pairs are equal once cut to 32 tokens and teach nothing" in line for line in said)
 
 

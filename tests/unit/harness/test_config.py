@@ -103,8 +103,8 @@ def write(folder: Path, text: str) -> Path:
 def test_the_profile_is_for_the_default_model_on_a_cpu_without_a_budget() -> None:
     config = typed()
     assert config.profile == "cpu-demo"
-    assert config.budget == PRESETS["8"]
-    assert config.lengths.model_dump() == CPU_DEMO["lengths"]
+    assert config.budget == PRESETS["32"]
+    assert config.lengths.model_dump(exclude_none=True) == CPU_DEMO["lengths"]
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_the_cpu_asked_for_counts_as_a_cpu_beside_a_gpu() -> None:
 def test_lengths_and_track_that_are_asked_for_stand_over_the_profile() -> None:
     config = typed(["lengths.new_tokens=16"], track="labels+compute", cap_flops=1e12)
     assert config.profile == "cpu-demo"
-    assert (config.lengths.new_tokens, config.lengths.prompt) == (16, 384)
-    assert (config.budget.labels, config.budget.track, config.budget.cap_flops) == (8, "labels+compute", 1e12)
+    assert (config.lengths.new_tokens, config.lengths.prompt) == (16, None)
+    assert (config.budget.labels, config.budget.track, config.budget.cap_flops) == (32, "labels+compute", 1e12)
 
 
 def test_the_profile_is_refused_on_a_gpu() -> None:
@@ -222,7 +222,7 @@ def test_several_aligners_are_several_cells() -> None:
 
 def test_trials_are_compared_by_kfold() -> None:
     budget = typed(tune=6).budget
-    assert (budget.tune, budget.selection, budget.labels) == (6, "kfold", 8), "the profile stays"
+    assert (budget.tune, budget.selection, budget.labels) == (6, "kfold", 32), "the profile stays"
     assert "use --tune N" in mistake(["budget.selection=kfold"])
     assert "tune is 3" in mistake(["budget.tune=3"])
 

@@ -191,6 +191,20 @@ def test_a_fitted_adapter_that_changes_no_answer_is_said(tmp_path: Path) -> None
     assert f"- **note** sft: {said}" in leaderboards.render([table])
 
 
+def test_shares_move_without_any_answer_changing(tmp_path: Path) -> None:
+    letters = [{"choice": i % 4} for i in range(40)]
+    shares = {item: 0.2 + i / 200 for i, item in enumerate(ITEMS)}
+    moved = {item: share + 0.01 for item, share in shares.items()}
+    main = {"task__main_metric": "p_gold"}
+    with_details(add(tmp_path, "base", {"p_gold": shares, "acc": answers(10)}, **main), letters)
+    for name, right, digest in (("sft", 10, "a"), ("dpo", 11, "b")):
+        found = add(tmp_path, name, {"p_gold": moved, "acc": answers(right)}, **main, aligner__adapter_hash=digest * 64)
+        with_details(found, letters)
+    with_details(add(tmp_path, "orpo", {"p_gold": moved}, **main, aligner__adapter_hash="c" * 64), letters)
+    rows = one_table(tmp_path).rows
+    assert {row.label for row in rows if any("changes no answer" in remark for remark in row.remarks)} == {"sft"}
+
+
 # ---------------------------------------------------------------- titles
 
 

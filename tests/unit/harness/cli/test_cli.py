@@ -20,7 +20,7 @@ import pytest
 import typer
 from rich.console import Console
 
-import harness
+import harness.run
 from harness.cli import app, main
 from harness.cli import doctor as doctor_command
 from harness.cli import run as run_command
@@ -266,8 +266,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[RunConfig]]:
     module = type(sys)("harness.run.engine")
     module.run = engine  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "harness.run.engine", module)
-    monkeypatch.setattr(harness, "engine", module, raising=False)
-    monkeypatch.setattr(run_command, "show_tables", lambda store, task, **_: say(f"table of {task} in {store}"))
+    monkeypatch.setattr(harness.run, "engine", module, raising=False)
+    monkeypatch.setattr(run_command, "show_tables", lambda store, task, **_: say(f"table of {task} in {store}") or [])
     monkeypatch.setattr(run_command, "sees_cuda", lambda: False)
     monkeypatch.delenv("HARNESS_DATA", raising=False)
     yield configs
@@ -295,6 +295,7 @@ def test_a_run_ends_with_a_summary_and_the_table(asked: list[RunConfig], capfd: 
         "gem on medqa, seed 0: ok; accuracy 0.250 [0.170, 0.350] on 96; 8 labels, 1.50e+12 FLOPs, 6 s; run abc123",
         "",
         "table of medqa in elsewhere",
+        "",
     ]
     assert err.count("profile cpu-demo") == 1
     assert "fit (2)" in err

@@ -1,0 +1,90 @@
+"""A table in plain words: findings, their limit, rows that are no results, draws."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from leaderboards.closing import closing
+from tests.unit.leaderboards.test_leaderboards import add, answers, one_table
+
+pytestmark = pytest.mark.core
+
+
+def said(store: Path) -> str:
+    return "\n".join(closing(one_table(store)))
+
+
+def test_where_nothing_can_be_told_apart_it_says_so_and_how_much_it_could_have_seen(tmp_path: Path) -> None:
+    add(tmp_path, "base", answers(10))
+    add(tmp_path, "sft", answers(11))
+    mdd = one_table(tmp_path).mdd
+    assert mdd is not None
+    text = said(tmp_path)
+    assert "Nothing in this table can be told apart from base: sft may be better, worse or the same." in text
+    assert f"would have seen four times in five is {mdd:.3f}, on 40 independent items" in text
+    assert "better than base" not in text
+
+
+def test_what_is_found_is_named_with_its_difference_and_the_rest_stays_open(tmp_path: Path) -> None:
+    add(tmp_path, "base", answers(20))
+    for name, right in (("dpo", 38), ("sft", 2), ("gem", 21)):
+        add(tmp_path, name, answers(right))
+    text = said(tmp_path)
+    assert "On accuracy, better than base: dpo (+0.450)." in text
+    assert "On accuracy, worse than base: sft (-0.450)." in text
+    assert "The table cannot tell gem from base." in text
+    assert "Nothing" not in text
+
+
+def test_too_few_items_for_any_difference_are_called_so(tmp_path: Path) -> None:
+    few = [f"q{i:02}" for i in range(4)]
+    add(tmp_path, "base", answers(1, of=few))
+    add(tmp_path, "sft", answers(3, of=few))
+    assert "No difference in accuracy, however large, would have been seen reliably on 4 independent" in said(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        ("33% of the scored samples were split by the marker, 80% are needed", "--set lengths.new_tokens"),
+        ("both answers of all 32 labelled pairs are equal once cut to the study's length", "--set lengths.completion"),
+        ("60% of the samples were cut off, at most 25% may be", "--set lengths.new_tokens"),
+        ("the loss did not fall: 1.0 at the start, 1.1 at the end", "raise --budget"),
+    ],
+)
+def test_a_degenerate_row_says_why_and_what_to_change(tmp_path: Path, reason: str, advice: str) -> None:
+    add(tmp_path, "base", answers(10))
+    add(tmp_path, "gem", answers(38), status="degenerate", reason=reason)
+    text = said(tmp_path)
+    assert f"gem: degenerate (draw 0, seed 0): {reason}. Such a run is no result of its method; to change" in text
+    assert advice in text
+    assert "No method in this table is compared with base" in text
+    assert "smallest difference" not in text
+
+
+def test_one_draw_says_nothing_of_others_nor_one_seed(tmp_path: Path) -> None:
+    add(tmp_path, "base", answers(10))
+    add(tmp_path, "sft", answers(11))
+    assert "one draw of the labels: it says nothing of other draws, and one training seed nothing of" in said(tmp_path)
+    add(tmp_path, "sft", answers(12), seed__training=1)
+    assert "one draw of the labels: it says nothing of other draws." in said(tmp_path)
+    for seed in (0, 1):
+        add(tmp_path, "sft", answers(12), seed__training=seed, seed__draw=1, data__pair_ids=["c", "d"])
+    assert "one draw" not in said(tmp_path)
+
+
+def test_base_alone_shows_nothing_about_methods(tmp_path: Path) -> None:
+    add(tmp_path, "base", answers(10))
+    assert said(tmp_path) == "No method in this table is compared with base, so that it shows nothing about methods."
+
+
+def test_many_methods_are_counted_and_reasons_stay_on_their_line(tmp_path: Path) -> None:
+    add(tmp_path, "base", answers(10))
+    for name in ("a", "b", "c", "d"):
+        add(tmp_path, name, answers(11))
+    add(tmp_path, "e", answers(11), status="degenerate", reason="two\nlines")
+    table = one_table(tmp_path)
+    assert "4 methods may be better, worse or the same" in "\n".join(closing(table))
+    assert all("\n" not in sentence for sentence in closing(table))
