@@ -19,7 +19,7 @@ from tasks.datasets.turns import Unusable, is_null
 ULTRAFEEDBACK = Dataset(folder="ultrafeedback", hub="trl-lib/ultrafeedback_binarized")
 HH_HARMLESS = Dataset(folder="hh_harmless", hub="Anthropic/hh-rlhf", hub_folder="harmless-base")
 OWN_PAIRS = Dataset(folder="pairs", hub="", own=True)
-"""A row under whatever names."""
+"""The data set of the user's own rows."""
 
 Row = Mapping[str, Any]
 
