@@ -123,6 +123,23 @@ def test_the_index_lists_each_decision() -> None:
     assert [target for target in LINK.findall(index) if target[0].isdigit()] == [page.name for page in DECISIONS]
 
 
+def test_the_changelog_has_one_place_for_each_change() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    beginnings = [line[:40] for line in text.splitlines() if line.startswith("- ")]
+    assert sorted(beginnings) == sorted(set(beginnings))
+    assert re.findall(r"^#+ .*", text, re.M) == [
+        "# Changelog",
+        "## 0.1.0, unreleased",
+        "### Latest changes",
+        "### Earlier",
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=label)
+def test_no_merge_is_left_over(page: Path) -> None:
+    assert re.findall(r"^(?:<{7}|={7}$|>{7}|\|{7})", page.read_text(encoding="utf-8"), re.M) == []
+
+
 # ---------------------------------------------------------------- the names of classes
 
 
