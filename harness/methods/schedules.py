@@ -12,7 +12,7 @@ from harness.util.hashes import content_hash
 T = TypeVar("T")
 
 SFT_RATE = 5e-4
-"""Highest rate of fine-tuning for an adapter: for `sft` and for methods that begin as it does.
+"""Peak learning rate of fine-tuning for an adapter: of `sft`, and of methods that begin as it does.
 
 Above the pilot search's 2e-4, under which few of `gem`'s samples close by themselves (docs/methods/learning-rates.md).
 """
