@@ -29,7 +29,7 @@ class SampleSource:
 
     note: str = ""
     """Why the sample is used, where nobody asked for it."""
-    _rows: dict[tuple[str, str], list[Row]] = field(default_factory=dict, repr=False)
+    _rows: dict[tuple[str | None, ...], list[Row]] = field(default_factory=dict, repr=False)
 
     @property
     def kind(self) -> SourceKind:
@@ -75,7 +75,7 @@ class FolderSource:
     """
 
     root: Path
-    _rows: dict[tuple[str, str], list[Row]] = field(default_factory=dict, repr=False)
+    _rows: dict[tuple[str | None, ...], list[Row]] = field(default_factory=dict, repr=False)
 
     @property
     def kind(self) -> SourceKind:
@@ -85,7 +85,7 @@ class FolderSource:
     def rows(self, dataset: Dataset, split: str) -> Sequence[Row]:
         """All rows of one split. Raises HarnessError naming the file that is missing, empty or broken, and the line."""
         name = dataset.splits.get(split, split)
-        key = (dataset.folder, name)
+        key = (dataset.folder, dataset.config, dataset.hub_folder, name)
         if key not in self._rows:
             files = self._files(dataset, name)
             self._rows[key] = [row for path in files for row in read_file(path)]
@@ -170,7 +170,7 @@ class HubSource:
     """The user's own data set there: what a pool that is on no hub reads."""
     revisions: dict[str, str] = field(default_factory=dict)
     """Hub id to the commit that was read, where it is known."""
-    _rows: dict[tuple[str, str], list[Row]] = field(default_factory=dict, repr=False)
+    _rows: dict[tuple[str | None, ...], list[Row]] = field(default_factory=dict, repr=False)
 
     @property
     def kind(self) -> SourceKind:
@@ -187,7 +187,7 @@ class HubSource:
                 "or --data hub:OWNER/NAME for a data set of your own"
             )
         name = dataset.hub_splits.get(split) or dataset.splits.get(split, split)
-        key = (dataset.hub, name)
+        key = (dataset.hub, dataset.config, dataset.hub_folder, name)
         if key not in self._rows:
             self._rows[key] = self._load(dataset, name)
         return self._rows[key]

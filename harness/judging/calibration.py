@@ -7,8 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -17,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.contracts import HarnessError
 from harness.records.schema import Score
+from harness.util.files import write_atomic
 
 FORMAT = 1
 
@@ -112,18 +111,7 @@ def file_of(store: Path, calibration: Calibration) -> Path:
 def save(store: Path, calibration: Calibration) -> Path:
     """Write a calibration whole or not at all, in the place of an older one; returns its path."""
     path = file_of(store, calibration)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(calibration.model_dump_json(indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomic(path, (calibration.model_dump_json(indent=1) + "\n").encode())
     return path
 
 

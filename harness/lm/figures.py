@@ -39,7 +39,7 @@ class Results:
         ]
 
 
-def _token_stats(
+def token_stats(
     model: Any,
     hidden: Tensor,
     predictors: Sequence[int],

@@ -191,12 +191,18 @@ def _offering(offered: frozenset[Capability]) -> type[Resumable]:
 
 
 def _read_log(path: Path) -> list[tuple[str, Any, dict[str, Any]]]:
-    """Whole lines of the log; a last line cut short by a crash is cut off the file."""
+    """Whole lines of the log; from the first on that a crash cut short or damaged, the file is cut off."""
     if not path.exists():
         return []
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        with path.open("r+b") as file:
-            file.truncate(len(whole))
-    return [(key, rows, cost) for key, rows, cost in map(json.loads, whole.splitlines())]
+    found: list[tuple[str, Any, dict[str, Any]]] = []
+    whole = 0
+    with path.open("r+b") as file:
+        for line in file:
+            try:
+                key, rows, cost = json.loads(line) if line.endswith(b"\n") else ()
+            except (ValueError, TypeError):
+                break
+            found.append((key, rows, cost))
+            whole += len(line)
+        file.truncate(whole)
+    return found

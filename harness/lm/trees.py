@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from harness.lm import blockwise as attention
 from harness.lm.fast_lora import fused_adapters
-from harness.lm.figures import Results, _token_stats
+from harness.lm.figures import Results, token_stats
 from harness.lm.peft_internals import decoder_of, sliding_window
 from harness.lm.rows import Group, Prefix, Row, TokenStats, is_blockwise, pack, shared_tokens
 
@@ -48,7 +48,7 @@ def tree_logprobs(
         groups, max_tokens, start, split=not torch.is_grad_enabled(), shared=shared_tokens(model, max_tokens)
     ):
         hidden = row_hidden(model, row, prefix)
-        stats = _token_stats(model, hidden, row.predictors, row.targets, entropy=entropy, temperature=temperature)
+        stats = token_stats(model, hidden, row.predictors, row.targets, entropy=entropy, temperature=temperature)
         out.add(row.owners, stats)
     return out.listed(model, entropy)
 

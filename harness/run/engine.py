@@ -20,7 +20,7 @@ from harness.run.fitting import fit
 from harness.run.plan import BASE_ALIGNER, REFERENCE, Plan, make_plan
 from harness.run.recording import CellOutcome, build_record
 from harness.run.session import Session
-from harness.run.trust import finished
+from harness.run.trust import finished, refuse_edited
 from harness.run.worker import in_words
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def run(config: RunConfig, *, registry: Registry, observer: Progress | None = No
 def run_cell(config: RunConfig, session: Session, threads: int | None = None) -> Record:
     """`run` inside a session; `threads` is the number that the cell which asks for this one computes with."""
     plan = make_plan(config, session.registry, session.progress, threads=threads, models=session.models)
+    refuse_edited(plan, session.registry)
     against = _against(plan, session)
     known = finished(plan, session.store, against.runs, session.progress)
     if known is not None:

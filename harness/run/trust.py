@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from harness.contracts import HarnessError
 from harness.contracts.progress import Progress
 from harness.data.reading import SplitRead, rows_hash
-from harness.records.provenance import differences
+from harness.records.provenance import differences, edited
 from harness.records.schema import Record
 from harness.records.seals import read_sealed
 from harness.records.store import Store
 from harness.run.job import REPORT, RESULT, FitReport
 from harness.run.plan import Plan
 from harness.util.hashes import folder_hashes
+
+if TYPE_CHECKING:
+    from harness.plugins.registry import Registry
 
 MOST = 3
 """Differences that a note names; `show --diff` has them all."""
@@ -42,6 +45,24 @@ def finished(plan: Plan, store: Store, compared: Compared, progress: Progress) -
         )
         return None
     return record
+
+
+def refuse_edited(plan: Plan, registry: Registry) -> None:
+    """Raise HarnessError where files of a plug-in changed after this process loaded them.
+
+    The cell's id is made from the files as they are, and the evaluation would run what was loaded.
+    """
+    judges = [registry.judge(name) for name in (plan.config.judge, plan.fit_judge) if name is not None]
+    loaded = {
+        f"aligner {plan.config.aligner}": plan.aligner_class,
+        f"task {plan.config.task}": type(plan.task),
+        f"pool {plan.pool.name}": type(plan.pool),
+        f"backend {plan.config.backend}": registry.backend(plan.config.backend),
+        **{f"judge {judge.name}": judge for judge in judges},
+    }
+    changed = [name for name, offered in loaded.items() if edited(offered)]
+    if changed:
+        raise HarnessError(f"the code of {' and '.join(changed)} changed while this process was at work; run again")
 
 
 def _changes(record: Record, plan: Plan, compared: Compared) -> list[str]:

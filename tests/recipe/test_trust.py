@@ -15,6 +15,7 @@ from harness.conformance.toy import tiny_folder
 from harness.contracts import HarnessError, Lengths
 from harness.contracts.progress import Silent
 from harness.plugins.registry import Registry, load
+from harness.records.provenance import code
 from harness.records.schema import Record
 from harness.records.seals import write_sealed
 from harness.records.store import Store
@@ -194,6 +195,20 @@ def test_weights_that_change_between_hash_and_load_are_refused(
     told = Told(lambda: (Path(config.model) / "chat_template.jinja").write_text("{{ messages }}"))
     with pytest.raises(HarnessError, match=r"\(chat_template\.jinja\)"):
         run(config.model_copy(update={"limit": 2}), registry=registry, observer=told)
+
+
+def test_a_task_that_is_edited_between_two_cells_of_a_process_is_not_run_under_its_new_id(
+    cell: tuple[RunConfig, Record], registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, _ = cell
+    for name in ("harness", "aligners", "tasks"):
+        shutil.copytree(code.ROOT.parent / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(code, "ROOT", tmp_path / "harness")
+    assert run(config, registry=registry).status == "ok"
+    with (tmp_path / "tasks" / "medqa.py").open("a") as file:
+        file.write("EDITED = True\n")
+    with pytest.raises(HarnessError, match="the code of task medqa changed while this process was at work; run again"):
+        run(config, registry=registry)
 
 
 def test_a_cell_goes_on_with_the_threads_that_it_was_begun_with(

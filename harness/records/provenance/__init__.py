@@ -3,7 +3,7 @@
 `harness.run.identity` puts these together with a cell's options and data: the manifest whose hash is the cell's id.
 """
 
-from harness.records.provenance.code import harness_code, plugin_code
+from harness.records.provenance.code import edited, harness_code, plugin_code
 from harness.records.provenance.libraries import environment, packages, python, versions
 from harness.records.provenance.manifest import Decisive, differences, digest, flat
 from harness.records.provenance.origin import Origin, origin
@@ -13,6 +13,7 @@ __all__ = [
     "Origin",
     "differences",
     "digest",
+    "edited",
     "environment",
     "flat",
     "harness_code",

@@ -96,12 +96,28 @@ def plugin_code(*classes: type) -> Code:
 
     Read anew at every call. The package `harness` is left out: its rooms are hashed apart.
     """
+    found = _closure(classes)
+    return Code(content_hash(found.files), frozenset(found.libraries))
+
+
+def _closure(classes: Iterable[type]) -> _Closure:
     found = _Closure()
     for offered in classes:
         found.add(offered.__module__, plugin=True)
         for base in offered.__mro__[1:]:
             found.add(base.__module__)
-    return Code(content_hash(found.files), frozenset(found.libraries))
+    return found
+
+
+_FIRST: dict[str, dict[str, str]] = {}
+"""Module -> Python files behind it and what they did, when this process first asked whether they changed."""
+
+
+def edited(offered: type) -> bool:
+    """Whether Python files behind a class changed since this process first asked: what it runs is then not in them."""
+    found = _closure([offered])
+    now = {name: found.files[name] for name in found.python}
+    return _FIRST.setdefault(offered.__module__, now) != now
 
 
 @dataclass
@@ -109,6 +125,8 @@ class _Closure:
     """Files that were reached, by a name that is the same on every machine, and libraries that were named."""
 
     files: dict[str, str] = field(default_factory=dict)
+    python: set[str] = field(default_factory=set)
+    """Those of the files that are Python."""
     libraries: set[str] = field(default_factory=set)
     _seen: set[str] = field(default_factory=set)
     _plugins: frozenset[str] = field(default_factory=plugin_distributions)
@@ -158,6 +176,7 @@ class _Closure:
         parts = tuple(name.split("."))
         read = _read(path.read_bytes(), parts if path.name == "__init__.py" else parts[:-1])
         self.files[name] = read.digest
+        self.python.add(name)
         for wanted in read.imports:
             self.add(wanted)
 

@@ -457,3 +457,13 @@ def test_the_gate_works_in_any_script_and_keeps_signs() -> None:
     assert leaks.find_leaks(pool, {"e": f"翻译一下这句话：{said}"}) == ("same",)
     hindi = {"a": "वह कि जाता है", "b": "वह का जाता है"}
     assert leaks.find_leaks(hindi, {"e": "वह कि, जाता है।"}) == ("a",)
+
+
+def test_two_configurations_of_one_data_set_are_two_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for config in ("a", "b"):
+        (tmp_path / "lake" / config).mkdir(parents=True)
+        (tmp_path / "lake" / config / "train.jsonl").write_text(json.dumps({"of": config}) + "\n")
+    monkeypatch.setattr(sources.HubSource, "_load", lambda self, dataset, split: [{"of": dataset.config}])
+    for source in (sources.FolderSource(tmp_path), sources.HubSource("owner/lake")):
+        read = [source.rows(Dataset("lake", "owner/lake", config=config), "pool") for config in ("a", "b", "a")]
+        assert read == [[{"of": "a"}], [{"of": "b"}], [{"of": "a"}]]

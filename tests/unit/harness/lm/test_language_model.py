@@ -93,6 +93,17 @@ def test_a_line_cut_short_by_a_crash_is_done_again(tmp_path: Path) -> None:
     assert ask(resumable(Counting(meter), log, meter, batch=4)) == whole
 
 
+def test_what_stands_behind_a_damaged_line_is_done_again(tmp_path: Path) -> None:
+    """A machine that lost its power leaves zeros, or a block that was never written."""
+    log, meter = tmp_path / "a.jsonl", make_meter()
+    whole = ask(resumable(Counting(meter), log, meter, batch=4))
+    lines = log.read_bytes().splitlines(keepends=True)
+    for damage in (b"\0" * 40 + b"\n", b"7\n", b'["key"]\n'):
+        log.write_bytes(b"".join([*lines[:2], damage, *lines[3:]]))
+        assert ask(resumable(Counting(meter), log, meter, batch=4)) == whole
+        assert len(log.read_bytes().splitlines()) == len(lines)
+
+
 def test_other_requests_do_not_get_logged_answers(tmp_path: Path) -> None:
     meter = make_meter()
     first = resumable(Counting(meter), tmp_path / "a.jsonl", meter).loglik([LoglikRequest((1,), (2,))])

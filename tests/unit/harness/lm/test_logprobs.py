@@ -322,7 +322,7 @@ def test_gradients_of_answers_that_share_a_token_repeat_to_the_bit(monkeypatch: 
 
     def gradient() -> torch.Tensor:
         leaf = hidden.clone().requires_grad_()
-        scoring._token_stats(None, leaf, predictors, targets, entropy=False).logprobs.sum().backward()
+        scoring.token_stats(None, leaf, predictors, targets, entropy=False).logprobs.sum().backward()
         assert leaf.grad is not None
         return leaf.grad
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 from importlib import metadata
@@ -12,7 +13,7 @@ import pytest
 
 from harness.contracts import HarnessError
 from harness.records.provenance import differences, environment, flat, origin
-from harness.records.provenance.code import harness_code, python_hash
+from harness.records.provenance.code import edited, harness_code, python_hash
 from harness.records.seals import check_seal, sealed
 
 pytestmark = pytest.mark.core
@@ -113,6 +114,21 @@ def test_code_is_code(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.py").write_text(CODE)
     (tmp_path / "b.py").write_text(text)
     assert python_hash(tmp_path / "a.py") != python_hash(tmp_path / "b.py")
+
+
+def test_a_plugin_that_is_edited_while_it_is_at_work_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "edited_plugin"
+    package.mkdir()
+    (package / "__init__.py").write_text("from edited_plugin.inner import Offered\n")
+    (package / "inner.py").write_text("class Offered:\n    x = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    offered = importlib.import_module("edited_plugin").Offered
+    assert not edited(offered)
+    (package / "log.txt").write_text("what a plug-in writes beside its code is no code\n")
+    (package / "inner.py").write_text("class Offered:\n    x = 1  # why\n")
+    assert not edited(offered)
+    (package / "inner.py").write_text("class Offered:\n    x = 2\n")
+    assert edited(offered)
 
 
 def test_a_room_that_is_not_there_is_no_empty_hash() -> None:
