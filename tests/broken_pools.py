@@ -76,6 +76,15 @@ class HonestPool:
         return lambda prompt_id, completion: float(gold[prompt_id] in completion)
 
 
+def reading_towns(kind: type[Any], *methods: str) -> type[Any]:
+    """The class with methods that pass over the source that they are given: what it knows is its code's."""
+
+    def reads(name: str) -> Any:
+        return lambda self, source, *rest: getattr(kind, name)(self, Towns(), *rest)
+
+    return type("InCode", (kind,), {name: reads(name) for name in methods})
+
+
 class SameIds(HonestPool):
     """Names pairs by their first words."""
 

@@ -156,6 +156,8 @@ def check_revision_follows_data(lab: PoolLab) -> str:
     """Whatever changes pairs, prompts, groups or what the verifier says changes the revision."""
     watched = Watched(lab.source)
     before, revision = _said(lab, watched), lab.make().revision(watched)
+    if not watched.read:
+        raise unittest.SkipTest("the pool reads no rows: what it gives is its code's")
     moved = 0
     for key, rows in list(watched.read.items()):
         for what, edit in edits(rows):

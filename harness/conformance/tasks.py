@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import unittest
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -340,6 +341,8 @@ def check_revision_follows_data(lab: TaskLab) -> str:
     watched = Watched(lab.source)
     before = _rows(lab.evaluate(source=watched, limit=None))
     revision, moved = lab.task().revision(watched), 0
+    if not watched.read:
+        raise unittest.SkipTest("the task reads no rows: its items are its code's")
     for key, rows in list(watched.read.items()):
         for what, edit in edits(rows):
             changed = Watched(lab.source, {key: edit})

@@ -1,8 +1,8 @@
-"""What runs cells and watches them: backends and their engines, executors, observers, built-in models."""
+"""What runs models and watches runs: backends and their engines, observers, built-in models."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,11 +150,3 @@ class RunObserver(Protocol):
     def logged(self, run_id: str, event: Mapping[str, Any]) -> None: ...
 
     def finished(self, run_id: str, record: Mapping[str, Any]) -> None: ...
-
-
-class Executor(Protocol):
-    """Runs independent jobs somewhere: here, on Ray, on Slurm."""
-
-    name: ClassVar[str]
-
-    def map(self, job: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]: ...

@@ -198,8 +198,10 @@ def _read_log(path: Path) -> list[tuple[str, Any, dict[str, Any]]]:
     whole = 0
     with path.open("r+b") as file:
         for line in file:
+            if not line.endswith(b"\n"):
+                break
             try:
-                key, rows, cost = json.loads(line) if line.endswith(b"\n") else ()
+                key, rows, cost = json.loads(line)
             except (ValueError, TypeError):
                 break
             found.append((key, rows, cost))

@@ -117,11 +117,6 @@ def model_faults(value: object) -> Iterator[str]:
         yield "must be a harness.contracts.ModelSource"
 
 
-def executor_faults(value: object) -> Iterator[str]:
-    """What is wrong with an executor class."""
-    yield from class_faults(value, ("name",), ("map",))
-
-
 def observer_faults(value: object) -> Iterator[str]:
     """What is wrong with an observer."""
     if isinstance(value, type):

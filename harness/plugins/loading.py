@@ -17,7 +17,6 @@ from harness.plugins import specs as hookspecs
 from harness.plugins.faults import (
     aligner_faults,
     backend_faults,
-    executor_faults,
     judge_faults,
     model_faults,
     name_faults,
@@ -50,7 +49,6 @@ KINDS: tuple[Kind, ...] = (
     Kind("judge", "harness_judges", judge_faults),
     Kind("backend", "harness_backends", backend_faults),
     Kind("model", "harness_models", model_faults),
-    Kind("executor", "harness_executors", executor_faults),
     Kind("observer", "harness_observers", observer_faults),
 )
 

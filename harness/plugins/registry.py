@@ -16,7 +16,6 @@ from typing import Any, TypeVar, cast
 from harness.contracts import (
     Aligner,
     Backend,
-    Executor,
     Family,
     HarnessError,
     Judge,
@@ -94,7 +93,6 @@ class Registry:
     judges: Mapping[str, type[Judge]]
     backends: Mapping[str, type[Backend]]
     models: Mapping[str, ModelSource]
-    executors: Mapping[str, type[Executor]]
     observers: Mapping[str, RunObserver]
     provenance: Mapping[str, str]
     """`kind:name` -> distribution and version, for example `aligner:gem` -> `align-harness 0.1.0`."""
@@ -130,10 +128,6 @@ class Registry:
     def model(self, name: str) -> ModelSource:
         """The built-in model called `name`. Raises HarnessError with the nearest name."""
         return self._find("model", self.models, name)
-
-    def executor(self, name: str) -> type[Executor]:
-        """The executor called `name`. Raises HarnessError with the nearest name."""
-        return self._find("executor", self.executors, name)
 
     def observer(self, name: str) -> RunObserver:
         """The run observer called `name`. Raises HarnessError with the nearest name."""

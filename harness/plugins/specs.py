@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from harness.contracts import Aligner, Backend, Executor, Judge, ModelSource, Pool, RunObserver, Task
+    from harness.contracts import Aligner, Backend, Judge, ModelSource, Pool, RunObserver, Task
 
 PROJECT = "harness"
 """Name of the pluggy project and of the entry-point group."""
@@ -69,11 +69,6 @@ def harness_judges() -> list[type[Judge]]:  # type: ignore[empty-body]
 
 
 # ---------------------------------------------------------------- around runs
-
-
-@hookspec
-def harness_executors() -> list[type[Executor]]:  # type: ignore[empty-body]
-    """Places where the cells of a study may run; asked for when the registry is loaded, constructed once per study."""
 
 
 @hookspec

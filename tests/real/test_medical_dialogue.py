@@ -64,7 +64,6 @@ def _measured(found: list[Dialogue]) -> Measured:
 
 
 def test_similarity_tells_topics_and_not_negations() -> None:
-    pytest.importorskip("sentence_transformers")
     measured = _measured(dialogues(open_source(str(DATA), DATASET), "eval", "k_qa"))
     assert measured.entailment.n == 200
     assert measured.entailment.mean > 0.95

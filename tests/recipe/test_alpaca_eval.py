@@ -102,14 +102,17 @@ def test_against_the_references_and_against_base(
     against = run(cell(tiny, tmp_path, baseline="base"), registry=registry)
     own = {row.id: row for row in read_samples(tmp_path / against.id / "samples.parquet")}
     base = read_samples(tmp_path / _base_run(tmp_path) / "samples.parquet")
+    references = {row.id: row.detail["baseline"] for row in base}
     assert len(own) == LIMIT
     for row in base:
         assert own[row.id].detail["baseline"] == row.detail["output"]
-        equal = own[row.id].detail["output"] == row.detail["output"]
-        assert not equal or own[row.id].values["win_rate"] == 0.5
-    assert against.task.notes["equal_answers"] < LIMIT
+        assert own[row.id].values["win_rate"] == pytest.approx(_by_length(own[row.id].detail, references[row.id]))
+    equal = [row.id for row in base if own[row.id].detail["output"] == row.detail["output"]]
+    assert against.task.notes["equal_answers"] == len(equal) < LIMIT
+    assert len({row.values["win_rate"] for row in own.values()}) > 1
     same = next(t for t in tables(tmp_path, task="alpaca_eval") if t.setting.baseline == "base").row("base")
-    assert same.metrics["win_rate"].score.mean == 0.5, "base against its own answers"
+    itself = read_samples(tmp_path / same.records[0] / "samples.parquet")
+    assert [row.values["win_rate"] for row in itself] == [0.5] * LIMIT, "base against its own answers"
     assert same.metrics["lc_minimal"].score.mean == 0.5
 
 
@@ -121,6 +124,14 @@ def test_another_run_as_baseline_must_have_answered_the_same_items(
         run(cell(tiny, tmp_path, aligner="base", aligner_config={}, limit=3, baseline=short.id), registry=registry)
     again = run(cell(tiny, tmp_path, aligner="base", aligner_config={}, limit=2, baseline=short.id), registry=registry)
     assert again.scores["win_rate"].mean == 0.5
+
+
+def _by_length(detail: Mapping[str, Any], reference: str) -> float:
+    """What `ClosestLength` says of a row's answer against its baseline; equal answers are a tie."""
+    if detail["output"] == detail["baseline"]:
+        return 0.5
+    item = JudgeItem("", (), detail["output"], detail["baseline"], reference)
+    return ClosestLength()._verdict(item).p_a
 
 
 def _base_run(store: Path) -> str:

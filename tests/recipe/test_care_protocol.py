@@ -21,7 +21,6 @@ LIMIT = 4
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    pytest.importorskip("sentence_transformers")
     return str(tiny_folder(tmp_path_factory.mktemp("model") / "tiny"))
 
 

@@ -175,16 +175,16 @@ class Watching:
     name = "watching"
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, str]] = []
+        self.told: list[tuple[str, str, Any]] = []
 
     def started(self, run_id: str, summary: Any) -> None:
-        self.told.append(("started", summary["config"]["aligner"]))
+        self.told.append(("started", run_id, summary))
 
     def logged(self, run_id: str, event: Any) -> None:
-        self.told.append(("logged", event["event"]))
+        self.told.append(("logged", run_id, event))
 
     def finished(self, run_id: str, record: Any) -> None:
-        self.told.append(("finished", record["status"]))
+        self.told.append(("finished", run_id, record))
         raise ValueError("tracker is down")
 
 
@@ -197,9 +197,19 @@ def test_observers_hear_of_a_run_and_cannot_break_it(tiny: str, tmp_path: Path) 
     progress.note = notes.append  # type: ignore[method-assign]
     record = run(cell(tiny, tmp_path), registry=load(plugins=False, extra=[plugin]), observer=progress)
     assert record.status == "ok"
-    assert watching.told[0] == ("started", "base")
-    assert ("logged", "train") in watching.told
-    assert watching.told[-1] == ("finished", "ok")
+    base = run(cell(tiny, tmp_path, aligner="base"), registry=load(plugins=False))
+    assert [(told, run_id) for told, run_id, _ in watching.told if told != "logged"] == [
+        ("started", base.id),
+        ("finished", base.id),
+        ("started", record.id),
+        ("finished", record.id),
+    ]
+    summary = watching.told[[run_id for _, run_id, _ in watching.told].index(record.id)][2]
+    assert (summary["config"]["aligner"], summary["fit_id"]) == ("sft", record.aligner.fit_id)
+    logged = [event for told, run_id, event in watching.told if (told, run_id) == ("logged", record.id)]
+    assert logged == [json.loads(line) for line in (tmp_path / record.id / "log.jsonl").read_text().splitlines()]
+    assert [event["step"] for event in logged if "loss" in event] == list(range(1, record.spent.optimizer_steps + 1))
+    assert watching.told[-1][2] == record.model_dump(mode="json")
     assert any("tracker is down" in line for line in notes)
 
 

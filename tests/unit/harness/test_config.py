@@ -72,7 +72,6 @@ def make_registry() -> Registry:
         judges={"stern": any_},
         backends={"hf": any_},
         models={},
-        executors={},
         observers={},
         provenance={},
         aliases={"technique": "method"},

@@ -121,7 +121,8 @@ def test_what_a_verdict_becomes(p: float, discrete: float) -> None:
 
 
 def test_win_rates_are_the_packages() -> None:
-    winrate = pytest.importorskip("alpaca_eval.metrics.winrate")
+    from alpaca_eval.metrics import winrate
+
     verdicts = [0.0, 0.1, 0.5, 0.5, 0.50001, 0.9, 1.0, 0.3]
     theirs = winrate.get_winrate([{"preference": 1 + p} for p in verdicts])
     for name in ("win_rate", "discrete_win_rate"):

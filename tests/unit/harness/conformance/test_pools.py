@@ -18,7 +18,7 @@ from tasks.pools.medqa import MedQAPool
 from tasks.pools.opinions import GlobalOpinionsPool, OpinionQAPool
 from tasks.pools.pairs import UltraFeedbackPool
 from tasks.pools.pubmedqa import PubMedQAPool
-from tests.broken_pools import BROKEN, HonestPool, Towns
+from tests.broken_pools import BROKEN, HonestPool, Towns, reading_towns
 
 pytestmark = pytest.mark.core
 
@@ -49,6 +49,13 @@ def test_all_failures_are_listed_and_announced_ones_pass() -> None:
     assert {o.check: o.status for o in outcomes}["splits_apart"] == "expected"
     with pytest.raises(HarnessError, match="did you mean 'splits_apart'"):
         check_pool(mixed, Towns(), expected_failures={"splits_apartt": "misspelt"})
+
+
+def test_a_pool_that_reads_no_rows_has_none_to_change() -> None:
+    in_code = reading_towns(HonestPool, "revision", "pairs", "questions", "prompts", "groups", "verifier")
+    unlike = [outcome for outcome in check_pool(in_code, SampleSource()) if outcome.status != "passed"]
+    assert [(outcome.check, outcome.status) for outcome in unlike] == [("revision_follows_data", "skipped")]
+    assert "reads no rows" in unlike[0].note
 
 
 SHIPPED = (

@@ -33,7 +33,7 @@ from tasks.pools.pairs import UltraFeedbackPool
 from tasks.pools.pubmedqa import PubMedQAPool
 from tasks.preference import PreferenceTask
 from tasks.pubmedqa import PubMedQA
-from tests.broken_pools import Towns
+from tests.broken_pools import Towns, reading_towns
 from tests.broken_tasks import BROKEN, HonestTask
 
 SMALL = Few(SampleSource(), 4)
@@ -69,6 +69,12 @@ def test_all_failures_are_listed_and_announced_ones_pass() -> None:
     assert {o.check: o.status for o in outcomes}["pool_split_unread"] == "expected"
     with pytest.raises(HarnessError, match="did you mean 'pool_split_unread'"):
         check_task(peeking, Towns(), expected_failures={"pool_split_unreadd": "misspelt"})
+
+
+def test_a_task_that_reads_no_rows_has_none_to_change() -> None:
+    unlike = [one for one in check_task(reading_towns(HonestTask, "rows"), SampleSource()) if one.status != "passed"]
+    assert [(outcome.check, outcome.status) for outcome in unlike] == [("revision_follows_data", "skipped")]
+    assert "reads no rows" in unlike[0].note
 
 
 def by_hash(texts: Sequence[str]) -> Any:

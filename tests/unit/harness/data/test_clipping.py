@@ -22,7 +22,6 @@ INSISTS = (
 
 @pytest.fixture
 def tokenizer() -> Any:
-    pytest.importorskip("transformers")
     return tiny_tokenizer()
 
 

@@ -163,7 +163,8 @@ def test_a_broken_line_is_shown_short(tmp_path: Path) -> None:
 
 
 def zstd(data: bytes) -> bytes:
-    pyarrow = pytest.importorskip("pyarrow")
+    import pyarrow
+
     sink = pyarrow.BufferOutputStream()
     with pyarrow.CompressedOutputStream(sink, "zstd") as stream:
         stream.write(data)
@@ -204,8 +205,6 @@ def test_a_gzip_with_spoilt_blocks_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.parquet", "x.json", "x.jsonl.gz", "x.arrow"])
 def test_empty_files_and_pointers_are_named(tmp_path: Path, name: str) -> None:
-    if name.endswith((".parquet", ".arrow")):
-        pytest.importorskip("pyarrow")
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(HarnessError, match="is empty and holds no rows"):
         read_file(tmp_path / name)
@@ -225,8 +224,9 @@ def test_a_table_without_rows_is_named(tmp_path: Path) -> None:
 
 
 def parquet(path: Path, rows: list[dict[str, Any]]) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    table = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+    from pyarrow import parquet as table
+
     path.parent.mkdir(parents=True, exist_ok=True)
     table.write_table(pyarrow.Table.from_pylist(rows), path)
 
@@ -257,17 +257,6 @@ def test_shards_are_joined_in_order(tmp_path: Path, names: tuple[str, str]) -> N
     source = sources.FolderSource(tmp_path)
     assert source.rows(dataset, "pool") == MANY
     assert source.rows(dataset, "eval") == [{"n": -1}]
-
-
-def test_what_datasets_saves_is_read(tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
-    made = datasets.DatasetDict(
-        {"train": datasets.Dataset.from_list(MANY), "test": datasets.Dataset.from_list(MANY[:2])}
-    )
-    made.save_to_disk(str(tmp_path / "quiz"), num_shards={"train": 2, "test": 1})
-    source = sources.FolderSource(tmp_path)
-    assert source.rows(Dataset("quiz", "x/y"), "pool") == MANY
-    assert source.rows(Dataset("quiz", "x/y"), "eval") == MANY[:2]
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ CAPS = Lengths(prompt=100, completion=60, new_tokens=80)
 
 @pytest.fixture
 def tokenizer() -> Any:
-    pytest.importorskip("transformers")
     return tiny_tokenizer()
 
 

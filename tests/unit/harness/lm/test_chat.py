@@ -16,8 +16,6 @@ from tests.tiny import tiny_tokenizer
 
 @pytest.fixture
 def tokenizer() -> Any:
-    pytest.importorskip("tokenizers")
-    pytest.importorskip("transformers")
     return tiny_tokenizer()
 
 

@@ -40,7 +40,8 @@ class Recording(Meter):
 
 
 def with_lora(model: Any) -> Any:
-    peft = pytest.importorskip("peft")
+    import peft
+
     return peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules="all-linear"))
 
 
@@ -203,7 +204,8 @@ def test_generation_counts_rows_that_live() -> None:
 @pytest.fixture
 def projected(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Rows that TRL's kernel multiplies by the head's weight, seen from inside TRL."""
-    utils = pytest.importorskip("trl.trainer.utils")
+    from trl.trainer import utils
+
     rows: list[int] = []
     apply = utils._ChunkedLogProbFunction.apply
 
@@ -233,7 +235,9 @@ def check_trl(trainer: Any, projected: list[int], trained: int, reference: int) 
 
 
 def test_dpo_trainer_is_counted_in_full(tmp_path: Path, projected: list[int]) -> None:
-    trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
+    import datasets
+    import trl
+
     rows = [{"prompt": "Say one", "chosen": " one two three", "rejected": " no"}] * 4
     arguments = trl.DPOConfig(output_dir=str(tmp_path), **ARGUMENTS)
     trainer = trl.DPOTrainer(
@@ -244,7 +248,9 @@ def test_dpo_trainer_is_counted_in_full(tmp_path: Path, projected: list[int]) ->
 
 
 def test_sft_trainer_is_counted_in_full(tmp_path: Path, projected: list[int]) -> None:
-    trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
+    import datasets
+    import trl
+
     rows = [{"prompt": "Say one", "completion": " one two three"}] * 4
     arguments = trl.SFTConfig(output_dir=str(tmp_path), **ARGUMENTS)
     trainer = trl.SFTTrainer(

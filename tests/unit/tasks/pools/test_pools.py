@@ -361,22 +361,3 @@ def test_a_file_is_for_ones_own_pairs_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("no rows")
     with pytest.raises(HarnessError, match=r"\(it is a file that ends in none of .jsonl, .json, .csv"):
         open_source(str(tmp_path / "mine.txt"), OwnPairsPool.dataset)
-
-
-def test_a_data_set_of_ones_own_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    datasets = pytest.importorskip("datasets")
-    asked: list[Any] = []
-
-    def load(*given: Any, **named: Any) -> Any:
-        asked.append((given[0], named["data_dir"], named["split"]))
-        return datasets.Dataset.from_list(own_rows(3))
-
-    monkeypatch.setattr(datasets, "load_dataset", load)
-    for spec, folder in (("hub:someone/pairs-v1", None), ("hub:someone/pairs-v1:part/one", "part/one")):
-        source = open_source(spec, OwnPairsPool.dataset)
-        assert len(OwnPairsPool().pairs(source)) == 6
-        assert len(PreferenceTask(OwnPairsPool()).questions(source, None)) == 6
-        assert source.describe() == "hub someone/pairs-v1"
-        assert sorted(asked[-2:]) == [("someone/pairs-v1", folder, split) for split in ("test", "train")]
-    source.rows(UltraFeedbackPool.dataset, "eval")
-    assert asked[-1][0] == UltraFeedbackPool.dataset.hub, "a public data set keeps its own address"

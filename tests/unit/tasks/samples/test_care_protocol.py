@@ -147,7 +147,6 @@ def test_both_sides_are_equally_long_on_average_and_in_spread(split: str) -> Non
 
 
 def test_shortcuts_stay_near_chance(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("sklearn")
     pool = CareProtocolPool()
     train, held_out = pool.pairs(SOURCE), pool.pairs(SOURCE, "eval")
     length, words = length_only(train, held_out), bag_of_words(train, held_out)
@@ -163,7 +162,6 @@ def test_shortcuts_stay_near_chance(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_level_takes_more_than_a_few_labels_and_more_than_words(capsys: pytest.CaptureFixture[str]) -> None:
     """A bag of words of the question, fitted on all pool levels: what reading word by word can reach at the most."""
-    pytest.importorskip("sklearn")
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 

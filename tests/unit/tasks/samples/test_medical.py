@@ -131,7 +131,6 @@ def test_pairs_close_with_different_answers(pool: Any, read: Any, split: str) ->
 
 @pytest.mark.parametrize("pool", POOLS)
 def test_shortcuts_stay_near_chance(pool: type[Pool], capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("sklearn")
     train, held_out = pool().pairs(SOURCE), pool().pairs(SOURCE, "eval")
     found = {"length only": length_only(train, held_out), "bag of words": bag_of_words(train, held_out)}
     with capsys.disabled():

@@ -94,7 +94,6 @@ def test_better_and_worse_answers_have_one_length(split: str) -> None:
 
 
 def test_shortcuts_stay_near_chance(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("sklearn")
     train, held_out = dialogues(SOURCE, "pool"), dialogues(SOURCE, "eval")
     kinds = {"4 > 3, 2": (4.0, (3.0, 2.0)), "4 > 1": (4.0, (1.0,)), "3 > 1": (3.0, (1.0,))}
     parts = {name: [_grade_pair(found, *kind) for found in (train, held_out)] for name, kind in kinds.items()}

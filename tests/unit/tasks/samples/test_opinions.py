@@ -173,7 +173,6 @@ def _similarity(name: str, row: Rating, guess: Any) -> float:
 def test_only_meaning_beats_the_mean_on_unseen_questions(
     maker: ModuleType, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("scipy")
     asked = {lettered(one.text, one.options): one for one in maker.questions(_survey(maker, name))}
     draws = [_scores(name, seed, asked) for seed in range(5)]
     means = {label: float(np.mean([np.mean(draw[label]) for draw in draws])) for label in draws[0]}
@@ -188,7 +187,6 @@ def test_only_meaning_beats_the_mean_on_unseen_questions(
 def test_words_alone_do_not_tell_the_loadings_of_a_new_question(
     maker: ModuleType, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("sklearn")
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import RidgeCV
 

@@ -80,7 +80,6 @@ def test_answers_are_short_and_of_equal_size(split: str) -> None:
 
 
 def test_shortcuts_stay_near_chance(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("sklearn")
     pool = UltraFeedbackPool()
     train, held_out = pool.pairs(SOURCE), pool.pairs(SOURCE, "eval")
     found = {"length only": length_only(train, held_out), "bag of words": bag_of_words(train, held_out)}

@@ -88,7 +88,6 @@ def test_pairs_close_with_different_letters(split: str) -> None:
 
 
 def test_shortcuts_stay_near_chance(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("sklearn")
     pool = MedQAPool()
     train, held_out = pool.pairs(SOURCE), pool.pairs(SOURCE, "eval")
     found = {"length only": length_only(train, held_out), "bag of words": bag_of_words(train, held_out)}
