@@ -1,11 +1,13 @@
 """Kill the main job with SIGKILL at random moments, resume it, and compare with an undisturbed run.
 
-    python benchmarks/kill_resume.py --kills 10
+    python benchmarks/kill_resume.py --aligner gem,selfie,dpo --chains 4 --kills 3 --damage
 
-A tiny random model goes through the whole loop (`run --aligner gem --task medqa` on the shipped sample). Every kill has
-its own empty store: the job is started, killed at a uniformly random moment of the undisturbed duration, and started
-again until it ends. Records must be equal but for times, memory, command and `lost`; samples and adapters bit-equal.
-Exit status 1 when one differs.
+A tiny random model goes through the whole loop (`run --aligner gem --task medqa` on the shipped sample). Each chain has
+its own empty store: the job is started and killed, `--kills` times over, each time at a uniformly random moment of the
+undisturbed duration; the victim is the parent, the worker that fits, or both. With `--damage` one finished file of the
+store (record, samples, fit report, adapter) is cut short or has a byte flipped after each kill. At last the job is left
+to end. Records must be equal but for times, memory, command and `lost`; samples and adapters bit-equal; logs equal but
+for their times. Exit status 1 when one differs.
 """
 
 from __future__ import annotations
@@ -22,9 +24,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 VOLATILE = ("seconds", "peak_memory_bytes", "lost")
 TIMED = ("log.jsonl", "adapter/adapter_config.json")
 """Files of a run that hold times, or a list in the order of a set; adapters are compared by their tensors."""
+FINISHED = ("record.json", "samples.parquet", "fit.json", "result/*", "adapter/*")
+"""Files that are verified whenever they are read."""
+TIMES = ("time", "train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos")
+"""Fields of a log's events that say when or how fast."""
+VICTIMS = ("parent", "worker", "both")
 
 
 def command(model: Path, store: Path, aligner: str, settings: list[str]) -> list[str]:
@@ -46,16 +55,42 @@ def finish(words: list[str]) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def start_and_kill(words: list[str], after: float) -> bool:
-    """True when the job was still running and was killed."""
+def start_and_kill(words: list[str], after: float, victim: str) -> str:
+    """Who was killed: `parent`, `worker`, `both`, or `nobody` where the job had ended before."""
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
     try:
         process.wait(timeout=after)
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
+        workers = [child for child in psutil.Process(process.pid).children() if "harness.run.worker" in child.cmdline()]
+        killed = victim if workers else "parent"
+        for worker in workers if killed != "parent" else ():
+            worker.kill()
+        if killed != "worker":
+            process.send_signal(signal.SIGKILL)
         process.wait()
-        return True
-    return False
+        return killed
+    return "nobody"
+
+
+def damage(store: Path, rng: random.Random) -> str:
+    """Cut a finished file short or flip one of its bytes; what was done, in words."""
+    found = sorted(path for pattern in FINISHED for path in store.rglob(pattern) if path.is_file())
+    if not found:
+        return "nothing to damage"
+    path = rng.choice(found)
+    content = bytearray(path.read_bytes())
+    if not content or rng.random() < 0.5:
+        path.write_bytes(content[: len(content) // 2])
+        return f"{path.relative_to(store)} cut short"
+    content[rng.randrange(len(content))] ^= 0xFF
+    path.write_bytes(content)
+    return f"{path.relative_to(store)} flipped"
+
+
+def log_of(store: Path, run: str) -> list[dict[str, Any]]:
+    """The log's events without their times."""
+    lines = (store / run / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
 
 
 def comparable(record: dict[str, Any]) -> dict[str, Any]:
@@ -74,37 +109,54 @@ def differences(a: Any, b: Any, where: str = "") -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--chains", type=int, default=3)
+    parser.add_argument("--kills", type=int, default=3, help="in each chain")
+    parser.add_argument("--damage", action="store_true", help="damage a finished file after each kill")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--aligner", default="gem")
+    parser.add_argument("--aligner", default="gem", help="names, separated by commas")
     parser.add_argument("--model", type=Path, help="folder of another model; a tiny random one is made by default")
     parser.add_argument("--set", dest="settings", action="append", default=["checkpoint_steps=4"], metavar="KEY=VALUE")
     options = parser.parse_args()
-    rng = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as scratch:
-        model = options.model or make_tiny(Path(scratch) / "tiny")
-        began = time.monotonic()
-        words = command(model, Path(scratch) / "calm", options.aligner, options.settings)
-        calm = finish(words)
-        duration = time.monotonic() - began
-        calm_samples = (Path(scratch) / "calm" / calm["id"] / "samples.parquet").read_bytes()
-        print(f"undisturbed: {duration:.1f} s, status {calm['status']}, adapter {calm['aligner']['adapter_hash'][:12]}")
-        bad = 0
-        for number in range(options.kills):
-            store = Path(scratch) / f"store-{number}"
-            words = command(model, store, options.aligner, options.settings)
-            after = rng.uniform(0.05, 0.95) * duration
-            killed = start_and_kill(words, after)
-            record = finish(words)
-            found = differences(comparable(calm), comparable(record))
-            if (store / record["id"] / "samples.parquet").read_bytes() != calm_samples:
-                found.append("samples.parquet differs")
-            lost = record["spent"]["lost"]
-            outcome = "equal" if not found else "DIFFERENT: " + "; ".join(found[:5])
-            print(f"kill {number + 1} after {after:5.1f} s (killed {killed}), lost {lost}: {outcome}", flush=True)
-            bad += bool(found)
-    print(f"{options.kills - bad} of {options.kills} resumed runs equal the undisturbed one")
+        options.model = options.model or make_tiny(Path(scratch) / "tiny")
+        bad = sum(attack(name, Path(scratch) / name, options) for name in options.aligner.split(","))
+    total = options.chains * len(options.aligner.split(","))
+    print(f"{total - bad} of {total} chains of {options.kills} kills end as the undisturbed run did")
     return 1 if bad else 0
+
+
+def attack(aligner: str, scratch: Path, options: argparse.Namespace) -> int:
+    """How many chains of one aligner end otherwise than the undisturbed run."""
+    rng = random.Random(f"{options.seed} {aligner}")
+    began = time.monotonic()
+    calm = finish(command(options.model, scratch / "calm", aligner, options.settings))
+    duration = time.monotonic() - began
+    print(f"{aligner}, undisturbed: {duration:.1f} s, status {calm['status']}", flush=True)
+    bad = 0
+    for number in range(options.chains):
+        store = scratch / f"store-{number}"
+        words = command(options.model, store, aligner, options.settings)
+        told = []
+        for _ in range(options.kills):
+            after = rng.uniform(0.05, 0.95) * duration
+            told.append(f"{start_and_kill(words, after, rng.choice(VICTIMS))} at {after:.1f} s")
+            if options.damage:
+                told.append(damage(store, rng))
+        record = finish(words)
+        found = differences(comparable(calm), comparable(record))
+        if read(scratch / "calm", calm["id"]) != read(store, record["id"]):
+            found.append("samples.parquet differs")
+        if log_of(scratch / "calm", calm["id"]) != log_of(store, record["id"]):
+            found.append("log.jsonl differs")
+        outcome = "equal" if not found else "DIFFERENT: " + "; ".join(found[:5])
+        print(f"{aligner}, chain {number + 1}: {', '.join(told)}: {outcome}", flush=True)
+        bad += bool(found)
+    return bad
+
+
+def read(store: Path, run: str) -> bytes:
+    """The rows of a run's evaluation, as written."""
+    return (store / run / "samples.parquet").read_bytes()
 
 
 def make_tiny(folder: Path) -> Path:
