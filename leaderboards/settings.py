@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -127,14 +127,22 @@ def _split_by_pairs(rows: Sequence[list[Entry]]) -> list[tuple[str | None, list[
                 break
         else:
             parts.append((mine, [row]))
-    return [(_digest(map(str, sorted(seen.items()))) if seen else None, members) for seen, members in parts]
+    return [(_labels_hash(seen) if seen else None, members) for seen, members in parts]
+
+
+def _labels_hash(seen: Mapping[int, str]) -> str:
+    """Of the labels of several draws, each draw's by their hash."""
+    return _digest(map(str, sorted(seen.items())))
 
 
 def _label_ids(record: Record) -> tuple[str, ...]:
+    """Pairs, ratings that were bought, and the other groups' ratings by content: they say what is a new question."""
     data = record.data
+    groups = record.manifest.decisive.get("answers", {}).get("groups", {})
     return (
         *data.pair_ids,
         *(f"{group}\x1f{question}" for group, given in data.rating_ids.items() for question in given),
+        *(f"{group}\x1f{content}" for group, content in groups.get("auxiliary", {}).items()),
     )
 
 
@@ -142,14 +150,20 @@ def _digest(ids: Iterable[str]) -> str:
     return hashlib.sha256(json.dumps(sorted(ids)).encode()).hexdigest()
 
 
+def _asks_the_same(base: Record, shared: Setting) -> bool:
+    """Whether a run of base on groups had the ratings that a table's rows have: all others are asked."""
+    drawn = _labels_hash({base.seed.draw: _digest(_label_ids(base))})
+    return base.seed.draw in shared.draw_seeds and shared.pairs_hash in (None, drawn)
+
+
 def shares_base(base: Record, shared: Setting) -> bool:
     """Whether a record of the base model answers the same items in the same way as a table's rows.
 
     The base model is not trained, so budget, adapter shape and draw leave it as it is; only few-shot prompts make it
-    depend on the labelled pairs, and a draw of groups decides what is asked.
+    depend on the labelled pairs, and a draw of groups, with its number of labels, decides what is asked.
     """
     free: tuple[str, ...] = ("lora", *_BUDGET, "draw_seeds", "pairs_hash")
-    if base.data.rating_ids and base.seed.draw not in shared.draw_seeds:
+    if base.data.rating_ids and not _asks_the_same(base, shared):
         return False
     if shared.num_fewshot:
         if base.seed.draw not in shared.draw_seeds:

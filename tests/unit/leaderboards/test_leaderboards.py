@@ -292,6 +292,37 @@ def test_another_chat_template_or_judging_model_is_another_table(tmp_path, name,
     assert by_label["dpo"].metrics["accuracy"].versus_base.difference < 0
 
 
+def drawn(number: int, auxiliary: str = "a") -> dict[str, Any]:
+    """A draw of groups' opinions: so many ratings of the one target group, and the others' by content."""
+    return {
+        "data__rating_ids": {"us": [f"r{i}" for i in range(number)]},
+        "data__pair_ids": [],
+        "manifest__decisive": {"answers": {"groups": {"auxiliary": {"them": auxiliary}}}},
+    }
+
+
+def test_base_on_groups_is_that_of_the_same_ratings(tmp_path):
+    """What was bought is not asked: another number of labels leaves other items, and there would be nothing to pair."""
+    add(tmp_path, "base", answers(10), **drawn(32))
+    add(tmp_path, "gpo", answers(20), **drawn(32))
+    left = [*ITEMS, "q40"]
+    newest = {"manifest__created": "2026-01-03T00:00:00Z", "budget__preset": "8", "budget__labels": 8}
+    add(tmp_path, "base", answers(10, of=left), units={item: item for item in left}, **drawn(8), **newest)
+    table = next(t for t in leaderboards.tables(tmp_path) if any(row.label == "gpo" for row in t.rows))
+    assert table.row("gpo").metrics["accuracy"].versus_base.difference == 0.25
+    assert table.row("gpo").remarks == ()
+
+
+def test_other_auxiliary_ratings_are_another_table(tmp_path):
+    """They say which questions are new to a method."""
+    for content, aligner, right in (("a", "gpo", 10), ("b", "ridge", 30)):
+        add(tmp_path, "base", answers(right), **drawn(32, content))
+        add(tmp_path, aligner, answers(20), **drawn(32, content))
+    rows = {row.label: row for table in leaderboards.tables(tmp_path) for row in table.rows if row.label != "base"}
+    assert rows["gpo"].metrics["accuracy"].versus_base.difference == 0.25
+    assert rows["ridge"].metrics["accuracy"].versus_base.difference == -0.25
+
+
 def test_one_draw_seed_with_different_pairs_is_two_tables(tmp_path):
     add(tmp_path, "base", answers(10))
     add(tmp_path, "gem", answers(20))
