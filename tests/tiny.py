@@ -2,84 +2,35 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from harness.conformance import toy
+from harness.conformance.toy import SPECIAL
 from harness.contracts import Budget, Lengths, Regime
 
-TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CORPUS = (
     "The quick brown fox jumps over the lazy dog.",
     "Question: which drug is the best next step in the management of this patient? Answer: A B C D",
     "user assistant system yes no good bad one two three four five six seven eight nine ten",
 )
-
-
-@cache
-def _tokenizer_json(vocabulary: int) -> str:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False
-    )
-    raw.train_from_iterator(CORPUS * 4, trainer)
-    return raw.to_str()
+LONGEST = 512
 
 
 def tiny_tokenizer(vocabulary: int = 384) -> Any:
-    """A byte-level BPE tokenizer (any text round-trips) with a ChatML template; end of turn is `<|im_end|>`."""
-    from tokenizers import Tokenizer
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(_tokenizer_json(vocabulary)),
-        bos_token="<|im_start|>",
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        unk_token="<|endoftext|>",
-        model_max_length=512,
-    )
-    tokenizer.chat_template = TEMPLATE
-    return tokenizer
+    """The kit's tokenizer on another corpus, with a token that begins a text."""
+    return toy.tiny_tokenizer(CORPUS * 4, vocabulary=vocabulary, longest=LONGEST, begin=SPECIAL[1])
 
 
 def tiny_model(seed: int = 0, *, std: float = 0.2, dtype: Any = None) -> Any:
-    """A 2-layer Llama (hidden 32, grouped-query attention, tied head) with random weights, in eval mode, float32.
+    """The kit's Llama with a tied head and wholly random, in eval mode, float32.
 
     `std` is the spread of the initial weights: 0.2 makes predictions depend visibly on the context.
     """
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    tokenizer = tiny_tokenizer()
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        initializer_range=std,
-        tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
-    return model.to(dtype or torch.float32).eval()
+    vocabulary = len(tiny_tokenizer())
+    model = toy.random_llama(seed, vocabulary=vocabulary, longest=LONGEST, spread=std, tied=True, begin=1)
+    return model if dtype is None else model.to(dtype)
 
 
 def tiny_gemma(window: int, *, cap: float | None = 5.0, seed: int = 0) -> Any:

@@ -7,6 +7,7 @@ heads) and that the same seed gives the same weights.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ END_OF_TURN = "<|im_end|>"
 PADDING = "<|endoftext|>"
 SPECIAL = (PADDING, "<|im_start|>", END_OF_TURN)
 VOCABULARY = 400
+LONGEST = 1024
+"""Positions of the model, and the length that the tokenizer names."""
 END_LOGIT = 3.5
 """Mean logit of the end-of-turn token over the text below."""
 CHAT_TEMPLATE = (
@@ -35,8 +38,13 @@ TEXT = (
 """What the tokenizer's merges are learned from."""
 
 
-def tiny_tokenizer() -> Any:
-    """A byte-level BPE tokenizer of 400 tokens with a chat template; any text round-trips. Deterministic."""
+def tiny_tokenizer(
+    texts: Sequence[str] = (TEXT,), *, vocabulary: int = VOCABULARY, longest: int = LONGEST, begin: str | None = None
+) -> Any:
+    """A byte-level BPE tokenizer of at most `vocabulary` tokens with a chat template; any text round-trips.
+
+    `begin` is what it calls the token that begins a text, where it has one. Deterministic.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -44,55 +52,72 @@ def tiny_tokenizer() -> Any:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
+        vocab_size=vocabulary,
         special_tokens=list(SPECIAL),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator([TEXT], trainer=trainer)
+    tokenizer.train_from_iterator(texts, trainer=trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
+        bos_token=begin,
         eos_token=END_OF_TURN,
         pad_token=PADDING,
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
-        model_max_length=1024,
+        model_max_length=longest,
     )
 
 
 def tiny_model(seed: int = 0) -> Any:
-    """A Llama of 2 layers and width 32 with random weights from `seed`, fp32, on CPU, in evaluation mode.
+    """A random Llama (`random_llama`) whose samples end after some 20 tokens.
 
-    Its weights are ten times as wide as usual, so that an adapter below the fixed output projection can move a token's
-    log-probability by several nats. One row of that projection is not random: the end-of-turn token's points along the
-    mean hidden state, so that samples end after some 20 tokens. The global random state is left as it was.
+    One row of its output projection is not random: the end-of-turn token's points along the mean hidden state.
     """
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
 
-    end, padding = SPECIAL.index(END_OF_TURN), SPECIAL.index(PADDING)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=1024,
-        initializer_range=0.2,
-        tie_word_embeddings=False,
-        bos_token_id=None,
-        eos_token_id=end,
-        pad_token_id=padding,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = LlamaForCausalLM(config).eval()
+    model, end = random_llama(seed), SPECIAL.index(END_OF_TURN)
     with torch.no_grad():
         hidden = model.model(torch.tensor([tiny_tokenizer()(TEXT)["input_ids"]])).last_hidden_state[0]
         mean = hidden.mean(0)
         model.lm_head.weight[end] = END_LOGIT * mean / mean.dot(mean)
     return model
+
+
+def random_llama(
+    seed: int,
+    *,
+    vocabulary: int = VOCABULARY,
+    longest: int = LONGEST,
+    spread: float = 0.2,
+    tied: bool = False,
+    begin: int | None = None,
+) -> Any:
+    """A Llama of 2 layers and width 32 with random weights from `seed`, fp32, on CPU, in evaluation mode.
+
+    Its weights are ten times as wide as usual (`spread`), so that an adapter below the fixed output projection can move
+    a token's log-probability by several nats. The global random state is left as it was.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=longest,
+        initializer_range=spread,
+        tie_word_embeddings=tied,
+        bos_token_id=begin,
+        eos_token_id=SPECIAL.index(END_OF_TURN),
+        pad_token_id=SPECIAL.index(PADDING),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(config).eval()
 
 
 def tiny_folder(path: Path, seed: int = 0) -> Path:
