@@ -125,7 +125,7 @@ class GemConfig(BaseModel):
     sft_steps: int | None = setting(None, "optimizer steps of SFT; none: the aligner sft's (ours)", tried=3, ge=1)
     sega_steps: int | None = setting(None, "of SEGA; none: a quarter of the regime's least (ours)", tried=4, ge=1)
     sega_epochs: float | None = setting(
-        None, "passes over all prompts in place of that (paper 1; ours none: dear)", tried=1.5, beside=FREE, gt=0
+        None, "passes over all prompts in place of that (paper 1; ours none: dear)", tried=2.5, beside=FREE, gt=0
     )
     grad_clip: float = setting(1.0, "gradient norm (ours)", tried=1e-3, gt=0)
 

@@ -89,8 +89,10 @@ def stdout_to_stderr() -> Iterator[None]:
         yield
     finally:
         _RESULTS.reset(token)
-        with suppress(OSError):
-            sys.stderr.flush()
+        for stream in (sys.stderr, python_stdout, sys.__stdout__):  # what strangers wrote must not surface later
+            if stream is not None:
+                with suppress(OSError, ValueError):
+                    stream.flush()
         os.dup2(saved, 1)
         os.close(saved)
         sys.stdout = python_stdout

@@ -141,7 +141,7 @@ def test_grpo_is_metered_and_pays_one_label_for_each_pair(both_ways: None) -> No
 
 
 def test_grpo_takes_a_draw_that_is_smaller_than_a_step(both_ways: None) -> None:
-    wide = replace(kit.SHORT, sample_prompts=4)
+    wide = replace(kit.SHORT, lengths=kit.SHORT.lengths.model_copy(update={"sample_prompts": 4}))
     with Lab(Grpo).session(Trial(wide, pairs=3)) as session:
         before = session.adapter()
         session.fit()

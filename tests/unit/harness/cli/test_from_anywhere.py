@@ -137,7 +137,8 @@ def harness_judges():
 
 @pytest.mark.parametrize("command", [("list",), ("models",), ("doctor",)])
 def test_json_is_json_whatever_plugins_print(command: tuple[str, ...], tmp_path: Path) -> None:
-    env = {**install(tmp_path, "loud", LOUD), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    # An empty PYTHONUNBUFFERED is none: what is written to a stream then waits in its buffer.
+    env = {**install(tmp_path, "loud", LOUD), "HF_ENDPOINT": "http://127.0.0.1:9", "PYTHONUNBUFFERED": ""}
     done = spawn(*command, "--json", env=env)
     assert json.loads(done.stdout)
     for said in ("import", "descriptor", "the original stream", "child", "at exit", "hook"):

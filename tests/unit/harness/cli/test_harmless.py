@@ -19,6 +19,7 @@ import harness.run
 from harness.cli import output
 from harness.cli import run as run_command
 from harness.cli.errors import complain
+from harness.config import RunConfig
 from harness.contracts import HarnessError
 from harness.records.schema import Record
 from tests.unit.harness.cli.test_cli import call, make_record, put
@@ -161,7 +162,7 @@ def test_a_run_of_track_parity_is_done_though_it_enters_no_table(
     budget = make_record().budget.model_copy(update={"track": "parity"})
     made = make_record(budget=budget)
     put(tmp_path, made)
-    run_command.report([made], tmp_path, as_json=False)
+    run_command.report([made], [RunConfig(aligner="gem", task="medqa", store=tmp_path)], as_json=False)
     out, err = capfd.readouterr()
     assert "run abc123" in out
     assert "no table: all 1 runs" in err
