@@ -68,7 +68,7 @@ MARKED_FINAL = 1 / 4
 MIN_MARKER_RATE, MIN_GROUPS_USED, MIN_REASONING = 0.80, 0.75, 8
 """Below these a run is degenerate; the last is a median, in tokens."""
 COT = 'You are a helpful assistant. Think step by step, then give your answer after the words "{marker}:".'
-ASKED, FREE = MappingProxyType({"cot_prompt": COT}), MappingProxyType({"sega_steps": None})
+ASKED, FREE = MappingProxyType({"cot_prompt": COT}), MappingProxyType({"sega_steps": None, "sft_steps": None})
 REFLECT = (
     "{question}\n\nTwo answers were given.\n\nAnswer 1: {first}\n\nAnswer 2: {second}\n\n"
     "Reflect on what is right and what is wrong in each, then write the better answer in full."
@@ -125,7 +125,7 @@ class GemConfig(BaseModel):
     sft_steps: int | None = setting(None, "optimizer steps of SFT; none: the aligner sft's (ours)", tried=3, ge=1)
     sega_steps: int | None = setting(None, "of SEGA; none: a quarter of the regime's least (ours)", tried=4, ge=1)
     sega_epochs: float | None = setting(
-        None, "passes over all prompts in place of that (paper 1; ours none: dear)", tried=2.5, beside=FREE, gt=0
+        None, "passes over all prompts in place of that (paper 1; ours none: dear)", tried=1.5, beside=FREE, gt=0
     )
     grad_clip: float = setting(1.0, "gradient norm (ours)", tried=1e-3, gt=0)
 
