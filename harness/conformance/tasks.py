@@ -108,7 +108,9 @@ class Toy:
 def only(model: Toy, capabilities: frozenset[Capability]) -> Aligned:
     """The model as far as these capabilities go: nothing else can be asked of it."""
     methods = {METHODS[name]: getattr(model, METHODS[name]) for name in capabilities}
-    return SimpleNamespace(tokenizer=model.tokenizer, max_length=model.max_length, save=model.save, **methods)
+    made: Any = SimpleNamespace(tokenizer=model.tokenizer, max_length=model.max_length, save=model.save, **methods)
+    part: Aligned = made
+    return part
 
 
 class Longer:
@@ -317,7 +319,8 @@ def check_requires_honest(lab: TaskLab) -> str:
     What is accepted beside a requirement may be there or not.
     """
     task = lab.task()
-    anyway, each = frozenset(task.requires), [frozenset({one}) for one in sorted(task.accepts)]
+    anyway: frozenset[Capability] = frozenset(task.requires)
+    each: list[frozenset[Capability]] = [frozenset({one}) for one in sorted(task.accepts)]
     for given in [anyway, *(anyway | one for one in each)] if anyway or not each else each:
         try:
             lab.evaluate(only(Toy(), given))

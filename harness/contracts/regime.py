@@ -99,11 +99,16 @@ class AskedLengths(BaseModel):
 class Lengths(AskedLengths):
     """Token limits that all aligners share."""
 
-    prompt: int = Field(default=512, ge=8, description="longest prompt; clipped on the left")
-    completion: int = Field(
+    # A resolved length is never open: the fields are narrower than those that are asked for.
+    prompt: int = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        default=512, ge=8, description="longest prompt; clipped on the left"
+    )
+    completion: int = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
         default=256, ge=4, description="longest labelled answer; clipped on the right, then left open"
     )
-    new_tokens: int = Field(default=256, ge=1, description="longest sample")
+    new_tokens: int = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        default=256, ge=1, description="longest sample"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,15 +196,15 @@ class Loader:
 
     def _third_party(self, point: metadata.EntryPoint, owner: str, origin: str) -> None:
         self.doing = "failed to import"
-        try:
-            with _interrupts_told_apart() as interrupted:
+        with _interrupts_told_apart() as interrupted:
+            try:
                 self.add(point.load(), f"{owner}:{point.name}", origin)
-        except HarnessError as error:
-            self.skip(point.name, f"{origin} is at fault: {error}")
-        except BaseException as error:  # whatever a stranger's code raises must not take the harness down
-            if interrupted.is_set():
-                raise
-            self.skip(point.name, f"{origin} {self.doing}: {_in_words(error)}")
+            except HarnessError as error:
+                self.skip(point.name, f"{origin} is at fault: {error}")
+            except BaseException as error:  # whatever a stranger's code raises must not take the harness down
+                if interrupted.is_set():
+                    raise
+                self.skip(point.name, f"{origin} {self.doing}: {_in_words(error)}")
 
     def skip(self, plugin: str, reason: str) -> None:
         """Note a plug-in that is left out."""

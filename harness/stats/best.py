@@ -7,6 +7,7 @@ units are independent). Draws are averaged before: the set speaks of new questio
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -53,4 +54,5 @@ def _confidence_set(losses: np.ndarray[tuple[int, int], np.dtype[np.float64]], s
 
     chosen = MCS(losses, size=ALPHA, reps=RESAMPLES, block_size=1, seed=seed)
     chosen.compute()
-    return frozenset(int(place) for place in chosen.included)
+    included: Any = chosen.included
+    return frozenset(int(place) for place in included)

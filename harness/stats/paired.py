@@ -75,7 +75,7 @@ def paired_tests(
     base = np.array([b[item] for item in items], dtype=np.float64)
     differences = np.where(np.isclose(values, base, rtol=1e-12, atol=0.0), 0.0, values - base)
     index, sizes = _grouped(labels)
-    sums = np.array([np.bincount(index, weights=checked(row, labels)) for row in differences])
+    sums: Floats = np.array([np.bincount(index, weights=checked(row, labels)) for row in differences], dtype=np.float64)
     shares = bool(((values >= 0) & (values <= 1)).all() and ((base >= 0) & (base <= 1)).all())
     bound = 1.0 if shares else None
     return _compared(
@@ -98,7 +98,9 @@ def _compared(
 ) -> list[Paired]:
     vary = np.array([len(sizes) >= 2 and bool(row.any()) for row in sums])
     limits = (
-        dict(zip(np.flatnonzero(vary), bootstraps(sums[vary], sizes, seed=seed), strict=True)) if vary.any() else {}
+        dict(zip(map(int, np.flatnonzero(vary)), bootstraps(sums[vary], sizes, seed=seed), strict=True))
+        if vary.any()
+        else {}
     )
     p_values = sign_flips(sums, seed=seed)
     return [

@@ -60,6 +60,7 @@ def _template_ids(tokenizer: Any, messages: Messages) -> list[int]:
     """Template and tokenize; a template that refuses the system role gets it as the start of the next turn."""
     from jinja2 import TemplateError
 
+    ending = messages[-1].content
     refusal: Exception | None = None
     ways = [messages, _fold_system(messages)] if messages[0].role == "system" and len(messages) > 1 else [messages]
     for way in ways:
@@ -68,8 +69,8 @@ def _template_ids(tokenizer: Any, messages: Messages) -> list[int]:
         except TemplateError as error:
             refusal = error
         except (UnicodeEncodeError, TypeError) as error:
-            raise HarnessError(f"a prompt cannot be encoded: {cut(messages[-1].content)}") from error
-    speakers, last = ", ".join(message.role for message in messages), cut(messages[-1].content)
+            raise HarnessError(f"a prompt cannot be encoded: {cut(ending)}") from error
+    speakers, last = ", ".join(message.role for message in messages), cut(ending)
     raise HarnessError(
         f"the chat template of {_name(tokenizer)} refuses the prompt ({speakers}) that ends {last}: {refusal}"
     ) from refusal

@@ -106,7 +106,7 @@ def loose_transcript(text: str) -> Messages | None:
     """
     for pattern in _PLAIN:
         found = list(pattern.finditer(text))
-        roles = [ROLES[match["who"].lower()] for match in found]
+        roles: list[Role] = [ROLES[match["who"].lower()] for match in found]
         if found and found[0].start() == 0 and roles[0] != "assistant" and "assistant" in roles:
             return merged(map(Message, roles, _between(text, found)))
     return None

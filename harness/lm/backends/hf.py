@@ -44,7 +44,8 @@ class HfEngine:
         batch_tokens: int = 16_384,
         max_length: int | None = None,
     ) -> None:
-        self.model, self.tokenizer = model, tokenizer
+        self.model: Any = model
+        self.tokenizer = tokenizer
         self._bare: Any = None  # the model without the adapter that `load` put on it
         self._max_tokens, self._max_length = max_tokens, max_length
         self.max_rows, self.batch_tokens = max_rows, batch_tokens
