@@ -121,7 +121,8 @@ def _form(names: Mapping[str, str], given: Mapping[str, str]) -> Form | None:
     """The first form all of whose columns are there; those that the user named decide before the others."""
     complete: list[Form] = [form for form, ways in _NEEDED.items() if any(set(way) <= set(names) for way in ways)]
     asked: list[Form] = [form for form in complete if any(ours in given for way in _NEEDED[form] for ours in way)]
-    return next(iter([*asked, *complete]), None)
+    best = asked or complete
+    return best[0] if best else None
 
 
 def _given(
