@@ -181,7 +181,7 @@ def _rows(arguments: argparse.Namespace, split: str, limit: int | None) -> list[
     from harness.data.sources import open_source
 
     stock = STOCKS[arguments.task]
-    if split == "pool" and split not in stock.dataset.splits:
+    if split == "pool" and split not in stock.data.dataset.splits:
         return []
     try:
         return list(stock.data.documents(open_source(arguments.data, stock.data.dataset), split, limit).values())
