@@ -3,8 +3,8 @@
     python benchmarks/pilot_learning_rates.py run --method sft
     python benchmarks/pilot_learning_rates.py page
 
-`run` takes up where it stopped: it asks the rule which cell (method, rate, draw) is wanted next, trains and measures it,
-and appends one line to the results, until the rule has decided. A line that does not carry the seal of its inputs
+`run` takes up where it stopped: it asks the rule which cell (method, rate, draw) is wanted next, trains and measures
+it, and appends one line to the results, until the rule has decided. A line that does not carry the seal of its inputs
 (questions, answers, settings, budget, lengths, model) is not read. `page` writes the rule's table into
 docs/methods/learning-rates.md, where the rule stands in words.
 """
