@@ -329,7 +329,7 @@ def _report(arguments: argparse.Namespace, theirs: Side, ours: Side) -> int:
 
 
 def _shared(ours: Mapping[str, float], theirs: Mapping[str, float]) -> dict[str, float]:
-    """Our figures under lm_eval's metric names; those that only the harness has, such as the final number, are left out."""
+    """Our figures under lm_eval's metric names; others, such as the final number, are left out."""
     return {name: value for name, value in ours.items() if name in theirs}
 
 
