@@ -1,7 +1,7 @@
 """What mkdocs asks for while it builds the site: pages that the code itself writes, and links that lead out of docs/.
 
-The reference of the command line comes from the commands, the reference of settings from each method's configuration, so
-neither can fall behind. Nothing here needs torch.
+The reference of the command line comes from the commands, the reference of settings from each method's configuration,
+so neither can fall behind. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def settings() -> str:
 
     aligners = load(plugins=False).aligners
     head = (
-        "# Settings of every method\n\nA setting is given with `--set aligner.NAME=VALUE`. This page is written from the "
+    """Every method's hyper-parameters: default, range, what each does, and where its value comes from."""
         "methods' own configurations.\n[S], [N] and [R] are explained under [sources](../methods/sources.md).\n"
     )
     return head + "".join(_settings_of(name, aligners[name]) for name in sorted(aligners))

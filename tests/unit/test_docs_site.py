@@ -55,7 +55,8 @@ def test_a_setting_shows_its_default_and_its_range(pages: dict[str, str]) -> Non
 
 def test_links_that_leave_the_folder_keep_their_words(site: Any) -> None:
     known = {"index.md", "changelog.md", "tasks/medqa.md", "decisions/README.md"}
-    text = "[a](../../README.md#x) [b](../../CHANGELOG.md) [c](../../aligners/gem.py) [d](../tasks/medqa.md#y) [e](../decisions)"
+    text = "[a](../../README.md#x) [b](../../CHANGELOG.md) [c](../../aligners/gem.py)"
+    text += " [d](../tasks/medqa.md#y) [e](../decisions)"
     assert site.relinked(text, "methods/gem.md", known) == (
         "[a](../index.md) [b](../changelog.md) c [d](../tasks/medqa.md#y) [e](../decisions/README.md)"
     )

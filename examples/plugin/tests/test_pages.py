@@ -1,4 +1,4 @@
-"""The pages that teach a plug-in show the modules that are tested here, and their last block is a kit that really runs."""
+"""The pages that teach a plug-in show the modules that are tested here, and a kit that pytest would collect."""
 
 import re
 from pathlib import Path
