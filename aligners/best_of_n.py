@@ -46,11 +46,11 @@ class BestOfNConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     preset: Preset = "ours"
-    n: int = Field(4, ge=1, description="samples of the base model per answer [N]", json_schema_extra={"probe": 16})
+    n: int = Field(4, ge=1, description="samples of the base model per answer [R]", json_schema_extra={"probe": 16})
     temperature: float = Field(
         1.0,
         gt=0,
-        description="of the samples, where a task asks for greedy decoding [N]",
+        description="of the samples, where a task asks for greedy decoding [R]",
         json_schema_extra={
             "no_effect": "used at inference alone, and only for a request that asks for greedy decoding"
         },

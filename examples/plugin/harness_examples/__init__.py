@@ -1,1 +1,1 @@
-"""One plug-in of each kind for align-harness: an aligner, a pool, a task, a judge and a backend."""
+"""One plug-in of each kind for align-harness: an aligner, a pool, a task, a judge, a backend and an observer."""

@@ -25,11 +25,10 @@ OFFERED = {
 SMALL = ("--budget", "8", "--limit", "6", "--device", "cpu", "--set", "budget.min_steps=2", "--set", "lora.r=2")
 
 
-def harness(*words):
+def harness(*words, **more):
     command = [sys.executable, "-m", "harness", *words]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **more}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -41,7 +40,7 @@ def model(tmp_path_factory):
 
 def test_they_pass_mypy_strict_and_each_stands_on_a_page():
     modules = sorted(PACKAGE.glob("harness_examples/*.py"))
-    assert {module.stem for module in modules} == {"__init__", *OFFERED.values()}
+    assert {module.stem for module in modules} == {"__init__", "finished_runs", *OFFERED.values()}
     assert all(len(module.read_text(encoding="utf-8").splitlines()) < 120 for module in modules)
     done = subprocess.run([sys.executable, "-m", "mypy"], cwd=PACKAGE, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -56,8 +55,12 @@ def test_they_are_listed_with_their_distribution():
 
 def test_aligner_task_pool_and_backend_run_together(model, tmp_path):
     words = ["run", "--aligner", "nll_margin", "--task", "unseen_sums", "--backend", "plain", "--model", model, *SMALL]
-    record = harness(*words, "--store", str(tmp_path), "--json", "--quiet")
+    ended = tmp_path / "ended.jsonl"
+    record = harness(*words, "--store", str(tmp_path / "runs"), "--json", "--quiet", FINISHED_RUNS=str(ended))
     assert record["status"] == "ok"
+    lines = [json.loads(line) for line in ended.read_text(encoding="utf-8").splitlines()]
+    assert {"id": record["id"], "status": "ok"}.items() <= lines[-1].items()
+    assert lines[-1]["scores"] == {name: score["mean"] for name, score in record["scores"].items()}
     assert (record["aligner"]["name"], record["task"]["name"]) == ("nll_margin", "unseen_sums")
     assert record["data"]["pool"] == "sums_in_words"
     assert set(record["data"]["pair_ids"]) <= {one.id for one in sums("pool")}
