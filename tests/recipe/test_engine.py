@@ -262,7 +262,12 @@ def _sample(split: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("aligner", ["gem"])
 def test_killed_and_resumed_equals_undisturbed(aligner: str) -> None:
     script = Path(__file__).parents[2] / "benchmarks" / "kill_resume.py"
-    words = [sys.executable, str(script), *"--chains 1 --kills 1 --seed 17 --damage --aligner".split(), aligner]
+    words = [
+        sys.executable,
+        str(script),
+        *["--chains", "1", "--kills", "1", "--seed", "17", "--damage", "--aligner"],
+        aligner,
+    ]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=script.parents[1])
     assert done.returncode == 0, done.stdout + done.stderr
 
