@@ -83,7 +83,7 @@ FULL = Trial(LONG, pairs=32)
 
 
 AGAINST = Trial(HALF, pairs=32)
-"""For labels that are exchanged: what they teach shows before it is learned well."""
+"""For labels that are all exchanged: what they teach shows before it is learned well."""
 
 
 @dataclass(frozen=True, slots=True)
