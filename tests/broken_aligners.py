@@ -469,3 +469,10 @@ BROKEN: dict[type[Aligner], str] = {
     Forgetful: "save_load",
 }
 """Each broken aligner and the one check that it fails, or two that ask for the same."""
+LEARNING_AS_HONEST: frozenset[type[Aligner]] = frozenset(
+    {
+        *(Hoarder, Lax, Thawed, Silent, Decorated, Excused, Leaky, Nosy, Modest, Unasking),
+        *(Deaf, Wasteful, Fragile, Harmful, Pickler, Forgetful),
+    }
+)
+"""Those that, given pairs and no cap, learn what `Honest` learns: what they break is elsewhere."""

@@ -1,12 +1,13 @@
 """Do two versions of the code compute the same? Every aligner on a tiny random model, bit by bit.
 
-    PYTHON_BEFORE tools/same_results.py write before.json --model FOLDER
-    PYTHON_AFTER  tools/same_results.py write after.json --model FOLDER
+    PYTHON_BEFORE tools/same_results.py write before.json --model FOLDER --set sft.learning_rate=2e-4
+    PYTHON_AFTER  tools/same_results.py write after.json --model FOLDER --set sft.learning_rate=2e-4
     python tools/same_results.py compare before.json after.json --but gem,selfie
 
 `write` uses nothing but the command line and the files of a store, so it runs under any version of the project. What
 is compared for each cell: status, adapter, all counters, and every metric that both versions have, sample by sample.
-`model` writes the tiny model's folder once, for both.
+`--set` gives both versions the same value where their defaults differ; that aligner is then run with it alone. `model`
+writes the tiny model's folder once, for both.
 """
 
 from __future__ import annotations
@@ -29,27 +30,41 @@ TASKS: dict[str, tuple[str, ...]] = {
 COUNTERS = ("labels", "prompts", "generated_tokens", "forward_tokens", "trained_tokens", "flops", "optimizer_steps")
 
 
-def write(out: Path, model: Path, tasks: list[str]) -> None:
-    """Run every aligner on every task in a store of its own and keep what came out."""
+def write(out: Path, model: Path, tasks: list[str], aligners: list[str], settings: dict[str, list[str]]) -> None:
+    """Run the aligners on every task in a store of its own and keep what came out."""
     found: dict[str, Any] = {}
     for task in tasks:
         with tempfile.TemporaryDirectory() as folder:
-            for record in _run(task, model, Path(folder)):
-                found[f"{task}/{record['aligner']['name']}"] = _outcome(record, Path(folder))
+            store = Path(folder)
+            ran = [record for name in aligners for record in _run(task, model, store, name, settings.get(name, []))]
+            records = {record["aligner"]["name"]: record for record in ran}
+            for name in settings.keys() & records.keys() - set(aligners):
+                (records[name],) = _run(task, model, store, name, settings[name])
+            for name, record in records.items():
+                found[f"{task}/{name}"] = _outcome(record, store)
     out.write_text(json.dumps(found, indent=1, sort_keys=True), encoding="utf-8")
     print(f"{len(found)} cells in {out}")
 
 
-def _run(task: str, model: Path, store: Path) -> list[dict[str, Any]]:
-    words = [sys.executable, "-m", "harness", "run", "--aligner", "all", "--task", task, "--model", str(model)]
+def _run(task: str, model: Path, store: Path, aligner: str, settings: list[str]) -> list[dict[str, Any]]:
+    words = [sys.executable, "-m", "harness", "run", "--aligner", aligner, "--task", task, "--model", str(model)]
     words += ["--data", "sample", "--store", str(store), "--json", "--quiet", *TASKS[task]]
-    for setting in SHORT:
+    for setting in (*SHORT, *settings):
         words += ["--set", setting]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1):
         sys.exit(f"{task}: exit status {done.returncode}: {done.stderr[-2000:]}")
-    records: list[dict[str, Any]] = json.loads(done.stdout)
-    return records
+    records = json.loads(done.stdout)
+    return records if isinstance(records, list) else [records]
+
+
+def _settings(words: list[str]) -> dict[str, list[str]]:
+    """The command line's settings of each aligner, from `ALIGNER.KEY=VALUE`."""
+    found: dict[str, list[str]] = {}
+    for word in words:
+        aligner, _, setting = word.partition(".")
+        found.setdefault(aligner, []).append(f"aligner.{setting}")
+    return found
 
 
 def _outcome(record: dict[str, Any], store: Path) -> dict[str, Any]:
@@ -103,10 +118,12 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     model = commands.add_parser("model", help="write the tiny model's folder")
     model.add_argument("folder", type=Path)
-    writing = commands.add_parser("write", help="run every aligner and keep what came out")
+    writing = commands.add_parser("write", help="run the aligners and keep what came out")
     writing.add_argument("out", type=Path)
     writing.add_argument("--model", type=Path, required=True)
     writing.add_argument("--tasks", default=",".join(TASKS))
+    writing.add_argument("--aligners", default="all", help="names, separated by commas")
+    writing.add_argument("--set", dest="settings", action="append", default=[], metavar="ALIGNER.KEY=VALUE")
     comparing = commands.add_parser("compare", help="hold two files against each other")
     comparing.add_argument("before", type=Path)
     comparing.add_argument("after", type=Path)
@@ -117,7 +134,8 @@ def main() -> int:
 
         tiny_folder(given.folder)
     elif given.command == "write":
-        write(given.out, given.model, given.tasks.split(","))
+        names = given.aligners.split(",")
+        write(given.out, given.model, given.tasks.split(","), names, _settings(given.settings))
     else:
         return compare(given.before, given.after, set(given.but.split(",")))
     return 0

@@ -29,18 +29,17 @@ from harness.conformance.aligners import (
     guard,
     parametrize_with_checks,
 )
+from harness.conformance.answers import NEVER, behaviour
 from harness.conformance.checks import Check, CheckFailed, NotConformant, Outcome, T, known, outcomes, parametrized
 from harness.conformance.lab import (
     FULL,
     LONG,
     LORA,
-    NEVER,
     SHORT,
     Lab,
     LabSession,
     Result,
     Trial,
-    behaviour,
 )
 from harness.conformance.lesson import CLOSINGS, HELD_OUT, TARGETS, TRAIN, UNLABELLED, lesson, lesson_pairs
 from harness.conformance.parameters import (

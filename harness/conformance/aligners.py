@@ -27,12 +27,12 @@ from functools import partial
 from statistics import fmean
 from typing import Any, get_args
 
+from harness.conformance.answers import behaviour, choices, margins
 from harness.conformance.checks import Check, CheckFailed, Outcome, known, outcomes, parametrized, required
-from harness.conformance.lab import FULL, SHORT, Lab, LabSession, Trial, bare_model, behaviour, choices, margins
-from harness.conformance.lesson import HELD_OUT, lesson_pairs
+from harness.conformance.lab import AGAINST, FULL, SHORT, Lab, Trial, bare_model
 from harness.conformance.parameters import check_parameters_documented, check_parameters_matter, check_parameters_plain
 from harness.conformance.toy import tiny_model
-from harness.contracts import BASE, Aligned, Aligner, FewShot, Finishes, HarnessError, Loads, Need
+from harness.contracts import Aligned, Aligner, FewShot, Finishes, HarnessError, Loads, Need
 from harness.fit.demands import asks, can, takes
 
 
@@ -82,18 +82,12 @@ SAME = 1e-3
 
 def check_base_untouched(lab: Lab) -> str:
     """A fit changes the adapter only: the base model's weights and its answers are the same, bit for bit."""
-    name = lab.aligner_class.name
-    prompts = [p.prompt for p in lesson_pairs(HELD_OUT)]
-    answers = [[p.chosen] for p in lesson_pairs(HELD_OUT)]
-
-    def answered(session: LabSession) -> list[list[float]]:
-        return [scores[0].logprobs.tolist() for scores in session.bench.score(prompts, answers, of=BASE)]
-
-    with lab.session() as session:
-        weights, scores = session.base(), answered(session)
-        session.fit()
-        required(session.base() == weights, f"{name}: the base model's weights are not what they were before the fit")
-        required(answered(session) == scores, f"{name}: with its adapter off, the model no longer answers as base does")
+    name, plain = lab.aligner_class.name, lab.plain
+    required(
+        plain.session.base() == plain.base, f"{name}: the base model's weights are not what they were before the fit"
+    )
+    same = plain.session.base_answers() == plain.base_answers
+    required(same, f"{name}: with its adapter off, the model no longer answers as base does")
     return ""
 
 
@@ -211,7 +205,7 @@ def check_positive_control(lab: Lab) -> str:
 def check_labels_swapped(lab: Lab) -> str:
     """With chosen and rejected exchanged the method learns the opposite: the held-out margin changes its sign."""
     lab.unless_it_takes("pairs")
-    right, swapped = (lab.gain(lab.result(trial)) for trial in (FULL, replace(FULL, swapped=True)))
+    right, swapped = (lab.gain(lab.result(trial)) for trial in (FULL, replace(AGAINST, swapped=True)))
     figures = f"over base the mean margin is {right:+.3f} nats with the labels and {swapped:+.3f} with swapped ones"
     required(right > 0 > swapped, f"{lab.aligner_class.name}: the labels do not decide what is learned: {figures}")
     return figures
@@ -263,11 +257,9 @@ def check_no_data_no_harm(lab: Lab) -> str:
 
 def check_alone_as_in_company(lab: Lab) -> str:
     """An answer does not depend on what else is asked in the same call: padding and batches change nothing."""
-    name = lab.aligner_class.name
-    with lab.session() as session:
-        aligned = session.fit().aligned
-        together = (*margins(aligned), *(value for row in choices(aligned) for value in row))
-        alone = (*margins(aligned, at_once=1), *(value for row in choices(aligned, at_once=1) for value in row))
+    name, aligned = lab.aligner_class.name, lab.plain.aligned
+    together = (*margins(aligned), *(value for row in choices(aligned) for value in row))
+    alone = (*margins(aligned, at_once=1), *(value for row in choices(aligned, at_once=1) for value in row))
     moved = max((abs(a - b) for a, b in zip(together, alone, strict=True)), default=0.0)
     required(moved <= SAME, f"{name}: asked one by one, its answers differ by up to {moved:.4f} nats")
     return ""
@@ -277,20 +269,18 @@ def check_save_load(lab: Lab) -> str:
     """What `save` writes is safetensors and JSON only, and on the base model it answers as the fitted model did."""
     from peft import PeftModel
 
-    name = lab.aligner_class.name
-    with lab.session() as session:
-        aligned = session.fit().aligned
-        answers, folder = behaviour(aligned), session.folder / "saved"
-        aligned.save(folder)
-        odd = sorted(p.name for p in folder.rglob("*") if p.is_file() and p.suffix not in SAVED_SUFFIXES)
-        required(not odd, f"{name}: save writes {', '.join(odd)}; only safetensors and JSON are allowed")
-        model = tiny_model()
-        if (folder / "adapter_model.safetensors").exists():
-            model = PeftModel.from_pretrained(model, str(folder))
-        again: Aligned = bare_model(model, folder)
-        if issubclass(lab.aligner_class, Loads):
-            again = lab.aligner_class.load(bare_model(model, folder), folder)
-        required(behaviour(again) == answers, f"{name}: loaded again, the model answers differently")
+    name, aligned, folder = lab.aligner_class.name, lab.plain.aligned, lab.plain.session.folder / "saved"
+    answers = behaviour(aligned)
+    aligned.save(folder)
+    odd = sorted(p.name for p in folder.rglob("*") if p.is_file() and p.suffix not in SAVED_SUFFIXES)
+    required(not odd, f"{name}: save writes {', '.join(odd)}; only safetensors and JSON are allowed")
+    model = tiny_model()
+    if (folder / "adapter_model.safetensors").exists():
+        model = PeftModel.from_pretrained(model, str(folder))
+    again: Aligned = bare_model(model, folder)
+    if issubclass(lab.aligner_class, Loads):
+        again = lab.aligner_class.load(bare_model(model, folder), folder)
+    required(behaviour(again) == answers, f"{name}: loaded again, the model answers differently")
     return ""
 
 

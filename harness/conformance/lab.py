@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import math
 import random
 import tempfile
 import unittest
@@ -19,29 +18,22 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from harness.config import Lora
-from harness.conformance.checks import T
-from harness.conformance.lesson import HELD_OUT, TARGETS, UNLABELLED, lesson, lesson_pairs
+from harness.conformance.answers import NEVER, behaviour, choices, likelihood, margins
+from harness.conformance.lesson import HELD_OUT, lesson, lesson_pairs
 from harness.conformance.toy import tiny_model, tiny_tokenizer
 from harness.contracts import (
+    BASE,
     POLICY,
     Aligned,
     Aligner,
     Budget,
     Capability,
-    ChooseRequest,
-    Chooses,
     FewShot,
-    GenerateRequest,
-    Generates,
     LanguageModel,
     Lengths,
     Need,
-    Preference,
-    PreferRequest,
-    Prefers,
     Regime,
     capabilities,
-    user,
 )
 from harness.fit.demands import takes
 from harness.meter import Meter
@@ -64,12 +56,12 @@ LONG = SHORT.with_budget(batch=4, min_steps=64)
 """Enough to learn the lesson."""
 
 
+HALF = SHORT.with_budget(batch=4, min_steps=32)
+"""Enough to see which way it is learned."""
+
+
 LORA = Lora(r=8, alpha=256)
 """A large scale, so that learning rates meant for real models move a tiny one."""
-
-
-NEVER = 10**9
-"""Optimizer steps between checkpoints: no fit of the kit is interrupted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +80,10 @@ class Trial:
 
 
 FULL = Trial(LONG, pairs=32)
+
+
+AGAINST = Trial(HALF, pairs=32)
+"""For labels that are all exchanged: what they teach shows before it is learned well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +140,26 @@ class LabSession:
         own = [*self.bench.policy.named_parameters(), *self.bench.policy.named_buffers()]
         return _digest((n, p) for n, p in own if ".lora_" not in n)
 
+    def base_answers(self) -> list[list[float]]:
+        """Log-probabilities of the held-out answers' tokens with the adapter off, in nats."""
+        pairs = lesson_pairs(HELD_OUT)
+        scored = self.bench.score([p.prompt for p in pairs], [[p.chosen] for p in pairs], of=BASE)
+        return [scores[0].logprobs.tolist() for scores in scored]
+
+
+@dataclass(frozen=True)
+class PlainFit:
+    """A fit that is over, with what the base model was before it."""
+
+    session: LabSession
+    aligned: Aligned
+    result: Result
+    base: str
+    """Hash of the weights and buffers that belong to no adapter, before the fit."""
+    base_answers: list[list[float]]
+    folder: tempfile.TemporaryDirectory[str]
+    """Removed with the laboratory."""
+
 
 class Lab:
     """Fits one aligner on the tiny model and remembers the results, since many checks ask for the same fit."""
@@ -182,6 +198,8 @@ class Lab:
     def result(self, trial: Trial = Trial(), config: BaseModel | None = None) -> Result:
         """The outcome of a fit, from memory where it was done before."""
         config = self.config if config is None else config
+        if trial == Trial() and config == self.config:
+            return self.plain.result
         key = (config.model_dump_json(), trial)
         if key not in self._results:
             with self.session(trial, config) as session:
@@ -190,28 +208,45 @@ class Lab:
                 self._results[key] = self._result(session, aligned, before)
         return self._results[key]
 
+    @cached_property
+    def plain(self) -> PlainFit:
+        """The fit on the usual terms, whose model is still there to be asked: checks look at it and change nothing."""
+        folder = tempfile.TemporaryDirectory()
+        with self._ready(Path(folder.name), Trial(), self.config) as session:
+            adapter, base, answers = session.adapter(), session.base(), session.base_answers()
+            aligned = session.fit().aligned
+            result = self._result(session, aligned, adapter)
+        return PlainFit(session, aligned, result, base, answers, folder)
+
     @contextmanager
     def session(self, trial: Trial = Trial(), config: BaseModel | None = None) -> Iterator[LabSession]:
         """A bench ready for a fit; its folder and the global random states are put back afterwards."""
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            self._ready(Path(folder), trial, self.config if config is None else config) as session,
+        ):
+            yield session
+
+    @contextmanager
+    def _ready(self, folder: Path, trial: Trial, config: BaseModel) -> Iterator[LabSession]:
         from harness.fit.bench import LocalBench
 
         meter = Meter(cap_flops=trial.cap)
-        with tempfile.TemporaryDirectory() as folder, _salted(trial.salt), _short_collections():
+        with _salted(trial.salt), _short_collections():
             bench = LocalBench.create(
                 tiny_model(),
                 tiny_tokenizer(),
                 regime=trial.regime,
                 meter=meter,
                 seed=trial.seed,
-                workdir=Path(folder) / "work",
+                workdir=folder / "work",
                 lora=LORA,
                 checkpoint_steps=NEVER,
             )
             _same_start(bench.policy)
-            aligner = self.aligner_class(self.config if config is None else config)
             opinions = trial.opinions or self.only_groups
             few_shot = lesson(trial.pairs, swapped=trial.swapped, shuffled=trial.shuffled, opinions=opinions)
-            session = LabSession(aligner, bench, meter, few_shot, Path(folder))
+            session = LabSession(self.aligner_class(config), bench, meter, few_shot, folder)
             _watch_keeps(session)
             with _watched_trainers(session):
                 yield session
@@ -223,69 +258,13 @@ class Lab:
             behaviour(aligned),
             adapter,
             adapter != before,
-            _likelihood(aligned),
+            likelihood(aligned),
             margins(aligned),
             choices(aligned),
             flops,
             capabilities(aligned),
             tuple(session.outside),
         )
-
-
-def behaviour(aligned: Aligned) -> tuple[Any, ...]:
-    """All that a fitted model answers to the held-out items, exactly: log-likelihoods and samples."""
-    answers: list[Any] = []
-    if isinstance(aligned, Prefers):
-        answers += [(p.p_a, p.a, p.b) for p in aligned.prefer(_held_out())]
-    if isinstance(aligned, Generates):
-        asked = [GenerateRequest(p.prompt, 8, temperature=1.0, seed=1) for p in lesson_pairs(HELD_OUT[:1])]
-        answers += [completion.ids for group in aligned.generate(asked) for completion in group]
-    return (*answers, *choices(aligned))
-
-
-def choices(aligned: Aligned, at_once: int = NEVER) -> tuple[tuple[float, ...], ...]:
-    """Log-probabilities that the result gives the options of the held-out questions; empty where it cannot choose."""
-    if not isinstance(aligned, Chooses):
-        return ()
-    return tuple(tuple(row) for part in _parts(_asked_of_groups(), at_once) for row in aligned.choose(part))
-
-
-def _parts(asked: list[T], at_once: int) -> Iterator[list[T]]:
-    for start in range(0, len(asked), at_once):
-        yield asked[start : start + at_once]
-
-
-def _asked_of_groups() -> list[ChooseRequest]:
-    return [
-        ChooseRequest(user(f"Do you like the {noun}?"), ("A", "B"), ("yes", "no"), group)
-        for group in TARGETS
-        for noun in (*UNLABELLED, *HELD_OUT[:2])
-    ]
-
-
-def _held_out() -> list[PreferRequest]:
-    return [PreferRequest(p.prompt, p.chosen, p.rejected) for p in lesson_pairs(HELD_OUT)]
-
-
-def margins(aligned: Aligned, at_once: int = NEVER) -> tuple[float, ...]:
-    """log pi(right) - log pi(wrong) of every held-out pair, in nats, or the log-odds of a rule that is no likelihood.
-
-    0 where the model cannot say.
-    """
-    if not isinstance(aligned, Prefers):
-        return (0.0,) * len(_held_out())
-    return tuple(_margin(answer) for part in _parts(_held_out(), at_once) for answer in aligned.prefer(part))
-
-
-def _likelihood(aligned: Aligned) -> bool:
-    return isinstance(aligned, Prefers) and all(p.a is not None for p in aligned.prefer(_held_out()[:1]))
-
-
-def _margin(preference: Preference) -> float:
-    if preference.a is not None and preference.b is not None:
-        return preference.a[0] - preference.b[0]
-    p = min(max(preference.p_a, 1e-12), 1 - 1e-12)
-    return math.log(p / (1 - p))
 
 
 def bare_model(model: Any, folder: Path | None = None) -> LanguageModel:

@@ -26,6 +26,8 @@ from harness.data.draw import draw
 from harness.util.words import normalise
 
 NO_ID = "no such prompt: the conformance kit"
+NEAR = 4
+"""Pairs at either end whose answers the verifier is asked about: rows at the ends are those that are changed."""
 
 
 class PoolLab:
@@ -226,7 +228,8 @@ def _said(lab: PoolLab, source: Source) -> dict[str, Any]:
     pool = lab.make()
     pairs, prompts = list(pool.pairs(source)), list(pool.prompts(source))
     verifier = pool.verifier(source)
-    texts = sorted({text for pair in pairs[:4] for text in (pair.chosen, pair.rejected)} | _answers(pairs))
+    near = [*pairs[:NEAR], *pairs[-NEAR:]]
+    texts = sorted({text for pair in pairs[:4] for text in (pair.chosen, pair.rejected)} | _answers(near))
     return {
         "pairs": [asdict(pair) for pair in pairs],
         "prompts": [asdict(prompt) for prompt in prompts],

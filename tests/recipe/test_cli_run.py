@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.cli import app
 from harness.records.schema import Record
 from tests.tiny import tiny_folder
 
@@ -35,19 +38,42 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("store") / "runs"
 
 
-def harness(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "harness", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+@dataclass(frozen=True)
+class Ended:
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def run(model: str, store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return harness("run", "--model", model, "--store", str(store), *SMALL, "--no-plugins", *arguments)
+Call = Callable[..., Ended]
+
+
+@pytest.fixture
+def harness(capfd: pytest.CaptureFixture[str]) -> Call:
+    """Runs a command in this process: `first` shows that a process of its own does the same."""
+
+    def call(*arguments: str) -> Ended:
+        with pytest.raises(SystemExit) as ended:
+            app(list(arguments), prog_name="python -m harness")
+        code = ended.value.code or 0
+        assert isinstance(code, int)
+        return Ended(code, *capfd.readouterr())
+
+    return call
+
+
+def run(model: str, store: Path, *arguments: str) -> list[str]:
+    """The words of a small run."""
+    return ["run", "--model", model, "--store", str(store), *SMALL, "--no-plugins", *arguments]
 
 
 @pytest.fixture(scope="module")
 def first(model: str, store: Path) -> dict[str, Any]:
-    done = run(model, store, "--aligner", "sft", "--json")
+    command = [sys.executable, "-m", "harness", *run(model, store, "--aligner", "sft", "--json")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     record: dict[str, Any] = json.loads(done.stdout)
     return record
@@ -69,19 +95,21 @@ def test_base_is_scored_beside_it(first: dict[str, Any], store: Path) -> None:
     assert sorted(record["aligner"]["name"] for record in records) == ["base", "sft"]
 
 
-def test_the_same_command_again_gives_the_same_record(first: dict[str, Any], model: str, store: Path) -> None:
-    done = run(model, store, "--aligner", "sft", "--json")
+def test_the_same_command_again_gives_the_same_record(
+    harness: Call, first: dict[str, Any], model: str, store: Path
+) -> None:
+    done = harness(*run(model, store, "--aligner", "sft", "--json"))
     assert (done.returncode, json.loads(done.stdout)) == (0, first)
 
 
-def test_without_json_the_table_ends_the_output(first: dict[str, Any], model: str, store: Path) -> None:
-    done = run(model, store, "--aligner", "sft", "--quiet")
+def test_without_json_the_table_ends_the_output(harness: Call, first: dict[str, Any], model: str, store: Path) -> None:
+    done = harness(*run(model, store, "--aligner", "sft", "--quiet"))
     assert done.returncode == 0, done.stderr
     assert first["id"] in done.stdout.splitlines()[0]
     assert {"base", "sft"} <= set(done.stdout.replace("|", " ").split())
 
 
-def test_show_and_leaderboard_read_the_store(first: dict[str, Any], store: Path, tmp_path: Path) -> None:
+def test_show_and_leaderboard_read_the_store(harness: Call, first: dict[str, Any], store: Path, tmp_path: Path) -> None:
     shown = harness("show", first["id"][:8], "--store", str(store), "--json")
     assert json.loads(shown.stdout) == first
     board = harness("leaderboard", "--store", str(store), "--format", "json")
@@ -101,16 +129,18 @@ def test_show_and_leaderboard_read_the_store(first: dict[str, Any], store: Path,
         (("--aligner", "sft", "--model", "no-such-model"), "no-such-model"),
     ],
 )
-def test_a_mistake_is_one_line(arguments: tuple[str, ...], says: str, model: str, tmp_path: Path) -> None:
-    done = run(model, tmp_path / "runs", *arguments, "--quiet")
+def test_a_mistake_is_one_line(
+    harness: Call, arguments: tuple[str, ...], says: str, model: str, tmp_path: Path
+) -> None:
+    done = harness(*run(model, tmp_path / "runs", *arguments, "--quiet"))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert says in done.stderr
 
 
-def test_a_store_that_is_a_file_is_one_line(model: str, tmp_path: Path) -> None:
+def test_a_store_that_is_a_file_is_one_line(harness: Call, model: str, tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("in the way", encoding="utf-8")
-    done = run(model, tmp_path / "runs", "--aligner", "base", "--quiet")
+    done = harness(*run(model, tmp_path / "runs", "--aligner", "base", "--quiet"))
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: ")

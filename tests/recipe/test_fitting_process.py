@@ -187,6 +187,7 @@ def test_what_a_fit_prints_is_no_event_and_fails_nothing(model: str, store: Path
     assert "forged" not in notes
 
 
+@pytest.mark.usefixtures("fresh_processes")
 def test_a_child_that_a_fit_leaves_is_ended_and_keeps_nobody_waiting(
     model: str, store: Path, registry: Registry
 ) -> None:
@@ -217,6 +218,7 @@ def test_a_meter_takes_nothing_back(model: str, store: Path, registry: Registry)
     assert record.spent.flops > 0
 
 
+@pytest.mark.usefixtures("fresh_processes")
 def test_a_fit_is_told_neither_where_the_data_nor_where_other_cells_are(
     model: str, store: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,6 +236,7 @@ def test_a_fit_is_told_neither_where_the_data_nor_where_other_cells_are(
     assert set(told["few_shot"]["verifier"]["gold"]) == drawn, "what is right for other prompts is not there"
 
 
+@pytest.mark.usefixtures("fresh_processes")
 def test_a_worker_that_was_killed_while_it_imported_is_counted(
     model: str, tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

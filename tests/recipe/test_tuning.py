@@ -164,22 +164,31 @@ def test_without_pairs_the_target_groups_ratings_are_held_out_question_by_questi
         folds(FewShot(groups={group: ratings[:1] for group, ratings in GROUPS.groups.items()}))
 
 
-def searched_gpo(folder: Path) -> tuple[Any, Sequence[tuning.SearchTrial], LocalBench]:
+def searched_gpo(folder: Path, steps: int = 64) -> tuple[Any, Sequence[tuning.SearchTrial], LocalBench]:
     bench = make_bench(folder)
-    gpo, done = tune(Gpo(GpoConfig.model_validate({"steps": 64})), bench, GROUPS, 2)
+    gpo, done = tune(Gpo(GpoConfig.model_validate({"steps": steps})), bench, GROUPS, 2)
     return gpo, done, bench
 
 
+@pytest.fixture(scope="module")
+def calm_gpo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Sequence[tuning.SearchTrial], LocalBench]:
+    """A search on groups that nothing disturbs."""
+    return searched_gpo(tmp_path_factory.mktemp("calm"))
+
+
+def test_scoring_is_a_searchs_own_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = searched_gpo(tmp_path / "counted", steps=1)[2].meter.spend.flops
+    monkeypatch.setattr(GpoAligned, "_mu", lambda self, questions, group: self.reader.mu(questions, group))
+    assert searched_gpo(tmp_path / "uncounted", steps=1)[2].meter.spend.flops < counted
+
+
 def test_a_search_on_groups_scores_what_their_ratings_say_and_counts_each_label_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    calm_gpo: tuple[Any, Sequence[tuning.SearchTrial], LocalBench],
 ) -> None:
-    gpo, done, bench = searched_gpo(tmp_path)
+    gpo, done, bench = calm_gpo
     best = max(done, key=lambda trial: trial.score)
     assert gpo.config.learning_rate == best.config["learning_rate"]
     assert bench.meter.spend.labels == 8
-    counted = bench.meter.spend.flops
-    monkeypatch.setattr(GpoAligned, "_mu", lambda self, questions, group: self.reader.mu(questions, group))
-    assert searched_gpo(tmp_path / "uncounted")[2].meter.spend.flops < counted, "scoring is a search's own work"
     most = max(sum(map(len, fold.training.auxiliary.values())) for fold in folds(GROUPS))
     assert bench.meter.spend.auxiliary_labels == most, "those of the largest fold, once"
     certain = 0.9 * math.log(0.9) + 0.1 * math.log(0.1)
@@ -187,9 +196,9 @@ def test_a_search_on_groups_scores_what_their_ratings_say_and_counts_each_label_
 
 
 def test_an_interrupted_search_on_groups_ends_as_an_undisturbed_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    calm_gpo: tuple[Any, Sequence[tuning.SearchTrial], LocalBench], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, undisturbed, calm = searched_gpo(tmp_path / "calm")
+    _, undisturbed, calm = calm_gpo
     calls = power_cut(monkeypatch, "rating_score")
     with pytest.raises(RuntimeError, match="power"):
         searched_gpo(tmp_path / "hit")

@@ -65,14 +65,13 @@ SHIPPED = (
     Gsm8kPool,
     UltraFeedbackPool,
     MedicalDialoguePool,
-    CareProtocolPool,
     OpinionQAPool,
     GlobalOpinionsPool,
 )
 
 
-@parametrize_pools_with_checks([CareProtocolPool], Few(SampleSource(), 16))
-def test_care_protocol(check: Check) -> None:
+@parametrize_pools_with_checks([CareProtocolPool], Few(SampleSource(), 12))
+def test_care_protocol_whose_verifier_reads_whole_answers(check: Check) -> None:
     check()
 
 
