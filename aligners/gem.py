@@ -154,6 +154,32 @@ class Gem:
     def __init__(self, config: GemConfig) -> None:
         self.config = config
 
+    def ahead(self, regime: Regime, few_shot: FewShot) -> tuple[str, ...]:
+        """Where samples will be split, and what SEGA's whole passes cost."""
+        config, spans = self.config, self._spans(few_shot)
+        if config.optimise == "none":
+            return ()
+        whose = "as the pool says" if config.spans == "pool" else "as was asked for"
+        where = (
+            f'after the marker "{config.marker}"' if spans == "marker" else "by position, without a floor on markers"
+        )
+        return f"gem: the final answer of a sample begins {where}, {whose}", *self._passes(regime, few_shot)
+
+    def _passes(self, regime: Regime, few_shot: FewShot) -> tuple[str, ...]:
+        config, prompts = self.config, len(few_shot.pairs) + len(few_shot.prompts)
+        if not config.sega_epochs or config.sega_steps:
+            return ()
+        without = config.model_copy(update={"sega_epochs": None})
+        (_, steps), (_, usual) = (phase_steps(one, regime, len(few_shot.pairs), prompts) for one in (config, without))
+        samples = steps * regime.sample_prompts * config.k
+        return (
+            f"gem: sega_epochs={config.sega_epochs:g} over {prompts} prompts takes about {steps} steps of SEGA, where "
+            f"the default takes {usual}: {samples:,} samples of up to {regime.new_tokens} tokens",
+        )
+
+    def _spans(self, few_shot: FewShot) -> Spans:
+        return few_shot.spans if self.config.spans == "pool" else self.config.spans
+
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         """Train the live policy. Raises HarnessError without data, BudgetExceeded at the track's cap."""
         config = self.config
@@ -168,8 +194,7 @@ class Gem:
             examples = sft_rows(pairs, config, bench.seed)
             bench.train(bench.trainers.sft(examples, schedule), held_out=held_out, fit_steps=sft_steps + sega_steps)
         if sega_steps:
-            spans = few_shot.spans if config.spans == "pool" else config.spans
-            step = SegaStep(bench, config, spans, last=sega_steps - 1)
+            step = SegaStep(bench, config, self._spans(few_shot), last=sega_steps - 1)
             sega(bench, step, [with_cot(prompt, config) for prompt in prompts], held_out, (sft_steps, sega_steps))
         return bench.aligned()
 

@@ -200,7 +200,20 @@ def _facts(table: Table) -> Iterator[str]:
     mixed = [f"{md(name)} {_list(map(md, versions))}" for name, versions in made.packages.items() if len(versions) > 1]
     if mixed:
         yield f"rows differ in library versions: {'; '.join(mixed)}"
+    yield from _controls(table)
     yield from _detectable(table)
+
+
+def _controls(table: Table) -> Iterator[str]:
+    """What the methods are held against beside base, and where it is shown that they can learn at all."""
+    if all(row.role == "base" for row in table.rows):
+        return
+    named = [md(row.label) for row in table.rows if row.role == "control"]
+    missing = "none; `--aligner random,NAME[labels=shuffled]` adds two"
+    yield (
+        f"negative controls: {_list(named) or missing}; positive control: a required closing phrase, which the "
+        "conformance kit (`harness.conformance`) has the methods learn from 32 pairs"
+    )
 
 
 def _detectable(table: Table) -> Iterator[str]:

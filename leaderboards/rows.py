@@ -19,8 +19,8 @@ from leaderboards.unchanged import gives_the_same_answers
 
 CONTROLS = frozenset({"random", "uniform"})
 """Aligners that learn nothing from the labels: what they reach, chance reaches."""
-CONTROL_SETTINGS = frozenset({("context", "swapped"), ("context", "none")})
-"""Settings that make a control of a method that reads a group's ratings: it reads those of another group, or none."""
+CONTROL_SETTINGS = frozenset({("context", "swapped"), ("context", "none"), ("weights", "random"), ("optimise", "none")})
+"""Settings that take out what a method is about: whose ratings it reads; what gem scores by; gem's second phase."""
 UNFIT = frozenset({"degenerate", "over_cap"})
 """Statuses of a run that has a score and is no result of its method: below the floor of life, or past the cap."""
 _SEVERITY: tuple[Status, ...] = ("ok", "degenerate", "over_cap", "failed")

@@ -1,34 +1,27 @@
-"""Whether two runs gave the same answers. Figures are left out of the comparison: their last digits differ anyway."""
+"""Whether two runs in a store gave the same answers."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.records.unchanged import may_be_the_same, words
 from leaderboards.load import SAMPLES, Entry
 
 
 def gives_the_same_answers(one: Entry, other: Entry) -> bool:
-    """Whether every item has the same answer in both runs.
+    """Whether every item has the same answer in both runs; see `harness.records.unchanged`.
 
-    Details are only read where every metric that says right or wrong is the same on every item, and the main metric
-    where there is none: shares of probability move without any answer changing. Texts and choices are compared, and
-    where a task keeps none, all its figures.
+    Details are only read where figures do not rule it out.
     """
     if one.samples is None or other.samples is None:
         return False
     mine, theirs = one.samples.values, other.samples.values
-    told = [name for name, values in mine.items() if _right_or_wrong(values)] or [one.record.task.main_metric]
-    if any(not mine.get(name) or mine[name] != theirs.get(name) for name in told):
+    if not may_be_the_same(mine, theirs, one.record.task.main_metric):
         return False
     answers, others = (_answers(entry.path / SAMPLES) for entry in (one, other))
     return answers == others and (any(answers.values()) or mine == theirs)
-
-
-def _right_or_wrong(values: Mapping[str, float]) -> bool:
-    return set(values.values()) <= {0.0, 0.5, 1.0}
 
 
 def _answers(path: Path) -> dict[str, Any]:
@@ -39,12 +32,4 @@ def _answers(path: Path) -> dict[str, Any]:
         if "detail" not in file.schema_arrow.names:
             return {}
         columns: dict[str, list[Any]] = file.read(columns=["id", "detail"]).to_pydict()
-    return {item: _words(json.loads(text)) for item, text in zip(columns["id"], columns["detail"], strict=True)}
-
-
-def _words(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: kept for name, part in value.items() if (kept := _words(part)) is not None}
-    if isinstance(value, list):
-        return [_words(part) for part in value]
-    return None if isinstance(value, float) else value
+    return {item: words(json.loads(text)) for item, text in zip(columns["id"], columns["detail"], strict=True)}

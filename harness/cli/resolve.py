@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from harness.cli.variants import Variant, variants
 from harness.config import (
     CPU_DEMO,
     DEFAULT_MODEL,
@@ -98,15 +99,22 @@ def resolve(options: Options, registry: Registry) -> RunConfig:
 def cells(options: Options, registry: Registry) -> list[RunConfig]:
     """One config per aligner, budget and training seed asked for. Raises HarnessError as `resolve` does.
 
-    `options.aligner` may name several, separated by commas, or all that are installed; `options.budget` several, too.
+    `options.aligner` may name several, separated by commas and with settings of their own in brackets, or all that are
+    installed; `options.budget` several, too.
     """
-    named = [name.strip() for name in (options.aligner or "").split(",") if name.strip()]
-    names = [name for name in registry.aligners if name != BASE] if named == [EVERY] else named
+    named = variants(options.aligner or "")
+    chosen = [Variant(name) for name in registry.aligners if name != BASE] if named == [Variant(EVERY)] else named
     budgets = dict.fromkeys(name.strip() for name in (options.budget or "").split(",") if name.strip())
     each = [replace(options, budget=budget) for budget in budgets] or [options]
-    ways = [replace(way, aligner=name) for name in names for way in each] or each
+    ways = [_as_variant(way, one) for one in chosen for way in each] or each
     configs = [resolve(way, registry) for way in ways]
     return [c.model_copy(update={"seed": seed}) for c in configs for seed in options.seeds or (c.seed,)]
+
+
+def _as_variant(options: Options, one: Variant) -> Options:
+    """The options of one method of several; its own settings come last."""
+    shuffle = True if one.shuffled else options.shuffle_labels
+    return replace(options, aligner=one.name, sets=(*options.sets, *one.sets), shuffle_labels=shuffle)
 
 
 def parse_seeds(texts: Sequence[str]) -> tuple[int, ...]:

@@ -9,7 +9,11 @@ import typer
 
 AlignerNames = Annotated[
     str | None,
-    typer.Option(metavar="NAME[,NAME]|all", help="The methods; see `list aligners`.", show_default=False),
+    typer.Option(
+        metavar="NAME[,NAME]|all",
+        help="The methods; see `list aligners`. Settings of one row: gem[weights=random].",
+        show_default=False,
+    ),
 ]
 TaskName = Annotated[str | None, typer.Option(help="What is scored; see `list tasks`.", show_default=False)]
 ModelName = Annotated[

@@ -17,6 +17,7 @@ from harness.contracts.aligner import (
     Finishes,
     HasAliases,
     Loads,
+    SaysAhead,
 )
 from harness.contracts.bench import (
     SIGMOID,
@@ -195,6 +196,7 @@ __all__ = [
     "RowT",
     "RunObserver",
     "SampleRow",
+    "SaysAhead",
     "SaysWhatIsMissing",
     "Schedule",
     "Scores",

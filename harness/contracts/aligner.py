@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from harness.contracts.bench import Bench
 from harness.contracts.model import Aligned, Capability, LanguageModel
+from harness.contracts.regime import Regime
 from harness.contracts.running import EngineCapability
 from harness.contracts.values import FewShot, Need
 
@@ -85,6 +86,15 @@ class Finishes(Protocol):
 
     def finish(self, bench: Bench) -> Aligned:
         """The result with the adapter as it stands: the best that was kept, else the last."""
+        ...
+
+
+@runtime_checkable
+class SaysAhead(Protocol):
+    """What an aligner adds when a user should read something before anything is fitted: a choice, or a cost."""
+
+    def ahead(self, regime: Regime, few_shot: FewShot) -> tuple[str, ...]:
+        """Lines to be shown with the plan; called where the method's settings and all its data are known."""
         ...
 
 

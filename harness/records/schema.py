@@ -90,6 +90,8 @@ class AlignerInfo(_Frozen):
     """sha256 over the adapter's tensors; None for aligners that train nothing."""
     parameter_change: float | None = None
     """L2 norm of the adapter's effective weight change."""
+    without_effect: bool = False
+    """Whether the fitted adapter left every item's answer as base gives it."""
 
 
 class TaskInfo(_Frozen):

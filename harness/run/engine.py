@@ -15,8 +15,10 @@ from harness.contracts.progress import Progress, Silent
 from harness.data.clipping import Clipping, measure
 from harness.records.schema import Failure, Record
 from harness.records.store import SAMPLES, Store
+from harness.records.unchanged import same_answers
 from harness.run.evaluation import Against, evaluate
 from harness.run.fitting import fit
+from harness.run.job import FitReport
 from harness.run.plan import BASE_ALIGNER, REFERENCE, Plan, make_plan
 from harness.run.recording import CellOutcome, build_record
 from harness.run.session import Session
@@ -140,7 +142,19 @@ def _outcome(plan: Plan, session: Session, against: Against) -> CellOutcome:
     fitted = fit(plan, session)
     if isinstance(fitted, Failure):
         return CellOutcome(failure=fitted, clipping=clipping)
-    return replace(evaluate(plan, session, against, fitted), clipping=clipping, compared=against.runs)
+    outcome = evaluate(plan, session, against, fitted)
+    unchanged = _without_effect(plan, fitted, outcome, against)
+    if unchanged:
+        session.progress.note(
+            f"the fitted adapter of {plan.config.aligner} changes no answer: every item has that of base"
+        )
+    return replace(outcome, clipping=clipping, compared=against.runs, without_effect=unchanged)
+
+
+def _without_effect(plan: Plan, fitted: FitReport, outcome: CellOutcome, against: Against) -> bool:
+    if fitted.adapter_hash is None or against.base is None:
+        return False
+    return same_answers(outcome.scores.rows, against.base, plan.task.main_metric)
 
 
 def _clipping(plan: Plan, session: Session) -> Clipping | None:

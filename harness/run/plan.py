@@ -23,6 +23,8 @@ from harness.contracts import (
     Lengths,
     Pool,
     Ratings,
+    Regime,
+    SaysAhead,
     Source,
     Task,
     settled,
@@ -197,7 +199,12 @@ def _read(config: RunConfig, registry: Registry, progress: Progress, models: Mod
     for line in (*size.lines, *notes(pool, source.view()), *said):
         if line:
             progress.note(line)
-    fit_judge = _fit_judge(aligner_class(aligner_config), registry)
+    machine, aligner = _machine(config, files), aligner_class(aligner_config)
+    if isinstance(aligner, SaysAhead):
+        regime = Regime(config.budget, size.lengths, machine.device, machine.precision)
+        for line in aligner.ahead(regime, labels.few_shot):
+            progress.note(line)
+    fit_judge = _fit_judge(aligner, registry)
     return Plan(
         config=config,
         task=task,
@@ -209,7 +216,7 @@ def _read(config: RunConfig, registry: Registry, progress: Progress, models: Mod
         labels=labels,
         lengths=size.lengths,
         cut=size.cut,
-        machine=_machine(config, files),
+        machine=machine,
         task_revision=task.revision(from_task),
         pool_revision=pool.revision(from_pool) if labels.training_pairs or labels.few_shot.groups else "none",
         held_out=_held_out(pool, from_task),

@@ -52,6 +52,8 @@ class CellOutcome:
     """How often the evaluation was begun before."""
     compared: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """The runs whose answers were compared with: id, and hash of their samples."""
+    without_effect: bool = False
+    """Whether a fitted adapter left every item's answer as base gives it."""
     failure: Failure | None = None
     clipping: Clipping | None = None
     """What the study's lengths cut of the labelled pairs; None where none were drawn."""
@@ -66,7 +68,7 @@ def build_record(plan: Plan, outcome: CellOutcome, provenance: Mapping[str, str]
         status=status,
         reason=reason,
         failure=failure,
-        aligner=_aligner_info(plan, outcome.fit),
+        aligner=_aligner_info(plan, outcome.fit, without_effect=outcome.without_effect),
         task=_task_info(plan, outcome.scores),
         model=_model_info(plan, outcome.parameters),
         data=_data_info(plan, outcome.clipping),
@@ -108,7 +110,7 @@ def peak_memory(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
-def _aligner_info(plan: Plan, fit: FitReport) -> AlignerInfo:
+def _aligner_info(plan: Plan, fit: FitReport, *, without_effect: bool) -> AlignerInfo:
     values = plan.aligner_config.model_dump(mode="json", by_alias=True)
     defaults = type(plan.aligner_config)().model_dump(mode="json", by_alias=True)
     return AlignerInfo(
@@ -122,6 +124,7 @@ def _aligner_info(plan: Plan, fit: FitReport) -> AlignerInfo:
         liveness={k: v for k, v in fit.liveness.items() if math.isfinite(v)},
         adapter_hash=fit.adapter_hash,
         parameter_change=fit.parameter_change,
+        without_effect=without_effect,
     )
 
 

@@ -70,6 +70,13 @@ def test_a_cell_ends_with_a_record_samples_adapter_and_log(tiny: str, tmp_path: 
     assert [row.label for row in table.rows] == ["base", "sft"]
 
 
+def test_an_adapter_that_changes_no_answer_is_recorded(tiny: str, tmp_path: Path, registry: Registry) -> None:
+    timid = run(cell(tiny, tmp_path, aligner_config={"learning_rate": 1e-12}), registry=registry)
+    bold = run(cell(tiny, tmp_path, aligner_config={"learning_rate": 1.0}), registry=registry)
+    assert timid.aligner.adapter_hash is not None
+    assert (timid.aligner.without_effect, bold.aligner.without_effect) == (True, False)
+
+
 @pytest.mark.parametrize("aligner", ["dpo", "selfie", "gem"])
 def test_a_cell_in_bf16_is_another_cell(aligner: str, tiny: str, tmp_path: Path, registry: Registry) -> None:
     """What a GPU does with large models; here on a CPU, in the same code."""

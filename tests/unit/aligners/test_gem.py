@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from aligners import gem
 from aligners.gem import Gem, GemConfig
-from harness.contracts import Completion, FewShot, HarnessError, Pair, Spans, TokenLogprobs, user
+from harness.contracts import Completion, FewShot, HarnessError, Pair, Prompt, Spans, TokenLogprobs, user
 from harness.methods.losses import entropies, kl_loss
 from harness.methods.spans import Split, marker_pattern, marker_tokens, split
 from tests.tiny import flat_regime
@@ -138,6 +138,18 @@ def test_steps_of_the_two_phases(values: dict[str, Any], expected: tuple[int, in
 @core
 def test_without_pairs_sega_takes_all_steps() -> None:
     assert gem.phase_steps(config(), REGIME, 0, 70) == (0, 32)
+
+
+def test_the_plan_says_where_answers_are_split_and_what_whole_passes_cost() -> None:
+    pairs = tuple(Pair(str(i), user(f"q{i}"), "yes", "no") for i in range(8))
+    few_shot = FewShot(pairs, tuple(Prompt(f"u{i}", user(f"u{i}")) for i in range(12)), spans="positional")
+    (split,) = gem.Gem(config()).ahead(REGIME, few_shot)
+    assert "by position, without a floor on markers, as the pool says" in split
+    (_, cost) = gem.Gem(config(sega_epochs=3, spans="marker")).ahead(REGIME, few_shot)
+    steps = gem.phase_steps(config(sega_epochs=3), REGIME, 8, 20)[1]
+    assert f"over 20 prompts takes about {steps} steps of SEGA, where the default takes 8" in cost
+    assert f": {steps * REGIME.sample_prompts * 5} samples of up to {REGIME.new_tokens} tokens" in cost
+    assert gem.Gem(config(optimise="none")).ahead(REGIME, few_shot) == ()
 
 
 # ---------------------------------------------------------------- spans

@@ -510,6 +510,7 @@ Shortcut classifiers on the held-out pairs: bag of words 0.550, length only 0.50
 - adapter alpha 32, r 16; lengths prompt 512
 - budget 32: 32 labels, 128 prompts, batch 4, at least 32 steps, selection last, track labels
 - made by commit `feedfacefe` on cpu, threads 2
+- negative controls: none; `--aligner random,NAME[labels=shuffled]` adds two; positive control: a required closing phrase, which the conformance kit (`harness.conformance`) has the methods learn from 32 pairs
 - smallest detectable difference: 0.321 (largest of the rows; found four times in five at the first step of Holm's method over 1 test): a smaller true difference may well go unseen
 
 - **note** gem \[weights=random\|shuffled\]: degenerate (draw 0, seed 0): no marker

@@ -70,12 +70,20 @@ def test_degenerate_rows_and_controls_are_no_part_of_the_family(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "control", [{"aligner": "random"}, {"aligner": "uniform"}, {"shuffled": True}, {"context": "swapped"}]
+    "control",
+    [
+        {"aligner": "random"},
+        {"aligner": "uniform"},
+        {"shuffled": True},
+        {"context": "swapped"},
+        {"weights": "random"},
+        {"optimise": "none"},
+    ],
 )
 def test_a_control_has_a_p_of_its_own_and_no_verdict(control: dict[str, Any], tmp_path: Path) -> None:
     add(tmp_path, "base", answers(10))
     changes = {"data__shuffled_labels": control.get("shuffled", False)}
-    if "context" in control:
+    if control.keys() & {"context", "weights", "optimise"}:
         changes |= {"aligner__config": control, "aligner__changed": control}
     add(tmp_path, control.get("aligner", "sft"), FAR, **changes)
     table = one_table(tmp_path)
