@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 from harness.contracts import (
     Aligned,
     Capability,
+    DividesInFolds,
     EvalContext,
     Generates,
     HarnessError,
@@ -75,7 +76,9 @@ class PreferenceTask:
         return PreferenceTask(pool, self._embed)
 
     def revision(self, source: Source) -> str:
-        """Hash of every held-out pair as rendered."""
+        """Hash of every held-out pair as rendered; the same for all folds of a pool that is read in folds."""
+        if isinstance(self._pool, DividesInFolds) and self._pool.folds:
+            return content_hash([asdict(pair) for pair in self._pool.every(source)], "folds", self._pool.folds)
         return content_hash([asdict(pair) for pair in self._held_out(source)])
 
     def questions(self, source: Source, limit: int | None) -> Mapping[str, str]:
