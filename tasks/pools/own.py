@@ -46,7 +46,10 @@ class OwnPairsPool(PairPool):
         """The same pool, read in as many folds, with another one held out. Raises HarnessError without folds."""
         if self._how.fold is None:
             raise HarnessError("pool 'pairs' is read without folds, so that none can be held out; use --folds")
-        return OwnPairsPool(replace(self._how, fold=(fold, self._how.fold[1])))
+        other = (fold, self._how.fold[1])
+        pool = OwnPairsPool(replace(self._how, fold=other))
+        pool._whole = {key: (rows, whole.holding_out(other)) for key, (rows, whole) in self._whole.items()}
+        return pool
 
     def every(self, source: Source) -> Sequence[Pair]:
         """All pairs: those to train on and those held out, in the order of their ids."""
