@@ -229,7 +229,7 @@ class Shorter:
 def test_a_judge_compares_answers_with_the_chosen_one_or_the_baselines() -> None:
     writer, judge = Writer("good one", "good 1", "x", "", "good two"), Shorter()
     scores = PreferenceTask(embed=by_letter).evaluate(writer, context(judge=judge))
-    assert [row.values.get("win_rate") for row in scores.rows] == [0, 0.5, 1, 1, 1, None], "an equal answer is a tie"
+    assert [row.values.get("win_rate") for row in scores.rows] == [0, 0.5, 0, 1, 1, None], "an equal answer is a tie"
     assert {item.b for item in judge.items} <= {f"good {n}" for n in range(6)}
     assert (scores.notes["judge_failed"], scores.notes["judge_cost"]) == (1, 2.5)
     rows = {row.id: SampleRow(row.id, row.unit, {}, {"output": "a very long answer"}) for row in scores.rows}
