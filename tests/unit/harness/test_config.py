@@ -235,6 +235,7 @@ def test_every_field_is_reachable_by_set_or_option() -> None:
         "groups",
         "profile",
         "checkpoint_steps",
+        "fold",
     }
     assert set(keys(RunConfig)) <= options
 
