@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harness.contracts import GenerateRequest, Generates, Messages, Pair
-from tasks.judges.similarity import TIE
 
 if TYPE_CHECKING:
     from harness.contracts import Completion, FloatArray
 
 Embed = Callable[[Sequence[str]], "FloatArray"]
+
+TIE = 1e-5
+"""Differences of cosines below this come from padding texts together, not from the texts."""
 
 WRITTEN: Mapping[str, str] = {
     "pref_written": "share of held-out pairs where the model's greedy answer is closer in meaning to the chosen answer "

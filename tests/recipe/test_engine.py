@@ -218,7 +218,7 @@ def test_demonstrations_count_as_labels(tiny: str, tmp_path: Path, registry: Reg
     assert record.spent.labels == 2
     zero = run(cell(tiny, tmp_path, aligner="base"), registry=registry)
     assert zero.spent.labels == 0
-    assert zero.scores["pref_gain"].mean == 0.5
+    assert zero.scores["pref_ratio"].mean == 0.5
 
 
 def test_the_compute_track_stops_at_its_cap(tiny: str, tmp_path: Path, registry: Registry) -> None:
