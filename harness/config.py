@@ -86,6 +86,14 @@ class RunConfig(_Frozen):
         default_factory=dict, description="your names of a row's columns, by ours, for the pool of your own pairs"
     )
     split_file: Folder | None = Field(default=None, description="file that names the held-out rows of your own pairs")
+    folds: int | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="parts of your own pairs, each held out once by a fit of its own; 1: they are divided once; null: "
+        "five for a file below 200 pairs that says no split, else one",
+    )
+    fold: int | None = Field(default=None, ge=0, description="which of the folds this cell holds out, from 0")
     budget: Budget = PRESETS["32"]
     groups: GroupSplit = GroupSplit()
     lora: Lora = Lora()

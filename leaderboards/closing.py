@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from harness.contracts import BASE
 from harness.util.safe_text import line
-from leaderboards.table import MethodRow, Table, Versus
+from leaderboards.table import GAINED, HEADLINE, MethodRow, Table, Versus
 
 UNFIT = ("degenerate", "over_cap", "failed")
 """States whose reason stands among a row's remarks, behind the state's name."""
@@ -19,11 +19,25 @@ ADVICE = (
 )
 """What to change, by what the reason says."""
 OTHERWISE = "raise --budget"
+SHORTCUTS = {"length_only": "length alone", "bag_of_words": "a bag of words"}
+EASY = 0.8
+"""Share of held-out pairs beyond which something that does not read tells pairs apart too well."""
+END = 0.02
+"""How near to 0 or 1 base has no room."""
 
 
 def closing(table: Table) -> list[str]:
     """Sentences for whoever reads the table: findings, their limit, rows that are none, draws."""
-    return [line(text) for text in (*_findings(table), *_limit(table), *_unfit(table), *_draws(table))]
+    found = (
+        *_findings(table),
+        *_limit(table),
+        *_shortcuts(table),
+        *_ends_of_the_scale(table),
+        *_ties(table),
+        *_unfit(table),
+        *_draws(table),
+    )
+    return [line(text) for text in found]
 
 
 def nothing_told_apart(table: Table) -> bool:
@@ -34,25 +48,34 @@ def nothing_told_apart(table: Table) -> bool:
 def _findings(table: Table) -> Iterator[str]:
     metric = table.setting.main_metric
     tested = [row for row in table.rows if row.verdict is not None]
+    alone = [row.label for row in table.rows if "it has no verdict" in " ".join(row.remarks)]
+    if alone:
+        yield (
+            f"Beside {_few(alone)} there is no run on shuffled labels, which says what is reached without learning "
+            "from the labels, so that there is no verdict; to get one, run again with --control."
+        )
     if not tested:
-        yield f"No method in this table is compared with {BASE}, so that it shows nothing about methods."
+        if not alone:
+            yield f"No method in this table is compared with {BASE}, so that it shows nothing about methods."
         return
     for word in ("better", "worse"):
-        named = [f"{row.label} ({_difference(row, metric):+.3f})" for row in tested if row.verdict == word]
+        named = [_named(row, metric) for row in tested if row.verdict == word]
         if named:
-            yield f"On {metric}, {word} than {BASE}: {', '.join(named)}."
+            yield f"On {metric}, {word} than {_rivals(table)}: {', '.join(named)}."
     open_ = [row.label for row in tested if row.verdict == "cannot tell"]
     if nothing_told_apart(table):
-        yield f"Nothing in this table can be told apart from {BASE}: {_few(open_)} may be better, worse or the same."
+        rivals = _rivals(table)
+        yield f"Nothing in this table can be told apart from {rivals}: {_few(open_)} may be better, worse or the same."
     elif open_:
-        yield f"The table cannot tell {_few(open_)} from {BASE}."
+        yield f"The table cannot tell {_few(open_)} from {_rivals(table)}."
 
 
 def _limit(table: Table) -> Iterator[str]:
     """The smallest difference; only where a row is compared."""
-    if table.family == 0:
+    if not any(_versus(row, table.setting.main_metric) for row in table.rows if row.role == "method"):
         return
-    items = f"{table.n_units} independent items"
+    kind = "items that share their models" if table.setting.folds else "independent items"
+    items = f"{table.n_units} {kind}"
     if table.mdd is None:
         yield f"No difference in {table.setting.main_metric}, however large, would have been seen reliably on {items}."
     else:
@@ -78,9 +101,82 @@ def _draws(table: Table) -> Iterator[str]:
         yield f"All rows learnt from one draw of the labels: it says nothing of other draws{and_seed}."
 
 
-def _difference(row: MethodRow, metric: str) -> float:
-    versus: Versus | None = row.metrics[metric].versus_base
-    return versus.difference if versus else 0.0
+def _shortcuts(table: Table) -> Iterator[str]:
+    """What something that understands nothing tells apart, where that is nearly everything."""
+    if table.setting.main_metric != GAINED:
+        return
+    shown = {name: table.notes.get(name, (0.0, 0.0))[1] for name in SHORTCUTS}
+    told = [f"{SHORTCUTS[name]} ({share:.2f})" for name, share in shown.items() if share > EASY]
+    if not told:
+        return
+    better = [row.label for row in table.rows if row.verdict == "better"]
+    meaning = (
+        f"{_few(better)} may have learnt that and nothing else"
+        if better
+        else "a method that learnt it would have been seen, so that more labels, steps or a higher rate come first"
+    )
+    advice = (
+        "make both answers of a pair equally long, and read pref_gain_token"
+        if shown["length_only"] > EASY
+        else "look at the words that tell them apart, and collect pairs that differ in substance alone"
+    )
+    yield f"These pairs are told apart without reading, by {' and by '.join(told)}: {meaning}; to learn more, {advice}."
+
+
+def _ends_of_the_scale(table: Table) -> Iterator[str]:
+    """A base that is at the floor or the ceiling of a headline metric leaves no room on that side."""
+    base = next((row for row in table.rows if row.role == "base"), None)
+    names = [
+        name for name in (table.setting.main_metric, *HEADLINE.get(table.setting.main_metric, ())) if name != GAINED
+    ]
+    for name in names if base else ():
+        metric = base.metrics.get(name) if base else None
+        values = [row.metrics[name].score.mean for row in table.rows if name in row.metrics]
+        if metric is None or not all(0.0 <= value <= 1.0 for value in values):
+            continue
+        mean = metric.score.mean
+        if mean >= 1.0 - END:
+            yield (
+                f"{BASE} has {mean:.3f} on {name}, the ceiling: at most {1 - mean:.3f} is left to be gained here, so "
+                "that no method can look good; take items that the base model fails on."
+            )
+        elif mean <= END:
+            yield (
+                f"{BASE} has {mean:.3f} on {name}, the floor: nothing can be worse here, and a method that moves "
+                "nothing looks like one that does harm; take easier items or a larger --model."
+            )
+
+
+def _ties(table: Table) -> Iterator[str]:
+    """Rows on which every held-out pair is as it was under base."""
+    if table.setting.main_metric != GAINED:
+        return
+    tied = [
+        row.label
+        for row in table.rows
+        if row.role != "base" and (main := row.metrics.get(GAINED)) and main.score.ci95 == (0.5, 0.5)
+    ]
+    if tied:
+        yield (
+            f"Every held-out pair ties under {_few(tied)}: the answers are as likely as under {BASE}, so that nothing "
+            "was learnt that shows here; raise --budget or the learning rate, or see whether the adapter was trained."
+        )
+
+
+def _versus(row: MethodRow, metric: str) -> Versus | None:
+    main = row.metrics.get(metric)
+    return main.versus_base if main else None
+
+
+def _rivals(table: Table) -> str:
+    """What a method has to be told apart from."""
+    return f"{BASE} and its own shuffled labels" if table.setting.null_by else BASE
+
+
+def _named(row: MethodRow, metric: str) -> str:
+    """A row with its difference to base, and to its control where it has one."""
+    both = [versus.difference for versus in (_versus(row, metric), row.versus_control) if versus]
+    return f"{row.label} ({' and '.join(f'{difference:+.3f}' for difference in both)})"
 
 
 def _few(labels: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from harness.stats import Estimate
 from harness.util.safe_text import code
 from harness.util.safe_text import markdown as md
 from leaderboards.settings import differences
-from leaderboards.table import JudgeFigure, MethodRow, Metric, Setting, Table, Versus
+from leaderboards.table import GAINED, HEADLINE, JudgeFigure, MethodRow, Metric, Setting, Table, Versus
 
 _CHANCE = "chance"
 """Note with the main metric's value for a model that guesses."""
@@ -80,6 +80,13 @@ def _opening(table: Table) -> str:
     text = f"{code(table.setting.main_metric)}, higher is better, {table.n_units} independent units."
     if _CHANCE in table.notes:
         text += f" Chance: {_span(*table.notes[_CHANCE])}."
+    if table.setting.main_metric == GAINED:
+        text += f" {BASE} has 0.500 by definition, for it is what the gain is read against."
+    if table.setting.folds:
+        text += (
+            f" Every pair was held out once: a row is the mean of {table.setting.folds} fits a seed; the fits share "
+            "pairs, so that units count half."
+        )
     if _all_at_chance(table):
         text += " Every interval contains the chance level: on this task these models cannot be told from guessing."
     return text
@@ -125,14 +132,25 @@ def _beside(table: Table, words: Sequence[str], what: str) -> str:
 
 def _main_table(table: Table) -> str:
     scale, unit = _flop_unit(table.rows)
+    beside = _headline(table)
     head = (
-        *("aligner", "seeds", f"{md(table.setting.main_metric)} [95 % CI]", f"Δ {BASE} [95 % CI]", "p (Holm)"),
+        *("aligner", "seeds", f"{md(table.setting.main_metric)} [95 % CI]", f"Δ {BASE} [95 % CI]"),
+        *(["Δ labels shuffled [95 % CI]"] if table.setting.null_by else []),
+        "p (Holm)",
+        *(f"{md(name)} [95 % CI]" for name in beside),
         *("labels", "steps", unit, "fit s", "GiB", "status", "verdict"),
     )
-    return _grid(head, (_main_cells(table, row, scale) for row in table.rows), left=(0, 10, 11))
+    rows = (_main_cells(table, row, scale, beside) for row in table.rows)
+    return _grid(head, rows, left=(0, len(head) - 2, len(head) - 1))
 
 
-def _main_cells(table: Table, row: MethodRow, scale: float) -> tuple[str, ...]:
+def _headline(table: Table) -> list[str]:
+    """Metrics of the main table beside its main one, as far as any row has them."""
+    names = HEADLINE.get(table.setting.main_metric, ())
+    return [name for name in names if any(name in row.metrics for row in table.rows)]
+
+
+def _main_cells(table: Table, row: MethodRow, scale: float, beside: Sequence[str]) -> tuple[str, ...]:
     metric = row.metrics.get(table.setting.main_metric)
     cost = row.cost
     return (
@@ -140,15 +158,24 @@ def _main_cells(table: Table, row: MethodRow, scale: float) -> tuple[str, ...]:
         str(row.n_scored) if row.n_scored == len(row.seeds) else f"{row.n_scored}/{len(row.seeds)}",
         _score(metric.score) if metric else "",
         _difference(metric.versus_base if metric else None),
+        *([_difference(row.versus_control)] if table.setting.null_by else []),
         _p(row.p_holm),
+        *(_score(row.metrics[name].score) if name in row.metrics else "" for name in beside),
         _labels(row),
         f"{cost.optimizer_steps:g}",
         f"{cost.flops / scale:.1f}",
         f"{cost.fit_seconds:.0f}",
         f"{cost.peak_memory_bytes / 2**30:.1f}",
         md(_status(row)),
-        row.verdict or ("control" if row.role == "control" else ""),
+        row.verdict or _no_verdict(table, row),
     )
+
+
+def _no_verdict(table: Table, row: MethodRow) -> str:
+    if row.role == "control":
+        return "control"
+    lacks = table.setting.null_by and row.role == "method" and not row.degenerate and row.versus_control is None
+    return "no control" if lacks else ""
 
 
 def _labels(row: MethodRow) -> str:
@@ -176,7 +203,9 @@ def _status(row: MethodRow) -> str:
     """The row's status; where seeds differ, how many of them did not end well."""
     if len(row.statuses) == 1:
         return row.status
-    return ", ".join(f"{name} {count}/{len(row.seeds)}" for name, count in row.statuses.items() if name != "ok")
+    return ", ".join(
+        f"{name} {count}/{sum(row.statuses.values())}" for name, count in row.statuses.items() if name != "ok"
+    )
 
 
 # ---------------------------------------------------------------- what stands below a table

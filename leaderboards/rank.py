@@ -14,10 +14,12 @@ from dataclasses import replace
 from harness.contracts import BASE
 from harness.records.schema import Record
 from harness.stats import ALPHA, holm
+from leaderboards.controls import pair_with_controls
+from leaderboards.folds import mean_notes
 from leaderboards.load import Entry
 from leaderboards.rows import compared, draft, finished
 from leaderboards.settings import groups, setting, shares_base
-from leaderboards.table import MethodRow, Metric, Provenance, RowVerdict, Setting, Table
+from leaderboards.table import MethodRow, Metric, Provenance, RowVerdict, Setting, Table, Versus
 
 
 def rank(entries: Sequence[Entry]) -> list[Table]:
@@ -47,9 +49,11 @@ def _table(shared: Setting, rows: Sequence[list[Entry]], bases: Sequence[Entry])
     main = shared.main_metric
     base = draft(bases) if bases else None
     drafts = [draft(row) for row in rows]
+    if shared.null_by:
+        pair_with_controls(drafts)
     compared(drafts, base, main)
     made = [finished(one, main) for one in drafts]
-    ordered = sorted(_judged(made, main), key=lambda row: _order(row, main))
+    ordered = sorted(_judged(made, main, shared.null_by), key=lambda row: _order(row, main))
     if base is not None:
         ordered.insert(0, finished(base, main))
     entries = [entry for row in [*rows, bases] for entry in row]
@@ -57,9 +61,9 @@ def _table(shared: Setting, rows: Sequence[list[Entry]], bases: Sequence[Entry])
         setting=shared,
         rows=_labelled(ordered),
         n_units=max((m.score.n for m in _main(ordered, main)), default=0),
-        mdd=max((m.versus_base.mdd or 0.0 for m in _main(ordered, main) if m.versus_base), default=0.0) or None,
+        mdd=max((versus.mdd or 0.0 for versus in _compared_with(ordered, main)), default=0.0) or None,
         family=sum(row.p_holm is not None for row in ordered),
-        notes=_notes(entries),
+        notes=mean_notes(entries),
         provenance=_provenance([entry.record for entry in entries]),
         warnings=_warnings(shared, ordered, bool(bases)),
     )
@@ -67,6 +71,13 @@ def _table(shared: Setting, rows: Sequence[list[Entry]], bases: Sequence[Entry])
 
 def _main(rows: Iterable[MethodRow], metric: str) -> Iterator[Metric]:
     return (row.metrics[metric] for row in rows if metric in row.metrics)
+
+
+def _compared_with(rows: Iterable[MethodRow], metric: str) -> Iterator[Versus]:
+    """Every comparison on the main metric that a verdict rests on."""
+    for row in rows:
+        main = row.metrics.get(metric)
+        yield from (versus for versus in (main.versus_base if main else None, row.versus_control) if versus)
 
 
 def _order(row: MethodRow, metric: str) -> tuple[int, float, str]:
@@ -82,18 +93,30 @@ def _labelled(rows: Sequence[MethodRow]) -> tuple[MethodRow, ...]:
     return tuple(replace(r, label=f"{r.label} v{r.version}") if count[r.label] > 1 else r for r in rows)
 
 
-def _judged(rows: Sequence[MethodRow], metric: str) -> list[MethodRow]:
+def _judged(rows: Sequence[MethodRow], metric: str, null_by: str | None) -> list[MethodRow]:
     """Holm's adjustment over the rows that are in the family, and the verdict that follows from it."""
-    tested = {
-        i: (paired.difference, paired.p)
-        for i, row in enumerate(rows)
-        if row.in_family and (m := row.metrics.get(metric)) and (paired := m.versus_base) and paired.p is not None
-    }
+    tested = {i: claim for i, row in enumerate(rows) if (claim := _claim(row, metric, null_by))}
     adjusted = dict(zip(tested, holm([p for _, p in tested.values()]), strict=True))
     return [
         replace(row, p_holm=adjusted[i], verdict=verdict(tested[i][0], adjusted[i])) if i in tested else row
         for i, row in enumerate(rows)
     ]
+
+
+def _claim(row: MethodRow, metric: str, null_by: str | None) -> tuple[float, float] | None:
+    """(difference, p) of what a row claims; None where it claims nothing.
+
+    Against base alone, or against base and the control: then both must be beaten, so that the larger p counts (the
+    test of an intersection of hypotheses), and the smaller difference, which is 0 where the two point apart.
+    """
+    main = row.metrics.get(metric)
+    sides = [main.versus_base if main else None, *([row.versus_control] if null_by else [])]
+    both = [(side.difference, side.p) for side in sides if side is not None and side.p is not None]
+    if not row.in_family or len(both) < len(sides):
+        return None
+    least, most = min(d for d, _ in both), max(d for d, _ in both)
+    difference = least if least > 0 else most if most < 0 else 0.0
+    return difference, max(p for _, p in both)
 
 
 def verdict(difference: float, p: float) -> RowVerdict:
@@ -111,15 +134,6 @@ def _warnings(shared: Setting, rows: Sequence[MethodRow], has_base: bool) -> tup
             f"make one with: python -m harness run --aligner {BASE} --task {shared.task}"
         )
     return tuple(found)
-
-
-def _notes(entries: Iterable[Entry]) -> dict[str, tuple[float, float]]:
-    found: dict[str, tuple[float, float]] = {}
-    for entry in entries:
-        for name, value in entry.record.task.notes.items():
-            low, high = found.get(name, (value, value))
-            found[name] = (min(low, value), max(high, value))
-    return dict(sorted(found.items()))
 
 
 def _provenance(records: Sequence[Record]) -> Provenance:

@@ -24,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from harness.contracts import HarnessError
 from harness.util.safe_text import csv_cell, json_text
 from leaderboards.markdown import markdown
-from leaderboards.table import Cost, MethodRow, Metric, Setting, Table
+from leaderboards.table import Cost, MethodRow, Metric, Setting, Table, Versus
 
 Format = Literal["md", "csv", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -117,8 +117,10 @@ _ROW = (
 )
 _SCORE = ("metric", "is_main", "mean", "ci95_low", "ci95_high", "n_units", "seed_sd")
 _VERSUS = ("difference", "difference_low", "difference_high", "p", "mdd")
+_CONTROL = tuple(f"control_{name}" for name in _VERSUS)
+"""The main metric against the row's own control."""
 COLUMNS = (
-    *(*_SETTING, "judge_agreement", *_ROW, *_SCORE, *_VERSUS),
+    *(*_SETTING, "judge_agreement", *_ROW, *_SCORE, *_VERSUS, *_CONTROL),
     *(*(f"cost_{name}" for name in _COST), "records", "remarks"),
 )
 """Columns of the CSV; those that hold lists or mappings hold them as JSON. `verdict` and `p_holm` are of the main
@@ -145,18 +147,22 @@ def _csv_lines(table: Table, row: MethodRow) -> Iterator[dict[str, Any]]:
         yield values | {"metric": main, "is_main": True}
     for name, metric in row.metrics.items():
         blank = {} if name == main else {"verdict": "", "p_holm": ""}
-        yield values | blank | {"metric": name, "is_main": name == main} | _csv_metric(metric)
+        control = _csv_versus(_CONTROL, row.versus_control) if name == main else {}
+        yield values | blank | {"metric": name, "is_main": name == main} | _csv_metric(metric) | control
+
+
+def _csv_versus(columns: Sequence[str], versus: Versus | None) -> dict[str, Any]:
+    if versus is None:
+        return {}
+    low, high = versus.ci95 or ("", "")
+    return dict(zip(columns, (versus.difference, low, high, versus.p, versus.mdd), strict=True))
 
 
 def _csv_metric(metric: Metric) -> dict[str, Any]:
-    score, paired = metric.score, metric.versus_base
+    score = metric.score
     low, high = score.ci95 or ("", "")
     values = (score.mean, low, high, score.n, metric.seed_sd)
-    found: dict[str, Any] = dict(zip(_SCORE[2:], values, strict=True))
-    if paired is not None:
-        low, high = paired.ci95 or ("", "")
-        found |= zip(_VERSUS, (paired.difference, low, high, paired.p, paired.mdd), strict=True)
-    return found
+    return dict(zip(_SCORE[2:], values, strict=True)) | _csv_versus(_VERSUS, metric.versus_base)
 
 
 def _plain(value: Any) -> Any:

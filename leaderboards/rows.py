@@ -11,8 +11,9 @@ from typing import Any
 
 from harness.contracts import BASE, HarnessError
 from harness.records.schema import Record, Score, Status
-from harness.stats import Estimate, average_seeds, mean_intervals, paired_tests, same_items, seed_sd
-from leaderboards.load import Entry
+from harness.stats import Estimate, Paired, average_seeds, mean_intervals, paired_tests, same_items, seed_sd
+from leaderboards.folds import Place, by_seed, incomplete, inflation, place, whole_runs
+from leaderboards.load import Entry, Samples
 from leaderboards.settings import changed
 from leaderboards.table import Cost, MethodRow, Metric, Role, Versus
 from leaderboards.unchanged import gives_the_same_answers
@@ -35,7 +36,7 @@ class Draft:
     """A row before it is compared."""
 
     kept: list[Entry]
-    """One run of each seed, the newest."""
+    """One run of each seed (and fold), the newest."""
     scored: list[Entry]
     values: Values
     """Means over the scored seeds."""
@@ -43,6 +44,15 @@ class Draft:
     role: Role
     remarks: list[str]
     metrics: dict[str, Metric] = field(default_factory=dict)
+    needs_control: bool = False
+    control: Draft | None = None
+    """The same method on shuffled labels, where the table asks for it and it is there."""
+    versus_control: Versus | None = None
+
+    @property
+    def runs(self) -> list[Samples]:
+        """The samples of every scored seed, folds put together."""
+        return whole_runs(self.scored)
 
     @property
     def degenerate(self) -> bool:
@@ -52,18 +62,19 @@ class Draft:
     @property
     def in_family(self) -> bool:
         """Whether the row's difference to base is a claim that is tested."""
-        return self.role == "method" and not self.degenerate
+        return self.role == "method" and not self.degenerate and not (self.needs_control and self.control is None)
 
 
 def draft(entries: Sequence[Entry]) -> Draft:
     """The runs of one row, their values averaged over seeds."""
     kept, replaced = _latest(entries)
     scored = [entry for entry in kept if entry.record.status != "failed" and entry.samples is not None]
-    values, problems = _values(scored)
-    units = {item: unit for entry in scored if entry.samples for item, unit in entry.samples.units.items()}
+    runs = whole_runs(scored)
+    values, problems = _values(runs)
+    units = {item: unit for run in runs for item, unit in run.units.items()}
     role = _role(kept[0].record)
     # Base is cached per budget, so several equal runs of it are normal and need no remark.
-    remarks = [*([] if role == "base" else replaced), *_reasons(kept), *problems]
+    remarks = [*([] if role == "base" else replaced), *_reasons(kept), *incomplete(scored), *problems]
     return Draft(kept, scored, values, units, role, remarks)
 
 
@@ -74,6 +85,7 @@ def compared(drafts: Sequence[Draft], base: Draft | None, main: str) -> None:
         _estimate(everyone, name)
         if base is not None:
             _compare(drafts, base, name, main)
+    _compare_with_controls(drafts, main)
     for one in everyone:
         _add_what_has_no_rows(one)
         one.remarks += _disagreements(one.scored)
@@ -94,8 +106,8 @@ def finished(one: Draft, main: str) -> MethodRow:
         changed=changed(first),
         role=one.role,
         degenerate=one.degenerate,
-        seeds=tuple((e.record.seed.draw, e.record.seed.training) for e in one.kept),
-        n_scored=len(one.scored),
+        seeds=tuple(by_seed(one.kept)),
+        n_scored=len(one.runs),
         status=max(statuses, key=_SEVERITY.index),
         statuses={status: statuses[status] for status in _SEVERITY if statuses[status]},
         metrics=dict(sorted(one.metrics.items(), key=lambda item: (item[0] != main, item[0]))),
@@ -105,6 +117,7 @@ def finished(one: Draft, main: str) -> MethodRow:
         liveness=_liveness(costly),
         records=tuple(entry.record.id for entry in one.kept),
         remarks=tuple(one.remarks),
+        versus_control=one.versus_control,
     )
 
 
@@ -122,7 +135,7 @@ def _estimate(drafts: Sequence[Draft], name: str) -> None:
     """Mean and interval of one metric in every draft that has it."""
     for group in _same_items([one for one in drafts if name in one.values], name):
         for one, estimate in zip(group, _estimates(group, name), strict=True):
-            runs = [entry.samples.values[name] for entry in one.scored if entry.samples]
+            runs = [run.values[name] for run in one.runs]
             if estimate is not None:
                 one.metrics[name] = Metric(estimate, seed_sd(runs), None)
 
@@ -131,7 +144,7 @@ def _estimates(group: Sequence[Draft], name: str) -> list[Estimate | None]:
     """The estimate of a single run is its record's, that of several is computed; None, and a remark, without a mean."""
     found: list[Estimate | None] = [_stated(one, name) for one in group]
     open_ = [i for i, estimate in enumerate(found) if estimate is None and _finite(group[i], name)]
-    made = mean_intervals([group[i].values[name] for i in open_], group[0].units)
+    made = mean_intervals([group[i].values[name] for i in open_], group[0].units, inflation=inflation(group[0].kept))
     for i, estimate in zip(open_, made, strict=True):
         found[i] = estimate
     return found
@@ -146,7 +159,8 @@ def _finite(one: Draft, name: str) -> bool:
 
 def _stated(one: Draft, name: str) -> Estimate | None:
     """The figure in the record of a row of one run, where it is the mean of the samples."""
-    score = one.scored[0].record.scores.get(name) if len(one.scored) == 1 else None
+    alone = len(one.scored) == 1 and one.scored[0].record.data.fold is None
+    score = one.scored[0].record.scores.get(name) if alone else None
     values = one.values[name]
     if score is None or score.whole or not _close(math.fsum(values.values()) / len(values), score.mean):
         return None
@@ -160,18 +174,35 @@ def _compare(drafts: Sequence[Draft], base: Draft, name: str, main: str) -> None
     family = sum(one.in_family for one in able) if name == main else 1
     for group in _same_items(able, name):
         rows = [one.values[name] for one in group]
-        tests = paired_tests(rows, against or {}, group[0].units, comparisons=max(family, 1))
+        shared = {"comparisons": max(family, 1), "inflation": inflation(group[0].kept)}
+        tests = paired_tests(rows, against or {}, group[0].units, **shared)
         for one, paired in zip(group, tests, strict=True):
-            untested = {"p": None, "mdd": None} if one.degenerate else {}
             before = one.metrics[name]
-            one.metrics[name] = Metric(before.score, before.seed_sd, Versus(**{**asdict(paired), **untested}))
+            one.metrics[name] = Metric(before.score, before.seed_sd, _versus(one, paired))
 
 
-def _comparable(one: Draft, against: Mapping[str, float], name: str) -> bool:
+def _versus(one: Draft, paired: Paired) -> Versus:
+    untested = {"p": None, "mdd": None} if one.degenerate else {}
+    return Versus(**{**asdict(paired), **untested})
+
+
+def _compare_with_controls(drafts: Sequence[Draft], main: str) -> None:
+    """The main metric of every method against its own control, on the items of both."""
+    family = sum(one.in_family for one in drafts if main in one.metrics)
+    for one in drafts:
+        against = one.control.values.get(main) if one.control else None
+        if against is None or main not in one.metrics or not _comparable(one, against, main, "its control"):
+            continue
+        shared = {"comparisons": max(family, 1), "inflation": inflation(one.kept)}
+        [paired] = paired_tests([one.values[main]], against, one.units, **shared)
+        one.versus_control = _versus(one, paired)
+
+
+def _comparable(one: Draft, against: Mapping[str, float], name: str, whom: str = BASE) -> bool:
     try:
         same_items(one.values[name], against, None)
     except HarnessError as error:
-        one.remarks.append(f"{name} is not compared with {BASE}: {error}")
+        one.remarks.append(f"{name} is not compared with {whom}: {error}")
         return False
     return True
 
@@ -195,8 +226,9 @@ def _add_what_has_no_rows(one: Draft) -> None:
 
 def _without_effect(one: Draft, base: Draft) -> Iterator[str]:
     """Runs whose fitted adapter leaves every answer as base gives it."""
-    theirs = base.scored[-1] if base.scored else None
-    for entry in one.scored if theirs is not None else ():
+    of_base = {place(entry.record)[2]: entry for entry in base.scored}
+    for entry in one.scored:
+        theirs = of_base.get(place(entry.record)[2])
         if entry.record.aligner.adapter_hash is not None and theirs and gives_the_same_answers(entry, theirs):
             yield f"the fitted adapter of {_seeds(entry.record)} changes no answer: every item has the answer of {BASE}"
 
@@ -211,10 +243,10 @@ def label(name: str, changed: Mapping[str, Any]) -> str:
 
 def _latest(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
     """One entry per seed, the newest; a remark names the older ones."""
-    newest: dict[tuple[int, int], Entry] = {}
+    newest: dict[Place, Entry] = {}
     older: list[str] = []
     for entry in sorted(entries, key=lambda e: (e.record.manifest.created, e.folder)):
-        seed = (entry.record.seed.draw, entry.record.seed.training)
+        seed = place(entry.record)
         if seed in newest:
             older.append(newest[seed].folder)
         newest[seed] = entry
@@ -234,9 +266,9 @@ def _reasons(entries: Iterable[Entry]) -> Iterator[str]:
             yield f"{entry.problem} ({seed}): no paired test of this run"
 
 
-def _values(entries: Sequence[Entry]) -> tuple[Values, list[str]]:
+def _values(whole: Sequence[Samples]) -> tuple[Values, list[str]]:
     """Per metric and item, the mean over seeds; a metric whose items differ between seeds is a problem, not a crash."""
-    runs = [entry.samples.values for entry in entries if entry.samples is not None]
+    runs = [samples.values for samples in whole]
     found: Values = {}
     problems: list[str] = []
     for metric in sorted({name for run in runs for name in run}):
@@ -282,7 +314,9 @@ def _close(mean: float, stated: float) -> bool:
 
 
 def _seeds(record: Record) -> str:
-    return f"draw {record.seed.draw}, seed {record.seed.training}"
+    fold = record.data.fold
+    which = "" if fold is None else f", fold {fold.index + 1} of {fold.of}"
+    return f"draw {record.seed.draw}, seed {record.seed.training}{which}"
 
 
 def _cost(records: Sequence[Record]) -> Cost:

@@ -14,6 +14,8 @@ from harness.util.hashes import content_hash
 from leaderboards.load import Entry
 from leaderboards.table import Setting
 
+Draw = int | tuple[int, int]
+"""A draw's seed, and the index of the fold where there are folds."""
 _BUDGET = ("preset", "labels", "prompts", "batch", "min_steps", "selection", "tune", "track", "cap_flops", "profile")
 
 
@@ -40,6 +42,8 @@ def setting(record: Record, draw_seeds: Iterable[int]) -> Setting:
         lora=model.lora,
         lengths=model.lengths,
         draw_seeds=tuple(sorted(set(draw_seeds))),
+        folds=None if data.fold is None else data.fold.of,
+        null_by=task.null_by,
         model_hash=_decisive_hash(record, "fit", "model"),
         judge_hash=_decisive_hash(record, "judgement", "judge", ("models", "facts")),
         **{name: getattr(budget, name) for name in _BUDGET},
@@ -117,9 +121,9 @@ def _split_by_pairs(rows: Sequence[list[Entry]]) -> list[tuple[str | None, list[
 
     Gives each part with the hash of its pairs. A record without pairs (needs none, or failed early) fits anywhere.
     """
-    parts: list[tuple[dict[int, str], list[list[Entry]]]] = []
+    parts: list[tuple[dict[Draw, str], list[list[Entry]]]] = []
     for row in rows:
-        mine = {e.record.seed.draw: _digest(ids) for e in row if (ids := _label_ids(e.record))}
+        mine = {_draw(e.record): _digest(ids) for e in row if (ids := _label_ids(e.record))}
         for seen, members in parts:
             if all(seen.get(draw, digest) == digest for draw, digest in mine.items()):
                 seen.update(mine)
@@ -130,9 +134,13 @@ def _split_by_pairs(rows: Sequence[list[Entry]]) -> list[tuple[str | None, list[
     return [(_labels_hash(seen) if seen else None, members) for seen, members in parts]
 
 
-def _labels_hash(seen: Mapping[int, str]) -> str:
+def _draw(record: Record) -> Draw:
+    return record.seed.draw if record.data.fold is None else (record.seed.draw, record.data.fold.index)
+
+
+def _labels_hash(seen: Mapping[Draw, str]) -> str:
     """Of the labels of several draws, each draw's by their hash."""
-    return _digest(map(str, sorted(seen.items())))
+    return _digest(sorted(map(str, seen.items())))
 
 
 def _label_ids(record: Record) -> tuple[str, ...]:

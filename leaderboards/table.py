@@ -9,6 +9,10 @@ from typing import Any, Literal
 
 from harness.stats import Estimate
 
+GAINED = "pref_gain"
+"""The main metric that is read against base itself, whose own value is one half by definition."""
+HEADLINE = {GAINED: ("pref_written", "win_rate")}
+"""Metrics that stand in the main table beside the main one: a log-ratio says nothing of what a model writes."""
 RowVerdict = Literal["better", "worse", "cannot tell"]
 Role = Literal["base", "method", "control"]
 """A control learns nothing from the labels: what it reaches is no finding."""
@@ -52,6 +56,10 @@ class Setting:
     """sha256 over the labelled pairs of those draws; None when no record names any."""
     model_hash: str | None = None
     """sha256 over all that loading the model reads: weights, chat template, tokenizer, settings."""
+    folds: int | None = None
+    """Every pair was held out once, by one of so many fits; None where the pairs were divided once."""
+    null_by: str | None = None
+    """The control that a row must beat beside base before it has a verdict: `shuffled`, its own on shuffled labels."""
     judge_hash: str | None = None
     """sha256 over what the judge's verdicts rest on beside its version: models, endpoint, prompts."""
 
@@ -64,7 +72,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Versus:
-    """A row against the base model on the same items."""
+    """A row against the base model, or against its own control, on the same items."""
 
     difference: float
     """Mean of the row minus mean of base, over items."""
@@ -123,24 +131,28 @@ class MethodRow:
     degenerate: bool
     """Whether every scored run is degenerate: such a row has no p and no verdict."""
     seeds: tuple[tuple[int, int], ...]
-    """(draw seed, training seed) of every record."""
+    """(draw seed, training seed) of the records, each once."""
     n_scored: int
-    """Seeds behind the score: those that did not fail and whose samples can be read."""
+    """Seeds behind the score: those that did not fail, in no fold, and whose samples can be read."""
     status: str
     """The most severe status of the row's records: `ok`, `degenerate`, `over_cap` or `failed`."""
     statuses: dict[str, int]
-    """Status -> number of seeds."""
+    """Status -> number of records: seeds, times folds where there are any."""
     metrics: dict[str, Metric]
     p_holm: float | None
-    """p of the main metric, adjusted by Holm's method over the table's family: methods that are not degenerate."""
+    """p of the main metric, adjusted by Holm's method over the table's family: methods that are not degenerate, and
+    have their control where the table asks for it. Beside a control it is the larger p of the two comparisons."""
     verdict: RowVerdict | None
-    """Against base at 5 % after adjustment; None on rows outside the family and where there is no comparison."""
+    """Against base (and the control, in the same direction) at 5 % after adjustment; None on rows outside the family
+    and where a comparison is missing."""
     cost: Cost
     liveness: dict[str, float]
     """Means over seeds of the figures that show the method did its work."""
     records: tuple[str, ...]
     remarks: tuple[str, ...]
     """Reasons of degenerate and failed seeds, unreadable samples, and why a comparison is missing."""
+    versus_control: Versus | None = None
+    """The main metric against the same method on shuffled labels, where the table asks for that control."""
 
     @property
     def in_family(self) -> bool:
@@ -187,7 +199,7 @@ class Table:
     setting: Setting
     rows: tuple[MethodRow, ...]
     n_units: int
-    """Independent units behind the main metric."""
+    """Units behind the main metric: independent ones, or, where there are folds, ones that share their models' data."""
     mdd: float | None
     """The largest of the rows' smallest detectable differences: a smaller true difference may well go unseen."""
     family: int

@@ -36,6 +36,7 @@ from harness.util.hashes import content_hash
 from tasks.datasets.dialogues import LAYOUTS, Dialogue, dialogues
 from tasks.judges.similarity import embed
 from tasks.measures.entailment import VERSION, Claim, Embed, Known, Measured, judge_of, measure, negated, remembering
+from tasks.measures.judged import win_rates
 from tasks.measures.preference import Margin, accuracies, base_margins, base_of, controls, margins
 
 NEW_TOKENS = 256
@@ -232,22 +233,12 @@ def _win_rates(ctx: EvalContext, answered: Answered) -> tuple[Figures, dict[str,
     if rows is None:
         return {item.id: {"win_rate": 0.5} for item, _ in answered}, {}
     opponent = _Opponent(rows, "the base model" if ctx.baseline is None else "the baseline")
-    both = [(item, completion.text, opponent.to(item)) for item, completion in answered]
-    equal = {item.id: {"win_rate": 0.5} for item, ours, theirs in both if ours == theirs}
-    asked = [
-        JudgeItem(item.id, item.prompt, ours, theirs, item.references[0] if item.references else None)
-        for item, ours, theirs in both
-        if ours != theirs
+    items = [
+        JudgeItem(item.id, item.prompt, answer.text, opponent.to(item), item.references[0] if item.references else None)
+        for item, answer in answered
     ]
-    verdicts = ctx.judge.compare(asked) if asked else []
-    named = zip(asked, verdicts, strict=True)
-    found = {item.id: {"win_rate": verdict.p_a} for item, verdict in named if verdict.status == "ok"}
-    notes = {
-        "judge_tokens": float(sum(verdict.tokens for verdict in verdicts)),
-        "judge_cost": float(sum(verdict.cost for verdict in verdicts)),
-        "judge_failed": float(len(asked) - len(found)),
-    }
-    return equal | found, notes
+    found, notes = win_rates(ctx.judge, items)
+    return {item: {"win_rate": p_a} for item, p_a in found.items()}, notes
 
 
 def _measured(

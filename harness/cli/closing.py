@@ -46,6 +46,12 @@ def _carried(config: RunConfig) -> Iterator[str]:
         value = getattr(config, name)
         if value != RunConfig.model_fields[name].default:
             yield from (f"--{name.replace('_', '-')}", str(value))
+    if config.columns:
+        yield from ("--columns", ",".join(f"{ours}={yours}" for ours, yours in config.columns.items()))
+    if config.split_file is not None:
+        yield from ("--split-file", str(config.split_file))
+    if config.folds is not None:
+        yield from ("--folds", str(config.folds))
     if config.draw_seed:
         yield from ("--draw-seed", str(config.draw_seed))
     if str(config.store) != "runs":

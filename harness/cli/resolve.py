@@ -49,6 +49,7 @@ class Options:
     train_on: str | None = None
     columns: dict[str, str] | None = None
     split_file: Path | None = None
+    folds: int | None = None
     budget: str | None = None
     track: str | None = None
     cap_flops: float | None = None

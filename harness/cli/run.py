@@ -39,6 +39,8 @@ def run(
     train_on: asked.TrainOn = None,
     columns: asked.Columns = None,
     split_file: asked.SplitFile = None,
+    folds: asked.Folds = None,
+    control: asked.Control = None,
     budget: asked.Budgets = None,
     track: asked.Track = None,
     cap_flops: asked.CapFlops = None,
@@ -64,10 +66,12 @@ def run(
 ) -> None:
     """Fit an aligner within a budget of labels, evaluate it (and the base model) and show the table."""
     typed = dict(locals())  # exactly the parameters: nothing else is bound yet
+    from harness.run.cells import every_cell
+
     registry = shared.registry(no_plugins, plugins)
     shared.tell_skipped(registry)
     options = _options(typed)
-    configs = cells(options, registry)
+    configs = every_cell(cells(options, registry), registry, control=control)
     records = execute(configs, registry, quiet=quiet, forgiving=options.aligner == EVERY)
     report(records, configs, as_json=as_json)
 
@@ -169,6 +173,14 @@ def _stand(records: Sequence[Record], configs: Sequence[RunConfig]) -> None:
     say("\n".join(["", *words(shown, configs)]))
 
 
+def _which(record: Record) -> str:
+    """The fold, and whether it is a control, in the line of a run."""
+    fold = record.data.fold
+    return f"{', labels shuffled' if record.data.shuffled_labels else ''}" + (
+        "" if fold is None else f", fold {fold.index + 1} of {fold.of}"
+    )
+
+
 def summary(record: Record) -> str:
     """One line: what ran, its main score with interval, and what it spent."""
     spent, score = record.spent, record.scores.get(record.task.main_metric)
@@ -177,7 +189,8 @@ def summary(record: Record) -> str:
         interval = f" [{score.ci95[0]:.3f}, {score.ci95[1]:.3f}]" if score.ci95 else ""
         figure = f"{record.task.main_metric} {score.mean:.3f}{interval} on {score.n}"
     reason = f" ({record.reason})" if record.reason else ""
+    what = f"{record.aligner.name} on {record.task.name}, seed {record.seed.training}{_which(record)}"
     return (
-        f"{record.aligner.name} on {record.task.name}, seed {record.seed.training}: {record.status}{reason}; {figure}; "
+        f"{what}: {record.status}{reason}; {figure}; "
         f"{spent.labels} labels, {spent.flops:.2e} FLOPs, {spent.seconds.total:.0f} s; run {record.id}"
     )

@@ -32,6 +32,18 @@ Columns = Annotated[
     typer.Option(metavar="OURS=YOURS,...", help="Columns of your own pairs: prompt=question,chosen=better,..."),
 ]
 SplitFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Names the held-out rows of your own pairs.")]
+Folds = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Hold out every one of your own pairs once, by N fits; 1: divide them once."),
+]
+Control = Annotated[
+    bool | None,
+    typer.Option(
+        "--control/--no-control",
+        help="Beside each method the same on shuffled labels, which a verdict on pairs needs; on for your own pairs.",
+        show_default=False,
+    ),
+]
 Budgets = Annotated[
     str | None, typer.Option(metavar="N[,N]|max", help="How many labelled pairs: any number, or all there are.")
 ]

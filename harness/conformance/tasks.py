@@ -35,6 +35,7 @@ from harness.contracts import (
     GenerateRequest,
     HarnessError,
     Judged,
+    JudgedOnRequest,
     JudgeItem,
     Loglik,
     LoglikRequest,
@@ -166,7 +167,7 @@ class TaskLab:
             num_fewshot=0,
             seed=0,
             pool=pool,
-            judge=Longer() if isinstance(self.make(), Judged) else None,
+            judge=Longer() if isinstance(self.make(), Judged | JudgedOnRequest) else None,
             groups=groups,
             auxiliary=auxiliary,
         )

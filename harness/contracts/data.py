@@ -70,6 +70,8 @@ class Reading:
     """A file that names the held-out rows."""
     control: frozenset[str] = frozenset()
     """Texts of the tokenizer's control tokens."""
+    fold: tuple[int, int] | None = None
+    """Which part of the pairs is held out, from 0, and of how many; None: they are divided once."""
     without: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Ids of pairs that the study's model or lengths make useless, by reason."""
 
@@ -126,6 +128,28 @@ class OwnRows(Protocol):
 
     def notes(self, source: Source) -> Sequence[str]:
         """Lines for people: how the rows were divided, and what is odd about them."""
+        ...
+
+
+@runtime_checkable
+class DividesInFolds(Protocol):
+    """A pool whose pairs may be divided so that every one is held out once, by `Reading.fold`."""
+
+    @property
+    def folds(self) -> int | None:
+        """How many folds it is read in; None where its pairs are divided once."""
+        ...
+
+    def holding_out(self, fold: int) -> Pool:
+        """The same pool, read in as many folds, with another one held out."""
+        ...
+
+    def every(self, source: Source) -> Sequence[Pair]:
+        """All pairs, in one order however they are divided."""
+        ...
+
+    def undivided(self, source: Source) -> int | None:
+        """How many pairs there are where nothing says which are held out; None where something does."""
         ...
 
 

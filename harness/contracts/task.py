@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from harness.contracts.data import Dataset, Pool, Source
 from harness.contracts.judge import Judge
@@ -68,6 +68,8 @@ class EvalContext:
     """The cell's target groups with the ratings that were bought; a task about groups scores the rest of theirs."""
     auxiliary: Ratings = field(default_factory=dict)
     """The cell's other groups: a question that stands here was seen with other groups' answers."""
+    new_tokens: int = 256
+    """The study's longest sample, in tokens."""
     training_pairs: tuple[Pair, ...] = ()
     """The whole labelled pool less the evaluation items: shortcut classifiers are fitted on it."""
 
@@ -118,6 +120,24 @@ class Judged(Protocol):
 
     default_judge: ClassVar[str]
     """Used where the user names none."""
+
+
+@runtime_checkable
+class JudgedOnRequest(Protocol):
+    """What a task adds when a judge may compare its answers beside its own figures, and nobody has to name one."""
+
+    judged_metric: ClassVar[str]
+    """The metric that a judge gives."""
+
+
+@runtime_checkable
+class NeedsControl(Protocol):
+    """What a task adds when base does not say what a method scores that learnt nothing from its labels.
+
+    A verdict then needs a run of the same method on shuffled labels, and the method must beat both.
+    """
+
+    null_by: ClassVar[Literal["shuffled"]]
 
 
 @runtime_checkable

@@ -61,6 +61,12 @@ def draw(
     return Draw(few_shot, tuple(pair.id for pair in chosen), tuple(prompt.id for prompt in extra), warnings)
 
 
+def drawable(pairs: Sequence[Pair], excluded: Collection[str]) -> list[Pair]:
+    """The pairs that may be drawn: a unit of which anything is excluded is gone whole."""
+    gone = {*excluded} | {pair.unit for pair in pairs if pair.id in excluded}
+    return [pair for pair in pairs if pair.id not in gone and pair.unit not in gone]
+
+
 def _without(pool: Pool, source: Source, excluded: Set[str]) -> tuple[list[Pair], list[tuple[str, Prompt]]]:
     """Pairs, and prompts with their units; a unit of which anything is excluded is gone whole."""
     pairs = list(pool.pairs(source))

@@ -107,6 +107,8 @@ class TaskInfo(_Frozen):
     judge_version: str | None = None
     baseline: str | None = None
     """What answers were judged against: `reference` (the task's own), `base`, a run's id; None: nothing is judged."""
+    null_by: Literal["shuffled"] | None = None
+    """The control that a verdict needs beside base; None where base says what a method scores that learnt nothing."""
     notes: dict[str, float] = Field(default_factory=dict)
 
 
@@ -127,6 +129,14 @@ class ModelInfo(_Frozen):
     trust_remote_code: bool = False
 
 
+class FoldInfo(_Frozen):
+    """Which part of the pairs a cell held out, where every part is held out once."""
+
+    index: int
+    """From 0."""
+    of: int
+
+
 class DataInfo(_Frozen):
     """Where labels came from and what the leak gate dropped."""
 
@@ -138,6 +148,8 @@ class DataInfo(_Frozen):
     rating_ids: dict[str, list[str]] = Field(default_factory=dict)
     """Questions whose ratings were bought, by target group."""
     auxiliary_groups: tuple[str, ...] = ()
+    fold: FoldInfo | None = None
+    """None: the pairs are divided once."""
     shuffled_labels: bool = False
     """A control: half of the pairs were handed to the aligner with chosen and rejected swapped."""
     dropped_leaks: tuple[str, ...] = ()

@@ -115,6 +115,7 @@ def _context(plan: Plan, session: Session, against: Against) -> EvalContext:
         base=against.base,
         groups=plan.few_shot.groups,
         auxiliary=plan.few_shot.auxiliary,
+        new_tokens=plan.lengths.new_tokens,
         training_pairs=plan.labels.training_pairs,
     )
 

@@ -15,6 +15,7 @@ from harness.contracts import Aligner, HasBasis, JudgeBasis, Pair, Ratings
 from harness.fit.demands import takes
 from harness.models.templates import clock
 from harness.records.provenance import Decisive, environment, harness_code, plugin_code, python, versions
+from harness.run.folds import chosen_fold
 from harness.run.job import FIT_BACKEND
 from harness.util.hashes import content_hash
 
@@ -93,8 +94,15 @@ def _labels(plan: Plan, registry: Registry) -> dict[str, Any]:
             "spans": few.spans,
         },
         "budget": config.budget.model_dump(),
+        "fold": _fold(plan),
         "judge": None if asked is None else _judge(asked, plan, registry),
     }
+
+
+def _fold(plan: Plan) -> list[int] | None:
+    """Which part of the pairs is held out, from 0, and of how many."""
+    fold = chosen_fold(plan.config)
+    return None if fold is None else list(fold)
 
 
 def _pool(plan: Plan, registry: Registry) -> dict[str, Any]:
@@ -133,6 +141,7 @@ def _answers(plan: Plan, registry: Registry) -> dict[str, Any]:
         "leaks": {"number": len(plan.labels.dropped), "content": content_hash(sorted(plan.labels.dropped))},
         "pool": _pool(plan, registry),
         "held_out": plan.held_out,
+        "fold": _fold(plan),
         "groups": {"asked": _ratings(few.groups), "auxiliary": _ratings(few.auxiliary)},
         "code": {"harness": harness_code(*EVALUATION_ROOMS), "plug-ins": code.digest},
         "libraries": versions(code.imports),

@@ -5,10 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from harness.config import RunConfig
-from harness.contracts import Budget, DeclaresSpans, FewShot, HarnessError, Pair, Pool, Source, Task, settled
-from harness.data.draw import draw
+from harness.contracts import (
+    Budget,
+    DeclaresSpans,
+    DividesInFolds,
+    FewShot,
+    HarnessError,
+    Pair,
+    Pool,
+    Source,
+    Task,
+    settled,
+)
+from harness.data.draw import draw, drawable
 from harness.data.leaks import find_leaks
 from harness.data.left_out import Said, left_out
+from harness.run.folds import within_folds
 from harness.run.rows import left_out_held
 from harness.util.hashes import content_hash
 
@@ -47,7 +59,9 @@ def draw_labels(
     dropped = find_leaks(pool.questions(from_pool), task.questions(from_task, config.limit))
     leaked = set(dropped)
     kept = tuple(p for p in pairs if p.id not in leaked)
-    budget = settled(config.budget, len(kept) or _most_ratings(pool, from_pool))
+    budget = settled(config.budget, len(drawable(pairs, leaked)) or _most_ratings(pool, from_pool))
+    if needed and isinstance(pool, DividesInFolds) and pool.folds:
+        budget = within_folds(config, task, pool, from_pool)
     said = left_out(pool, from_pool, leaks=sum(pair.id in leaked for pair in pairs))
     held = left_out_held(pool, task, from_task)
     warnings = tuple(line for line in (said.warning, held.warning) if line)

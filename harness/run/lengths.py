@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from harness.config import LONGEST, RunConfig
-from harness.contracts import HarnessError, Lengths, Pair, Pool, Source
+from harness.contracts import DividesInFolds, HarnessError, Lengths, Pair, Pool, Source
 from harness.data.lengths import Tokens, measured, settled_lengths
 from harness.models.load import load_tokenizer
 from harness.models.wheels import ModelFiles
@@ -45,8 +45,10 @@ def sized(config: RunConfig, pool: Pool, source: Source, files: ModelFiles, *, o
 
 
 def _training(pool: Pool, source: Source) -> tuple[Pair, ...]:
-    """The pool's training pairs; none where the source has evaluation rows only."""
+    """The pool's training pairs, of folds all pairs, so that every fold has the same lengths; else none."""
     try:
+        if isinstance(pool, DividesInFolds) and pool.folds:
+            return tuple(pool.every(source))
         return tuple(pool.pairs(source))
     except HarnessError:  # is raised again where the labels are drawn, if there are any to draw
         return ()

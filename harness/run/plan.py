@@ -20,6 +20,7 @@ from harness.contracts import (
     HarnessError,
     HasDataset,
     Judged,
+    JudgedOnRequest,
     Lengths,
     Pool,
     Ratings,
@@ -309,17 +310,19 @@ def _fit_judge(aligner: Aligner, registry: Registry) -> str | None:
 
 def _with_judge(config: RunConfig, task: Task, registry: Registry) -> RunConfig:
     """Judge and baseline, where the user named none. Raises HarnessError where nothing is judged but was asked for."""
-    if isinstance(task, Judged):
-        judge = config.judge or task.default_judge
+    named = config.judge or (task.default_judge if isinstance(task, Judged) else None)
+    if named is not None and isinstance(task, Judged | JudgedOnRequest):
+        judge = named
         judging: object = registry.judge(judge)
         closeness = isinstance(judging, ComparesWithReference) and judging.compares_with_reference
         baseline = config.baseline or (BASE_ALIGNER if closeness else REFERENCE)
         return config.model_copy(update={"judge": judge, "baseline": baseline})
+    unless = " unless --judge names who does" if isinstance(task, JudgedOnRequest) else ""
     asked = {"judge": config.judge, "baseline": config.baseline}
     for option, value in asked.items():
         if value is not None:
             raise HarnessError(
-                f"task {config.task!r} judges no answers, but --{option} {value} was given; leave it out"
+                f"task {config.task!r} judges no answers{unless}, but --{option} {value} was given; leave it out"
             )
     return config
 

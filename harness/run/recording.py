@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from harness.contracts import HasNoReferences, HasParityMetric, Scores, Task
+from harness.contracts import HasNoReferences, HasParityMetric, NeedsControl, Scores, Task
 from harness.data.clipping import Clipping
 from harness.records.provenance import origin, packages
 from harness.records.schema import (
@@ -19,6 +19,7 @@ from harness.records.schema import (
     BudgetInfo,
     DataInfo,
     Failure,
+    FoldInfo,
     Inference,
     Lost,
     Manifest,
@@ -31,6 +32,7 @@ from harness.records.schema import (
     Status,
     TaskInfo,
 )
+from harness.run.folds import chosen_fold
 from harness.run.identity import family
 from harness.run.job import FIT_BACKEND, FitReport
 from harness.run.plan import BASE_ALIGNER, REFERENCE, Plan, rating_ids
@@ -146,6 +148,7 @@ def _task_info(plan: Plan, scores: Scores) -> TaskInfo:
         judge=plan.config.judge,
         judge_version=plan.judge_version,
         baseline=_baseline(plan),
+        null_by=plan.task.null_by if isinstance(plan.task, NeedsControl) else None,
         notes=dict(scores.notes),
     )
 
@@ -179,6 +182,7 @@ def _data_info(plan: Plan, clipping: Clipping | None) -> DataInfo:
         prompt_ids=tuple(p.id for p in plan.few_shot.prompts),
         rating_ids=rating_ids(plan.few_shot.groups),
         auxiliary_groups=tuple(plan.few_shot.auxiliary),
+        fold=_fold(plan),
         shuffled_labels=plan.config.shuffle_labels,
         dropped_leaks=plan.labels.dropped,
         rows=plan.labels.left_out.rows,
@@ -187,6 +191,11 @@ def _data_info(plan: Plan, clipping: Clipping | None) -> DataInfo:
         clipped={**(clipping.shares if clipping else {}), **plan.cut},
         warnings=plan.labels.warnings,
     )
+
+
+def _fold(plan: Plan) -> FoldInfo | None:
+    fold = chosen_fold(plan.config)
+    return None if fold is None else FoldInfo(index=fold[0], of=fold[1])
 
 
 def _spent(plan: Plan, outcome: CellOutcome) -> Spent:

@@ -12,6 +12,7 @@ from harness.data.left_out import Said, left_out
 from harness.models.control import control_tokens
 from harness.models.load import load_tokenizer
 from harness.models.wheels import ModelFiles
+from harness.run.folds import chosen_fold
 from harness.run.lengths import Sized
 
 
@@ -24,13 +25,14 @@ def as_asked(
     not theirs.
     """
     if not isinstance(pool, OwnRows):
-        for option, value in (("--columns", config.columns), ("--split-file", config.split_file)):
+        named = (("--columns", config.columns), ("--split-file", config.split_file), ("--folds", chosen_fold(config)))
+        for option, value in named:
             if value:
                 raise HarnessError(f"pool {pool.name!r} has columns and splits of its own; {option} is for pool pairs")
         return pool, size(pool)
     control = control_tokens(files.folder)
     split_file = None if config.split_file is None else str(config.split_file)
-    how = Reading(config.columns, split_file, control.texts)
+    how = Reading(config.columns, split_file, control.texts, chosen_fold(config))
     read = pool.reading(how)
     lengths = size(read)
     try:

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 
-from harness.contracts import NamesMetricsLater, Scores, Task
+from harness.contracts import Judged, NamesMetricsLater, Scores, Task
 from harness.util.names import nearest
 
 
@@ -47,7 +47,12 @@ def _names(task: Task, scores: Scores) -> Iterator[str]:
     if unknown and not isinstance(task, NamesMetricsLater):
         hint = nearest(unknown[0], sorted(task.metrics))
         yield f"task {task.name} returns metric {unknown[0]!r}, which it does not declare; {hint}"
-    if unknown and task.main_metric not in found:
+    lost = task.main_metric not in found
+    if lost and task.main_metric not in task.metrics and not isinstance(task, NamesMetricsLater):
+        hint = nearest(task.main_metric, sorted(task.metrics))
+        yield f"task {task.name} has main metric {task.main_metric!r}, which it does not declare; {hint}"
+    # A task that requires nothing, or is judged, may lack it: a model that cannot do it, a judge without a verdict.
+    elif lost and found and (unknown or (task.requires and not isinstance(task, Judged))):
         others = ", ".join(sorted(found))
         yield f"task {task.name} never returns its main metric {task.main_metric!r}; it returns {others}"
     if not found:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.stats.families import average_seeds, holm, seed_sd
-from harness.stats.intervals import ALPHA, RESAMPLES, Estimate, mean_interval, same_items, wilson
+from harness.stats.intervals import ALPHA, RESAMPLES, SHARED_BY_FOLDS, Estimate, mean_interval, same_items, wilson
 from harness.stats.paired import EXACT_OUTCOMES, PERMUTATIONS, Paired, paired_test, paired_tests, sign_flip, sign_flips
 from harness.stats.power import POWER, smallest_detectable_difference
 from harness.stats.resampling import mean_intervals
@@ -24,6 +24,7 @@ __all__ = [
     "PERMUTATIONS",
     "POWER",
     "RESAMPLES",
+    "SHARED_BY_FOLDS",
     "Estimate",
     "Floats",
     "Paired",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.stats.intervals import checked, same_items
+from harness.stats.intervals import checked, same_items, widened, wilson
 from harness.stats.power import smallest_detectable_difference
 from harness.stats.resampling import bootstraps, flipped_tails
 
@@ -34,7 +34,8 @@ class Paired:
     difference: float
     """Mean of A minus mean of B, over items."""
     ci95: tuple[float, float] | None
-    """Cluster bootstrap interval; None below two units and where A and B agree on every unit (nothing to resample)."""
+    """Cluster bootstrap interval, where it has a width; Wilson's of right or wrong answers against one constant, and
+    where all units differ by the same amount. None below two units and where A and B agree on every unit."""
     p: float
     """Two-sided sign-flip p-value over units."""
     n_units: int
@@ -60,10 +61,13 @@ def paired_tests(
     *,
     seed: int = 0,
     comparisons: int = 1,
+    inflation: float = 1.0,
 ) -> list[Paired]:
     """`paired_test` of each row against `b`; rows share their draws, which is much faster.
 
-    `comparisons` is the size of the family that the tests belong to, for the detectable difference.
+    `comparisons` is the size of the family that the tests belong to, for the detectable difference. `inflation` is the
+    variance over that of independent units: limits and detectable difference grow by its root, and a total counts as
+    that much smaller.
     """
     for row in rows:
         same_items(row, b, units)
@@ -77,14 +81,29 @@ def paired_tests(
     index, sizes = _grouped(labels)
     sums: Floats = np.array([np.bincount(index, weights=checked(row, labels)) for row in differences], dtype=np.float64)
     shares = bool(((values >= 0) & (values <= 1)).all() and ((base >= 0) & (base <= 1)).all())
-    bound = 1.0 if shares else None
-    return _compared(
-        differences,
-        sums,
-        sizes,
-        seed,
-        lambda own: smallest_detectable_difference(own, sizes, bound=bound, comparisons=comparisons),
-    )
+    bound = float(np.maximum(base, 1.0 - base).max()) if shares else None
+
+    def detectable(own: Floats) -> float | None:
+        least = smallest_detectable_difference(own, sizes, bound=bound, comparisons=comparisons)
+        grown = None if least is None else least * math.sqrt(inflation)
+        return None if grown is None or (bound is not None and grown > bound) else grown
+
+    found = _compared(differences, sums, sizes, detectable, seed=seed, inflation=inflation)
+    plain = bool((base == base[0]).all()) and len(sizes) == len(items)
+    return [
+        replace(one, ci95=_around(float(base[0]), row, inflation)) if plain and _binary(row) and one.ci95 else one
+        for one, row in zip(found, values, strict=True)
+    ]
+
+
+def _binary(row: Floats) -> bool:
+    return bool(np.isin(row, (0.0, 1.0)).all())
+
+
+def _around(constant: float, row: Floats, inflation: float) -> tuple[float, float]:
+    """Wilson's limits of right or wrong answers, one a unit, less the constant they are held against."""
+    low, high = wilson(float(row.mean()), len(row) / inflation)
+    return low - constant, high - constant
 
 
 def _grouped(labels: Sequence[str]) -> tuple[NDArray[np.int64], Floats]:
@@ -94,7 +113,13 @@ def _grouped(labels: Sequence[str]) -> tuple[NDArray[np.int64], Floats]:
 
 
 def _compared(
-    differences: Floats, sums: Floats, sizes: Floats, seed: int, detectable: Callable[[Floats], float | None]
+    differences: Floats,
+    sums: Floats,
+    sizes: Floats,
+    detectable: Callable[[Floats], float | None],
+    *,
+    seed: int,
+    inflation: float,
 ) -> list[Paired]:
     vary = np.array([len(sizes) >= 2 and bool(row.any()) for row in sums])
     limits = (
@@ -102,11 +127,11 @@ def _compared(
         if vary.any()
         else {}
     )
-    p_values = sign_flips(sums, seed=seed)
+    p_values = sign_flips(sums, seed=seed, inflation=inflation)
     return [
         Paired(
             difference=math.fsum(row) / len(row),
-            ci95=(float(limits[i][0]), float(limits[i][1])) if i in limits else None,
+            ci95=_limits(limits[i], len(sizes), math.fsum(row) / len(row), inflation) if i in limits else None,
             p=float(p_values[i]),
             n_units=len(sizes),
             mdd=detectable(sums[i]),
@@ -115,21 +140,31 @@ def _compared(
     ]
 
 
+def _limits(limits: Floats, units: int, mean: float, inflation: float) -> tuple[float, float]:
+    """The bootstrap's limits; where all units differ by one amount it has no width, and Wilson's bound stands in."""
+    low, high = float(limits[0]), float(limits[1])
+    if high - low > 1e-12:
+        return widened((low, high), mean, inflation)
+    least = mean * (2.0 * wilson(1.0, units / inflation)[0] - 1.0)
+    return min(least, mean), max(least, mean)
+
+
 def sign_flip(unit_sums: Sequence[float] | Floats, *, seed: int = 0) -> float:
     """Two-sided p-value that random signs give a total as far from 0 as that of `unit_sums` (U,); see `sign_flips`."""
     return float(sign_flips(np.asarray([unit_sums], dtype=np.float64), seed=seed)[0])
 
 
-def sign_flips(sums: Floats, *, seed: int = 0) -> Floats:
+def sign_flips(sums: Floats, *, seed: int = 0, inflation: float = 1.0) -> Floats:
     """Two-sided p-values (R,) of the totals of `sums` (R, U) under random signs of units.
 
     Exact while a total has at most `EXACT_OUTCOMES` distinct sign counts (for 0/1 metrics this is McNemar's exact
-    test); otherwise `PERMUTATIONS` seeded draws, with (hits + 1) / (draws + 1), which is never 0.
+    test); otherwise `PERMUTATIONS` seeded draws, with (hits + 1) / (draws + 1), which is never 0. Of units that are not
+    independent the total is as rare as one that is smaller by the root of `inflation`.
     """
     scale = np.abs(sums).max(axis=1, initial=0.0, keepdims=True)
     # Rounding makes equal magnitudes equal again after averages over seeds (1/3 + 1/3 against 2/3).
     scaled = np.round(sums / np.where(scale == 0.0, 1.0, scale), 12)
-    least = np.array([abs(math.fsum(row)) - 1e-9 for row in scaled])
+    least = np.array([abs(math.fsum(row)) / math.sqrt(inflation) - 1e-9 for row in scaled])
     found = np.array([_exact(row, far) for row, far in zip(scaled, least, strict=True)])
     drawn = np.isnan(found)
     if drawn.any():

@@ -19,6 +19,8 @@ from harness.stats.intervals import (
     expanded_tail,
     mean_interval,
     same_items,
+    widened,
+    within,
 )
 
 if TYPE_CHECKING:
@@ -35,7 +37,12 @@ FEW = 4
 
 
 def mean_intervals(
-    rows: Sequence[Mapping[str, float]], units: Mapping[str, str], *, seed: int = 0, resamples: int = RESAMPLES
+    rows: Sequence[Mapping[str, float]],
+    units: Mapping[str, str],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    inflation: float = 1.0,
 ) -> list[Estimate]:
     """`intervals.mean_interval` of several mappings from the same items to values; they share their draws.
 
@@ -49,19 +56,21 @@ def mean_intervals(
     labels = [units[item] for item in items]
     found: list[Estimate] = []
     late: dict[int, tuple[Floats, Floats]] = {}
+    values: dict[int, Floats] = {}
     for place, row in enumerate(rows):
         data = checked([row[item] for item in items], labels)
         sums, sizes = by_unit(data, labels)
         if is_quick(data, sums):
-            found.append(mean_interval(data, labels, seed=seed, resamples=resamples))
+            found.append(mean_interval(data, labels, seed=seed, resamples=resamples, inflation=inflation))
         else:
-            late[place] = (sums, sizes)
+            late[place], values[place] = (sums, sizes), data
             found.append(Estimate(math.fsum(data) / len(data), None, len(sums)))
     if late:
         sizes = next(iter(late.values()))[1]
         limits = bootstraps(np.array([sums for sums, _ in late.values()]), sizes, seed=seed, resamples=resamples)
         for place, (low, high) in zip(late, limits, strict=True):
-            found[place] = replace(found[place], ci95=(float(low), float(high)))
+            wide = widened((float(low), float(high)), found[place].mean, inflation)
+            found[place] = replace(found[place], ci95=within(values[place], *wide))
     return found
 
 

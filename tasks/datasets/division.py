@@ -43,11 +43,16 @@ class Division:
     how: str
 
 
-def divide(pairs: Sequence[Pair], marks: Marks, listed: Collection[str] | None) -> Division:
-    """By the listed names, else by the rows' own column, else exactly by `held_out`.
+def divide(
+    pairs: Sequence[Pair], marks: Marks, listed: Collection[str] | None, fold: tuple[int, int] | None = None
+) -> Division:
+    """By the listed names, else by the rows' own column, else by `fold`, else exactly by `held_out`.
 
-    Raises HarnessError where nothing, or everything, is listed.
+    Raises HarnessError where nothing, or everything, is listed, and for a fold of what is divided already.
     """
+    if fold is not None and (listed is not None or by_column(pairs, marks)):
+        what = "a split file" if listed is not None else "the column 'split'"
+        raise HarnessError(f"{what} says which pairs are held out, so that there are no folds; leave out --folds")
     if listed is not None:
         held = {pair.id for pair in pairs if _names(pair, marks) & set(listed)}
         if not 0 < len(held) < len(pairs):
@@ -56,10 +61,37 @@ def divide(pairs: Sequence[Pair], marks: Marks, listed: Collection[str] | None) 
                 "ids of rows or prompts, one a line, or rows with 'id' or 'prompt'"
             )
         return _parted(pairs, held, "as the split file says")
-    column = {pair.id: str(marks.get(pair.id, (None, None))[0]).strip().lower() for pair in pairs}
-    if {*column.values()} <= {*TRAIN, *EVAL} and {*column.values()} & set(EVAL):
-        return _parted(pairs, {name for name, split in column.items() if split in EVAL}, "as the column 'split' says")
+    if column := by_column(pairs, marks):
+        return _parted(pairs, column, "as the column 'split' says")
+    if fold is not None:
+        index, of = fold
+        return _parted(pairs, fold_of(pairs, index, of), f"fold {index + 1} of {of}, by a hash of the prompts")
     return _parted(pairs, held_out(pairs), "by a hash of the prompts")
+
+
+def by_column(pairs: Sequence[Pair], marks: Marks) -> set[str]:
+    """Ids of the pairs that the rows' own column holds out; none where it does not say so of every row."""
+    column = {pair.id: str(marks.get(pair.id, (None, None))[0]).strip().lower() for pair in pairs}
+    told = {*column.values()} <= {*TRAIN, *EVAL}
+    return {name for name, split in column.items() if split in EVAL} if told else set()
+
+
+def fold_of(pairs: Sequence[Pair], index: int, of: int) -> set[str]:
+    """Ids of the pairs of one of `of` folds: every pair is in one, and the folds are as equal as whole units allow.
+
+    Raises HarnessError where there are fewer units than folds.
+    """
+    units = _units(pairs)
+    if len(units) < of:
+        raise HarnessError(
+            f"{len(units)} different prompts cannot be divided into {of} folds; "
+            f"use --folds {max(len(units), 1)} or a smaller number"
+        )
+    order = sorted(units, key=lambda unit: (-len(units[unit]), content_hash("held out", unit)))
+    folds: list[set[str]] = [set() for _ in range(of)]
+    for unit in order:
+        min(folds, key=len).update(units[unit])
+    return folds[index]
 
 
 def held_out(pairs: Sequence[Pair]) -> set[str]:
@@ -68,11 +100,7 @@ def held_out(pairs: Sequence[Pair]) -> set[str]:
     Pairs of one unit, and pairs whose prompts differ by case and punctuation alone, stay together. At least one unit is
     held out where there are two.
     """
-    units: dict[str, list[str]] = {}
-    first: dict[tuple[str, ...], str] = {}
-    for pair in pairs:
-        words = comparable("\n".join(turn.content for turn in pair.prompt))
-        units.setdefault(first.setdefault(words, pair.unit), []).append(pair.id)
+    units = _units(pairs)
     order = sorted(units, key=lambda unit: content_hash("held out", unit))
     wanted, held = len(pairs) // HELD, set[str]()
     for unit in order:
@@ -81,6 +109,16 @@ def held_out(pairs: Sequence[Pair]) -> set[str]:
     if not held and len(order) > 1:
         held = {*min((units[unit] for unit in order), key=len)}
     return held
+
+
+def _units(pairs: Sequence[Pair]) -> dict[str, list[str]]:
+    """Ids of the pairs that stay together, by their unit."""
+    units: dict[str, list[str]] = {}
+    first: dict[tuple[str, ...], str] = {}
+    for pair in pairs:
+        words = comparable("\n".join(turn.content for turn in pair.prompt))
+        units.setdefault(first.setdefault(words, pair.unit), []).append(pair.id)
+    return units
 
 
 def named_in(path: Path) -> frozenset[str]:

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from harness.contracts import Messages, Pair, Reading
 from harness.data.texts import cut
 from tasks.datasets.columns import Columns, find_columns
-from tasks.datasets.division import Division, divide, named_in
+from tasks.datasets.division import Division, Marks, by_column, divide, named_in
 from tasks.datasets.graded import better_and_worse, mean_grades
 from tasks.datasets.layouts import Sides, answer_in, check, prompt_in, sides, together, with_system
 from tasks.datasets.pairs import Gathered, Labelled, pair_of
@@ -41,6 +41,13 @@ class DividedPairs:
 
     found: Labelled
     division: Division
+    given: bool
+    """Whether the user said which pairs are held out."""
+    marks: Marks = field(default_factory=dict, repr=False)
+
+    def holding_out(self, fold: tuple[int, int]) -> DividedPairs:
+        """The same pairs with another fold held out."""
+        return replace(self, division=divide(self.found.pairs, self.marks, None, fold))
 
 
 def contradictions(pairs: Sequence[Pair]) -> int:
@@ -58,8 +65,9 @@ def read_own(rows: Sequence[Row], place: str, how: Reading, *, divided: bool = T
     reader.rank()
     found = _without(reader.made.labelled(), how.without, place)
     listed = named_in(Path(how.split_file)) if how.split_file and divided else None
-    division = divide(found.pairs, reader.marks, listed) if divided else Division((), (), "")
-    return DividedPairs(found, division)
+    given = listed is not None or bool(by_column(found.pairs, reader.marks))
+    division = divide(found.pairs, reader.marks, listed, how.fold) if divided else Division((), (), "")
+    return DividedPairs(found, division, given, reader.marks)
 
 
 def _without(found: Labelled, ids: Mapping[str, frozenset[str]], place: str) -> Labelled:

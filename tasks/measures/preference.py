@@ -11,6 +11,13 @@ answers closed by the end-of-turn token):
 A tie counts one half, so a constant model and, for `pref_ratio`, the base model itself score exactly 0.5. A language
 model's own rule is p_a = sigmoid(s(chosen) - s(rejected)), so `pref` equals `pref_sum`. A model whose rule is no
 likelihood (a re-ranker) has `pref` alone.
+
+What a method gained is read against the base model, for raw sums hardly move under few labels:
+
+    pref_gain        a language model: pref_ratio (TRL's rewards/accuracies); a ranker: its own rule, p_a > 0.5
+    pref_gain_token  (s - s_base) / T of chosen > (s - s_base) / T of rejected; language models alone
+
+The base model has gained nothing and scores 0.5 on both by definition.
 """
 
 from __future__ import annotations
@@ -28,6 +35,12 @@ METRICS: Mapping[str, str] = {
     "pref_sum": "share of held-out pairs whose chosen answer has the higher summed log-probability (ties 0.5)",
     "pref_mean": "the same, log-probability per token",
     "pref_ratio": "the same, summed log-probability less the base model's; 0.5 for the base model itself",
+}
+
+GAINS: Mapping[str, str] = {
+    "pref_gain": "share of held-out pairs whose chosen answer gained more on the base model's log-probability than the "
+    "rejected one; of a ranker, whose chosen answer its own rule prefers (ties 0.5; base 0.5 by definition)",
+    "pref_gain_token": "the same, gain per token",
 }
 
 Side = tuple[float, int]
@@ -79,6 +92,20 @@ def accuracies(margin: Margin, base: Margin | None) -> dict[str, float]:
     if reference.chosen is not None and reference.rejected is not None:
         values["pref_ratio"] = _better(chosen - reference.chosen[0], rejected - reference.rejected[0])
     return values
+
+
+def gains(margin: Margin, base: Margin | None) -> dict[str, float]:
+    """What a model gained on base in one pair, each 1, 0.5 or 0; `base` None means that this model is the base.
+
+    A model whose rule is no likelihood has `pref_gain` alone, which is its rule.
+    """
+    if base is None:
+        return {"pref_gain": 0.5, **({} if margin.chosen is None else {"pref_gain_token": 0.5})}
+    if margin.chosen is None or margin.rejected is None or base.chosen is None or base.rejected is None:
+        return {"pref_gain": _better(margin.p_chosen, 0.5)}
+    chosen, rejected = margin.chosen[0] - base.chosen[0], margin.rejected[0] - base.rejected[0]
+    per_token = _better(chosen / margin.chosen[1], rejected / margin.rejected[1])
+    return {"pref_gain": _better(chosen, rejected), "pref_gain_token": per_token}
 
 
 def base_margins(rows: Mapping[str, SampleRow] | None) -> Mapping[str, Margin] | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, ClassVar
 
-from harness.contracts import Dataset, Pair, Pool, Reading, Source, SplitAbsent
+from harness.contracts import Dataset, HarnessError, Pair, Pool, Reading, Source, SplitAbsent
 from harness.data.texts import cut
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
@@ -37,14 +37,44 @@ class OwnPairsPool(PairPool):
         """The same pool, its rows read as `how` says."""
         return OwnPairsPool(how)
 
+    @property
+    def folds(self) -> int | None:
+        """How many folds it is read in; None where its pairs are divided once."""
+        return None if self._how.fold is None else self._how.fold[1]
+
+    def holding_out(self, fold: int) -> OwnPairsPool:
+        """The same pool, read in as many folds, with another one held out. Raises HarnessError without folds."""
+        if self._how.fold is None:
+            raise HarnessError("pool 'pairs' is read without folds, so that none can be held out; use --folds")
+        other = (fold, self._how.fold[1])
+        pool = OwnPairsPool(replace(self._how, fold=other))
+        pool._whole = {key: (rows, whole.holding_out(other)) for key, (rows, whole) in self._whole.items()}
+        return pool
+
+    def every(self, source: Source) -> Sequence[Pair]:
+        """All pairs: those to train on and those held out, in the order of their ids."""
+        both = (*self.labelled(source).pairs, *self.labelled(source, "eval").pairs)
+        return sorted(both, key=lambda pair: pair.id)
+
+    def undivided(self, source: Source) -> int | None:
+        """How many pairs there are where neither the user nor the data say which are held out; else None."""
+        rows, apart = self._rows(source, "pool")
+        whole = self._read_whole(source, rows, divided=not apart)
+        return None if apart or whole.given else len(whole.found.pairs)
+
     def revision(self, source: Source) -> str:
-        """Hash of every training pair, and of the columns that the user named."""
-        plain = super().revision(source)
+        """Hash of every training pair, and of the columns that the user named; of folds, the same for all of them."""
+        pairs = [asdict(pair) for pair in (self.every(source) if self.folds else self.pairs(source))]
+        plain = content_hash(pairs, "folds", self.folds) if self.folds else content_hash(pairs)
         return content_hash(plain, dict(self._how.columns)) if self._how.columns else plain
 
     def labelled(self, source: Source, split: str = "pool") -> Labelled:
         """Pairs and reasons of a split. Raises HarnessError where there are no rows, no columns or no pairs."""
         rows, apart = self._rows(source, split)
+        if apart and self.folds:
+            raise HarnessError(
+                "the data have a held-out split of their own, so that there are no folds; leave out --folds"
+            )
         whole = self._read_whole(source, rows, divided=not apart)
         if apart:
             return whole.found

@@ -153,10 +153,10 @@ def test_a_re_ranker_is_loaded_again_and_scored_by_its_own_rule(
     ranked = run(cell(tiny, tmp_path, folder, aligner="best_of_n", **settings), registry=registry)
     plain = run(cell(tiny, tmp_path, folder, aligner="dpo", **settings), registry=registry)
     assert (ranked.status, plain.status) == ("ok", "ok")
-    assert set(ranked.scores) == {"pref"}
-    assert set(plain.scores) == {"pref", "pref_sum", "pref_mean", "pref_ratio"}
+    assert set(ranked.scores) == {"pref", "pref_gain", "pref_written"}
+    assert set(plain.scores) == {*ranked.scores, "pref_sum", "pref_mean", "pref_gain_token"}
     assert ranked.aligner.adapter_hash == plain.aligner.adapter_hash, "the same training under the same seed"
-    assert ranked.scores["pref"].mean == plain.scores["pref_ratio"].mean, "its rule is the log-ratio to base"
+    assert ranked.scores["pref_gain"].mean == plain.scores["pref_gain"].mean, "its rule is the log-ratio to base"
     assert ranked.data.pool == "pairs"
     (table,) = tables(tmp_path, task="preference")
     assert {row.label for row in table.rows} == {"base", "best_of_n", "dpo"}

@@ -235,6 +235,7 @@ def test_every_field_is_reachable_by_set_or_option() -> None:
         "groups",
         "profile",
         "checkpoint_steps",
+        "fold",
     }
     assert set(keys(RunConfig)) <= options
 
@@ -357,8 +358,8 @@ def test_several_budgets_are_several_cells() -> None:
 
 
 def test_columns_and_split_file_are_part_of_a_cell() -> None:
-    found = typed(columns={"prompt": "question"}, split_file=Path("held.txt"))
-    assert (found.columns, found.split_file) == ({"prompt": "question"}, Path("held.txt"))
+    found = typed(columns={"prompt": "question"}, split_file=Path("held.txt"), folds=3)
+    assert (found.columns, found.split_file, found.folds) == ({"prompt": "question"}, Path("held.txt"), 3)
     assert columns_of(" prompt=question, chosen = a=b ,") == {"prompt": "question", "chosen": "a=b"}
     for text in ("prompt", "=x", "prompt="):
         with pytest.raises(HarnessError, match="--columns takes ours=yours"):

@@ -9,12 +9,30 @@ from typing import Any, ClassVar
 
 import pytest
 
-from harness.contracts import Dataset, EvalContext, HarnessError, Pair, Preference, PreferRequest, Task, user
-from tasks.measures.preference import METRICS, Margin, accuracies, base_margins, margins
+from harness.contracts import (
+    Completion,
+    Dataset,
+    EvalContext,
+    GenerateRequest,
+    HarnessError,
+    JudgedOnRequest,
+    JudgeItem,
+    NeedsControl,
+    Pair,
+    Preference,
+    PreferRequest,
+    SampleRow,
+    Task,
+    Verdict,
+    user,
+)
+from tasks.measures.preference import METRICS, Margin, accuracies, base_margins, gains, margins
 from tasks.pools.pairs import UltraFeedbackPool
 from tasks.preference import PreferenceTask, harness_tasks
 
 LIKELIHOODS = {"pref", "pref_sum", "pref_mean", "pref_ratio"}
+READINGS = {"pref_gain", "pref_gain_token", "pref", "pref_sum", "pref_mean"}
+"""Of a language model that writes nothing."""
 
 
 class Rows:
@@ -87,6 +105,25 @@ def test_a_re_ranker_has_its_own_rule_only() -> None:
 
 @pytest.mark.core
 @pytest.mark.parametrize(
+    ("margin", "base", "expected"),
+    [
+        (
+            ((-4.0, 8), (-5.0, 2)),
+            ((-9.0, 8), (-8.0, 2)),
+            {"pref_gain": 1.0, "pref_gain_token": 0.0},
+        ),  # 5 > 3, 5/8 < 3/2
+        (((-4.0, 8), (-5.0, 2)), ((-4.0, 8), (-5.0, 2)), {"pref_gain": 0.5, "pref_gain_token": 0.5}),
+        (((-4.0, 8), (-5.0, 2)), None, {"pref_gain": 0.5, "pref_gain_token": 0.5}),
+        ((None, None), ((-4.0, 8), (-5.0, 2)), {"pref_gain": 1.0}),
+        ((None, None), None, {"pref_gain": 0.5}),
+    ],
+)
+def test_what_was_gained_on_base(margin: Any, base: Any, expected: dict[str, float]) -> None:
+    assert gains(Margin("x", 0.9, *margin), base and Margin("x", 0.1, *base)) == expected
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
     ("answer", "error", "said"),
     [
         (Preference(float("nan"), (-1.0, 1), (-1.0, 1)), FloatingPointError, "nan, no probability"),
@@ -112,7 +149,7 @@ def test_one_row_per_held_out_pair_and_clusters_are_units() -> None:
     assert [row.id for row in scores.rows] == [pair.id for pair in held_out]
     assert [row.unit for row in scores.rows] == [pair.unit for pair in held_out]
     assert len({row.unit for row in scores.rows}) == 5
-    assert all(set(row.values) == set(PreferenceTask.metrics) == LIKELIHOODS for row in scores.rows)
+    assert all(set(row.values) == READINGS for row in scores.rows)
     assert all(row.values["pref"] == row.values["pref_sum"] == 1.0 for row in scores.rows)
     assert scores.rows[0].detail["prompt"] == [{"role": "user", "content": "eval question 0?"}]
     assert scores.notes["preference_pairs"] == 6
@@ -123,9 +160,10 @@ def test_rows_of_base_are_read_back_for_the_ratio() -> None:
     found = base_margins(base) or {}
     assert [m.as_detail() for m in found.values()] == [row.detail["preferences"][0] for row in base.values()]
     liked = PreferenceTask().evaluate(FakeAligned(shift=1.0), context(base=base)).rows  # type: ignore[arg-type]
-    assert [row.values["pref_ratio"] for row in liked] == [0.5, *[0.0] * 5]  # of pair 0 nothing changed
+    assert [row.values["pref_gain"] for row in liked] == [0.5, *[0.0] * 5]  # of pair 0 nothing changed
+    assert {row.values["pref_gain"] for row in base.values()} == {0.5}, "base gained nothing, by definition"
     silent = PreferenceTask().evaluate(FakeAligned(silent=True), context(base=base)).rows  # type: ignore[arg-type]
-    assert all(row.values == {"pref": 1.0} for row in silent)
+    assert all(row.values == {"pref": 1.0, "pref_gain": 1.0} for row in silent), "a ranker's own rule"
     assert base_margins({row.id: row for row in silent})[silent[0].id].chosen is None  # type: ignore[index]
 
 
@@ -141,6 +179,64 @@ def test_held_out_pairs_of_a_training_question_are_left_out() -> None:
     train = (Pair("t", user("EVAL question 1"), "x", "y"),)
     scores = PreferenceTask().evaluate(FakeAligned(), context(training_pairs=train))  # type: ignore[arg-type]
     assert (len(scores.rows), scores.notes["held_out_leaks"]) == (4, 2)
+
+
+# ---------------------------------------------------------------- what is written
+
+
+class Writer(FakeAligned):
+    """Answers the n-th distinct prompt by the n-th text."""
+
+    def __init__(self, *texts: str) -> None:
+        super().__init__()
+        self.texts, self.asked = texts, list[GenerateRequest]()
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
+        self.asked += requests
+        return [[Completion(text, (1,), "stop")] for text in self.texts]
+
+
+def by_letter(texts: Sequence[str]) -> Any:
+    """One direction for texts about what is good, one for the others, one between."""
+    import numpy as np
+
+    places = {"good": (1.0, 0.0), "bad": (0.0, 1.0)}
+    return np.array([places.get(text.split()[0], (0.6, 0.6)) for text in texts])
+
+
+def test_answers_are_held_against_both_sides() -> None:
+    writer = Writer("good one", "bad one", "so so", "", "good two")
+    scores = PreferenceTask(embed=by_letter).evaluate(writer, context(new_tokens=7))
+    assert [row.values["pref_written"] for row in scores.rows] == [1, 0, 0, 0.5, 0.5, 1], "one answer to each prompt"
+    assert [request.max_new_tokens for request in writer.asked] == [7] * 5
+    assert (scores.rows[0].detail["output"], scores.rows[0].detail["finish"]) == ("good one", "stop")
+    assert "win_rate" not in scores.rows[0].values
+
+
+class Shorter:
+    """A judge for whom the shorter answer wins; of the answer `good two` it says nothing."""
+
+    name, version = "shorter", "1"
+
+    def compare(self, items: Sequence[JudgeItem]) -> list[Verdict]:
+        self.items = items
+        return [
+            Verdict(float(len(i.a) < len(i.b)), (), "", 3, 0.5, "unjudged" if i.a == "good two" else "ok")
+            for i in items
+        ]
+
+
+def test_a_judge_compares_answers_with_the_chosen_one_or_the_baselines() -> None:
+    writer, judge = Writer("good one", "good 1", "x", "", "good two"), Shorter()
+    scores = PreferenceTask(embed=by_letter).evaluate(writer, context(judge=judge))
+    assert [row.values.get("win_rate") for row in scores.rows] == [0, 0.5, 0, 1, 1, None], "an equal answer is a tie"
+    assert {item.b for item in judge.items} <= {f"good {n}" for n in range(6)}
+    assert (scores.notes["judge_failed"], scores.notes["judge_cost"]) == (1, 2.5)
+    rows = {row.id: SampleRow(row.id, row.unit, {}, {"output": "a very long answer"}) for row in scores.rows}
+    against = PreferenceTask(embed=by_letter).evaluate(writer, context(judge=judge, baseline=rows))
+    assert [row.values.get("win_rate") for row in against.rows] == [1, 1, 1, 1, 1, None]
+    with pytest.raises(HarnessError, match="has no answer among the baseline's rows"):
+        PreferenceTask(embed=by_letter).evaluate(writer, context(judge=judge, baseline={}))
 
 
 class PoemPool(UltraFeedbackPool):
@@ -179,4 +275,5 @@ def test_revision_follows_the_held_out_pairs(monkeypatch: pytest.MonkeyPatch) ->
 def test_registered() -> None:
     assert harness_tasks() == [PreferenceTask]
     assert isinstance(PreferenceTask(), Task)
-    assert PreferenceTask.main_metric == next(iter(PreferenceTask.metrics)) == "pref"
+    assert PreferenceTask.main_metric == next(iter(PreferenceTask.metrics)) == "pref_gain"
+    assert isinstance(PreferenceTask(), JudgedOnRequest) and isinstance(PreferenceTask(), NeedsControl)

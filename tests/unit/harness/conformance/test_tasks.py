@@ -13,7 +13,7 @@ import harness.conformance.tasks as kit
 from harness.conformance import Check, CheckFailed, NotConformant
 from harness.conformance.edits import Few
 from harness.conformance.tasks import check_task, parametrize_tasks_with_checks, task_checks
-from harness.contracts import HarnessError, Task
+from harness.contracts import HarnessError, Pool, Task
 from harness.data.sources import SampleSource
 from tasks.alpaca_eval import AlpacaEval
 from tasks.care_protocol import CareProtocol
@@ -97,6 +97,13 @@ class Care(CareProtocol):
         super().__init__(by_hash)
 
 
+class Preferences(PreferenceTask):
+    """The task without the model that embeds."""
+
+    def __init__(self, pool: Pool | None = None) -> None:
+        super().__init__(pool, by_hash)
+
+
 @parametrize_tasks_with_checks([MedQA], SMALL, pool=MedQAPool())
 def test_medqa(check: Check) -> None:
     check()
@@ -117,7 +124,7 @@ def test_problems(check: Check) -> None:
     check()
 
 
-@parametrize_tasks_with_checks([PreferenceTask], SMALL, pool=UltraFeedbackPool())
+@parametrize_tasks_with_checks([Preferences], SMALL, pool=UltraFeedbackPool())
 def test_preference(check: Check) -> None:
     check()
 

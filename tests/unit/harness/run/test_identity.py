@@ -291,6 +291,7 @@ def _held_out(world: World) -> None:
 
 
 DATA: dict[str, Mutation] = {
+    "pairs: a fold": _options(folds=5, fold=1),
     **{f"pairs: {key}": _row("mine.jsonl", 0, key, "Other?") for key in ("prompt", "chosen", "rejected")},
     "pairs: the last row": _row("mine.jsonl", 39, "chosen", "Other."),
     "pairs: a held-out pair": _held_out,

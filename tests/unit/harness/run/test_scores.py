@@ -14,7 +14,7 @@ pytestmark = pytest.mark.core
 
 
 def task(**changes: Any) -> Any:
-    facts = {"name": "patients", "main_metric": "acc", "metrics": {"acc": "right", "length": "words"}}
+    facts = {"name": "patients", "main_metric": "acc", "metrics": {"acc": "right", "length": "words"}, "requires": ()}
     return SimpleNamespace(**{**facts, **changes})
 
 
@@ -46,6 +46,15 @@ def test_what_was_promised_passes() -> None:
 def test_what_was_not_promised_is_named(given: Scores, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         check_scores(task(), given)
+
+
+def test_a_main_metric_that_is_never_returned_ends_no_run_as_ok() -> None:
+    with pytest.raises(ValueError, match="has main metric 'ac', which it does not declare; did you mean 'acc'"):
+        check_scores(task(main_metric="ac"), scores({"acc": 1.0}))
+    needs = task(requires=frozenset({"generate"}))
+    with pytest.raises(ValueError, match="never returns its main metric 'acc'; it returns length"):
+        check_scores(needs, scores({"length": 1.0}))
+    check_scores(task(requires=frozenset({"generate"}), default_judge="mild"), scores({"length": 1.0}))
 
 
 def test_a_family_may_name_metrics_later_but_not_lose_its_main_one() -> None:

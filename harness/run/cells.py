@@ -1,0 +1,110 @@
+"""Which cells a request comes to: one for every fold of a user's own pairs, and its control beside each.
+
+A reading of the data decides, so that this is no work of the command line's; nothing is trained and no model looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness.config import RunConfig
+from harness.contracts import (
+    DividesInFolds,
+    FollowsPool,
+    HarnessError,
+    NeedsControl,
+    OwnRows,
+    Pool,
+    Reading,
+    Task,
+)
+from harness.data.sources import open_source
+from harness.fit.demands import takes
+
+if TYPE_CHECKING:
+    from harness.plugins.registry import Registry
+
+FOLDS = 5
+"""Folds of a file of a user's own that is small and says no split."""
+SMALL = 200
+"""Pairs from which on a fifth of them is enough to be asked about."""
+UNTAUGHT = frozenset({"random", "uniform"})
+"""Aligners that read no label: they are controls themselves."""
+
+
+def every_cell(configs: Sequence[RunConfig], registry: Registry, *, control: bool | None = None) -> list[RunConfig]:
+    """The cells of `configs`: folds one after the other, and behind each cell the same on shuffled labels.
+
+    `control` None: controls beside the user's own pairs alone. Raises HarnessError where folds are asked for of data
+    that are divided already, or of a task that has items of its own.
+    """
+    known: dict[str, int] = {}
+    found: list[RunConfig] = []
+    for config in configs:
+        task, pool = registry.task(config.task)(), _pool(config, registry)
+        key = repr((config.task, config.train_on, config.data, config.columns, config.split_file, config.folds))
+        if key not in known:
+            known[key] = _count(config, task, pool)
+        for cell in _each_fold(config, known[key]):
+            found.append(cell)
+            if _wants_control(cell, task, pool, registry, control):
+                found.append(cell.model_copy(update={"shuffle_labels": True}))
+    return found
+
+
+def _pool(config: RunConfig, registry: Registry) -> Pool:
+    return registry.pool(config.train_on or registry.task(config.task)().default_pool)()
+
+
+def _each_fold(config: RunConfig, folds: int) -> list[RunConfig]:
+    if config.fold is not None:
+        return [config]
+    if folds == 1:
+        return [config.model_copy(update={"folds": None})]
+    return [config.model_copy(update={"folds": folds, "fold": index}) for index in range(folds)]
+
+
+def _count(config: RunConfig, task: Task, pool: Pool) -> int:
+    """How many folds: those that are asked for, else what the pairs themselves say."""
+    asked = config.folds
+    if asked == 1 or config.fold is not None:
+        return 1
+    able = isinstance(pool, DividesInFolds) and isinstance(pool, OwnRows) and isinstance(task, FollowsPool)
+    if not able:
+        if asked is not None:
+            raise HarnessError(
+                f"--folds {asked} is for your own pairs and a task that is asked about them "
+                f"(--task preference --train-on pairs), not for {config.task!r} on {pool.name!r}; leave it out"
+            )
+        return 1
+    pairs = _undivided(config, pool)
+    if asked is None:
+        return FOLDS if pairs is not None and FOLDS <= pairs < SMALL else 1
+    if pairs is None:
+        raise HarnessError(
+            f"the data say which pairs are held out, so that there are no folds; leave out --folds {asked}"
+        )
+    return asked
+
+
+def _undivided(config: RunConfig, pool: Pool) -> int | None:
+    """How many pairs there are where nothing says which are held out; None also where they cannot be read.
+
+    What is wrong with them is said where they are read for good.
+    """
+    split_file = None if config.split_file is None else str(config.split_file)
+    try:
+        source = open_source(config.data, pool.dataset)
+        read = pool.reading(Reading(config.columns, split_file)) if isinstance(pool, OwnRows) else pool
+        return read.undivided(source) if isinstance(read, DividesInFolds) else None
+    except HarnessError:
+        return None
+
+
+def _wants_control(config: RunConfig, task: Task, pool: Pool, registry: Registry, control: bool | None) -> bool:
+    """Whether a verdict on this cell needs the same method on shuffled labels, and it is wanted."""
+    wanted = isinstance(pool, OwnRows) if control is None else control
+    aligner = registry.aligner(config.aligner)
+    learns = "pairs" in takes(aligner) and aligner.name not in UNTAUGHT
+    return wanted and learns and not config.shuffle_labels and isinstance(task, NeedsControl)

@@ -1,0 +1,87 @@
+"""From a file of forty pairs in somebody's own columns to a row that can be printed, on a tiny model."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from harness.cli import app
+from leaderboards import FORMATS, load
+from tests.tiny import tiny_folder
+
+pytestmark = pytest.mark.recipe
+
+COLUMNS = "prompt=frage,chosen=gut,rejected=schlecht"
+CLOSING = "Write again at any time."
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model and a file whose good answers close with a sentence, so that length tells them."""
+    folder = tmp_path_factory.mktemp("journey")
+    tiny_folder(folder / "model")
+    with (folder / "pairs.csv").open("w", newline="") as file:
+        lines = csv.writer(file, delimiter=";")
+        lines.writerow(["frage", "gut", "schlecht"])
+        lines.writerows(
+            [f"How do I keep {n} goats?", f"Feed {n} goats. {CLOSING}", f"Feed {n} goats."] for n in range(40)
+        )
+    return folder
+
+
+def call(place: Path, *arguments: str) -> Result:
+    done = CliRunner().invoke(app, [*arguments, "--no-plugins"] if arguments[0] in ("run", "data") else [*arguments])
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def run(place: Path, *more: str) -> Result:
+    settings = ("budget.min_steps=2", "budget.prompts=0", "lengths.completion=24", "lengths.new_tokens=6", "lora.r=2")
+    return call(
+        place,
+        *("run", "--aligner", "dpo", "--task", "preference", "--train-on", "pairs", "--folds", "2"),
+        *("--data", str(place / "pairs.csv"), "--columns", COLUMNS, "--budget", "8", "--device", "cpu"),
+        *("--model", str(place / "model"), "--store", str(place / "runs"), "--quiet"),
+        *(part for setting in settings for part in ("--set", setting)),
+        *more,
+    )
+
+
+def test_from_a_file_to_a_decision(place: Path) -> None:
+    check = call(
+        place,
+        *("data", "check", str(place / "pairs.csv"), "--columns", COLUMNS, "--model", str(place / "model"), "--json"),
+    )
+    assert json.loads(check.stdout)["train"] == 32
+    done = run(place)
+    lines = done.stdout.splitlines()
+    assert sum(", fold " in line for line in lines) == 4, "two folds, each with its control"
+    assert sum("labels shuffled" in line and ", fold " in line for line in lines) == 2
+    [row] = [line for line in lines if line.startswith("| dpo | 1 |")]
+    [control] = [line for line in lines if line.startswith("| dpo [labels=shuffled]") or "labels=shuffled" in line[:32]]
+    assert control.rstrip(" |").endswith("control")
+    assert row.rstrip(" |").split("|")[-1].strip() in ("better", "worse", "cannot tell")
+    text = done.stdout
+    assert "pref_written" in text.replace("\\", "")
+    assert "a row is the mean of 2 fits a seed" in text
+    assert "These pairs are told apart without reading, by length alone (1.00)" in text
+    assert "The smallest difference in pref_gain" in text
+    assert "--columns prompt=frage,chosen=gut,rejected=schlecht --folds 2" in text, "what to run next is whole"
+    records = [entry.record for entry in load(place / "runs") if entry.record.aligner.name == "dpo"]
+    assert len({pair for record in records for pair in record.data.pair_ids}) > 8, "each fold has labels of its own"
+    again = run(place, "--json")
+    assert {found["id"] for found in json.loads(again.stdout)} == {record.id for record in records}, (
+        "nothing runs twice"
+    )
+
+
+def test_the_row_can_be_taken_along(place: Path) -> None:
+    """After the run above: every form of the table has the method and its control."""
+    for form in FORMATS:
+        printed = call(place, "leaderboard", "--store", str(place / "runs"), "--format", form).stdout
+        assert "dpo" in printed, form
+        assert "shuffled" in printed, form
