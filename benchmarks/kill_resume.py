@@ -4,9 +4,9 @@
 
 A tiny random model goes through the whole loop (`run --aligner gem --task medqa` on the shipped sample). Each chain has
 its own empty store: the job is started and killed, `--kills` times over, each time at a uniformly random moment of the
-undisturbed duration; the victim is the parent, the worker that fits, or both. With `--damage` one finished file of the
-store (record, samples, fit report, adapter) is cut short or has a byte flipped after each kill. At last the job is left
-to end. Records must be equal but for times, memory, command and `lost`; samples and adapters bit-equal; logs equal but
+undisturbed duration; the victim is the parent, the worker that fits, or both. With `--damage` one file of the store
+(record, samples, fit report, adapter, log, checkpoint, answers) is cut short or has a byte flipped after each kill. At
+last the job is left to end. Records must be equal but for times, memory, command and `lost`; samples and adapters bit-equal; logs equal but
 for their times. Exit status 1 when one differs.
 """
 
@@ -29,11 +29,16 @@ import psutil
 VOLATILE = ("seconds", "peak_memory_bytes", "lost")
 TIMED = ("log.jsonl", "adapter/adapter_config.json")
 """Files of a run that hold times, or a list in the order of a set; adapters are compared by their tensors."""
-FINISHED = ("record.json", "samples.parquet", "fit.json", "result/*", "adapter/*")
-"""Files that are verified whenever they are read."""
+READ = (
+    *("record.json", "samples.parquet", "fit.json", "result/*", "adapter/*", "log.jsonl"),
+    *("work/**/*", "starts.json", ".starts/*", "responses.jsonl"),
+)
+"""Files that are verified whenever they are read, of finished work and of unfinished."""
 TIMES = ("time", "train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos")
 """Fields of a log's events that say when or how fast."""
 VICTIMS = ("parent", "worker", "both")
+KILLS = {"done": 0}
+"""SIGKILLs that met a living process."""
 
 
 def command(model: Path, store: Path, aligner: str, settings: list[str]) -> list[str]:
@@ -65,16 +70,22 @@ def start_and_kill(words: list[str], after: float, victim: str) -> str:
         killed = victim if workers else "parent"
         for worker in workers if killed != "parent" else ():
             worker.kill()
+            KILLS["done"] += 1
         if killed != "worker":
             process.send_signal(signal.SIGKILL)
+            KILLS["done"] += 1
         process.wait()
         return killed
     return "nobody"
 
 
 def damage(store: Path, rng: random.Random) -> str:
-    """Cut a finished file short or flip one of its bytes; what was done, in words."""
-    found = sorted(path for pattern in FINISHED for path in store.rglob(pattern) if path.is_file())
+    """Cut a file of the store short or flip one of its bytes; what was done, in words.
+
+    What is worth damage is unfinished work rather than the many files of what is finished: each kind is as likely.
+    """
+    kinds = [sorted(path for path in store.rglob(pattern) if path.is_file()) for pattern in READ]
+    found = rng.choice([kind for kind in kinds if kind] or [[]])
     if not found:
         return "nothing to damage"
     path = rng.choice(found)
@@ -111,7 +122,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--chains", type=int, default=3)
     parser.add_argument("--kills", type=int, default=3, help="in each chain")
-    parser.add_argument("--damage", action="store_true", help="damage a finished file after each kill")
+    parser.add_argument("--damage", action="store_true", help="damage a file after each kill")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--aligner", default="gem", help="names, separated by commas")
     parser.add_argument("--model", type=Path, help="folder of another model; a tiny random one is made by default")
@@ -121,7 +132,7 @@ def main() -> int:
         options.model = options.model or make_tiny(Path(scratch) / "tiny")
         bad = sum(attack(name, Path(scratch) / name, options) for name in options.aligner.split(","))
     total = options.chains * len(options.aligner.split(","))
-    print(f"{total - bad} of {total} chains of {options.kills} kills end as the undisturbed run did")
+    print(f"{total - bad} of {total} chains end as the undisturbed run did; {KILLS['done']} processes were killed")
     return 1 if bad else 0
 
 
