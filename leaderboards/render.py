@@ -115,14 +115,14 @@ _ROW = (
     "verdict",
     "p_holm",
 )
-_SCORE = ("metric", "is_main", "mean", "ci95_low", "ci95_high", "n_units", "seed_sd")
+_SCORE = ("metric", "is_main", "better", "mean", "ci95_low", "ci95_high", "n_units", "seed_sd")
 _VERSUS = ("difference", "difference_low", "difference_high", "p", "mdd")
 COLUMNS = (
     *(*_SETTING, "judge_agreement", *_ROW, *_SCORE, *_VERSUS),
     *(*(f"cost_{name}" for name in _COST), "records", "remarks"),
 )
 """Columns of the CSV; those that hold lists or mappings hold them as JSON. `verdict` and `p_holm` are of the main
-metric and stand on its line only. A text that a spreadsheet would take for a formula has an apostrophe before it."""
+metric and stand on its line only. `better` says whether more or less of a metric is. A text that a spreadsheet would take for a formula has an apostrophe before it."""
 
 
 def _csv(tables: Sequence[Table]) -> str:
@@ -142,17 +142,22 @@ def _csv_lines(table: Table, row: MethodRow) -> Iterator[dict[str, Any]]:
     values |= {f"cost_{name}": value for name, value in asdict(row.cost).items()}
     main = table.setting.main_metric
     if main not in row.metrics:
-        yield values | {"metric": main, "is_main": True}
+        yield values | {"metric": main, "is_main": True, "better": _better(table, main)}
     for name, metric in row.metrics.items():
         blank = {} if name == main else {"verdict": "", "p_holm": ""}
-        yield values | blank | {"metric": name, "is_main": name == main} | _csv_metric(metric)
+        named = {"metric": name, "is_main": name == main, "better": _better(table, name)}
+        yield values | blank | named | _csv_metric(metric)
+
+
+def _better(table: Table, metric: str) -> str:
+    return "lower" if metric in table.lower_is_better else "higher"
 
 
 def _csv_metric(metric: Metric) -> dict[str, Any]:
     score, paired = metric.score, metric.versus_base
     low, high = score.ci95 or ("", "")
     values = (score.mean, low, high, score.n, metric.seed_sd)
-    found: dict[str, Any] = dict(zip(_SCORE[2:], values, strict=True))
+    found: dict[str, Any] = dict(zip(_SCORE[3:], values, strict=True))
     if paired is not None:
         low, high = paired.ci95 or ("", "")
         found |= zip(_VERSUS, (paired.difference, low, high, paired.p, paired.mdd), strict=True)

@@ -37,6 +37,7 @@ class Draft:
     kept: list[Entry]
     """One run of each seed, the newest."""
     scored: list[Entry]
+    """Those behind the score: the sound ones, and the others only where no run is sound."""
     values: Values
     """Means over the scored seeds."""
     units: dict[str, str]
@@ -58,13 +59,20 @@ class Draft:
 def draft(entries: Sequence[Entry]) -> Draft:
     """The runs of one row, their values averaged over seeds."""
     kept, replaced = _latest(entries)
-    scored = [entry for entry in kept if entry.record.status != "failed" and entry.samples is not None]
+    read = [entry for entry in kept if entry.record.status != "failed" and entry.samples is not None]
+    scored = [entry for entry in read if entry.record.status not in UNFIT] or read
     values, problems = _values(scored)
     units = {item: unit for entry in scored if entry.samples for item, unit in entry.samples.units.items()}
     role = _role(kept[0].record)
     # Base is cached per budget, so several equal runs of it are normal and need no remark.
-    remarks = [*([] if role == "base" else replaced), *_reasons(kept), *problems]
+    remarks = [*([] if role == "base" else replaced), *_reasons(kept), *_left_out(read, scored), *problems]
     return Draft(kept, scored, values, units, role, remarks)
+
+
+def _left_out(read: Sequence[Entry], scored: Sequence[Entry]) -> Iterator[str]:
+    if len(scored) < len(read):
+        word = "seed is" if len(read) - len(scored) == 1 else "seeds are"
+        yield f"the score is of {len(scored)} of {len(read)} seeds: {len(read) - len(scored)} unfit {word} left out"
 
 
 def compared(drafts: Sequence[Draft], base: Draft | None, main: str) -> None:
@@ -156,6 +164,11 @@ def _stated(one: Draft, name: str) -> Estimate | None:
 def _compare(drafts: Sequence[Draft], base: Draft, name: str, main: str) -> None:
     """Differences to base of one metric; only what is in the family has a p and a detectable difference."""
     against = base.values.get(name)
+    if against is not None and name not in base.metrics:  # of base there is no mean, which its own remark says
+        for one in drafts:
+            if name in one.metrics:
+                one.remarks.append(f"{name} is not compared with {BASE}, of which it has no mean")
+        return
     able = [one for one in drafts if name in one.metrics and against is not None and _comparable(one, against, name)]
     family = sum(one.in_family for one in able) if name == main else 1
     for group in _same_items(able, name):

@@ -106,6 +106,8 @@ class TaskInfo(_Frozen):
     baseline: str | None = None
     """What answers were judged against: `reference` (the task's own), `base`, a run's id; None: nothing is judged."""
     notes: dict[str, float] = Field(default_factory=dict)
+    lower_is_better: tuple[str, ...] = ()
+    """Metrics of which less is better; of all others more is."""
 
 
 class ModelInfo(_Frozen):

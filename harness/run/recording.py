@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from harness.contracts import HasNoReferences, HasParityMetric, Scores, Task
+from harness.contracts import HasFallingMetrics, HasNoReferences, HasParityMetric, Scores, Task
 from harness.data.clipping import Clipping
 from harness.records.provenance import origin, packages
 from harness.records.schema import (
@@ -144,6 +144,7 @@ def _task_info(plan: Plan, scores: Scores) -> TaskInfo:
         judge_version=plan.judge_version,
         baseline=_baseline(plan),
         notes=dict(scores.notes),
+        lower_is_better=tuple(sorted(plan.task.lower_is_better)) if isinstance(plan.task, HasFallingMetrics) else (),
     )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +22,7 @@ from harness.contracts import BASE, POLICY, FewShot, HarnessError, Need, Pair, R
 from harness.fit.bench import LocalBench
 from harness.fit.fitting import fit
 from harness.meter import Meter
+from harness.util.checked import Damaged
 from tests.tiny import flat_regime
 
 pytestmark = pytest.mark.recipe
@@ -192,6 +194,34 @@ def test_a_finished_phase_is_loaded_not_run(tmp_path: Path) -> None:
     fit(Sft(SftConfig()), second, FewShot(pairs=PAIRS))
     assert all(torch.equal(a, b) for a, b in zip(weights(first), weights(second), strict=True))
     assert second.meter.spend == first.meter.spend
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a fit of 6 steps left that was interrupted after 5."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    with pytest.MonkeyPatch.context() as patch:
+        bench = make_bench(folder)
+        stop_after(bench, 5, patch)
+        with pytest.raises(Interrupted):
+            fit(Sft(SftConfig()), bench, FewShot(pairs=PAIRS))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["bench.pt", "bench.json", "optimizer.pt", "trainer_state.json"])
+def test_a_checkpoint_that_was_damaged_is_not_gone_on_from(tmp_path: Path, interrupted: Path, name: str) -> None:
+    shutil.copytree(interrupted, tmp_path, dirs_exist_ok=True)
+    path = max(tmp_path.glob(f"phase-0/checkpoint-*/{name}"))
+    content = path.read_bytes()
+    path.write_bytes(content[:-20] + bytes([content[-20] ^ 1]) + content[-19:])
+    with pytest.raises(Damaged, match=f"{name} is not what was written"):
+        fit(Sft(SftConfig()), make_bench(tmp_path), FewShot(pairs=PAIRS))
+
+
+def test_a_finished_phase_that_is_gone_is_missed_where_a_later_phase_is_there(tmp_path: Path) -> None:
+    (tmp_path / "phase-1").mkdir()
+    with pytest.raises(Damaged, match="phase-0 is gone, and a later phase is there"):
+        fit(Sft(SftConfig()), make_bench(tmp_path), FewShot(pairs=PAIRS))
 
 
 def test_half_a_checkpoint_is_removed(tmp_path: Path) -> None:
