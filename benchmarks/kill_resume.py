@@ -6,8 +6,8 @@ A tiny random model goes through the whole loop (`run --aligner gem --task medqa
 its own empty store: the job is started and killed, `--kills` times over, each time at a uniformly random moment of the
 undisturbed duration; the victim is the parent, the worker that fits, or both. With `--damage` one file of the store
 (record, samples, fit report, adapter, log, checkpoint, answers) is cut short or has a byte flipped after each kill. At
-last the job is left to end. Records must be equal but for times, memory, command and `lost`; samples and adapters bit-equal; logs equal but
-for their times. Exit status 1 when one differs.
+last the job is left to end. Records must be equal but for times, memory, command and `lost`; samples and adapters
+bit-equal; logs equal but for their times. Exit status 1 when one differs.
 """
 
 from __future__ import annotations

@@ -122,7 +122,8 @@ COLUMNS = (
     *(*(f"cost_{name}" for name in _COST), "records", "remarks"),
 )
 """Columns of the CSV; those that hold lists or mappings hold them as JSON. `verdict` and `p_holm` are of the main
-metric and stand on its line only. `better` says whether more or less of a metric is. A text that a spreadsheet would take for a formula has an apostrophe before it."""
+metric and stand on its line only; `better` says whether a higher or a lower figure is. A text that a spreadsheet would
+take for a formula has an apostrophe before it."""
 
 
 def _csv(tables: Sequence[Table]) -> str:

@@ -25,6 +25,8 @@ UNFIT = frozenset({"degenerate", "over_cap"})
 """Statuses of a run that has a score and is no result of its method: below the floor of life, or past the cap."""
 _SEVERITY: tuple[Status, ...] = ("ok", "degenerate", "over_cap", "failed")
 _TOLERANCE = 1e-6
+LARGEST = 1e100
+"""Values beyond this, and those that are no number, have no mean: sums of their squares would be none."""
 
 Values = dict[str, dict[str, float]]
 """Metric -> item -> value."""
@@ -146,17 +148,24 @@ def _estimates(group: Sequence[Draft], name: str) -> list[Estimate | None]:
 
 
 def _finite(one: Draft, name: str) -> bool:
-    bad = next((item for item, value in one.values[name].items() if not math.isfinite(value)), None)
-    if bad is not None:
-        one.remarks.append(f"{name} has no mean: it is {one.values[name][bad]} on item {bad}")
-    return bad is None
+    if _all_small(one.values[name].values()):
+        return True
+    bad = next(item for item, value in one.values[name].items() if not abs(value) <= LARGEST)
+    one.remarks.append(f"{name} has no mean: it is {one.values[name][bad]} on item {bad}")
+    return False
+
+
+def _all_small(values: Iterable[float]) -> bool:
+    return all(abs(value) <= LARGEST for value in values)
 
 
 def _stated(one: Draft, name: str) -> Estimate | None:
     """The figure in the record of a row of one run, where it is the mean of the samples."""
     score = one.scored[0].record.scores.get(name) if len(one.scored) == 1 else None
     values = one.values[name]
-    if score is None or score.whole or not _close(math.fsum(values.values()) / len(values), score.mean):
+    if score is None or score.whole or not _all_small(values.values()):
+        return None
+    if not _close(math.fsum(values.values()) / len(values), score.mean):
         return None
     return Estimate(score.mean, score.ci95, score.n) if score.n == len({one.units[item] for item in values}) else None
 
@@ -191,9 +200,10 @@ def _comparable(one: Draft, against: Mapping[str, float], name: str) -> bool:
 
 def _same_items(drafts: Sequence[Draft], name: str) -> list[list[Draft]]:
     """The drafts, those with the same items in the same units together."""
-    found: dict[tuple[tuple[str, str], ...], list[Draft]] = {}
+    found: dict[frozenset[tuple[str, str]], list[Draft]] = {}
     for one in drafts:
-        found.setdefault(tuple(sorted((item, one.units[item]) for item in one.values[name])), []).append(one)
+        items = one.values[name]
+        found.setdefault(frozenset(zip(items, map(one.units.__getitem__, items), strict=True)), []).append(one)
     return list(found.values())
 
 
@@ -255,7 +265,7 @@ def _values(entries: Sequence[Entry]) -> tuple[Values, list[str]]:
     for metric in sorted({name for run in runs for name in run}):
         try:
             found[metric] = average_seeds([run.get(metric, {}) for run in runs])
-        except HarnessError as error:
+        except (HarnessError, ValueError, OverflowError) as error:  # infinities of both signs have no sum
             problems.append(f"{metric} cannot be averaged over seeds: {error}")
     return {metric: values for metric, values in found.items() if values}, problems
 

@@ -156,7 +156,7 @@ def test_the_direction_of_a_metric_beside_the_main_one_is_shown(tmp_path: Path) 
 
 @pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
 def test_a_value_of_base_that_is_no_number_costs_its_comparison_alone(tmp_path: Path, value: float) -> None:
-    margins = {item: 0.5 for item in ITEMS}
+    margins = dict.fromkeys(ITEMS, 0.5)
     folder = add(tmp_path, "base", {"accuracy": answers(10), "margin": margins})
     table = pq.read_table(folder / "samples.parquet")
     place = table.schema.get_field_index("value.margin")
