@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -34,8 +35,8 @@ READ = (
     *("work/**/*", "starts.json", ".starts/*", "responses.jsonl"),
 )
 """Files that are verified whenever they are read, of finished work and of unfinished."""
-TIMES = ("time", "train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos")
-"""Fields of a log's events that say when or how fast."""
+TIMES = re.compile("time|per_second|flos")
+"""What the names of a log's fields hold that say when or how fast."""
 VICTIMS = ("parent", "worker", "both")
 KILLS = {"done": 0}
 """SIGKILLs that met a living process."""
@@ -101,7 +102,7 @@ def damage(store: Path, rng: random.Random) -> str:
 def log_of(store: Path, run: str) -> list[dict[str, Any]]:
     """The log's events without their times."""
     lines = (store / run / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
+    return [{k: v for k, v in json.loads(line).items() if not TIMES.search(k)} for line in lines]
 
 
 def comparable(record: dict[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,11 @@ MOMENTS = ("phase-*/done.pt", f"phase-*/checkpoint-*/{MARK}", OWN_CHECKPOINT, "s
 """What an interrupted fit can go on from: phases, checkpoints in them, an aligner's own, folds of a search."""
 
 
+SINCE_START = frozenset({"num_tokens", "train_loss"})
+"""Figures that trainers count since their process began: not logged, since after an interruption they start over. The
+meter has the tokens, and every step its loss."""
+
+
 HELD_OUT_LOOKS = 4
 """How often a fit looks at its held-out pairs, over all its phases."""
 
@@ -127,7 +132,7 @@ def _callback(phases: Phases, number: int, checkpoint: Path | None, look: Look |
                 look(before + state.global_step)
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            figures = {k: v for k, v in (logs or {}).items() if isinstance(v, int | float)}
+            figures = {k: v for k, v in (logs or {}).items() if isinstance(v, int | float) and k not in SINCE_START}
             ledger.journal.write("train", step=state.global_step, **figures)
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -149,6 +151,9 @@ def test_stopped_at_the_cap_the_random_adapter_is_noise_of_the_same_size(tmp_pat
         assert not torch.allclose(a, b) or not a.any()
 
 
+TIMES = re.compile("time|per_second|flos")
+
+
 class Interrupted(Exception):
     pass
 
@@ -162,6 +167,12 @@ def stop_after(bench: LocalBench, steps: int, monkeypatch: pytest.MonkeyPatch) -
             raise Interrupted
 
     monkeypatch.setattr(type(bench.meter), "step", lambda self: step())
+
+
+def logged(bench: LocalBench) -> list[dict[str, Any]]:
+    """The log's events less what says when or how fast."""
+    events = [json.loads(line) for line in bench.journal.path.read_text().splitlines()]
+    return [{name: value for name, value in event.items() if not TIMES.search(name)} for event in events]
 
 
 def length_reward(prompt_id: str, completion: str) -> float:
@@ -185,6 +196,7 @@ def test_a_resumed_fit_equals_an_undisturbed_one(tmp_path: Path, method: Any, mo
     assert all(torch.equal(a, b) for a, b in zip(weights(calm), weights(resumed), strict=True))
     assert resumed.meter.spend == calm.meter.spend
     assert again.liveness == undisturbed.liveness
+    assert logged(resumed) == logged(calm)
 
 
 def test_a_finished_phase_is_loaded_not_run(tmp_path: Path) -> None:
