@@ -48,7 +48,7 @@ from harness.methods.losses import margins, summed
 from harness.methods.means import means, note
 from harness.methods.schedules import PAIR_EPOCHS, PAIR_WARMUP, batches, in_epochs, require_pairs
 from harness.methods.self_judging import JUDGES, Duel, Reign, judged
-from harness.util.files import write_atomic
+from harness.util.checked import demanded, write_checked
 from harness.util.hashes import seed_of
 from harness.util.maths import sigmoid
 
@@ -244,8 +244,8 @@ def train_round(bench: Bench, config: SelfieConfig, one: Round, reign: Reign) ->
 
     def data(resuming: bool) -> list[list[SelfLabelled]]:
         if not resuming:
-            write_atomic(stored, LABELLED.dump_json(self_label(bench, config, one, reign)))
-        rows = LABELLED.validate_json(stored.read_bytes())
+            write_checked(stored, LABELLED.dump_json(self_label(bench, config, one, reign)))
+        rows = LABELLED.validate_json(demanded(stored))
         return batches(rows, bench.regime.batch, one.steps, name, bench.seed)
 
     step = NoiseAwareStep(bench, config, one.steps, reign.current, config.lam / 2 ** (one.number - 1), name)

@@ -23,6 +23,8 @@ import pytest
 from harness.contracts import SampleRow
 from harness.records.samples import write_samples
 from harness.records.schema import Record
+from harness.records.seals import write_sealed
+from harness.util.hashes import folder_hashes
 
 SEEDS = 5
 METHODS = 25
@@ -54,7 +56,8 @@ def fill(store: Path, records: int, samples: int) -> None:
             "margin": {"mean": float(np.mean([row.values["margin"] for row in rows])), "ci95": None, "n": samples},
         }
         value = record(folder.name, f"task-{task}", name, seed, samples, scores)
-        (folder / "record.json").write_text(Record.model_validate(value).model_dump_json(indent=1), encoding="utf-8")
+        value["manifest"]["files"] = folder_hashes(folder)
+        write_sealed(folder / "record.json", Record.model_validate(value).model_dump(mode="json"))
 
 
 def record(run_id: str, task: str, aligner: str, seed: int, samples: int, scores: dict[str, Any]) -> dict[str, Any]:

@@ -4,10 +4,10 @@
 
 A tiny random model goes through the whole loop (`run --aligner gem --task medqa` on the shipped sample). Each chain has
 its own empty store: the job is started and killed, `--kills` times over, each time at a uniformly random moment of the
-undisturbed duration; the victim is the parent, the worker that fits, or both. With `--damage` one finished file of the
-store (record, samples, fit report, adapter) is cut short or has a byte flipped after each kill. At last the job is left
-to end. Records must be equal but for times, memory, command and `lost`; samples and adapters bit-equal; logs equal but
-for their times. Exit status 1 when one differs.
+undisturbed duration; the victim is the parent, the worker that fits, or both. With `--damage` one file of the store
+(record, samples, fit report, adapter, log, checkpoint, answers) is cut short or has a byte flipped after each kill. At
+last the job is left to end. Records must be equal but for times, memory, command and `lost`; samples and adapters
+bit-equal; logs equal but for their times. Exit status 1 when one differs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -29,11 +30,16 @@ import psutil
 VOLATILE = ("seconds", "peak_memory_bytes", "lost")
 TIMED = ("log.jsonl", "adapter/adapter_config.json")
 """Files of a run that hold times, or a list in the order of a set; adapters are compared by their tensors."""
-FINISHED = ("record.json", "samples.parquet", "fit.json", "result/*", "adapter/*")
-"""Files that are verified whenever they are read."""
-TIMES = ("time", "train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos")
-"""Fields of a log's events that say when or how fast."""
+READ = (
+    *("record.json", "samples.parquet", "fit.json", "result/*", "adapter/*", "log.jsonl"),
+    *("work/**/*", "starts.json", ".starts/*", "responses.jsonl"),
+)
+"""Files that are verified whenever they are read, of finished work and of unfinished."""
+TIMES = re.compile("time|per_second|flos")
+"""What the names of a log's fields hold that say when or how fast."""
 VICTIMS = ("parent", "worker", "both")
+KILLS = {"done": 0}
+"""SIGKILLs that met a living process."""
 
 
 def command(model: Path, store: Path, aligner: str, settings: list[str]) -> list[str]:
@@ -65,16 +71,22 @@ def start_and_kill(words: list[str], after: float, victim: str) -> str:
         killed = victim if workers else "parent"
         for worker in workers if killed != "parent" else ():
             worker.kill()
+            KILLS["done"] += 1
         if killed != "worker":
             process.send_signal(signal.SIGKILL)
+            KILLS["done"] += 1
         process.wait()
         return killed
     return "nobody"
 
 
 def damage(store: Path, rng: random.Random) -> str:
-    """Cut a finished file short or flip one of its bytes; what was done, in words."""
-    found = sorted(path for pattern in FINISHED for path in store.rglob(pattern) if path.is_file())
+    """Cut a file of the store short or flip one of its bytes; what was done, in words.
+
+    What is worth damage is unfinished work rather than the many files of what is finished: each kind is as likely.
+    """
+    kinds = [sorted(path for path in store.rglob(pattern) if path.is_file()) for pattern in READ]
+    found = rng.choice([kind for kind in kinds if kind] or [[]])
     if not found:
         return "nothing to damage"
     path = rng.choice(found)
@@ -90,7 +102,7 @@ def damage(store: Path, rng: random.Random) -> str:
 def log_of(store: Path, run: str) -> list[dict[str, Any]]:
     """The log's events without their times."""
     lines = (store / run / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
+    return [{k: v for k, v in json.loads(line).items() if not TIMES.search(k)} for line in lines]
 
 
 def comparable(record: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +123,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--chains", type=int, default=3)
     parser.add_argument("--kills", type=int, default=3, help="in each chain")
-    parser.add_argument("--damage", action="store_true", help="damage a finished file after each kill")
+    parser.add_argument("--damage", action="store_true", help="damage a file after each kill")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--aligner", default="gem", help="names, separated by commas")
     parser.add_argument("--model", type=Path, help="folder of another model; a tiny random one is made by default")
@@ -121,7 +133,7 @@ def main() -> int:
         options.model = options.model or make_tiny(Path(scratch) / "tiny")
         bad = sum(attack(name, Path(scratch) / name, options) for name in options.aligner.split(","))
     total = options.chains * len(options.aligner.split(","))
-    print(f"{total - bad} of {total} chains of {options.kills} kills end as the undisturbed run did")
+    print(f"{total - bad} of {total} chains end as the undisturbed run did; {KILLS['done']} processes were killed")
     return 1 if bad else 0
 
 

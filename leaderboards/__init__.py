@@ -13,6 +13,7 @@ from pathlib import Path
 
 from harness.contracts import BASE, HarnessError
 from harness.records.schema import Record
+from harness.util.collector import paused
 from harness.util.names import nearest
 from harness.util.safe_text import cut
 from leaderboards.judges import with_judges
@@ -50,6 +51,7 @@ PARITY = "parity"
 """Track of runs that use another tool's examples: comparable with that tool, not with each other's budgets."""
 
 
+@paused()
 def tables(
     store: Path,
     task: str | None = None,

@@ -77,7 +77,9 @@ def _setting_value(s: Setting, name: str) -> str:
 
 def _opening(table: Table) -> str:
     """What was measured, on how much, and what a model that guesses would score."""
-    text = f"{code(table.setting.main_metric)}, higher is better, {table.n_units} independent units."
+    main = table.setting.main_metric
+    direction = "lower" if main in table.lower_is_better else "higher"
+    text = f"{code(main)}, {direction} is better, {table.n_units} independent units."
     if _CHANCE in table.notes:
         text += f" Chance: {_span(*table.notes[_CHANCE])}."
     if table.setting.main_metric == GAINED:
@@ -189,7 +191,13 @@ def _other_table(table: Table) -> str:
     names = sorted({n for row in table.rows for n in row.metrics} - {table.setting.main_metric})
     if not names:
         return ""
-    rows = (_other_cells(name, row, row.metrics[name]) for name in names for row in table.rows if name in row.metrics)
+    falling = table.lower_is_better
+    rows = (
+        _other_cells(f"{name} (lower is better)" if name in falling else name, row, row.metrics[name])
+        for name in names
+        for row in table.rows
+        if name in row.metrics
+    )
     head = ("metric", "aligner", "value [95 % CI]", f"Δ {BASE} [95 % CI]", "p (not adjusted)")
     return _grid(head, rows, left=(0, 1))
 

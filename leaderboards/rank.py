@@ -2,7 +2,7 @@
 
 A table holds only records that agree in every field of `Setting`. A row is a method with its changed hyper-parameters
 and version, over all its seeds: values are averaged per item over seeds, then compared with the base model on the same
-items (see `harness.stats`). Metrics are read as "higher is better".
+items (see `harness.stats`). Of a metric more is better, unless the records say that less is.
 """
 
 from __future__ import annotations
@@ -46,14 +46,15 @@ def _contest(record: Record) -> str | None:
 
 
 def _table(shared: Setting, rows: Sequence[list[Entry]], bases: Sequence[Entry]) -> Table:
-    main = shared.main_metric
+    main, falling = shared.main_metric, _falling([entry for row in [*rows, bases] for entry in row])
     base = draft(bases) if bases else None
     drafts = [draft(row) for row in rows]
     if shared.null_by:
         pair_with_controls(drafts)
     compared(drafts, base, main)
     made = [finished(one, main) for one in drafts]
-    ordered = sorted(_judged(made, main, shared.null_by), key=lambda row: _order(row, main))
+    sign = -1 if main in falling else 1
+    ordered = sorted(_judged(made, main, shared.null_by, sign), key=lambda row: _order(row, main, sign))
     if base is not None:
         ordered.insert(0, finished(base, main))
     entries = [entry for row in [*rows, bases] for entry in row]
@@ -66,7 +67,13 @@ def _table(shared: Setting, rows: Sequence[list[Entry]], bases: Sequence[Entry])
         notes=mean_notes(entries),
         provenance=_provenance([entry.record for entry in entries]),
         warnings=_warnings(shared, ordered, bool(bases)),
+        lower_is_better=falling,
     )
+
+
+def _falling(entries: Iterable[Entry]) -> tuple[str, ...]:
+    """The metrics of which less is better."""
+    return tuple(sorted({name for entry in entries for name in entry.record.task.lower_is_better}))
 
 
 def _main(rows: Iterable[MethodRow], metric: str) -> Iterator[Metric]:
@@ -80,11 +87,11 @@ def _compared_with(rows: Iterable[MethodRow], metric: str) -> Iterator[Versus]:
         yield from (versus for versus in (main.versus_base if main else None, row.versus_control) if versus)
 
 
-def _order(row: MethodRow, metric: str) -> tuple[int, float, str]:
-    """By score; what is degenerate after that, and what has no score last."""
+def _order(row: MethodRow, metric: str, sign: int) -> tuple[int, float, str]:
+    """By score, the best first; what is degenerate after that, and what has no score last."""
     main = row.metrics.get(metric)
     place = 2 if main is None else int(row.degenerate)
-    return (place, -main.score.mean if main else 0.0, row.label)
+    return (place, -sign * main.score.mean if main else 0.0, row.label)
 
 
 def _labelled(rows: Sequence[MethodRow]) -> tuple[MethodRow, ...]:
@@ -93,12 +100,15 @@ def _labelled(rows: Sequence[MethodRow]) -> tuple[MethodRow, ...]:
     return tuple(replace(r, label=f"{r.label} v{r.version}") if count[r.label] > 1 else r for r in rows)
 
 
-def _judged(rows: Sequence[MethodRow], metric: str, null_by: str | None) -> list[MethodRow]:
-    """Holm's adjustment over the rows that are in the family, and the verdict that follows from it."""
+def _judged(rows: Sequence[MethodRow], metric: str, null_by: str | None, sign: int) -> list[MethodRow]:
+    """Holm's adjustment over the rows that are in the family, and the verdict that follows from it.
+
+    `sign` is -1 for a metric of which less is better.
+    """
     tested = {i: claim for i, row in enumerate(rows) if (claim := _claim(row, metric, null_by))}
     adjusted = dict(zip(tested, holm([p for _, p in tested.values()]), strict=True))
     return [
-        replace(row, p_holm=adjusted[i], verdict=verdict(tested[i][0], adjusted[i])) if i in tested else row
+        replace(row, p_holm=adjusted[i], verdict=verdict(sign * tested[i][0], adjusted[i])) if i in tested else row
         for i, row in enumerate(rows)
     ]
 
@@ -120,7 +130,7 @@ def _claim(row: MethodRow, metric: str, null_by: str | None) -> tuple[float, flo
 
 
 def verdict(difference: float, p: float) -> RowVerdict:
-    """What a difference with (adjusted) p-value `p` says at the 5 % level."""
+    """What a difference, positive for the better, with (adjusted) p-value `p` says at the 5 % level."""
     if p >= ALPHA or difference == 0:
         return "cannot tell"
     return "better" if difference > 0 else "worse"

@@ -115,7 +115,7 @@ _ROW = (
     "verdict",
     "p_holm",
 )
-_SCORE = ("metric", "is_main", "mean", "ci95_low", "ci95_high", "n_units", "seed_sd")
+_SCORE = ("metric", "is_main", "better", "mean", "ci95_low", "ci95_high", "n_units", "seed_sd")
 _VERSUS = ("difference", "difference_low", "difference_high", "p", "mdd")
 _CONTROL = tuple(f"control_{name}" for name in _VERSUS)
 """The main metric against the row's own control."""
@@ -124,7 +124,8 @@ COLUMNS = (
     *(*(f"cost_{name}" for name in _COST), "records", "remarks"),
 )
 """Columns of the CSV; those that hold lists or mappings hold them as JSON. `verdict` and `p_holm` are of the main
-metric and stand on its line only. A text that a spreadsheet would take for a formula has an apostrophe before it."""
+metric and stand on its line only; `better` says whether a higher or a lower figure is. A text that a spreadsheet would
+take for a formula has an apostrophe before it."""
 
 
 def _csv(tables: Sequence[Table]) -> str:
@@ -144,11 +145,16 @@ def _csv_lines(table: Table, row: MethodRow) -> Iterator[dict[str, Any]]:
     values |= {f"cost_{name}": value for name, value in asdict(row.cost).items()}
     main = table.setting.main_metric
     if main not in row.metrics:
-        yield values | {"metric": main, "is_main": True}
+        yield values | {"metric": main, "is_main": True, "better": _better(table, main)}
     for name, metric in row.metrics.items():
         blank = {} if name == main else {"verdict": "", "p_holm": ""}
         control = _csv_versus(_CONTROL, row.versus_control) if name == main else {}
-        yield values | blank | {"metric": name, "is_main": name == main} | _csv_metric(metric) | control
+        named = {"metric": name, "is_main": name == main, "better": _better(table, name)}
+        yield values | blank | named | _csv_metric(metric) | control
+
+
+def _better(table: Table, metric: str) -> str:
+    return "lower" if metric in table.lower_is_better else "higher"
 
 
 def _csv_versus(columns: Sequence[str], versus: Versus | None) -> dict[str, Any]:
@@ -162,7 +168,7 @@ def _csv_metric(metric: Metric) -> dict[str, Any]:
     score = metric.score
     low, high = score.ci95 or ("", "")
     values = (score.mean, low, high, score.n, metric.seed_sd)
-    return dict(zip(_SCORE[2:], values, strict=True)) | _csv_versus(_VERSUS, metric.versus_base)
+    return dict(zip(_SCORE[3:], values, strict=True)) | _csv_versus(_VERSUS, metric.versus_base)
 
 
 def _plain(value: Any) -> Any:

@@ -26,6 +26,8 @@ UNFIT = frozenset({"degenerate", "over_cap"})
 """Statuses of a run that has a score and is no result of its method: below the floor of life, or past the cap."""
 _SEVERITY: tuple[Status, ...] = ("ok", "degenerate", "over_cap", "failed")
 _TOLERANCE = 1e-6
+LARGEST = 1e100
+"""Values beyond this, and those that are no number, have no mean: sums of their squares would be none."""
 
 Values = dict[str, dict[str, float]]
 """Metric -> item -> value."""
@@ -38,6 +40,7 @@ class Draft:
     kept: list[Entry]
     """One run of each seed (and fold), the newest."""
     scored: list[Entry]
+    """Those behind the score: the sound ones, and the others only where no run is sound."""
     values: Values
     """Means over the scored seeds."""
     units: dict[str, str]
@@ -68,14 +71,22 @@ class Draft:
 def draft(entries: Sequence[Entry]) -> Draft:
     """The runs of one row, their values averaged over seeds."""
     kept, replaced = _latest(entries)
-    scored = [entry for entry in kept if entry.record.status != "failed" and entry.samples is not None]
+    read = [entry for entry in kept if entry.record.status != "failed" and entry.samples is not None]
+    scored = [entry for entry in read if entry.record.status not in UNFIT] or read
     runs = whole_runs(scored)
     values, problems = _values(runs)
     units = {item: unit for run in runs for item, unit in run.units.items()}
     role = _role(kept[0].record)
     # Base is cached per budget, so several equal runs of it are normal and need no remark.
-    remarks = [*([] if role == "base" else replaced), *_reasons(kept), *incomplete(scored), *problems]
+    left_out = _left_out(read, scored)
+    remarks = [*([] if role == "base" else replaced), *_reasons(kept), *left_out, *incomplete(scored), *problems]
     return Draft(kept, scored, values, units, role, remarks)
+
+
+def _left_out(read: Sequence[Entry], scored: Sequence[Entry]) -> Iterator[str]:
+    if len(scored) < len(read):
+        word = "seed is" if len(read) - len(scored) == 1 else "seeds are"
+        yield f"the score is of {len(scored)} of {len(read)} seeds: {len(read) - len(scored)} unfit {word} left out"
 
 
 def compared(drafts: Sequence[Draft], base: Draft | None, main: str) -> None:
@@ -151,10 +162,15 @@ def _estimates(group: Sequence[Draft], name: str) -> list[Estimate | None]:
 
 
 def _finite(one: Draft, name: str) -> bool:
-    bad = next((item for item, value in one.values[name].items() if not math.isfinite(value)), None)
-    if bad is not None:
-        one.remarks.append(f"{name} has no mean: it is {one.values[name][bad]} on item {bad}")
-    return bad is None
+    if _all_small(one.values[name].values()):
+        return True
+    bad = next(item for item, value in one.values[name].items() if not abs(value) <= LARGEST)
+    one.remarks.append(f"{name} has no mean: it is {one.values[name][bad]} on item {bad}")
+    return False
+
+
+def _all_small(values: Iterable[float]) -> bool:
+    return all(abs(value) <= LARGEST for value in values)
 
 
 def _stated(one: Draft, name: str) -> Estimate | None:
@@ -162,7 +178,9 @@ def _stated(one: Draft, name: str) -> Estimate | None:
     alone = len(one.scored) == 1 and one.scored[0].record.data.fold is None
     score = one.scored[0].record.scores.get(name) if alone else None
     values = one.values[name]
-    if score is None or score.whole or not _close(math.fsum(values.values()) / len(values), score.mean):
+    if score is None or score.whole or not _all_small(values.values()):
+        return None
+    if not _close(math.fsum(values.values()) / len(values), score.mean):
         return None
     return Estimate(score.mean, score.ci95, score.n) if score.n == len({one.units[item] for item in values}) else None
 
@@ -170,6 +188,11 @@ def _stated(one: Draft, name: str) -> Estimate | None:
 def _compare(drafts: Sequence[Draft], base: Draft, name: str, main: str) -> None:
     """Differences to base of one metric; only what is in the family has a p and a detectable difference."""
     against = base.values.get(name)
+    if against is not None and name not in base.metrics:  # of base there is no mean, which its own remark says
+        for one in drafts:
+            if name in one.metrics:
+                one.remarks.append(f"{name} is not compared with {BASE}, of which it has no mean")
+        return
     able = [one for one in drafts if name in one.metrics and against is not None and _comparable(one, against, name)]
     family = sum(one.in_family for one in able) if name == main else 1
     for group in _same_items(able, name):
@@ -209,9 +232,10 @@ def _comparable(one: Draft, against: Mapping[str, float], name: str, whom: str =
 
 def _same_items(drafts: Sequence[Draft], name: str) -> list[list[Draft]]:
     """The drafts, those with the same items in the same units together."""
-    found: dict[tuple[tuple[str, str], ...], list[Draft]] = {}
+    found: dict[frozenset[tuple[str, str]], list[Draft]] = {}
     for one in drafts:
-        found.setdefault(tuple(sorted((item, one.units[item]) for item in one.values[name])), []).append(one)
+        items = one.values[name]
+        found.setdefault(frozenset(zip(items, map(one.units.__getitem__, items), strict=True)), []).append(one)
     return list(found.values())
 
 
@@ -274,7 +298,7 @@ def _values(whole: Sequence[Samples]) -> tuple[Values, list[str]]:
     for metric in sorted({name for run in runs for name in run}):
         try:
             found[metric] = average_seeds([run.get(metric, {}) for run in runs])
-        except HarnessError as error:
+        except (HarnessError, ValueError, OverflowError) as error:  # infinities of both signs have no sum
             problems.append(f"{metric} cannot be averaged over seeds: {error}")
     return {metric: values for metric, values in found.items() if values}, problems
 

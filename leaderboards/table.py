@@ -133,7 +133,8 @@ class MethodRow:
     seeds: tuple[tuple[int, int], ...]
     """(draw seed, training seed) of the records, each once."""
     n_scored: int
-    """Seeds behind the score: those that did not fail, in no fold, and whose samples can be read."""
+    """Seeds behind the score: those that did not fail, in no fold, and whose samples can be read, less the degenerate
+    ones and those past the cap where another is sound."""
     status: str
     """The most severe status of the row's records: `ok`, `degenerate`, `over_cap` or `failed`."""
     statuses: dict[str, int]
@@ -210,6 +211,8 @@ class Table:
     warnings: tuple[str, ...] = field(default=())
     judge: tuple[JudgeFigure, ...] = field(default=())
     """Empty where no judge scored the table, or where the one that did was not measured."""
+    lower_is_better: tuple[str, ...] = field(default=())
+    """Metrics of which less is better; of all others more is."""
 
     def row(self, label: str) -> MethodRow:
         """The row of that label. Raises KeyError."""

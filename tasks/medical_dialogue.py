@@ -68,6 +68,7 @@ class MedicalDialogue:
         "answer_tokens": "length of the generated answer in tokens",
         "answer_words": "length of the generated answer in words",
     }
+    lower_is_better: ClassVar[frozenset[str]] = frozenset({"contradiction"})
     default_pool: ClassVar[str] = "medical_dialogue"
     default_judge: ClassVar[str] = "similarity"
     reference_baseline: ClassVar[str] = BASE

@@ -54,9 +54,11 @@ def check_(
         from harness.models.tokenizer import tokenizer_folder, tokenizer_of
 
         folder = tokenizer_folder(model, registry.models)
-        reading = Reading(shared.columns_of(columns), split_file, control_tokens(folder).texts)
+        control = control_tokens(folder)
+        reading = Reading(shared.columns_of(columns), split_file, control.texts)
         wanted = _pool(registry, pool, reading)
-        found = check(wanted, open_source(path, wanted.dataset), lengths, tokenizer_of(folder, model))
+        source, tokenizer = open_source(path, wanted.dataset), tokenizer_of(folder, model)
+        found = check(wanted, source, lengths, tokenizer, how=reading, without_row=control.without_row)
     if as_json:
         emit_json(asdict(found))
         return

@@ -34,6 +34,7 @@ from harness.contracts import (
     FollowsPool,
     GenerateRequest,
     HarnessError,
+    HasFallingMetrics,
     Judged,
     JudgedOnRequest,
     JudgeItem,
@@ -240,6 +241,8 @@ def check_metrics_declared(lab: TaskLab) -> str:
     named = not unknown or isinstance(task, NamesMetricsLater)
     _require(named, f"{lab.name} returns {', '.join(unknown)}, which it does not declare")
     _require(task.main_metric in found, f"{lab.name} never returns its main metric {task.main_metric!r}")
+    falling = sorted(task.lower_is_better - set(task.metrics)) if isinstance(task, HasFallingMetrics) else []
+    _require(not falling, f"{lab.name} says that less of {', '.join(falling)} is better, which it does not declare")
     return ""
 
 

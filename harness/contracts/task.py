@@ -164,6 +164,13 @@ class NamesMetricsLater(Protocol):
 
 
 @runtime_checkable
+class HasFallingMetrics(Protocol):
+    """What a task adds when less is better of some of its metrics; of all others more is."""
+
+    lower_is_better: ClassVar[frozenset[str]]
+
+
+@runtime_checkable
 class HasParityMetric(Protocol):
     """What a task adds when other tools print another figure than its main metric: theirs leads on track `parity`."""
 

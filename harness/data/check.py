@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from harness.contracts import AskedLengths, CountsRows, HarnessError, Lengths, OwnRows, Pair, Pool, Source
-from harness.data.clipping import UNCUT, Clipping, measure
+from harness.contracts import AskedLengths, CountsRows, HarnessError, Lengths, OwnRows, Pair, Pool, Reading, Source
+from harness.data.clipping import UNCUT, Clipping, measure, unfit
 from harness.data.leaks import find_leaks
 from harness.data.left_out import Said, left_out
 from harness.data.lengths import Tokens, measured, settled_lengths
@@ -70,11 +70,24 @@ class DataReport:
     warnings: tuple[str, ...] = ()
 
 
-def check(pool: Pool, source: Source, asked: AskedLengths, tokenizer: Any | None) -> DataReport:
+def check(
+    pool: Pool,
+    source: Source,
+    asked: AskedLengths,
+    tokenizer: Any | None,
+    *,
+    how: Reading | None = None,
+    without_row: Collection[str] = (),
+) -> DataReport:
     """Read a pool's rows and describe them; lengths only where there is a tokenizer.
 
-    Raises HarnessError where the rows give no pair at all.
+    `how` is how the user's own rows are read, and `without_row` are the texts of tokens that the model has no row for:
+    pairs that a run would leave out for its model are left out here. Raises HarnessError where the rows give no pair
+    at all, and where the chat template refuses all of them.
     """
+    if isinstance(pool, OwnRows) and how is not None and tokenizer is not None:
+        refused = _refused(pool, source, tokenizer, without_row)
+        pool = pool.reading(replace(how, without=refused)) if refused else pool
     train = list(pool.pairs(source))
     held = _held_out(pool, source)
     pairs = [*train, *held]
@@ -106,6 +119,13 @@ def check(pool: Pool, source: Source, asked: AskedLengths, tokenizer: Any | None
         shortcuts=shortcuts,
     )
     return _warned(found, said)
+
+
+def _refused(pool: Pool, source: Source, tokenizer: Any, without_row: Collection[str]) -> dict[str, frozenset[str]]:
+    """Ids of the pairs that the model's template or embedding refuses, by reason; none where that is all of them."""
+    pairs = [*pool.pairs(source), *_held_out(pool, source)]
+    found = {reason: ids for reason, ids in unfit(pairs, UNCUT, lambda: tokenizer, without_row).items() if ids}
+    return found if len({identity for ids in found.values() for identity in ids}) < len(pairs) else {}
 
 
 def find_shortcuts(pairs: Sequence[Pair]) -> Shortcuts:

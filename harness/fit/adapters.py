@@ -6,12 +6,14 @@ import copy
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from harness.contracts import BASE, POLICY, HarnessError
+from harness.util.checked import demanded, write_checked
 
 State = dict[str, torch.Tensor]
 
@@ -145,11 +147,13 @@ class Adapters:
         The trainer's own checkpoint is not enough: with a second adapter on the model (a reference) transformers saves
         the live one and does not load it again.
         """
-        torch.save({"adapter": self.state(POLICY), "best": self.best}, path)
+        content = BytesIO()
+        torch.save({"adapter": self.state(POLICY), "best": self.best}, content)
+        write_checked(path, content.getvalue())
 
     def load_private(self, path: Path) -> None:
-        """Put back what `save_private` wrote."""
-        saved = torch.load(path, weights_only=True)
+        """Put back what `save_private` wrote. Raises `Damaged` where it is not there, or not what was written."""
+        saved = torch.load(BytesIO(demanded(path)), weights_only=True)
         self.load(saved["adapter"])
         self.best = saved["best"]
 

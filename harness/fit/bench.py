@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,7 +51,7 @@ from harness.lm.peft_internals import base_lm
 from harness.lm.rows import Group
 from harness.meter import Meter
 from harness.util.chat import encode_completion, render_prompt
-from harness.util.files import replacing
+from harness.util.checked import read_checked, write_checked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -206,15 +207,17 @@ class LocalBench:
 
     def store(self, state: Mapping[str, Any]) -> None:
         """Write a checkpoint of an aligner's own training loop, whole or not at all."""
-        with replacing(self.workdir / OWN_CHECKPOINT) as path:
-            torch.save({"state": dict(state), "bench": self.ledger.state()}, path)
+        content = BytesIO()
+        torch.save({"state": dict(state), "bench": self.ledger.state()}, content)
+        write_checked(self.workdir / OWN_CHECKPOINT, content.getvalue())
 
     def stored(self) -> Mapping[str, Any] | None:
         """The state that `store` wrote last; the bench's figures go back to that moment."""
-        path = self.workdir / OWN_CHECKPOINT
-        if not path.exists():
+        content = read_checked(self.workdir / OWN_CHECKPOINT)
+        if content is None:
             return None
-        saved = torch.load(path, weights_only=True, map_location=next(self.policy.parameters()).device)
+        device = next(self.policy.parameters()).device
+        saved = torch.load(BytesIO(content), weights_only=True, map_location=device)
         self.ledger.restore(saved["bench"])
         state: Mapping[str, Any] = saved["state"]
         return state

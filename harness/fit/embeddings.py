@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from harness.contracts import Span
+from harness.util.checked import read_checked, write_checked
 
 if TYPE_CHECKING:
     from harness.contracts import FloatArray
@@ -47,9 +49,13 @@ class Embeddings:
     def save(self, path: Path) -> None:
         """Write what is remembered, for a search that is interrupted later; nothing where there is nothing."""
         if self._known:
-            torch.save([(key, torch.from_numpy(row)) for key, row in self._known.items()], path)
+            content = BytesIO()
+            torch.save([(key, torch.from_numpy(row)) for key, row in self._known.items()], content)
+            write_checked(path, content.getvalue())
 
     def load(self, path: Path) -> None:
         """Remember what `save` wrote."""
-        if path.exists():
-            self._known.update((key, row.numpy()) for key, row in torch.load(path, weights_only=True))
+        content = read_checked(path)
+        if content is not None:
+            known = torch.load(BytesIO(content), weights_only=True)
+            self._known.update((key, row.numpy()) for key, row in known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -11,6 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.contracts.progress import Progress, Silent
+from harness.util.checked import Damaged
+from harness.util.hashes import file_hash
+
+EMPTY = hashlib.sha256(b"").hexdigest()
 
 
 @dataclass
@@ -28,6 +33,10 @@ class Journal:
             file.write(json.dumps(entry) + "\n")
         self.listener(entry)
 
+    def digest(self) -> str:
+        """sha256 (hex) of what was written so far."""
+        return file_hash(self.path) if self.path.exists() else EMPTY
+
     def size(self) -> int:
         """Bytes written so far."""
         return self.path.stat().st_size if self.path.exists() else 0
@@ -36,3 +45,9 @@ class Journal:
         """Forget what was written after `size` bytes: work that is about to be done again."""
         if self.size() > size:
             os.truncate(self.path, size)
+
+    def check(self, size: int, digest: str) -> None:
+        """Raise `Damaged` unless the first `size` bytes are those that had this digest."""
+        begun = self.path.read_bytes()[:size] if self.path.exists() else b""
+        if hashlib.sha256(begun).hexdigest() != digest:
+            raise Damaged(f"{self.path.name} is not what was written")

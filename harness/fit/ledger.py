@@ -54,13 +54,18 @@ class Ledger:
             "latest": {name: list(figures) for name, figures in self._latest.items()},
             "steps_before": self.steps_before,
             "log": self.journal.size(),
+            "log_digest": self.journal.digest(),
             "seconds": self.seconds(),
             "alive": dict(self.alive),
             "degenerate": self.degenerate,
         }
 
     def restore(self, state: Mapping[str, Any], *, cut: bool = True) -> None:
-        """Go back to the figures of a checkpoint; `cut` forgets what was logged after it."""
+        """Go back to the figures of a checkpoint; `cut` forgets what was logged after it.
+
+        Raises `Damaged` where the log up to there is not what was written.
+        """
+        self.journal.check(int(state["log"]), state["log_digest"])
         self.meter.restore(state["meter"])
         self._sums = dict(state["tallies"])
         self._latest = {name: list(figures) for name, figures in state["latest"].items()}

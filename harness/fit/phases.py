@@ -7,6 +7,7 @@ with the same figures as an undisturbed one.
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections.abc import Callable
@@ -15,14 +16,22 @@ from typing import Any
 
 from harness.fit.adapters import Adapters
 from harness.fit.ledger import Ledger
-from harness.util.files import read_json, replacing, write_json
+from harness.util.checked import Damaged, demanded, write_checked_json
+from harness.util.files import all_to_disk
+from harness.util.hashes import folder_hashes
 
 OWN_CHECKPOINT = "checkpoint.pt"
 """File of `LocalBench.store`."""
+MARK = "bench.json"
+"""File of a checkpoint that is written last: the bench's figures, and the digests of all other files."""
 
-
-MOMENTS = ("phase-*/done.json", "phase-*/checkpoint-*/bench.json", OWN_CHECKPOINT, "score.json")
+MOMENTS = ("phase-*/done.pt", f"phase-*/checkpoint-*/{MARK}", OWN_CHECKPOINT, "score.json")
 """What an interrupted fit can go on from: phases, checkpoints in them, an aligner's own, folds of a search."""
+
+
+SINCE_START = frozenset({"num_tokens", "train_loss"})
+"""Figures that trainers count since their process began: not logged, since after an interruption they start over. The
+meter has the tokens, and every step its loss."""
 
 
 HELD_OUT_LOOKS = 4
@@ -63,6 +72,8 @@ class Phases:
             self.adapters.clean()
             return
         checkpoint = last_checkpoint(folder)
+        if checkpoint is None and self._following():
+            raise Damaged(f"{folder.name} is gone, and a later phase is there")
         silence(trainer)
         trainer.add_callback(_callback(self, self.number, checkpoint, look, fit_steps))
         self.number += 1
@@ -77,17 +88,21 @@ class Phases:
         for old in folder.glob("checkpoint-*"):
             shutil.rmtree(old)
 
+    def _following(self) -> bool:
+        """Whether a later phase than the next has begun."""
+        numbers = (path.name.rpartition("-")[2] for path in self._workdir.glob("phase-*"))
+        return any(number.isdigit() and int(number) > self.number for number in numbers)
+
     def _save(self, path: Path) -> None:
-        with replacing(path) as temporary:
-            self.adapters.save_private(temporary)
-            write_json(path.with_suffix(".json"), self.ledger.state())
+        write_checked_json(path.with_suffix(".json"), self.ledger.state())
+        self.adapters.save_private(path)
 
     def _load(self, path: Path) -> None:
         """Put back a finished phase. What the next phase logged stays where that phase can be put back, too."""
         self.adapters.load_private(path)
         following = self.folder
         onward = (following / "done.pt").exists() or last_checkpoint(following) is not None
-        self.ledger.restore(read_json(path.with_suffix(".json")) or {}, cut=not onward)
+        self.ledger.restore(json.loads(demanded(path.with_suffix(".json"))), cut=not onward)
 
 
 class OfTheBench:
@@ -107,7 +122,7 @@ def _callback(phases: Phases, number: int, checkpoint: Path | None, look: Look |
             progress.stage(f"fit, phase {number + 1}", state.max_steps)
             if checkpoint is not None:
                 phases.adapters.load_private(checkpoint / "bench.pt")
-                ledger.restore(read_json(checkpoint / "bench.json") or {})
+                ledger.restore(json.loads(demanded(checkpoint / MARK))["state"])
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             ledger.meter.step()
@@ -117,13 +132,14 @@ def _callback(phases: Phases, number: int, checkpoint: Path | None, look: Look |
                 look(before + state.global_step)
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            figures = {k: v for k, v in (logs or {}).items() if isinstance(v, int | float)}
+            figures = {k: v for k, v in (logs or {}).items() if isinstance(v, int | float) and k not in SINCE_START}
             ledger.journal.write("train", step=state.global_step, **figures)
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             phases.adapters.save_private(folder / "bench.pt")
-            write_json(folder / "bench.json", ledger.state())
+            all_to_disk(folder)
+            write_checked_json(folder / MARK, {"state": ledger.state(), "files": folder_hashes(folder)})
 
     return Callback()
 
@@ -141,11 +157,22 @@ def moments(folder: Path) -> list[float]:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint; halves left by a crash are removed."""
+    """The newest whole checkpoint; halves left by a crash are removed. Raises `Damaged` where it was changed since."""
     whole: list[tuple[int, Path]] = []
     for path in folder.glob("checkpoint-*"):
-        if (path / "bench.json").exists():
+        if (path / MARK).exists():
             whole.append((int(path.name.rsplit("-", 1)[1]), path))
         else:
             shutil.rmtree(path)
-    return max(whole)[1] if whole else None
+    newest = max(whole)[1] if whole else None
+    if newest is not None:
+        _check(newest)
+    return newest
+
+
+def _check(checkpoint: Path) -> None:
+    noted = json.loads(demanded(checkpoint / MARK))["files"]
+    found = {name: digest for name, digest in folder_hashes(checkpoint).items() if name != MARK}
+    changed = sorted(name for name in {*noted, *found} if noted.get(name) != found.get(name))
+    if changed:
+        raise Damaged(f"{checkpoint.name}/{changed[0]} is not what was written")

@@ -25,7 +25,7 @@ from harness.fit.bench import LocalBench
 from harness.fit.fitting import fit
 from harness.fit.phases import moments
 from harness.fit.selection import preference_score, rating_score
-from harness.util.files import read_json, write_json
+from harness.util.checked import read_checked_json, write_checked_json
 from harness.util.hashes import content_hash
 
 FOLDS = 4
@@ -180,7 +180,7 @@ class _Search:
 
     def _fold(self, folder: Path, aligner: Aligner, fold: Fold) -> float:
         """The score of one fold, from disk where an interrupted search had finished it."""
-        known = read_json(folder / "score.json")
+        known = read_checked_json(folder / "score.json")
         if known is not None:
             self.bench.ledger.restore(known["state"], cut=False)
             self.bench.embeddings.load(folder / "embedded.pt")
@@ -199,7 +199,7 @@ class _Search:
             raise HarnessError(f"{folder.name}: the score on held-out labels is {score}, not a finite number")
         self.bench.log("tune", fold=folder.name, score=score)
         self.bench.embeddings.save(folder / "embedded.pt")
-        write_json(folder / "score.json", {"score": score, "state": self.bench.ledger.state()})
+        write_checked_json(folder / "score.json", {"score": score, "state": self.bench.ledger.state()})
         for phase in folder.glob("phase-*"):
             shutil.rmtree(phase)
         return score

@@ -24,6 +24,7 @@ from harness.contracts import (
     capabilities,
 )
 from harness.meter import Meter
+from harness.util.checked import content_of, line_of
 
 Saver = Callable[[Path], None]
 Progress = Callable[[str, int, int], None]
@@ -101,8 +102,8 @@ class Resumable:
             **{name: getattr(self.meter.spend, name) - getattr(before, name) for name in COUNTED},
         }
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("a") as file:
-            file.write(json.dumps([key, [encode(a) for a in answers], cost]) + "\n")
+        with self.log.open("ab") as file:
+            file.write(line_of(json.dumps([key, [encode(a) for a in answers], cost]).encode()) + b"\n")
         return answers
 
 
@@ -191,19 +192,17 @@ def _offering(offered: frozenset[Capability]) -> type[Resumable]:
 
 
 def _read_log(path: Path) -> list[tuple[str, Any, dict[str, Any]]]:
-    """Whole lines of the log; from the first on that a crash cut short or damaged, the file is cut off."""
+    """Lines of the log that are what was written; from the first on that is not, the file is cut off."""
     if not path.exists():
         return []
     found: list[tuple[str, Any, dict[str, Any]]] = []
     whole = 0
     with path.open("r+b") as file:
         for line in file:
-            if not line.endswith(b"\n"):
+            content = content_of(line.removesuffix(b"\n")) if line.endswith(b"\n") else None
+            if content is None:
                 break
-            try:
-                key, rows, cost = json.loads(line)
-            except (ValueError, TypeError):
-                break
+            key, rows, cost = json.loads(content)
             found.append((key, rows, cost))
             whole += len(line)
         file.truncate(whole)

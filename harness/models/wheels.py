@@ -24,6 +24,7 @@ from typing import Any
 
 from harness.contracts import HarnessError, ModelSource
 from harness.models.hashes import WEIGHTS, model_hashes
+from harness.util.files import all_to_disk
 from harness.util.hashes import content_hash
 
 MANIFEST = "manifest.json"
@@ -126,6 +127,7 @@ def _build(source: ModelSource, folder: Path, cache: Path, say: Say) -> None:
         say(f"convert {source.name} to safetensors (once)")
         _convert(source.name, gguf, built)
         _write_manifest(source, built)
+        all_to_disk(built)
         built.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -110,6 +110,8 @@ class TaskInfo(_Frozen):
     null_by: Literal["shuffled"] | None = None
     """The control that a verdict needs beside base; None where base says what a method scores that learnt nothing."""
     notes: dict[str, float] = Field(default_factory=dict)
+    lower_is_better: tuple[str, ...] = ()
+    """Metrics of which less is better; of all others more is."""
 
 
 class ModelInfo(_Frozen):

@@ -14,7 +14,8 @@ from harness.records.samples import read_samples, write_samples
 from harness.records.schema import Record
 from harness.records.seals import sealed
 from harness.records.verify import RECORD, check_files, read_record
-from harness.util.files import HALF, read_json, storage, sweep, write_atomic, write_json
+from harness.util.checked import Damaged, read_checked_json, write_checked_json
+from harness.util.files import HALF, all_to_disk, storage, sweep, to_disk, write_atomic
 from harness.util.hashes import folder_hashes
 from harness.util.locks import held
 
@@ -80,12 +81,15 @@ class Store:
 
     def threads_of(self, start_id: str) -> int | None:
         """The number of threads that an unfinished start of this cell used; None where there is none."""
-        noted = read_json(self._start(start_id))
+        try:
+            noted = read_checked_json(self._start(start_id))
+        except Damaged:
+            return None
         return int(noted["threads"]) if noted is not None else None
 
     def begin(self, start_id: str, threads: int) -> None:
         """Note that a cell was begun, and with how many threads: it is resumed with as many."""
-        write_json(self._start(start_id), {"threads": threads})
+        write_checked_json(self._start(start_id), {"threads": threads})
 
     def end(self, start_id: str) -> None:
         """Forget a start: its cell is finished."""
@@ -119,10 +123,12 @@ class Store:
             staging = Path(tempfile.mkdtemp(dir=self.root, prefix=f"{HALF}{record.id}-"))
             try:
                 record = self._fill(staging, record, samples, fit)
+                all_to_disk(staging)
                 final = self.run_dir(record.id)
                 if final.exists():
                     shutil.rmtree(final)
                 staging.rename(final)
+                to_disk(self.root)
             except BaseException:
                 shutil.rmtree(staging, ignore_errors=True)
                 raise

@@ -19,7 +19,7 @@ from harness.run.plan import Plan
 from harness.run.recording import CellOutcome
 from harness.run.scores import check_scores
 from harness.run.session import Session
-from harness.util.files import read_json, write_json
+from harness.util.checked import Damaged, read_checked_json, write_checked_json
 
 if TYPE_CHECKING:
     from harness.judging.open import Judges
@@ -47,8 +47,7 @@ def evaluate(plan: Plan, session: Session, against: Against, fitted: FitReport) 
     engine, seconds_load = session.engine(plan)
     parameters = engine.parameters
     folder = session.store.eval_dir(plan.run_id)
-    starts = read_json(folder / "starts.json") or 0
-    write_json(folder / "starts.json", starts + 1)
+    starts = _begun(folder / "starts.json")
 
     def waiting() -> None:
         session.progress.note(f"another process gathers the same answers as run {plan.run_id}; waiting for it")
@@ -79,6 +78,16 @@ def evaluate(plan: Plan, session: Session, against: Against, fitted: FitReport) 
         parameters=parameters,
         restarts=starts,
     )
+
+
+def _begun(file: Path) -> int:
+    """How often this evaluation was begun before; 0 where the file says nothing true."""
+    try:
+        starts = int(read_checked_json(file) or 0)
+    except Damaged:
+        starts = 0
+    write_checked_json(file, starts + 1)
+    return starts
 
 
 def _answers_of(plan: Plan, session: Session) -> Path:

@@ -15,6 +15,7 @@ from harness.contracts import FewShot, GoldAnswers, HarnessError, Pool, Regime
 from harness.fit.demands import takes
 from harness.records.schema import Failure
 from harness.run.job import (
+    AGAIN,
     FIT_BACKEND,
     JOB,
     STARTS,
@@ -23,9 +24,9 @@ from harness.run.job import (
     UNFITTED,
     FitJob,
     FitReport,
-    Starts,
     Stopped,
     read_model,
+    read_starts,
     write_model,
 )
 from harness.run.launch import run_worker
@@ -55,16 +56,22 @@ def fit(plan: Plan, session: Session) -> FitReport | Failure:
             return done
         session.release()
         write_model(folder / JOB, job_of(plan, session.registry))
-        starts = (read_model(folder / STARTS, Starts) or Starts()).begun()
-        write_model(folder / STARTS, starts)
-        (folder / STOPPED).unlink(missing_ok=True)
         threading.Thread(target=_import_ahead, daemon=True).start()
-        code = run_worker(folder, handle, plan.machine.threads, _teller(plan.run_id, session))
+        code = _started(plan, session, folder, handle)
+        if code == AGAIN:
+            code = _started(plan, session, folder, handle)
         done = report(plan, session.store, session.progress) if code == 0 else None
         if done is not None:
             return done
-        write_model(folder / STARTS, (read_model(folder / STARTS, Starts) or starts).ended())
+        write_model(folder / STARTS, read_starts(folder).ended())
     return _failure(plan, folder, code)
+
+
+def _started(plan: Plan, session: Session, folder: Path, handle: int) -> int:
+    """Run the worker to its end; its exit status."""
+    write_model(folder / STARTS, read_starts(folder).begun())
+    (folder / STOPPED).unlink(missing_ok=True)
+    return run_worker(folder, handle, plan.machine.threads, _teller(plan.run_id, session))
 
 
 def job_of(plan: Plan, registry: Registry) -> FitJob:

@@ -31,6 +31,8 @@ RESULT = "result"
 """Folder of what the fitted model saved."""
 WORK = "work"
 """Folder of the checkpoints, deleted when the fit is done."""
+AGAIN = 4
+"""Exit status of a worker that discarded what an earlier start had left: it is to be started once more."""
 JUDGES = "judges"
 """Folder of what judges were told during this fit, deleted with the checkpoints: no evaluation's verdicts are there."""
 
@@ -74,6 +76,8 @@ class FitReport(_Frozen):
     fit_id: str = ""
     files: dict[str, str] = Field(default_factory=dict)
     """sha256 of every file of the result."""
+    log: str | None = None
+    """sha256 of the log."""
     status: Literal["ok", "degenerate", "over_cap"] = "ok"
     reason: str | None = None
     liveness: dict[str, float] = Field(default_factory=dict)
@@ -123,6 +127,8 @@ class Starts(_Frozen):
 
     def ended(self) -> Starts:
         """With the end of the last start, now."""
+        if not self.starts:
+            return self
         *before, last = self.starts
         return Starts(starts=(*before, last.model_copy(update={"ended": time.time()})))
 
@@ -156,6 +162,14 @@ M = TypeVar("M", bound=BaseModel)
 def write_model(path: Path, value: BaseModel) -> None:
     """Write a model as JSON, whole or not at all."""
     write_atomic(path, (value.model_dump_json(indent=1) + "\n").encode())
+
+
+def read_starts(folder: Path) -> Starts:
+    """The starts of a fit so far; none where the file says nothing true, for they are figures of the cost only."""
+    try:
+        return read_model(folder / STARTS, Starts) or Starts()
+    except HarnessError:
+        return Starts()
 
 
 def read_model(path: Path, kind: type[M]) -> M | None:

@@ -84,6 +84,10 @@ def _shuffled(few_shot: FewShot, pool: Pool, seed: int) -> FewShot:
     """Half of the pairs, picked by hash, with their answers swapped: what can be learnt from no label at all."""
     if not few_shot.pairs:
         raise HarnessError(f"pool {pool.name!r} has no pairs whose labels could be shuffled; drop --shuffle-labels")
+    if len(few_shot.pairs) < 2:
+        raise HarnessError(
+            "--shuffle-labels swaps the answers of half of the pairs, and there is 1; take --budget 2 or more"
+        )
     order = sorted(few_shot.pairs, key=lambda pair: content_hash(seed, "shuffle", pair.id))
     swapped = {pair.id for pair in order[: len(order) // 2]}
     pairs = (replace(p, chosen=p.rejected, rejected=p.chosen) if p.id in swapped else p for p in few_shot.pairs)

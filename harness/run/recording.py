@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from harness.contracts import HasNoReferences, HasParityMetric, NeedsControl, Scores, Task
+from harness.contracts import HasFallingMetrics, HasNoReferences, HasParityMetric, NeedsControl, Scores, Task
 from harness.data.clipping import Clipping
 from harness.records.provenance import origin, packages
 from harness.records.schema import (
@@ -150,6 +150,7 @@ def _task_info(plan: Plan, scores: Scores) -> TaskInfo:
         baseline=_baseline(plan),
         null_by=plan.task.null_by if isinstance(plan.task, NeedsControl) else None,
         notes=dict(scores.notes),
+        lower_is_better=tuple(sorted(plan.task.lower_is_better)) if isinstance(plan.task, HasFallingMetrics) else (),
     )
 
 

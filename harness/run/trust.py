@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -11,11 +12,12 @@ from pydantic import ValidationError
 from harness.contracts import HarnessError
 from harness.contracts.progress import Progress
 from harness.data.reading import SplitRead, rows_hash
+from harness.fit.journal import Journal
 from harness.records.provenance import differences, edited
 from harness.records.schema import Record
 from harness.records.seals import read_sealed
 from harness.records.store import Store
-from harness.run.job import REPORT, RESULT, FitReport
+from harness.run.job import LOG, REPORT, RESULT, FitReport
 from harness.run.plan import Plan
 from harness.util.hashes import folder_hashes
 
@@ -97,6 +99,7 @@ def report(plan: Plan, store: Store, progress: Progress) -> FitReport | None:
         if found is None:
             return None
         _check_result(found, plan.fit_id, folder_hashes(folder / RESULT))
+        _check_log(found, folder / LOG)
         return _parsed(found)
     except HarnessError as error:
         progress.note(f"fit {plan.fit_id} cannot be believed ({error}); it is discarded and done again")
@@ -110,6 +113,11 @@ def _parsed(found: Mapping[str, Any]) -> FitReport:
     except ValidationError as error:
         first = error.errors()[0]
         raise HarnessError(f"{REPORT} is no report: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _check_log(found: Mapping[str, Any], log: Path) -> None:
+    if found.get("log") != Journal(log).digest():
+        raise HarnessError(f"{log.name} is not what was written")
 
 
 def _check_result(found: Mapping[str, Any], fit_id: str, files: Mapping[str, str]) -> None:

@@ -24,6 +24,7 @@ from harness.meter import Meter
 from harness.records.seals import write_sealed
 from harness.run.identity import fit_code
 from harness.run.job import (
+    AGAIN,
     JOB,
     JUDGES,
     LOG,
@@ -34,11 +35,13 @@ from harness.run.job import (
     WORK,
     FitJob,
     FitReport,
-    Starts,
     Stopped,
     read_model,
+    read_starts,
     write_model,
 )
+from harness.util.checked import Damaged
+from harness.util.files import all_to_disk
 from harness.util.hashes import folder_hashes
 
 if TYPE_CHECKING:
@@ -108,10 +111,12 @@ def run_job(folder: Path, progress: PipeProgress) -> None:
     result = folder / RESULT
     shutil.rmtree(result, ignore_errors=True)
     fitted.aligned.save(result)
+    all_to_disk(result)
     adapter = (result / "adapter_model.safetensors").exists()
     report = FitReport(
         fit_id=job.fit_id,
         files=folder_hashes(result),
+        log=bench.journal.digest(),
         status=fitted.status,
         reason=fitted.reason,
         liveness=fitted.liveness,
@@ -187,9 +192,8 @@ def _lost(folder: Path) -> Lost:
     from harness.fit.phases import moments
 
     log, saved = folder / LOG, moments(folder / WORK)
-    starts = (read_model(folder / STARTS, Starts) or Starts().begun()).counted(
-        saved, log.stat().st_mtime if log.exists() else 0
-    )
+    known = read_starts(folder)
+    starts = (known if known.starts else known.begun()).counted(saved, log.stat().st_mtime if log.exists() else 0)
     write_model(folder / STARTS, starts)
     if not saved:
         log.unlink(missing_ok=True)
@@ -217,13 +221,18 @@ def in_words(error: BaseException) -> str:
 
 
 def main() -> int:
-    """Exit status: 0 fitted, 2 the input was refused, 1 something was raised."""
+    """Exit status: 0 fitted, 2 the input was refused, 1 something was raised, AGAIN."""
     folder, descriptor = Path(sys.argv[1]), int(sys.argv[2])
     os.set_inheritable(descriptor, False)
     _stop_with_parent()
     (folder / STOPPED).unlink(missing_ok=True)
+    progress = PipeProgress(descriptor)
     try:
-        run_job(folder, PipeProgress(descriptor))
+        run_job(folder, progress)
+    except Damaged as error:
+        progress.note(f"what an interrupted fit left cannot be believed ({error}); it is discarded and done again")
+        shutil.rmtree(folder / WORK, ignore_errors=True)
+        return AGAIN
     except HarnessError as error:
         write_model(folder / STOPPED, Stopped(kind="refused", reason=str(error)))
         return 2

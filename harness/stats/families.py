@@ -34,7 +34,8 @@ def average_seeds(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
         raise HarnessError("no runs to average: expected the values of one seed or more")
     for other in runs[1:]:
         same_items(runs[0], other, None)
-    return {item: math.fsum(run[item] for run in runs) / len(runs) for item in runs[0]}
+    by_item = zip(*(map(run.__getitem__, runs[0]) for run in runs), strict=True)
+    return {item: math.fsum(values) / len(runs) for item, values in zip(runs[0], by_item, strict=True)}
 
 
 def seed_sd(runs: Sequence[Mapping[str, float]]) -> float | None:

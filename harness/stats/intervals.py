@@ -162,6 +162,8 @@ def some(ids: Sequence[str]) -> str:
 
 def same_items(a: Mapping[str, float], b: Mapping[str, float], units: Mapping[str, str] | None) -> None:
     """Raises HarnessError naming items that only one of the two sides has, or that have no unit."""
+    if a.keys() == b.keys() and (units is None or a.keys() <= units.keys()):
+        return
     only_a, only_b = sorted(a.keys() - b.keys()), sorted(b.keys() - a.keys())
     if only_a or only_b:
         parts = [f"only the {side} has {some(ids)}" for side, ids in (("first", only_a), ("second", only_b)) if ids]

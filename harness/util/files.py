@@ -56,17 +56,29 @@ def write_atomic(path: Path, content: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
+            to_disk(path.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; what stands there takes the place of `path` once it is whole."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    yield temporary
-    temporary.replace(path)
+def to_disk(path: Path) -> None:
+    """Have a file or a folder's list of names written to the disk, where the file system can be asked to.
+
+    A renamed file whose content was not may be empty, under its right name, after a machine lost its power.
+    """
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def all_to_disk(folder: Path) -> None:
+    """`to_disk` for a folder and everything below it."""
+    for path in (*folder.rglob("*"), folder):
+        to_disk(path)
 
 
 def sweep(folder: Path, depth: int) -> None:

@@ -15,7 +15,7 @@ import json
 import logging
 import math
 import os
-import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
@@ -25,6 +25,7 @@ from typing import Any, ClassVar
 from harness.contracts import HarnessError, Judge, JudgeBasis, JudgeItem, JudgeTools, Verdict
 from harness.hookspecs import hookimpl
 from harness.util.addresses import shown_address
+from harness.util.checked import Damaged, read_checked_json, write_checked_json
 from harness.util.hashes import content_hash
 from tasks.judges.annotators import PACKAGE, addresses, configuration, endpoint, fingerprint, package
 from tasks.judges.endpoint import secrets_of, watching_client
@@ -175,27 +176,21 @@ def _number(value: Any) -> float | None:
 
 
 def _read(file: Path) -> dict[str, Annotation]:
-    """Annotations by the name of their key; empty where there is no file. Raises HarnessError for a damaged one."""
+    """Annotations by the name of their key; none where there is no file, or another one than was written.
+
+    The judge is asked again for what is not known: what was damaged is worth no verdict.
+    """
     try:
-        found = json.loads(file.read_bytes())
-    except FileNotFoundError:
+        return dict(read_checked_json(file) or {})
+    except Damaged as error:
+        told = f"the judge's annotations in {file.parent} cannot be believed ({error}); all are asked for again"
+        warnings.warn(told, stacklevel=2)
         return {}
-    except ValueError as error:
-        raise HarnessError(f"the judge's annotations in {file} are damaged ({error}); delete the file") from error
-    return dict(found)
 
 
 def _write(file: Path, known: Mapping[str, Annotation]) -> None:
     """Write the annotations whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as target:
-            json.dump(known, target, ensure_ascii=False)
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_checked_json(file, known)
 
 
 # ---------------------------------------------------------------- the package's manners

@@ -79,10 +79,14 @@ class LmEval:
         self._loaded: Rows | None = None
 
     def revision(self, source: Source) -> str:
-        """Hash of the evaluation rows, of the task's configuration and of the source of its functions."""
+        """Hash of the evaluation rows, of the task's configuration and of the source of its functions.
+
+        On the hub also of the rows that a prompt may show, whose reading nobody else notes.
+        """
         config = self._config()
         rows = self._rows(source, _evaluated(config, self.chosen))
-        return content_hash([dict(row) for row in rows], config_text(config))
+        shown = self._showable(config) if source.kind == "hub" else {}
+        return content_hash([dict(row) for row in rows], config_text(config), *([shown] if shown else []))
 
     def questions(self, source: Source, limit: int | None) -> Mapping[str, str]:
         """What every evaluated document asks, by id."""
@@ -132,6 +136,13 @@ class LmEval:
             raise HarnessError(f"{self.name}: the data set on the hub has no split {split!r}; its splits: {known}")
         return self._loaded[split]
 
+    def _showable(self, config: Mapping[str, Any]) -> dict[str, str]:
+        """The splits of the hub's data set that examples may come from, by content."""
+        named = {_shown_split(config), config.get("training_split")} - {None, _evaluated(config, self.chosen)}
+        loaded = self._loaded or {}
+        there = sorted(str(split) for split in named if split in loaded)
+        return {split: content_hash([dict(row) for row in loaded[split]]) for split in there}
+
     def _shots(self, ctx: EvalContext) -> dict[str, Sequence[Row]]:
         """The split that lm-eval's sampler draws from on track `parity`; otherwise the cell's own rows are shown."""
         config = self._config()
@@ -142,8 +153,7 @@ class LmEval:
         chosen = config.get("fewshot_config") or {}
         if ctx.track != "parity" or chosen.get("samples"):
             return {}
-        named = [chosen.get("split"), *(config.get(f"{role}_split") for role in ("fewshot", "training", "validation"))]
-        split = next((str(name) for name in named if name), _evaluated(config, self.chosen))
+        split = _shown_split(config) or _evaluated(config, self.chosen)
         return {split: self._rows(ctx.source, split)}
 
     def _own_rows(self, ctx: EvalContext) -> list[Row]:
@@ -208,6 +218,13 @@ def _evaluated(config: Mapping[str, Any], name: str) -> str:
     if not split:
         raise HarnessError(f"lm-eval's {name!r} names no test and no validation split, so there is nothing to score")
     return str(split)
+
+
+def _shown_split(config: Mapping[str, Any]) -> str | None:
+    """The split that lm-eval draws examples from, where the task names any beside the one that is scored."""
+    chosen = config.get("fewshot_config") or {}
+    named = [chosen.get("split"), *(config.get(f"{role}_split") for role in ("fewshot", "training", "validation"))]
+    return next((str(name) for name in named if name), None)
 
 
 def _from_hub(name: str, config: Mapping[str, Any]) -> Rows:

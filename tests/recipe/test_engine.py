@@ -306,6 +306,13 @@ def test_a_method_that_asks_a_verifier_is_no_control_by_shuffled_pairs(
     assert make_plan(config.model_copy(update={"shuffle_labels": False}), registry, Silent()).few_shot.verifier
 
 
+def test_one_label_cannot_be_shuffled(tiny: str, tmp_path: Path, registry: Registry) -> None:
+    one = PRESETS["8"].model_copy(update={"labels": 1, "min_steps": 2, "prompts": 4})
+    config = cell(tiny, tmp_path, aligner="dpo", shuffle_labels=True, budget=one)
+    with pytest.raises(HarnessError, match="half of the pairs, and there is 1; take --budget 2"):
+        make_plan(config, registry, Silent())
+
+
 def test_labels_that_are_not_there_cannot_be_shuffled(tiny: str, tmp_path: Path, registry: Registry) -> None:
     config = cell(tiny, tmp_path, shuffle_labels=True)
     lake = types.ModuleType("prompts_only")

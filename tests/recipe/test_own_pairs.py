@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,24 @@ def test_mistakes_of_data_check_are_one_line(model: Path, arguments: list[str], 
     done = CliRunner().invoke(app, ["data", "check", *arguments, *more, "--no-plugins"])
     assert done.exit_code == 2
     assert says in " ".join(done.output.split())
+
+
+def test_data_check_leaves_out_what_a_run_leaves_out_for_its_model(model: Path, tmp_path: Path) -> None:
+    strict = tmp_path / "strict"
+    shutil.copytree(model, strict)
+    template = strict / "chat_template.jinja"
+    refusal = "{% if messages[0]['role'] == 'assistant' %}{{ raise_exception('alternate') }}{% endif %}"
+    template.write_text(refusal + template.read_text())
+    greeting = [{"role": "assistant", "content": "Hello."}, {"role": "user", "content": "Why?"}]
+    rows = [*many(20), {"prompt": greeting, "chosen": "So.", "rejected": "No."}]
+    for name, some in (("one", rows), ("all", rows[-1:])):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, some)))
+    asked = ["--model", str(strict), "--json", "--no-plugins"]
+    done = CliRunner().invoke(app, ["data", "check", str(tmp_path / "one.jsonl"), *asked])
+    found = json.loads(done.stdout)
+    assert (found["left_out"], found["train"] + found["held_out"]) == ({"template": 1}, 20)
+    done = CliRunner().invoke(app, ["data", "check", str(tmp_path / "all.jsonl"), *asked])
+    assert (done.exit_code, "ends 'Why?': alternate" in done.stderr) == (2, True), done.stderr
 
 
 def test_data_check_of_a_public_pool(model: Path) -> None:

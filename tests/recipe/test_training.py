@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +24,7 @@ from harness.contracts import BASE, POLICY, FewShot, HarnessError, Need, Pair, R
 from harness.fit.bench import LocalBench
 from harness.fit.fitting import fit
 from harness.meter import Meter
+from harness.util.checked import Damaged
 from tests.tiny import flat_regime
 
 pytestmark = pytest.mark.recipe
@@ -147,6 +151,9 @@ def test_stopped_at_the_cap_the_random_adapter_is_noise_of_the_same_size(tmp_pat
         assert not torch.allclose(a, b) or not a.any()
 
 
+TIMES = re.compile("time|per_second|flos")
+
+
 class Interrupted(Exception):
     pass
 
@@ -160,6 +167,12 @@ def stop_after(bench: LocalBench, steps: int, monkeypatch: pytest.MonkeyPatch) -
             raise Interrupted
 
     monkeypatch.setattr(type(bench.meter), "step", lambda self: step())
+
+
+def logged(bench: LocalBench) -> list[dict[str, Any]]:
+    """The log's events less what says when or how fast."""
+    events = [json.loads(line) for line in bench.journal.path.read_text().splitlines()]
+    return [{name: value for name, value in event.items() if not TIMES.search(name)} for event in events]
 
 
 def length_reward(prompt_id: str, completion: str) -> float:
@@ -183,6 +196,7 @@ def test_a_resumed_fit_equals_an_undisturbed_one(tmp_path: Path, method: Any, mo
     assert all(torch.equal(a, b) for a, b in zip(weights(calm), weights(resumed), strict=True))
     assert resumed.meter.spend == calm.meter.spend
     assert again.liveness == undisturbed.liveness
+    assert logged(resumed) == logged(calm)
 
 
 def test_a_finished_phase_is_loaded_not_run(tmp_path: Path) -> None:
@@ -192,6 +206,34 @@ def test_a_finished_phase_is_loaded_not_run(tmp_path: Path) -> None:
     fit(Sft(SftConfig()), second, FewShot(pairs=PAIRS))
     assert all(torch.equal(a, b) for a, b in zip(weights(first), weights(second), strict=True))
     assert second.meter.spend == first.meter.spend
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a fit of 6 steps left that was interrupted after 5."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    with pytest.MonkeyPatch.context() as patch:
+        bench = make_bench(folder)
+        stop_after(bench, 5, patch)
+        with pytest.raises(Interrupted):
+            fit(Sft(SftConfig()), bench, FewShot(pairs=PAIRS))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["bench.pt", "bench.json", "optimizer.pt", "trainer_state.json"])
+def test_a_checkpoint_that_was_damaged_is_not_gone_on_from(tmp_path: Path, interrupted: Path, name: str) -> None:
+    shutil.copytree(interrupted, tmp_path, dirs_exist_ok=True)
+    path = max(tmp_path.glob(f"phase-0/checkpoint-*/{name}"))
+    content = path.read_bytes()
+    path.write_bytes(content[:-20] + bytes([content[-20] ^ 1]) + content[-19:])
+    with pytest.raises(Damaged, match=f"{name} is not what was written"):
+        fit(Sft(SftConfig()), make_bench(tmp_path), FewShot(pairs=PAIRS))
+
+
+def test_a_finished_phase_that_is_gone_is_missed_where_a_later_phase_is_there(tmp_path: Path) -> None:
+    (tmp_path / "phase-1").mkdir()
+    with pytest.raises(Damaged, match="phase-0 is gone, and a later phase is there"):
+        fit(Sft(SftConfig()), make_bench(tmp_path), FewShot(pairs=PAIRS))
 
 
 def test_half_a_checkpoint_is_removed(tmp_path: Path) -> None:

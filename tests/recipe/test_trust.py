@@ -184,6 +184,28 @@ def test_a_fit_that_is_not_believed_is_done_again(cell: tuple[RunConfig, Record]
     assert any("result/adapter_model.safetensors is not what was written" in line for line in told.lines)
 
 
+def test_what_an_interrupted_fit_left_and_is_damaged_is_discarded_and_done_again(
+    cell: tuple[RunConfig, Record], registry: Registry
+) -> None:
+    config, record = cell
+    folder = Store(config.store).fit_dir(record.aligner.fit_id)
+    shutil.rmtree(folder)
+    (folder / "work" / "phase-0").mkdir(parents=True)
+    (folder / "work" / "phase-0" / "done.pt").write_bytes(b"another's")
+    (folder / "starts.json").write_text("{")
+    told = Told()
+    other = run(config.model_copy(update={"limit": 3}), registry=registry, observer=told)
+    assert other.aligner.adapter_hash == record.aligner.adapter_hash
+    assert any("(done.pt is not what was written); it is discarded and done again" in line for line in told.lines)
+    log = folder / "log.jsonl"
+    log.write_bytes(log.read_bytes()[:-2])
+    told = Told()
+    assert run(config, registry=registry, observer=told) == record, "a finished cell asks for no fit"
+    again = run(config.model_copy(update={"limit": 2}), registry=registry, observer=told)
+    assert again.aligner.adapter_hash == record.aligner.adapter_hash
+    assert any("(log.jsonl is not what was written); it is discarded" in line for line in told.lines), told.lines
+
+
 def test_weights_that_change_between_hash_and_load_are_refused(
     cell: tuple[RunConfig, Record], registry: Registry
 ) -> None:

@@ -111,6 +111,76 @@ def test_a_degenerate_seed_is_said_in_its_row_beside_a_failed_one(tmp_path: Path
     assert any("degenerate (draw 0, seed 1): no marker" in remark for remark in row.remarks)
 
 
+def test_unfit_seeds_are_left_out_of_a_rows_score_where_another_is_sound(tmp_path: Path) -> None:
+    add(tmp_path, "base", answers(10))
+    add(tmp_path, "gem", answers(20), seed__training=0)
+    add(tmp_path, "gem", answers(40), seed__training=1, status="degenerate", reason="no marker")
+    add(tmp_path, "gem", answers(40), seed__training=2, status="over_cap", reason="went on")
+    add(tmp_path, "dpo", answers(30), seed__training=0, status="degenerate", reason="no marker")
+    add(tmp_path, "dpo", answers(20), seed__training=1, status="degenerate", reason="no marker")
+    table = one_table(tmp_path)
+    row = table.row("gem")
+    assert (row.metrics["accuracy"].score.mean, row.metrics["accuracy"].seed_sd, row.n_scored) == (0.5, None, 1)
+    assert "the score is of 1 of 3 seeds: 2 unfit seeds are left out" in row.remarks
+    assert "| gem | 1/3 |" in leaderboards.render([table])
+    both = table.row("dpo")
+    assert both.degenerate
+    assert both.metrics["accuracy"].score.mean == pytest.approx(0.625)
+    assert not any("left out" in remark for remark in both.remarks)
+
+
+# ---------------------------------------------------------------- which way is up
+
+
+def test_less_of_a_metric_is_better_where_the_task_says_so(tmp_path: Path) -> None:
+    falling = {"task__lower_is_better": ("accuracy",)}
+    for name, right in (("base", 20), ("dpo", 38), ("sft", 2), ("gem", 19)):
+        add(tmp_path, name, answers(right), **falling)
+    table = one_table(tmp_path)
+    assert [row.label for row in table.rows] == ["base", "sft", "gem", "dpo"]
+    assert [row.verdict for row in table.rows] == [None, "better", "cannot tell", "worse"]
+    versus = table.row("sft").metrics["accuracy"].versus_base
+    assert versus is not None
+    assert versus.difference == pytest.approx(-18 / 40), "a difference is what it is"
+    text = leaderboards.render([table])
+    assert "`accuracy`, lower is better" in text
+    assert {line["better"] for line in lines_of(tmp_path).values()} == {"lower"}
+
+
+def test_the_direction_of_a_metric_beside_the_main_one_is_shown(tmp_path: Path) -> None:
+    for name, right in (("base", 20), ("sft", 30)):
+        values = {"accuracy": answers(right), "contradiction": answers(40 - right)}
+        add(tmp_path, name, values, task__lower_is_better=("contradiction",))
+    (table,) = leaderboards.tables(tmp_path)
+    text = leaderboards.render([table])
+    assert "`accuracy`, higher is better" in text
+    assert "| contradiction (lower is better) | sft |" in text
+    rows = list(csv.DictReader(io.StringIO(leaderboards.render([table], "csv"))))
+    assert {(row["metric"], row["better"]) for row in rows} == {("accuracy", "higher"), ("contradiction", "lower")}
+
+
+# ---------------------------------------------------------------- figures that are none
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_a_value_of_base_that_is_no_number_costs_its_comparison_alone(tmp_path: Path, value: float) -> None:
+    margins = dict.fromkeys(ITEMS, 0.5)
+    folder = add(tmp_path, "base", {"accuracy": answers(10), "margin": margins})
+    table = pq.read_table(folder / "samples.parquet")
+    place = table.schema.get_field_index("value.margin")
+    pq.write_table(
+        table.set_column(place, "value.margin", pa.array([value, *[0.5] * (len(ITEMS) - 1)])),
+        folder / "samples.parquet",
+    )
+    add(tmp_path, "sft", {"accuracy": answers(38), "margin": margins})
+    made = one_table(tmp_path)
+    row = made.row("sft")
+    assert row.verdict == "better"
+    assert row.metrics["margin"].versus_base is None
+    assert "margin is not compared with base, of which it has no mean" in row.remarks
+    assert any(f"margin has no mean: it is {value} on item" in remark for remark in made.row("base").remarks)
+
+
 # ---------------------------------------------------------------- what could have been seen
 
 

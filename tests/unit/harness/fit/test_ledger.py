@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from harness.fit.journal import Journal
 from harness.fit.ledger import Ledger
 from harness.meter import Meter
+from harness.util.checked import Damaged
 
 
 def ledger(folder: Path) -> Ledger:
@@ -41,6 +45,20 @@ def test_sums_figures_and_the_log_go_back(tmp_path: Path) -> None:
     assert resumed.alive == {"rate": 0.5}
     assert resumed.steps_before == 7
     assert [json.loads(line)["event"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == ["kept"]
+
+
+@pytest.mark.parametrize("damage", [lambda b: b.replace(b"kept", b"kepu"), lambda b: b[: len(b) // 3], lambda b: b""])
+def test_a_log_that_is_not_what_was_written_is_not_gone_on_with(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    first = ledger(tmp_path)
+    first.journal.write("kept")
+    state = json.loads(json.dumps(first.state()))
+    first.journal.write("forgotten")
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(damage(log.read_bytes()))
+    with pytest.raises(Damaged, match=r"log\.jsonl is not what was written"):
+        ledger(tmp_path).restore(state)
 
 
 def test_what_was_degenerate_before_a_checkpoint_is_so_after_it_and_nothing_else(tmp_path: Path) -> None:

@@ -104,6 +104,21 @@ def test_what_stands_behind_a_damaged_line_is_done_again(tmp_path: Path) -> None
         assert len(log.read_bytes().splitlines()) == len(lines)
 
 
+def test_a_whole_line_with_another_figure_is_done_again(tmp_path: Path) -> None:
+    """One flipped bit leaves JSON of the right form."""
+    log, meter = tmp_path / "a.jsonl", make_meter()
+    whole = ask(resumable(Counting(meter), log, meter, batch=4))
+    before = log.read_bytes()
+    lines = before.splitlines(keepends=True)
+    place = next(i for i in range(lines[1].index(b"[[") + 2, len(lines[1])) if lines[1][i : i + 1].isdigit())
+    lines[1] = lines[1][:place] + bytes([lines[1][place] ^ 1]) + lines[1][place + 1 :]
+    log.write_bytes(b"".join(lines))
+    inner = Counting(make_meter())
+    assert ask(resumable(inner, log, inner.meter, batch=4)) == whole
+    assert 0 < inner.asked < 27
+    assert len(log.read_bytes().splitlines()) == len(lines)
+
+
 def test_other_requests_do_not_get_logged_answers(tmp_path: Path) -> None:
     meter = make_meter()
     first = resumable(Counting(meter), tmp_path / "a.jsonl", meter).loglik([LoglikRequest((1,), (2,))])

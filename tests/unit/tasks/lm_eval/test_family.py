@@ -247,6 +247,26 @@ def test_from_the_hub_data_come_as_lm_eval_loads_them(monkeypatch: pytest.Monkey
     assert scores.rows[0].detail["prompt"].count("Question:") == 2
 
 
+@pytest.mark.parametrize("name", ["arc_easy", "gsm8k"])
+def test_rows_of_the_hub_that_a_prompt_may_show_are_of_the_revision(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    make = arc if name == "arc_easy" else problem
+
+    def revision(train: int, other: int = 0) -> str:
+        splits = {
+            "train": [make(i + train, "train") for i in range(3)],
+            "test": [make(i) for i in range(3)],
+            "unread": [make(other, "unread")],
+        }
+        sets = {split: datasets.Dataset.from_list(rows) for split, rows in splits.items()}
+        monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: sets)
+        return LmEval.named(name)().revision(Hub())  # type: ignore[arg-type]
+
+    assert revision(0) == revision(0, other=1)
+    assert revision(0) != revision(1)
+
+
 def test_a_hub_that_cannot_be_had_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
