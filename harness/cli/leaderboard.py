@@ -39,6 +39,7 @@ FOLDER = "FOLDER"
 
 @app.callback(invoke_without_command=True)
 def leaderboard(
+    *,
     context: typer.Context,
     store: shared.StoreFolder = shared.DEFAULT_STORE,
     task: Annotated[str | None, typer.Option(help="Only this task.", show_default=False)] = None,
@@ -62,7 +63,7 @@ def leaderboard(
         _print(store, task, form or Format.md, figures)
         return
     with storage(out):
-        for path in _written(store, task, form, out, figures, price):
+        for path in _written(store, task, form, out, figures=figures, price=price):
             say(str(path))
 
 
@@ -85,7 +86,7 @@ def _print(store: Path, task: str | None, form: Format, figures: bool) -> None:
 
 
 def _written(
-    store: Path, task: str | None, form: Format | None, out: Path, figures: bool, price: float | None
+    store: Path, task: str | None, form: Format | None, out: Path, *, figures: bool, price: float | None
 ) -> list[Path]:
     """Write what was asked for; returns what somebody would open."""
     import leaderboards

@@ -30,7 +30,7 @@ def interval_chart(table: Table) -> Spec:
     values = [_point(table, row) for row in table.rows if table.setting.main_metric in row.metrics]
     order = [value["method"] for value in values]
     data = alt.Data(values=values)
-    y = alt.Y("method:N", sort=order, title=None, axis=alt.Axis(labelLimit=230))
+    y = alt.Y("method:N", sort=order, title=None)
     colour = alt.Color("kind:N", scale=alt.Scale(domain=list(KINDS), range=list(_KIND_COLOURS)), legend=_legend(alt))
     x = alt.X("score:Q", title=line(table.setting.main_metric), scale=alt.Scale(zero=False))
     tip = [alt.Tooltip(f"{name}:N") for name in ("method", "text", "kind")]
@@ -138,7 +138,7 @@ def _colours(number: int) -> list[str]:
 
 
 def _legend(alt: Any) -> Any:
-    return alt.Legend(title=None, orient="top", columns=3, labelLimit=200, symbolOpacity=1)
+    return alt.Legend(title=None, orient="top", labelLimit=200, symbolOpacity=1)
 
 
 def _finished(chart: Any, title: str) -> Spec:

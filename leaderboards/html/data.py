@@ -11,8 +11,7 @@ from typing import Any
 
 from harness.contracts import HarnessError, SampleRow
 from harness.records.samples import read_samples
-from harness.util.files import write_atomic
-from leaderboards.html.safety import file_name, script_json, shown
+from leaderboards.html.safety import file_name, put, script_json, shown
 from leaderboards.load import SAMPLES, Entry
 from leaderboards.table import Table
 
@@ -69,4 +68,4 @@ def _row(row: SampleRow) -> dict[str, Any]:
 
 def _write(path: Path, call: str, *arguments: Any) -> None:
     text = ", ".join(map(script_json, arguments))
-    write_atomic(path, f"harnessSamples.{call}({text});\n".encode())
+    put(path, f"harnessSamples.{call}({text});\n".encode())

@@ -7,6 +7,7 @@ viewer as text nodes. Characters that fool a reader are spelt out before that.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from harness.util.hashes import content_hash
@@ -37,3 +38,9 @@ def shown(value: Any) -> Any:
     if isinstance(value, dict):
         return {block(str(name)): shown(part) for name, part in value.items()}
     return [shown(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def put(path: Path, content: bytes) -> None:
+    """Write a file of the site. A site is made again when it was not finished: nothing waits for the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.contracts import HarnessError
-from harness.util.files import write_atomic
 from leaderboards import Ranked
 from leaderboards.curves import Curves, curves
 from leaderboards.html import charts, view
 from leaderboards.html.data import write_samples
-from leaderboards.html.safety import POLICY, file_name, script_json, shown
+from leaderboards.html.safety import POLICY, file_name, put, script_json, shown
 from leaderboards.html.view import TableView
 from leaderboards.load import Entry
 
@@ -76,7 +75,7 @@ def _finalized(value: Any) -> Any:
 
 def _write(pages: Environment, template: str, path: Path, values: Mapping[str, Any]) -> None:
     depth = "" if template.startswith(("overview", "curves", "samples", "records")) else "../"
-    write_atomic(path, pages.get_template(template).render(**values, root=depth).encode())
+    put(path, pages.get_template(template).render(**values, root=depth).encode())
 
 
 def _write_assets(folder: Path) -> None:
@@ -86,8 +85,8 @@ def _write_assets(folder: Path) -> None:
     except ImportError as error:
         raise HarnessError(f"the site needs {error.name}: pip install 'align-harness[site]'") from error
     for name in STATIC:
-        write_atomic(folder / name, (files("leaderboards.html") / "static" / name).read_bytes())
-    write_atomic(folder / "vega.js", vl_convert.javascript_bundle(_VEGA).encode())
+        put(folder / name, (files("leaderboards.html") / "static" / name).read_bytes())
+    put(folder / "vega.js", vl_convert.javascript_bundle(_VEGA).encode())
 
 
 # ---------------------------------------------------------------- what pages are given

@@ -1,7 +1,8 @@
 // Draws the charts of a page. Vega interprets its expressions (ast), for the page's policy forbids to compile any.
 (() => {
   "use strict";
-  const look = () => {
+  const WIDEST = 880;
+  const look = (narrow) => {
     const style = getComputedStyle(document.documentElement);
     const [ink, soft, line] = ["--ink", "--soft", "--line"].map((name) => style.getPropertyValue(name).trim());
     return {
@@ -9,7 +10,8 @@
       font: "system-ui, sans-serif",
       view: { stroke: null },
       axis: { labelColor: ink, titleColor: ink, gridColor: line, domainColor: soft, tickColor: soft },
-      legend: { labelColor: ink, titleColor: ink },
+      legend: { labelColor: ink, titleColor: ink, columns: narrow ? 2 : 6 },
+      axisY: narrow ? { labelLimit: 110 } : {},
       text: { color: ink },
       rule: { color: soft },
       line: { color: soft },
@@ -21,9 +23,11 @@
     const target = figure.querySelector(".drawing");
     const room = target.clientWidth;
     if (!room) return; // not shown: drawn once it is
-    spec.width = Math.max(140, Math.min(spec.width, room - (room < 560 ? 190 : 240)));
+    spec.width = Math.min(WIDEST, room);
+    spec.autosize = { type: "fit-x", contains: "padding" };
+    const narrow = room < 560;
     const options = {
-      ast: true, actions: false, renderer: "svg", defaultStyle: false, config: look(), tooltip: { disableDefaultStyle: true },
+      ast: true, actions: false, logLevel: 1, renderer: "svg", defaultStyle: false, config: look(narrow), tooltip: { disableDefaultStyle: true },
     };
     window.vegaEmbed(target, spec, options).then(
       () => target.querySelector("svg")?.setAttribute("role", "presentation"),

@@ -17,7 +17,8 @@ from tests.unit.leaderboards.test_leaderboards import record
 
 ATTACK = (
     "</script><script>window.attacked=1</script><img src=x onerror=window.attacked=2> {{ 7*7 }} {% raw %} ${7*7} "
-    "\x1b[31mred\x1b[0m \u202eback [a](javascript:window.attacked=3) <!-- =HYPERLINK(1) ]]> &lt;b&gt; '\"><svg/onload=1>"
+    "\x1b[31mred\x1b[0m \u202eback [a](javascript:window.attacked=3) <!-- =HYPERLINK(1) ]]> &lt;b&gt; '\">"
+    "<svg/onload=window.attacked=4>"
 )
 """Script tags, handlers, templates, terminal escapes, text turned round, Markdown, a comment, a formula."""
 BUDGETS = (8, 16, 32, 64, 128)
