@@ -35,6 +35,9 @@ class Format(StrEnum):
 NEED_A_FOLDER = (Format.parquet, Format.html)
 """Forms that are no text."""
 FOLDER = "FOLDER"
+PUBLISHED = Annotated[
+    Path, typer.Option("--published", metavar=FOLDER, help="Holds records/ and boards/: leaderboards/ of a checkout.")
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -55,9 +58,16 @@ def leaderboard(
         float | None,
         typer.Option("--price", metavar="X", min=0, help="Money for an hour of the machine: scores against money."),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Fail where a published record or board does not hold.")
+    ] = False,
+    published: PUBLISHED = Path("leaderboards"),
 ) -> None:
     """Turn a store's records into tables, pages and figures: score, interval, paired p against base, cost, status."""
     if context.invoked_subcommand is not None:
+        return
+    if check:
+        _check(published)
         return
     if out is None:
         _print(store, task, form or Format.md, figures)
@@ -76,6 +86,16 @@ def show_tables(
     found = leaderboards.tables(store, task=task, beside=beside)
     say(leaderboards.render(found, form.value).rstrip("\n"))
     return found
+
+
+def _check(published: Path) -> None:
+    from leaderboards.published import check
+
+    found = check(published)
+    for fault in found:
+        say(fault)
+    if found:
+        raise typer.Exit(1)
 
 
 def _print(store: Path, task: str | None, form: Format, figures: bool) -> None:
@@ -123,3 +143,43 @@ def serve(
     with server(folder, port) as made:
         note(f"http://127.0.0.1:{made.server_port}/ until Ctrl-C")
         made.serve_forever()
+
+
+@app.command("validate")
+def validate(
+    runs: Annotated[list[Path], typer.Argument(metavar="FILE...", help="record.json of runs, or their folders.")],
+) -> None:
+    """Check records that are handed in: seal, hashes, ids, scores and intervals from their rows, provenance, budget."""
+    from leaderboards.validate import faults
+
+    wrong = {path: faults(path) for path in runs}
+    for path, found in wrong.items():
+        for fault in found:
+            say(f"{path}: {fault}")
+        if not found:
+            say(f"{path}: holds what it says")
+    if any(wrong.values()):
+        raise typer.Exit(1)
+
+
+@app.command("publish")
+def publish(
+    board: Annotated[str | None, typer.Argument(help="Name of the board.", show_default=False)] = None,
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="RUN...", help="All of the store where none is named.")
+    ] = None,
+    store: shared.StoreFolder = shared.DEFAULT_STORE,
+    published: PUBLISHED = Path("leaderboards"),
+    render: Annotated[bool, typer.Option("--render", help="Only make the boards' pages again.")] = False,
+) -> None:
+    """Put runs of a store into a published board, without texts and paths, and make the boards' pages."""
+    from leaderboards.published import publish as into
+    from leaderboards.published import render as pages
+
+    if board is None and not render:
+        raise HarnessError("which board? name one of leaderboards/records, or pass --render")
+    with storage(published):
+        for folder in into(store, runs or (), board, published) if board is not None else ():
+            say(str(folder))
+        for path in pages(published):
+            say(str(path))

@@ -89,7 +89,7 @@ def test_strangers_texts_make_no_element_in_any_page(pages: dict[str, Page]) -> 
         text = "".join(page.texts)
         assert "\x1b" not in text
         assert "\u202e" not in text
-        assert "{{ 7*7 }}" in text or "window.attacked" not in text
+        assert "{{ 7*7 }}" in text or "too few" not in text
         seen += "window.attacked" in text
         for data in page.data:
             json.loads(data)
