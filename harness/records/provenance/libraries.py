@@ -85,8 +85,8 @@ SWITCHES = (
 COUNTED_APART = frozenset({"OMP_NUM_THREADS"})
 """Variables of those families that enter an identity as what they come to: the number of threads."""
 PLACES = frozenset({"TORCHINDUCTOR_CACHE_DIR"})
-"""Variables of those families that choose a folder. Torch sets this one itself, once it has compiled something: a second
-cell of the same process would get another id than in a process of its own."""
+"""Variables of those families that choose a folder. Torch sets this one itself once it has compiled something: a second
+cell of a process would get another id than in a process of its own."""
 
 
 def versions(imports: Collection[str] = ()) -> dict[str, str]:
