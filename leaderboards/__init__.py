@@ -8,7 +8,7 @@ write(tables, folder)                 all three files, each whole or not at all
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.contracts import BASE, HarnessError
@@ -32,6 +32,7 @@ __all__ = [
     "MethodRow",
     "Metric",
     "Provenance",
+    "Ranked",
     "Samples",
     "Scan",
     "Setting",
@@ -41,6 +42,7 @@ __all__ = [
     "json_schema",
     "load",
     "rank",
+    "ranked",
     "render",
     "scan",
     "tables",
@@ -51,7 +53,15 @@ PARITY = "parity"
 """Track of runs that use another tool's examples: comparable with that tool, not with each other's budgets."""
 
 
-@paused()
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """Tables, and the runs that they were made of."""
+
+    tables: tuple[Table, ...]
+    entries: Mapping[str, Entry]
+    """By the run's id."""
+
+
 def tables(
     store: Path,
     task: str | None = None,
@@ -69,6 +79,23 @@ def tables(
     there is no run, when a choice matches none, and, with `single`, when the runs that were chosen do not fit into one
     table.
     """
+    found = ranked(store, task, model=model, preset=preset, source=source, beside=beside)
+    if single:
+        refuse_mixed([table.setting for table in found.tables])
+    return list(found.tables)
+
+
+@paused()
+def ranked(
+    store: Path,
+    task: str | None = None,
+    *,
+    model: str | None = None,
+    preset: str | None = None,
+    source: str | None = None,
+    beside: Sequence[Record] = (),
+) -> Ranked:
+    """`tables`, with the runs behind them: for whatever needs more of a run than its row tells."""
     everything, warnings = records(store)
     found = {folder: record for folder, record in everything.items() if record.budget.track != PARITY}
     if not found:
@@ -79,11 +106,11 @@ def tables(
             found = _narrow(found, name, choice)
     if beside:
         found = _beside(found, beside)
-    made = [table for table in rank(with_samples(found)) if preset in (None, table.setting.preset)]
-    if single:
-        refuse_mixed([table.setting for table in made])
+    entries = with_samples(found)
+    made = [table for table in rank(entries) if preset in (None, table.setting.preset)]
     known = with_judges(made, store)
-    return [replace(table, warnings=(*table.warnings, *warnings)) for table in known]
+    complete = tuple(replace(table, warnings=(*table.warnings, *warnings)) for table in known)
+    return Ranked(complete, {entry.record.id: entry for entry in entries})
 
 
 def _beside(found: Mapping[Path, Record], chosen: Sequence[Record]) -> dict[Path, Record]:

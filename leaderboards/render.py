@@ -1,4 +1,4 @@
-"""Tables as Markdown, CSV and JSON.
+"""Tables as Markdown, CSV, JSON and LaTeX.
 
 Markdown is for reading: rounded, narrow, one section per table. CSV and JSON carry every figure in full.
 
@@ -23,12 +23,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.contracts import HarnessError
 from harness.util.safe_text import csv_cell, json_text
+from leaderboards.latex import latex
 from leaderboards.markdown import markdown
 from leaderboards.table import Cost, MethodRow, Metric, Setting, Table, Versus
 
-Format = Literal["md", "csv", "json"]
+Format = Literal["md", "csv", "json", "latex"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
+ENDINGS = {"latex": "tex"}
+"""Of files, where a form has another name."""
 JSON_FORMAT = 2
 """Rises when a field of the JSON changes meaning."""
 
@@ -43,16 +46,26 @@ class Document:
 
 def render(tables: Sequence[Table], format: str = "md") -> str:
     """One text with all tables, `format` being one of `FORMATS`. Raises HarnessError for another."""
-    writers: dict[str, Callable[[Sequence[Table]], str]] = {"md": markdown, "csv": _csv, "json": _json}
+    writers: dict[str, Callable[[Sequence[Table]], str]] = {
+        "md": markdown,
+        "csv": _csv,
+        "json": _json,
+        "latex": latex,
+    }
     if format not in writers:
         raise HarnessError(f"unknown leaderboard format {format!r}: expected one of {', '.join(FORMATS)}")
     return writers[format](tables)
 
 
-def write(tables: Sequence[Table], folder: Path) -> tuple[Path, ...]:
-    """Write `leaderboard.md`, `.csv` and `.json` into `folder`, each whole or not at all; returns their paths."""
+def write(tables: Sequence[Table], folder: Path, forms: Sequence[str] = FORMATS) -> tuple[Path, ...]:
+    """Write `leaderboard.md`, `.csv`, `.json` and `.tex` into `folder`, or some of them; returns their paths.
+
+    Each is written whole or not at all. Beside the JSON stands its schema, `leaderboard.schema.json`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    texts = {folder / f"leaderboard.{kind}": render(tables, kind) for kind in FORMATS}
+    texts = {folder / f"leaderboard.{ENDINGS.get(kind, kind)}": render(tables, kind) for kind in forms}
+    if "json" in forms:
+        texts[folder / "leaderboard.schema.json"] = json_text(json_schema(), indent=1) + "\n"
     for path, text in texts.items():
         _replace(path, text)
     return tuple(texts)

@@ -45,7 +45,7 @@ def _top(
 app.command("run")(run.run)
 app.command("list")(listing.list_)
 app.command("show")(show.show)
-app.command("leaderboard")(leaderboard.leaderboard)
+app.add_typer(leaderboard.app, name="leaderboard")
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(judge.app, name="judge")

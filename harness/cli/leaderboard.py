@@ -1,4 +1,4 @@
-"""`leaderboard`: tables from the records of a store."""
+"""`leaderboard`: tables, pages and figures from the records of a store, and what is published of them."""
 
 from __future__ import annotations
 
@@ -10,40 +10,71 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli import options as shared
-from harness.cli.output import say
+from harness.cli.output import note, say
+from harness.contracts import HarnessError
 from harness.records.schema import Record
 from harness.util.files import storage
 
 if TYPE_CHECKING:
     from leaderboards.table import Table
 
+app = typer.Typer(help="Tables, pages and figures from records.", rich_markup_mode=None)
+
 
 class Format(StrEnum):
-    """Forms of a table."""
+    """Forms of a leaderboard."""
 
     md = "md"
     csv = "csv"
     json = "json"
+    latex = "latex"
+    parquet = "parquet"
+    html = "html"
 
 
+NEED_A_FOLDER = (Format.parquet, Format.html)
+"""Forms that are no text."""
+FOLDER = "FOLDER"
+PUBLISHED = Annotated[
+    Path, typer.Option("--published", metavar=FOLDER, help="Holds records/ and boards/: leaderboards/ of a checkout.")
+]
+
+
+@app.callback(invoke_without_command=True)
 def leaderboard(
+    *,
+    context: typer.Context,
     store: shared.StoreFolder = shared.DEFAULT_STORE,
     task: Annotated[str | None, typer.Option(help="Only this task.", show_default=False)] = None,
-    form: Annotated[Format, typer.Option("--format", help="Form of what is printed.")] = Format.md,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write every form there instead.", show_default=False)
+    form: Annotated[
+        Format | None, typer.Option("--format", help="md is printed where none is named.", show_default=False)
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar=FOLDER, help="Write there; without --format every text form.", show_default=False),
+    ] = None,
+    figures: Annotated[bool, typer.Option("--figures", help="Write the charts too, as SVG and PNG.")] = False,
+    price: Annotated[
+        float | None,
+        typer.Option("--price", metavar="X", min=0, help="Money for an hour of the machine: scores against money."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Fail where a published record or board does not hold.")
+    ] = False,
+    published: PUBLISHED = Path("leaderboards"),
 ) -> None:
-    """Turn a store's records into tables: score, interval, paired p against base, cost, status."""
-    if out is None:
-        show_tables(store, task=task, form=form)
+    """Turn a store's records into tables, pages and figures: score, interval, paired p against base, cost, status."""
+    if context.invoked_subcommand is not None:
         return
-    import leaderboards
-
+    if check:
+        _check(published)
+        return
+    if out is None:
+        _print(store, task, form or Format.md, figures)
+        return
     with storage(out):
-        paths = leaderboards.write(leaderboards.tables(store, task=task), out)
-    for path in paths:
-        say(str(path))
+        for path in _written(store, task, form, out, figures=figures, price=price):
+            say(str(path))
 
 
 def show_tables(
@@ -55,3 +86,100 @@ def show_tables(
     found = leaderboards.tables(store, task=task, beside=beside)
     say(leaderboards.render(found, form.value).rstrip("\n"))
     return found
+
+
+def _check(published: Path) -> None:
+    from leaderboards.published import check
+
+    found = check(published)
+    for fault in found:
+        say(fault)
+    if found:
+        raise typer.Exit(1)
+
+
+def _print(store: Path, task: str | None, form: Format, figures: bool) -> None:
+    if figures or form in NEED_A_FOLDER:
+        what = "figures" if figures else form.value
+        raise HarnessError(f"{what} cannot be printed; say where to write: --out {FOLDER}")
+    show_tables(store, task=task, form=form)
+
+
+def _written(
+    store: Path, task: str | None, form: Format | None, out: Path, *, figures: bool, price: float | None
+) -> list[Path]:
+    """Write what was asked for; returns what somebody would open."""
+    import leaderboards
+
+    found = leaderboards.ranked(store, task)
+    paths: list[Path] = []
+    if form is None:
+        paths += leaderboards.write(found.tables, out)
+    elif form is Format.html:
+        from leaderboards.html import write_site
+
+        paths.append(write_site(found, out, price=price))
+    elif form is Format.parquet:
+        from leaderboards.parquet import write_parquet
+
+        paths.append(write_parquet(found, out / "samples.parquet"))
+    else:
+        paths += leaderboards.write(found.tables, out, (form.value,))
+    if figures:
+        from leaderboards.html import write_figures
+
+        paths += write_figures(found, out / "figures", price=price)
+    return paths
+
+
+@app.command("serve")
+def serve(
+    folder: Annotated[Path, typer.Argument(metavar=FOLDER, help="A site that --format html --out wrote.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+) -> None:
+    """Show a site in a browser on this machine: binds to 127.0.0.1 and does nothing else."""
+    from leaderboards.serve import server
+
+    with server(folder, port) as made:
+        note(f"http://127.0.0.1:{made.server_port}/ until Ctrl-C")
+        made.serve_forever()
+
+
+@app.command("validate")
+def validate(
+    runs: Annotated[list[Path], typer.Argument(metavar="FILE...", help="record.json of runs, or their folders.")],
+) -> None:
+    """Check records that are handed in: seal, hashes, ids, scores and intervals from their rows, provenance, budget."""
+    from leaderboards.validate import faults
+
+    wrong = {path: faults(path) for path in runs}
+    for path, found in wrong.items():
+        for fault in found:
+            say(f"{path}: {fault}")
+        if not found:
+            say(f"{path}: holds what it says")
+    if any(wrong.values()):
+        raise typer.Exit(1)
+
+
+@app.command("publish")
+def publish(
+    board: Annotated[str | None, typer.Argument(help="Name of the board.", show_default=False)] = None,
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="RUN...", help="All of the store where none is named.")
+    ] = None,
+    store: shared.StoreFolder = shared.DEFAULT_STORE,
+    published: PUBLISHED = Path("leaderboards"),
+    render: Annotated[bool, typer.Option("--render", help="Only make the boards' pages again.")] = False,
+) -> None:
+    """Put runs of a store into a published board, without texts and paths, and make the boards' pages."""
+    from leaderboards.published import publish as into
+    from leaderboards.published import render as pages
+
+    if board is None and not render:
+        raise HarnessError("which board? name one of leaderboards/records, or pass --render")
+    with storage(published):
+        for folder in into(store, runs or (), board, published) if board is not None else ():
+            say(str(folder))
+        for path in pages(published):
+            say(str(path))

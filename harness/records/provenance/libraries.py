@@ -84,6 +84,9 @@ SWITCHES = (
 """Beginnings of environment variables by which libraries choose how they compute."""
 COUNTED_APART = frozenset({"OMP_NUM_THREADS"})
 """Variables of those families that enter an identity as what they come to: the number of threads."""
+PLACES = frozenset({"TORCHINDUCTOR_CACHE_DIR"})
+"""Variables of those families that choose a folder. Torch sets this one itself once it has compiled something: a second
+cell of a process would get another id than in a process of its own."""
 
 
 def versions(imports: Collection[str] = ()) -> dict[str, str]:
@@ -150,5 +153,7 @@ def python() -> str:
 def environment(values: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Variables that libraries read to choose how they compute, as they are set."""
     return {
-        name: value for name, value in sorted(values.items()) if name.startswith(SWITCHES) and name not in COUNTED_APART
+        name: value
+        for name, value in sorted(values.items())
+        if name.startswith(SWITCHES) and name not in COUNTED_APART | PLACES
     }

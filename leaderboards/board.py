@@ -1,0 +1,155 @@
+"""A published board as one page of Markdown: what it asks, what is missing, its tables, and how they were made."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean, stdev
+
+from harness.contracts import BASE
+from harness.records.schema import Record
+from harness.util.safe_text import code, markdown
+from leaderboards import Ranked
+from leaderboards.closing import closing
+from leaderboards.render import render
+from leaderboards.table import MethodRow, Table
+
+_DRAWN = ("draw_seeds", "pairs_hash")
+Cell = tuple[str, str, int]
+"""Task, label of a row, draw."""
+
+
+def board_page(found: Ranked, title: str, about: str, planned: Sequence[Cell]) -> str:
+    """The page; the same records give the same bytes."""
+    parts = [
+        "<!-- Made by `python -m harness leaderboard publish --render`; changes belong into records/. -->",
+        f"# {markdown(title)}",
+        about.strip(),
+        *_missing(found.tables, planned),
+        *_over_draws(found.tables),
+        *_findings(found.tables),
+        render(found.tables, "md").strip(),
+        "## How the records were made",
+        *_made([entry.record for _, entry in sorted(found.entries.items())]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+# ---------------------------------------------------------------- what is there, and what is not
+
+
+def _missing(tables: Sequence[Table], planned: Sequence[Cell]) -> Iterator[str]:
+    there = {
+        (table.setting.task, row.label, draw)
+        for table in tables
+        for row in table.rows
+        for draw, _ in row.seeds
+        if row.n_scored
+    }
+    left: dict[tuple[str, str], list[int]] = {}
+    for task, label, draw in planned:
+        if (task, label, draw) not in there:
+            left.setdefault((task, label), []).append(draw)
+    if not left:
+        return
+    yield "## What is missing"
+    lines = (
+        f"- {code(task)}, {code(label)}: draws {', '.join(map(str, draws))}" for (task, label), draws in left.items()
+    )
+    yield f"{sum(map(len, left.values()))} of {len(planned)} planned cells have not been run:"
+    yield "\n".join(lines)
+
+
+def _over_draws(tables: Sequence[Table]) -> Iterator[str]:
+    """Where every draw asks other items there is a table for each; here they stand together."""
+    groups: dict[str, list[Table]] = {}
+    for table in tables:
+        groups.setdefault(table.setting.key(_DRAWN), []).append(table)
+    several = [group for group in groups.values() if len(group) > 1]
+    if not several:
+        return
+    yield "## Over the draws"
+    yield (
+        "Every draw divides groups and questions anew, so that each has a table of its own below. Here are the means "
+        "over the draws with their standard error; they stand for no test, and a row counts the draws that it ran on."
+    )
+    for group in several:
+        yield f"### {markdown(group[0].setting.task)}, {group[0].setting.labels} labels"
+        yield _grid(group)
+
+
+def _grid(group: Sequence[Table]) -> str:
+    metric = group[0].setting.main_metric
+    rows: dict[str, list[MethodRow]] = {}
+    for table in group:
+        for row in table.rows:
+            if metric in row.metrics:
+                rows.setdefault(row.label, []).append(row)
+    others = sorted({name for found in rows.values() for row in found for name in row.metrics} - {metric})
+    head = ["aligner", "draws", metric, f"Δ {BASE}", *others, "verdicts"]
+    lines = [head, [":--", *["--:"] * (len(head) - 2), ":--"]]
+    ordered = sorted(
+        rows.items(), key=lambda item: (-len(item[1]), -fmean(r.metrics[metric].score.mean for r in item[1]))
+    )
+    lines += [_cells(label, found, metric, others) for label, found in ordered]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _cells(label: str, rows: Sequence[MethodRow], metric: str, others: Sequence[str]) -> list[str]:
+    differences = [paired.difference for row in rows if (paired := row.metrics[metric].versus_base)]
+    verdicts = [row.verdict or row.role for row in rows]
+    counted = ", ".join(f"{name} {verdicts.count(name)}" for name in dict.fromkeys(verdicts))
+    values = [[row.metrics[name].score.mean for row in rows if name in row.metrics] for name in others]
+    return [
+        markdown(label),
+        str(len(rows)),
+        _mean([row.metrics[metric].score.mean for row in rows], ".4f"),
+        _mean(differences, "+.4f") if differences else "",
+        *(_mean(found, ".4f") if found else "" for found in values),
+        "" if rows[0].role == "base" else counted,
+    ]
+
+
+def _mean(values: Sequence[float], spec: str) -> str:
+    error = f" ± {stdev(values) / math.sqrt(len(values)):.4f}" if len(values) > 1 else ""
+    return f"{fmean(values):{spec}}{error}"
+
+
+def _findings(tables: Sequence[Table]) -> Iterator[str]:
+    yield "## What the tables say"
+    for table in tables:
+        draws = ", ".join(map(str, table.setting.draw_seeds)) or "none"
+        yield f"{code(table.setting.task)}, {table.setting.labels} labels, draws {draws}:"
+        yield "\n".join(f"- {markdown(text)}" for text in closing(table))
+
+
+# ---------------------------------------------------------------- how to make it again
+
+
+def _made(records: Sequence[Record]) -> Iterator[str]:
+    yield f"From {_sources(records)}. The commands, `PATH` being the folder of the data:"
+    commands = sorted({_command(record) for record in records if record.aligner.name != BASE})
+    yield "\n".join(f"    {command}" for command in commands)
+
+
+def _sources(records: Sequence[Record]) -> str:
+    made: Mapping[str, None] = dict.fromkeys(_source(record) for record in records)
+    return "; ".join(made)
+
+
+def _source(record: Record) -> str:
+    manifest = record.manifest
+    if manifest.git_commit:
+        return f"commit {code(manifest.git_commit[:10])}"
+    return f"installed files with hash {code((manifest.code_files or 'unknown')[:10])}"
+
+
+def _command(record: Record) -> str:
+    words = list(record.manifest.command)
+    if "-m" in words:
+        words = ["python", *words[words.index("-m") :]]
+    for option, value in (("--data", "PATH"), ("--store", "runs")):
+        if option in words[:-1]:
+            words[words.index(option) + 1] = value
+    return shlex.join(word for word in words if word not in ("--quiet", "--json"))

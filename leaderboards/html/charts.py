@@ -1,0 +1,146 @@
+"""Charts of a table and of learning curves, as Vega-Lite specifications made by Altair.
+
+Texts of strangers enter as values of data or as titles only, never as names of fields and never in an expression.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.util.safe_text import line, shorten
+from leaderboards.curves import Curves
+from leaderboards.pareto import Axis, costs_and_scores, front
+from leaderboards.table import MethodRow, Table
+
+WIDTH = 720
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8a6d3b", "#7f7f7f", "#b2182b", "#5e4fa2")
+"""Okabe and Ito's colours, which people who see few of them tell apart, and four more."""
+KINDS = ("better", "worse", "cannot tell", "base", "control", "not tested")
+_KIND_COLOURS = ("#009e73", "#d55e00", "#0072b2", "#7f7f7f", "#cc79a7", "#e69f00")
+_NAME = 34
+
+Spec = dict[str, Any]
+
+
+def interval_chart(table: Table) -> Spec:
+    """Every row's score with its interval, and base's score as a line across."""
+    import altair as alt
+
+    values = [_point(table, row) for row in table.rows if table.setting.main_metric in row.metrics]
+    order = [value["method"] for value in values]
+    data = alt.Data(values=values)
+    y = alt.Y("method:N", sort=order, title=None)
+    colour = alt.Color("kind:N", scale=alt.Scale(domain=list(KINDS), range=list(_KIND_COLOURS)), legend=_legend(alt))
+    x = alt.X("score:Q", title=line(table.setting.main_metric), scale=alt.Scale(zero=False))
+    tip = [alt.Tooltip(f"{name}:N") for name in ("method", "text", "kind")]
+    bars = alt.Chart(data).mark_rule(strokeWidth=2).encode(y=y, x=alt.X("low:Q"), x2="high:Q", color=colour)
+    dots = alt.Chart(data).mark_point(filled=True, size=70, opacity=1).encode(y=y, x=x, color=colour, tooltip=tip)
+    parts = [bars, dots]
+    base = [value for value in values if value["kind"] == "base"]
+    if base:
+        parts.append(alt.Chart(alt.Data(values=base)).mark_rule(strokeDash=[4, 4]).encode(x="score:Q"))
+    return _finished(alt.layer(*parts).properties(height={"step": 24}), f"Scores on {table.setting.task}")
+
+
+def pareto_chart(table: Table, axis: Axis) -> Spec:
+    """Score against one cost; rows that no other beats are filled and joined."""
+    import altair as alt
+
+    points = costs_and_scores(table, axis)
+    best = front(points)
+    values = [
+        {"method": _name(label), "cost": cost, "score": score, "front": label in best}
+        for label, (cost, score) in points.items()
+    ]
+    joined = [value for label in best for value in values if value["method"] == _name(label)]
+    x = alt.X(
+        "cost:Q",
+        title=axis.title,
+        scale=alt.Scale(type="symlog", constant=_small(values)),
+        axis=alt.Axis(format="~g", labelOverlap=True),
+    )
+    y = alt.Y("score:Q", title=line(table.setting.main_metric), scale=alt.Scale(zero=False))
+    tip = [alt.Tooltip("method:N"), alt.Tooltip("cost:Q", format=",.4~g"), alt.Tooltip("score:Q", format=".3f")]
+    step = alt.Chart(alt.Data(values=joined)).mark_line(interpolate="step-after", strokeDash=[4, 3]).encode(x=x, y=y)
+    fill = alt.condition("datum.front", alt.value("#0072b2"), alt.value("#9a9a9a"))
+    dots = (
+        alt.Chart(alt.Data(values=values))
+        .mark_point(filled=True, size=80, opacity=1)
+        .encode(x=x, y=y, color=fill, tooltip=tip)
+    )
+    names = alt.Chart(alt.Data(values=values)).mark_text(align="left", dx=8, dy=-7).encode(x=x, y=y, text="method:N")
+    return _finished(alt.layer(step, dots, names).properties(height=300), f"Score against {axis.title}")
+
+
+def curve_chart(found: Curves) -> Spec:
+    """Score by number of labels, a line and a band for every method."""
+    import altair as alt
+
+    values = [
+        {"method": _name(one.label), "labels": p.labels, "score": p.mean, "low": p.ci95[0], "high": p.ci95[1]}
+        for one in found.lines
+        for p in one.points
+    ]
+    data = alt.Data(values=values)
+    x = alt.X(
+        "labels:Q",
+        title="labels",
+        scale=alt.Scale(type="log", nice=False, padding=12),
+        axis=alt.Axis(values=list(found.budgets), format="d"),
+    )
+    y = alt.Y("score:Q", title=line(found.setting.main_metric), scale=alt.Scale(zero=False))
+    names = list(dict.fromkeys(value["method"] for value in values))
+    colour = alt.Color("method:N", scale=alt.Scale(domain=names, range=_colours(len(names))), legend=_legend(alt))
+    tip = [alt.Tooltip("method:N"), alt.Tooltip("labels:Q"), alt.Tooltip("score:Q", format=".3f")]
+    band = alt.Chart(data).mark_area(opacity=0.15).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
+    lines = alt.Chart(data).mark_line(point=True).encode(x=x, y=y, color=colour, tooltip=tip)
+    parts = [band, lines]
+    if found.base is not None:
+        rule = alt.Chart(alt.Data(values=[{"score": found.base}])).mark_rule(strokeDash=[4, 4])
+        parts.append(rule.encode(y="score:Q"))
+    return _finished(alt.layer(*parts).properties(height=320), f"Learning curves on {found.setting.task}")
+
+
+def kind_of(row: MethodRow) -> str:
+    """What a row is in a chart: its verdict, or why it has none."""
+    if row.role != "method":
+        return row.role
+    return row.verdict or "not tested"
+
+
+def _point(table: Table, row: MethodRow) -> Mapping[str, Any]:
+    score = row.metrics[table.setting.main_metric].score
+    low, high = score.ci95 or (score.mean, score.mean)
+    text = f"{score.mean:.3f} [{low:.3f}, {high:.3f}]"
+    return {
+        "method": _name(row.label),
+        "score": score.mean,
+        "low": low,
+        "high": high,
+        "kind": kind_of(row),
+        "text": text,
+    }
+
+
+def _name(label: str) -> str:
+    return shorten(label, _NAME)
+
+
+def _small(values: Sequence[Mapping[str, Any]]) -> float:
+    """Where the axis of costs turns from linear to logarithmic: at the least cost that is not nothing."""
+    costs = [float(value["cost"]) for value in values if value["cost"] > 0]
+    return min(costs, default=1.0)
+
+
+def _colours(number: int) -> list[str]:
+    return [PALETTE[i % len(PALETTE)] for i in range(number)]
+
+
+def _legend(alt: Any) -> Any:
+    return alt.Legend(title=None, orient="top", labelLimit=200, symbolOpacity=1)
+
+
+def _finished(chart: Any, title: str) -> Spec:
+    spec: Spec = chart.properties(width=WIDTH, description=line(title)).to_dict()
+    return spec

@@ -1,0 +1,47 @@
+"""The site's charts as SVG and PNG, for papers and slides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from harness.util.files import write_atomic
+from leaderboards import Ranked
+from leaderboards.curves import curves
+from leaderboards.html import charts
+from leaderboards.html.charts import Spec
+from leaderboards.html.view import page_of
+from leaderboards.pareto import axes
+
+SCALE = 2.0
+"""Pixels of the PNG for each of the SVG."""
+_LOOK = {"background": "white", "font": "Helvetica, Arial, sans-serif"}
+
+
+def write_figures(found: Ranked, folder: Path, *, price: float | None = None) -> tuple[Path, ...]:
+    """Write every chart twice, `NAME.svg` and `NAME.png`; returns their paths."""
+    import vl_convert
+
+    written: list[Path] = []
+    for name, spec in figures(found, price).items():
+        looked = {**spec, "config": {**spec.get("config", {}), **_LOOK}}
+        svg, png = folder / f"{name}.svg", folder / f"{name}.png"
+        write_atomic(svg, vl_convert.vegalite_to_svg(looked).encode())
+        write_atomic(png, vl_convert.vegalite_to_png(looked, scale=SCALE))
+        written += [svg, png]
+    return tuple(written)
+
+
+def figures(found: Ranked, price: float | None) -> Mapping[str, Spec]:
+    """The charts by the names of their files."""
+    return dict(_figures(found, price))
+
+
+def _figures(found: Ranked, price: float | None) -> Iterator[tuple[str, Spec]]:
+    for table in found.tables:
+        name = page_of(table)
+        yield f"{name}-scores", charts.interval_chart(table)
+        for axis in axes(price):
+            yield f"{name}-{axis.name}", charts.pareto_chart(table, axis)
+    for number, one in enumerate(curves(found.tables, found.entries)):
+        yield f"curves-{number}", charts.curve_chart(one)

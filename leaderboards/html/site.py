@@ -1,0 +1,148 @@
+"""The pages of the site, each from its template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.contracts import HarnessError
+from leaderboards import Ranked
+from leaderboards.curves import Curves, curves
+from leaderboards.html import charts, view
+from leaderboards.html.data import write_samples
+from leaderboards.html.safety import POLICY, file_name, put, script_json, shown
+from leaderboards.html.view import TableView
+from leaderboards.load import Entry
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+STATIC = ("site.css", "site.js", "charts.js", "samples.js")
+_VEGA = "window.vegaEmbed = vegaEmbed;"
+"""What the bundle of chart libraries leaves behind for `charts.js`."""
+
+
+def write_site(found: Ranked, folder: Path, *, title: str = "Leaderboards", price: float | None = None) -> Path:
+    """Write the site into `folder`; returns its first page.
+
+    `price` is what an hour of the machine costs, for the charts of score against money. Raises HarnessError without
+    the extra `site`.
+    """
+    pages = environment()
+    views = [view.table_view(table, found.entries, price) for table in found.tables]
+    lines = curves(found.tables, found.entries)
+    shared = {"title": title, "views": views, "has_curves": bool(lines)}
+    _write_assets(folder / "assets")
+    _write(pages, "overview.html.j2", folder / "index.html", {**shared, **_overview(found, views)})
+    for one in views:
+        _write(pages, "table.html.j2", folder / "t" / f"{one.page}.html", {**shared, **_table_page(one, price)})
+    if lines:
+        _write(pages, "curves.html.j2", folder / "curves.html", {**shared, "curves": [_curve(one) for one in lines]})
+    _write_records(pages, found, views, folder, shared)
+    _write(pages, "samples.html.j2", folder / "samples.html", shared)
+    write_samples(found.tables, found.entries, folder / "data")
+    return folder / "index.html"
+
+
+def environment() -> Environment:
+    """The templates, every value in them escaped, and a name that is missing an error."""
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError as error:
+        raise HarnessError(f"the site needs {error.name}: pip install 'align-harness[site]'") from error
+    pages = Environment(
+        loader=PackageLoader("leaderboards.html"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalized,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.filters.update(
+        score=view.score_text, difference=view.difference_text, p=view.p_text, amount=view.amount,
+        short=view.short, pretty=view.pretty, file_name=file_name, kind=view.row_kind, costs=view.cost_texts,
+    )  # fmt: skip
+    pages.globals["policy"] = POLICY
+    return pages
+
+
+def _finalized(value: Any) -> Any:
+    """What fools a reader is spelt out, in all that a template prints."""
+    return value if hasattr(value, "__html__") else shown(value)
+
+
+def _write(pages: Environment, template: str, path: Path, values: Mapping[str, Any]) -> None:
+    depth = "" if template.startswith(("overview", "curves", "samples", "records")) else "../"
+    put(path, pages.get_template(template).render(**values, root=depth).encode())
+
+
+def _write_assets(folder: Path) -> None:
+    try:
+        import altair  # noqa: F401 - the charts need it, and whoever lacks it is told so before a page is written
+        import vl_convert
+    except ImportError as error:
+        raise HarnessError(f"the site needs {error.name}: pip install 'align-harness[site]'") from error
+    for name in STATIC:
+        put(folder / name, (files("leaderboards.html") / "static" / name).read_bytes())
+    put(folder / "vega.js", vl_convert.javascript_bundle(_VEGA).encode())
+
+
+# ---------------------------------------------------------------- what pages are given
+
+
+def _overview(found: Ranked, views: list[TableView]) -> dict[str, Any]:
+    settings = [one.table.setting for one in views]
+    warnings = dict.fromkeys(text for one in views for text in one.table.warnings)
+    return {
+        "choices": {
+            "task": sorted({s.task for s in settings}),
+            "model": sorted({s.model for s in settings}),
+            "labels": sorted({s.labels for s in settings}),
+            "track": sorted({s.track for s in settings}),
+            "aligner": sorted({row.aligner for one in views for row in one.table.rows}),
+        },
+        "runs": len(found.entries),
+        "warnings": list(warnings),
+    }
+
+
+def _table_page(one: TableView, price: float | None) -> dict[str, Any]:
+    scores, pareto = view.table_charts(one.table, price)
+    setting = one.table.setting
+    return {
+        "one": one,
+        "scores": _embedded(scores),
+        "pareto": [(axis, _embedded(spec)) for axis, spec in pareto],
+        "budget": view.budget_of(setting),
+        "settings": view.settings_of(setting),
+    }
+
+
+def _curve(one: Curves) -> dict[str, Any]:
+    return {"curves": one, "spec": _embedded(charts.curve_chart(one))}
+
+
+def _write_records(
+    pages: Environment, found: Ranked, views: list[TableView], folder: Path, shared: Mapping[str, Any]
+) -> None:
+    where = {run: (one, row) for one in reversed(views) for row in one.table.rows for run in row.records}
+    listed = [(entry, *where[run]) for run, entry in found.entries.items() if run in where]
+    _write(pages, "records.html.j2", folder / "records.html", {**shared, "listed": listed})
+    for entry, one, row in listed:
+        page = folder / "r" / f"{file_name(entry.record.id)}.html"
+        _write(pages, "record.html.j2", page, {**shared, **_record_page(entry), "one": one, "row": row})
+
+
+def _record_page(entry: Entry) -> dict[str, Any]:
+    record = entry.record
+    manifest = record.manifest.model_dump(exclude={"decisive"})
+    return {"entry": entry, "record": record, "command": view.command_of(record), "manifest": manifest}
+
+
+def _embedded(spec: charts.Spec) -> Any:
+    """A chart as data in a page: JSON that cannot end the element that it stands in."""
+    from markupsafe import Markup
+
+    return Markup(script_json(spec))

@@ -1,0 +1,168 @@
+"""What the templates are given: a table with what goes beside it, a record with its command, figures as text."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from harness.records.schema import Record
+from harness.stats import Estimate
+from harness.util.hashes import content_hash
+from harness.util.safe_text import shorten
+from leaderboards.best import best_of
+from leaderboards.closing import closing
+from leaderboards.html import charts
+from leaderboards.html.charts import Spec, kind_of
+from leaderboards.html.safety import file_name
+from leaderboards.load import Entry
+from leaderboards.pareto import Axis, axes, unbeaten
+from leaderboards.table import Cost, MethodRow, Setting, Table, Versus
+
+BUDGET = ("preset", "labels", "prompts", "batch", "min_steps", "selection", "tune", "track", "cap_flops", "profile")
+_GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class TableView:
+    """A table and what its pages say of it."""
+
+    table: Table
+    page: str
+    best: frozenset[str]
+    unbeaten: Mapping[str, Sequence[str]]
+    closing: Sequence[str]
+    low: float
+    """Where the small intervals of the overview begin: least and greatest limit over the rows."""
+    high: float
+
+    @property
+    def main(self) -> str:
+        """Name of the main metric."""
+        return self.table.setting.main_metric
+
+    @property
+    def controls(self) -> list[MethodRow]:
+        """Rows that learn nothing from the labels."""
+        return [row for row in self.table.rows if row.role == "control"]
+
+    @property
+    def unfit(self) -> list[MethodRow]:
+        """Rows of which not every run is a result of its method."""
+        return [row for row in self.table.rows if set(row.statuses) != {"ok"}]
+
+    @property
+    def others(self) -> list[str]:
+        """The metrics beside the main one."""
+        return sorted({name for row in self.table.rows for name in row.metrics} - {self.main})
+
+    def place(self, value: float) -> float:
+        """Where a score lies between the limits, from 2 to 98."""
+        width = self.high - self.low
+        share = (value - self.low) / width if width else 0.5
+        return round(2 + 96 * min(1.0, max(0.0, share)), 2)
+
+
+def table_view(table: Table, entries: Mapping[str, Entry], price: float | None) -> TableView:
+    """A table with its best rows, its fronts and its sentences."""
+    scores = [
+        row.metrics[table.setting.main_metric].score for row in table.rows if table.setting.main_metric in row.metrics
+    ]
+    limits = [limit for score in scores for limit in (score.ci95 or (score.mean, score.mean))]
+    low, high = min(limits, default=0.0), max(limits, default=1.0)
+    best = best_of(table, entries)
+    return TableView(table, page_of(table), best, unbeaten(table, price), closing(table), low, high)
+
+
+def table_charts(table: Table, price: float | None) -> tuple[Spec, list[tuple[Axis, Spec]]]:
+    """The chart of scores, and one of score against each cost."""
+    return charts.interval_chart(table), [(axis, charts.pareto_chart(table, axis)) for axis in axes(price)]
+
+
+def page_of(table: Table) -> str:
+    """Name of a table's page, without its ending: task, labels, and a hash of its setting."""
+    setting = table.setting
+    return f"{file_name(setting.task)}-{setting.labels}-{content_hash(setting.key())[:8]}"
+
+
+def budget_of(setting: Setting) -> dict[str, Any]:
+    """The budget in full."""
+    return {name: getattr(setting, name) for name in BUDGET}
+
+
+def settings_of(setting: Setting) -> dict[str, Any]:
+    """What the rows of a table share, less its budget."""
+    return {f.name: getattr(setting, f.name) for f in fields(setting) if f.name not in BUDGET}
+
+
+def command_of(record: Record) -> str:
+    """The command that made the record, to be pasted into a shell."""
+    words = record.manifest.command
+    program = next((place for place, word in enumerate(words) if word == "-m"), None)
+    return shlex.join(words if program is None else ["python", *words[program:]])
+
+
+# ---------------------------------------------------------------- figures as text
+
+
+def score_text(score: Estimate | None) -> str:
+    """`0.512 [0.401, 0.622]`."""
+    return "" if score is None else _interval(score.mean, score.ci95, ".3f")
+
+
+def difference_text(versus: Versus | None) -> str:
+    """`+0.012 [-0.040, +0.065]`."""
+    return "" if versus is None else _interval(versus.difference, versus.ci95, "+.3f")
+
+
+def p_text(p: float | None) -> str:
+    """A p-value to three digits."""
+    return "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def cost_texts(cost: Cost) -> dict[str, str]:
+    """Every cost of a row with its unit."""
+    values: dict[str, str] = {}
+    for field in fields(cost):
+        value = float(getattr(cost, field.name))
+        if field.name == "peak_memory_bytes":
+            values["peak memory"] = f"{value / _GIB:.2f} GiB"
+        elif field.name.endswith("seconds"):
+            values[field.name.replace("_", " ")] = f"{value:,.1f} s"
+        else:
+            values[field.name.replace("_", " ")] = amount(value)
+    return values
+
+
+def amount(value: Any) -> str:
+    """A number with at most four digits that matter and the letter of its power of ten."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        return str(value)
+    for size, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if abs(value) >= size:
+            return f"{value / size:.4g} {letter}"
+    return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def row_kind(row: MethodRow) -> str:
+    """A row's verdict, or why it has none."""
+    if row.status == "failed" and not row.metrics:
+        return "failed"
+    return "degenerate" if row.degenerate else kind_of(row)
+
+
+def short(label: str) -> str:
+    """A label for a cell; the record's page has all of it."""
+    return shorten(label, 60)
+
+
+def pretty(value: Any) -> str:
+    """A value as JSON on several lines."""
+    return json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True, default=str)
+
+
+def _interval(mean: float, ci95: tuple[float, float] | None, spec: str) -> str:
+    return f"{mean:{spec}}" + (f" [{ci95[0]:{spec}}, {ci95[1]:{spec}}]" if ci95 else "")

@@ -1,0 +1,80 @@
+"""Tables as LaTeX for papers: `tabular` with rules of the package booktabs, inside `table`.
+
+A document needs `\\usepackage{booktabs}` and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from harness.stats import Estimate
+from harness.util.safe_text import line
+from leaderboards.table import MethodRow, Table, Versus
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}", "[": "{[}", "]": "{]}",
+}  # fmt: skip
+_FOUND = re.compile("|".join(map(re.escape, _SPECIAL)))
+
+
+def latex(tables: Sequence[Table]) -> str:
+    """One `table` environment for each table."""
+    head = "% Needs \\usepackage{booktabs}. Scores with 95 % intervals; p adjusted by Holm's method over the table."
+    return "\n\n".join([head, *map(_table, tables)]) + "\n"
+
+
+def escaped(text: str) -> str:
+    """`text` in LaTeX, where it shows as it is and commands nothing."""
+    return _FOUND.sub(lambda found: _SPECIAL[found.group()], line(text))
+
+
+def _table(table: Table) -> str:
+    s = table.setting
+    caption = f"{s.task}, {s.labels} labels, {s.model}, track {s.track}: {s.main_metric} on {table.n_units} units"
+    head = ("method", s.main_metric, "vs. base", "p", "labels", "TFLOPs", "verdict")
+    rows = [" & ".join(_cells(table, row)) + r" \\" for row in table.rows]
+    split = 1 if table.rows and table.rows[0].role == "base" else 0
+    body = [*rows[:split], *([r"\midrule"] if split and rows[split:] else []), *rows[split:]]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{escaped(caption)}}}",
+            r"\begin{tabular}{lrrrrrl}",
+            r"\toprule",
+            " & ".join(map(escaped, head)) + r" \\",
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+    )
+
+
+def _cells(table: Table, row: MethodRow) -> list[str]:
+    metric = row.metrics.get(table.setting.main_metric)
+    verdict = row.verdict or ("control" if row.role == "control" else "" if row.status == "ok" else row.status)
+    labels = f"{row.cost.labels:g}" + (f" + {row.cost.auxiliary_labels:g}" if row.cost.auxiliary_labels else "")
+    return [
+        escaped(row.label),
+        _score(metric.score) if metric else "--",
+        _difference(metric.versus_base) if metric and metric.versus_base else "",
+        "" if row.p_holm is None else "$<$0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}",
+        labels,
+        f"{row.cost.flops / 1e12:.1f}",
+        escaped(verdict),
+    ]
+
+
+def _score(score: Estimate) -> str:
+    limits = rf" {{[}}{score.ci95[0]:.3f}, {score.ci95[1]:.3f}{{]}}" if score.ci95 else ""
+    return f"{score.mean:.3f}{limits}"
+
+
+def _difference(versus: Versus) -> str:
+    limits = rf" {{[}}${versus.ci95[0]:+.3f}$, ${versus.ci95[1]:+.3f}${{]}}" if versus.ci95 else ""
+    return f"${versus.difference:+.3f}${limits}"

@@ -1,0 +1,189 @@
+"""Published records and the boards that are made of them.
+
+    records/BOARD/board.yaml          what the board asks, and the cells that were planned
+    records/BOARD/RUN/record.json     a run's record, its paths taken out, sealed anew
+    records/BOARD/RUN/samples.parquet its figures by item; texts of data and models are not published
+    boards/BOARD.md                   made of those, byte for byte
+
+A board's folder of records is a store: every command that takes `--store` reads it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from harness.contracts import HarnessError
+from harness.records.schema import Record
+from harness.records.seals import write_sealed
+from harness.records.verify import check_files, read_record
+from harness.util.files import write_atomic
+from harness.util.hashes import file_hash
+from harness.util.safe_text import json_text
+from leaderboards import ranked
+from leaderboards.board import board_page
+from leaderboards.load import SAMPLES
+from leaderboards.render import json_schema
+from leaderboards.validate import faults
+
+ROOT = Path("leaderboards")
+PLAN = "board.yaml"
+SCHEMA = "leaderboard.schema.json"
+ORIGINAL = b"sha256 of the run's own samples"
+"""Key of the Parquet file's metadata: by it other records name the answers that theirs were held against."""
+_PLACE = re.compile(r"(?:file://)?(?:[A-Za-z]:)?(?:[\\/][^\\/\s'\"@:]+)+[\\/](?=[^\\/\s'\"]*)")
+
+
+class Planned(BaseModel):
+    """Cells of one task that a board is to have."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str
+    rows: tuple[str, ...]
+    draws: tuple[int, ...]
+
+
+class Plan(BaseModel):
+    """What stands in `board.yaml`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str
+    about: str = Field(description="what the board asks, what was run, and what its figures cannot say")
+    planned: tuple[Planned, ...] = ()
+
+
+def plan_of(folder: Path) -> Plan:
+    """The plan of a board. Raises HarnessError where it is missing or no plan."""
+    import yaml
+
+    try:
+        return Plan.model_validate(yaml.safe_load((folder / PLAN).read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise HarnessError(f"{folder.name} has no {PLAN}; write title, about and planned into it") from error
+    except (yaml.YAMLError, ValidationError) as error:
+        raise HarnessError(f"{folder / PLAN} is no plan of a board: {str(error).splitlines()[-1][:80]}") from error
+
+
+def publish(store: Path, runs: Sequence[str], board: str, root: Path = ROOT) -> list[Path]:
+    """Put runs of a store (all of them where none is named) into a board; returns the records' folders.
+
+    Raises HarnessError naming the first run that does not hold what it says; nothing is published then.
+    """
+    target = root / "records" / board
+    plan_of(target)
+    names = list(runs) or sorted(folder.parent.name for folder in store.glob("[!.]*/record.json"))
+    if not names:
+        raise HarnessError(f"no run in {store} to publish")
+    for name in names:
+        wrong = faults(store / name)
+        if wrong:
+            raise HarnessError(f"{name} cannot be published: {wrong[0]}")
+    return [_published(store / name, target) for name in names]
+
+
+def _published(source: Path, target: Path) -> Path:
+    record = read_record(source)
+    assert record is not None  # its faults were looked for
+    folder = target / record.id
+    files = {}
+    if (source / SAMPLES).is_file():
+        check_files(source, record, SAMPLES)
+        folder.mkdir(parents=True, exist_ok=True)
+        _without_texts(source / SAMPLES, folder / SAMPLES)
+        files[SAMPLES] = file_hash(folder / SAMPLES)
+    write_sealed(folder / "record.json", _without_places(record, files))
+    return folder
+
+
+def _without_texts(source: Path, target: Path) -> None:
+    """Ids, units and figures; what was asked and answered stays where it is."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(source)
+    kept = table.drop_columns(["detail"]).append_column("detail", pa.array(["{}"] * len(table), pa.string()))
+    pq.write_table(kept.replace_schema_metadata({ORIGINAL: file_hash(source).encode()}), target, compression="zstd")
+
+
+def _without_places(record: Record, files: dict[str, str]) -> dict[str, Any]:
+    """The record as JSON values, without where things lay on the machine that made it."""
+    value = record.model_dump(mode="json")
+    manifest = value["manifest"]
+    manifest["command"] = [_placeless(word) for word in manifest["command"]]
+    manifest["code_url"] = _placeless(manifest["code_url"])
+    manifest["also_read"] = _deep(manifest["also_read"])
+    manifest["files"] = files
+    return {**value, "failure": _deep(value["failure"]), "reason": _deep(value["reason"])}
+
+
+def _placeless(text: str | None) -> str | None:
+    """A text whose paths are their last part."""
+    return None if text is None else _PLACE.sub("", text)
+
+
+def _deep(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _deep(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_deep(part) for part in value]
+    return _placeless(value) if isinstance(value, str) else value
+
+
+# ---------------------------------------------------------------- pages
+
+
+def pages(root: Path = ROOT) -> dict[Path, bytes]:
+    """Every generated file below `boards/`, and what it has to hold."""
+    made = {root / "boards" / SCHEMA: (json_text(json_schema(), indent=1) + "\n").encode()}
+    for folder in _boards(root):
+        plan = plan_of(folder)
+        wanted = [(one.task, row, draw) for one in plan.planned for row in one.rows for draw in one.draws]
+        page = board_page(ranked(folder), plan.title, plan.about, wanted)
+        made[root / "boards" / f"{folder.name}.md"] = page.encode()
+    return made
+
+
+def render(root: Path = ROOT) -> list[Path]:
+    """Write all pages; returns their paths."""
+    made = pages(root)
+    for path, content in made.items():
+        write_atomic(path, content)
+    return list(made)
+
+
+def check(root: Path = ROOT) -> list[str]:
+    """What is wrong with what is published: records that do not hold, pages that are not what would be made now."""
+    found = [f"{name}: {fault}" for name, wrong in _record_faults(root) for fault in wrong]
+    if found:
+        return found
+    made = pages(root)
+    for path, content in made.items():
+        if not path.is_file():
+            found.append(f"{path} is missing; make it with: python -m harness leaderboard publish --render")
+        elif path.read_bytes() != content:
+            found.append(
+                f"{path} is not what its records make; python -m harness leaderboard publish --render makes it"
+            )
+    left = {path for path in (root / "boards").glob("*") if path.name != "README.md"} - set(made)
+    return [*found, *(f"{path} belongs to no board" for path in sorted(left))]
+
+
+def _record_faults(root: Path) -> Iterator[tuple[str, list[str]]]:
+    for folder in _boards(root):
+        for path in sorted(folder.glob("*/record.json")):
+            yield f"{folder.name}/{path.parent.name}", faults(path, every_interval=False)
+
+
+def _boards(root: Path) -> list[Path]:
+    found = sorted(path.parent for path in (root / "records").glob(f"*/{PLAN}"))
+    if not found:
+        raise HarnessError(
+            f"no board below {root / 'records'}; --published names the folder that holds records/ and boards/"
+        )
+    return found

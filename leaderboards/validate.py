@@ -1,0 +1,165 @@
+"""Whether a record that somebody hands in is what it says: recomputed as far as its files allow.
+
+A record's own seal, the hash of its samples, the ids that follow from what decided the outcome, every score and
+interval from the rows, who made it with which plug-ins, and the arithmetic of its budget. What only running it again
+can show is whether the model gave those answers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from harness.contracts import HarnessError
+from harness.records.provenance import digest
+from harness.records.schema import Record, Score
+from harness.records.verify import check_files, read_record
+from harness.stats import mean_interval
+from leaderboards.load import SAMPLES, Samples, read_samples
+
+TOLERANCE = 1e-9
+_SECTIONS = ("fit", "answers", "judgement")
+
+
+def faults(path: Path, *, every_interval: bool = True) -> list[str]:
+    """What is wrong with the run in a folder (or whose `record.json` is named), a sentence each; empty: nothing.
+
+    Without `every_interval` means are recomputed for all metrics and intervals for the main one, which is quicker.
+    Raises HarnessError where there is no record.
+    """
+    folder = path.parent if path.name == "record.json" else path
+    try:
+        record = read_record(folder)
+    except HarnessError as error:
+        return [str(error)]
+    if record is None:
+        raise HarnessError(f"no record.json in {folder}; name the folder of a run, or its record.json")
+    found = [*_identity(record), *_provenance(record), *_budget(record), *_spent(record)]
+    return [*found, *_rows(folder, record, every_interval)]
+
+
+# ---------------------------------------------------------------- what follows from the record alone
+
+
+def _identity(record: Record) -> Iterator[str]:
+    decisive = record.manifest.decisive
+    missing = [name for name in _SECTIONS if name not in decisive]
+    if missing:
+        yield f"the manifest does not say what decided the outcome: {', '.join(missing)}"
+        return
+    if digest(decisive, *_SECTIONS) != record.id:
+        yield f"the id {record.id} does not follow from what the manifest says decided the outcome"
+    if digest(decisive, "fit") != record.aligner.fit_id:
+        yield f"the fit's id {record.aligner.fit_id} does not follow from what the manifest says decided the fit"
+    for name, stated, decided in _twice(record, decisive):
+        if decided is not None and stated != decided:
+            yield f"{name} is {stated!r} in the record and {decided!r} in what decided the outcome"
+
+
+def _twice(record: Record, decisive: dict[str, dict[str, Any]]) -> Iterator[tuple[str, Any, Any]]:
+    """(name, value, value) of what a record states in two places."""
+    fit, answers = decisive["fit"], decisive["answers"]
+    yield "aligner", record.aligner.name, fit.get("aligner", {}).get("name")
+    yield "aligner.version", record.aligner.version, fit.get("aligner", {}).get("version")
+    yield "lora", record.model.lora, fit.get("adapter")
+    yield "lengths", record.model.lengths, fit.get("lengths")
+    yield "precision", record.model.precision, fit.get("machine", {}).get("precision")
+    yield "seed.draw", record.seed.draw, fit.get("seeds", {}).get("draw")
+    yield "seed.training", record.seed.training, fit.get("seeds", {}).get("training")
+    yield "task", record.task.name, answers.get("task", {}).get("name")
+    yield "task.revision", record.task.revision, answers.get("task", {}).get("revision")
+    yield "task.limit", record.task.limit, answers.get("task", {}).get("limit", record.task.limit)
+    yield "judge", record.task.judge, (decisive["judgement"].get("judge") or {}).get("name")
+    yield "budget", record.budget.model_dump(mode="json", exclude={"profile"}), fit.get("budget")
+
+
+def _provenance(record: Record) -> Iterator[str]:
+    manifest = record.manifest
+    for kind, name in (("aligner", record.aligner.name), ("task", record.task.name.partition(":")[0])):
+        if not manifest.plugins.get(f"{kind}:{name}"):
+            yield f"the manifest does not say which distribution {kind} {name} came from"
+    if manifest.git_dirty:
+        yield "it was made from a checkout with changes that no commit holds"
+    if manifest.git_commit is None and manifest.code_files is None:
+        yield "neither a commit nor a hash of the installed files says what code ran"
+    if record.model.trust_remote_code:
+        yield "it ran the model repository's own code, which nobody else has"
+
+
+def _budget(record: Record) -> Iterator[str]:
+    data, budget = record.data, record.budget
+    for name, ids in (("pairs", data.pair_ids), ("prompts", data.prompt_ids)):
+        if len(set(ids)) != len(ids):
+            yield f"its {name} name one twice"
+    if len(data.pair_ids) > budget.labels:
+        yield f"it had {len(data.pair_ids)} labelled pairs on a budget of {budget.labels}"
+    if len(data.prompt_ids) > budget.prompts:
+        yield f"it had {len(data.prompt_ids)} prompts on a budget of {budget.prompts}"
+    if set(data.pair_ids) & set(data.prompt_ids):
+        yield "a labelled pair is among its unlabelled prompts too"
+    for group, ids in data.rating_ids.items():
+        if len(set(ids)) != len(ids) or len(ids) > budget.labels:
+            yield f"group {group[:60]!r} gave {len(ids)} ratings on a budget of {budget.labels}"
+
+
+def _spent(record: Record) -> Iterator[str]:
+    spent, budget = record.spent, record.budget
+    bought = max(len(record.data.pair_ids), sum(map(len, record.data.rating_ids.values())))
+    if spent.labels > bought:
+        yield f"it spent {spent.labels} labels and names {bought}"
+    if spent.prompts > len(record.data.prompt_ids) + len(record.data.pair_ids):
+        yield f"it spent {spent.prompts} prompts and names fewer"
+    parts = spent.seconds.load + spent.seconds.fit + spent.seconds.evaluate
+    if not math.isclose(parts, spent.seconds.total, rel_tol=1e-6, abs_tol=1e-3):
+        yield f"its seconds are {spent.seconds.total:.3f} in all, and the parts make {parts:.3f}"
+    cap = budget.cap
+    if cap is not None and record.status == "ok" and spent.flops > cap:
+        yield f"it computed {spent.flops:.4g} FLOPs over a cap of {cap:.4g} and calls itself ok"
+    figures = [spent.labels, spent.prompts, spent.flops, spent.optimizer_steps, spent.peak_memory_bytes, parts]
+    if any(figure < 0 or not math.isfinite(figure) for figure in figures):
+        yield "a cost is below nothing or no number"
+
+
+# ---------------------------------------------------------------- what follows from its rows
+
+
+def _rows(folder: Path, record: Record, every_interval: bool) -> Iterator[str]:
+    if record.status == "failed" and not record.scores:
+        return
+    try:
+        check_files(folder, record, SAMPLES)
+        samples = read_samples(folder / SAMPLES)
+    except HarnessError as error:
+        yield f"{error}: it is changed, or of another run"
+        return
+    if len(samples.units) < record.task.n_items:
+        yield f"{SAMPLES} has {len(samples.units)} rows, and {record.task.n_items} items were asked"
+    if record.task.main_metric not in record.scores:
+        yield f"it has no {record.task.main_metric}, the task's main metric"
+    for name, score in record.scores.items():
+        if not score.whole:
+            yield from _score(name, score, samples, every_interval or name == record.task.main_metric)
+
+
+def _score(name: str, score: Score, samples: Samples, interval: bool) -> Iterator[str]:
+    values = samples.values.get(name)
+    if not values:
+        yield f"{name} has a score and no row"
+        return
+    units = [samples.units[item] for item in values]
+    mean = math.fsum(values.values()) / len(values)
+    if not _close(mean, score.mean):
+        yield f"{name} is {score.mean:.6f} in the record, and its rows make {mean:.6f}"
+    if len(set(units)) != score.n:
+        yield f"{name} states {score.n} units, and its rows have {len(set(units))}"
+    if not interval:
+        return
+    made = mean_interval(list(values.values()), units).ci95
+    if (made is None) != (score.ci95 is None) or not all(map(_close, made or (), score.ci95 or ())):
+        yield f"the interval of {name} is {score.ci95} in the record, and its rows make {made}"
+
+
+def _close(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)

@@ -1,0 +1,79 @@
+"""LaTeX that parses, and all samples in one Parquet file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import leaderboards
+from harness.contracts import HarnessError
+from leaderboards.parquet import RUN, write_parquet
+from tests.unit.leaderboards.site_store import ATTACK, fill
+from tests.unit.leaderboards.test_leaderboards import add, answers
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> leaderboards.Ranked:
+    store = tmp_path_factory.mktemp("store")
+    fill(store, items=10, budgets=(8,))
+    return leaderboards.ranked(store)
+
+
+def test_latex_parses_and_keeps_strangers_texts_as_text(found: leaderboards.Ranked) -> None:
+    walker = pytest.importorskip("pylatexenc.latexwalker", reason="no parser of LaTeX")
+    text = leaderboards.render(found.tables, "latex")
+    nodes, _, _ = walker.LatexWalker(text, tolerant_parsing=False).get_latex_nodes()
+    (table,) = [node for node in nodes if node.isNodeType(walker.LatexEnvironmentNode)]
+    assert table.environmentname == "table"
+    (tabular,) = [node for node in table.nodelist if node.isNodeType(walker.LatexEnvironmentNode)]
+    rows = tabular.latex_verbatim().split(r"\\")
+    assert len(rows) == 2 + len(found.tables[0].rows)
+    assert {row.replace(r"\&", "").count("&") for row in rows[:-1]} == {6}
+    used = {node.macroname for node in _macros(walker, tabular)}
+    assert not used & {"input", "write", "def", "href", "url", "script"}
+    assert {"toprule", "midrule", "bottomrule"} <= used
+
+
+def test_latex_escapes_what_commands(tmp_path: Path) -> None:
+    add(tmp_path, "base", answers(10))
+    add(tmp_path, "gem", answers(12), aligner__changed={"path": r"\input{/etc/passwd} 50% a_b #1 $x$ ~^"})
+    text = leaderboards.render(leaderboards.tables(tmp_path), "latex")
+    assert r"\textbackslash{}input\{/etc/passwd\} 50\% a\_b \#1 \$x\$ \textasciitilde{}\textasciicircum{}" in text
+    assert r"\input" not in text
+
+
+def _macros(walker, node):
+    """Every macro below a node."""
+    if node is None:
+        return
+    if node.isNodeType(walker.LatexMacroNode):
+        yield node
+    for part in getattr(node, "nodelist", None) or ():
+        yield from _macros(walker, part)
+
+
+def test_parquet_has_every_row_of_every_run(found: leaderboards.Ranked, tmp_path: Path) -> None:
+    rows = pq.read_table(write_parquet(found, tmp_path / "all.parquet")).to_pylist()
+    scored = [entry for entry in found.entries.values() if entry.samples]
+    assert len(rows) == 10 * len(scored)
+    assert list(rows[0])[: len(RUN)] == list(RUN)
+    mine = [row for row in rows if row["run"] == "sft-8-1"]
+    assert [row["value.accuracy"] for row in mine] == list(found.entries["sft-8-1"].samples.values["accuracy"].values())
+    assert {(row["task"], row["labels"], row["draw"], row["role"]) for row in mine} == {("medqa", 8, 1, "method")}
+    assert ATTACK.split()[0] in mine[0]["detail"]
+
+
+def test_parquet_of_runs_with_different_metrics_has_nulls(tmp_path: Path) -> None:
+    add(tmp_path, "base", answers(10))
+    add(tmp_path, "gem", {"accuracy": answers(12), "extra": answers(3)})
+    rows = pq.read_table(write_parquet(leaderboards.ranked(tmp_path), tmp_path / "x.parquet")).to_pylist()
+    assert {row["value.extra"] is None for row in rows if row["aligner"] == "base"} == {True}
+    assert sum(row["value.extra"] for row in rows if row["aligner"] == "gem") == 3
+
+
+def test_without_samples_there_is_nothing_to_write(tmp_path: Path) -> None:
+    add(tmp_path, "gem", None, status="failed")
+    with pytest.raises(HarnessError, match="samples to write"):
+        write_parquet(leaderboards.ranked(tmp_path), tmp_path / "x.parquet")

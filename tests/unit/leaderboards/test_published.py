@@ -1,0 +1,239 @@
+"""Publishing: without texts and paths, what was changed is refused by name, pages are checked to the byte."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+import leaderboards
+from harness.cli import app
+from harness.contracts import HarnessError
+from harness.records.provenance import digest
+from harness.records.seals import sealed, write_sealed
+from harness.util.hashes import file_hash
+from leaderboards import published
+from leaderboards.validate import faults
+from tests.unit.leaderboards.test_leaderboards import ITEMS, add, answers
+
+pytestmark = pytest.mark.core
+ROOT = Path(__file__).parents[3] / "leaderboards"
+HERE = "/home/somebody/secret place/data"
+
+
+def run(store: Path, aligner: str, right: int, **changes: Any) -> Path:
+    """A run whose id follows from its manifest, as a real run's does."""
+    made = add(store, aligner, answers(right), **changes)
+    value = json.loads((made / "record.json").read_text())
+    budget = {name: part for name, part in value["budget"].items() if name != "profile"}
+    fit = {"aligner": {"name": aligner, "version": "1", "settings": value["aligner"]["config"]}, "budget": budget}
+    fit |= {"seeds": value["seed"], "adapter": value["model"]["lora"], "lengths": value["model"]["lengths"]}
+    task = {"name": "medqa", "revision": "task-revision-1", "limit": None}
+    decisive = {"fit": fit, "answers": {"task": task}, "judgement": {"judge": None}}
+    value["manifest"] |= {
+        "decisive": decisive,
+        "plugins": {f"aligner:{aligner}": "align-harness 0.1.0", "task:medqa": "align-harness 0.1.0"},
+        "command": ["/home/somebody/bin/python", "-m", "harness", "run", "--data", HERE, "--store=/mnt/disk/runs"],
+        "code_url": "file:///home/somebody/wheels/align_harness-0.1.0.whl@sha256=ab",
+        "also_read": {"eval": {"where": f"{HERE}/medqa/test.jsonl.gz", "hash": "ab"}},
+        "files": {"samples.parquet": file_hash(made / "samples.parquet")},
+    }
+    value["id"] = digest(decisive, "fit", "answers", "judgement")
+    value["spent"]["labels"] = len(value["data"]["pair_ids"])
+    value["spent"]["seconds"]["total"] = 81.0 if value["spent"]["seconds"]["fit"] else 21.0
+    value["aligner"]["fit_id"] = digest(decisive, "fit")
+    write_sealed(made / "record.json", value)
+    return made.rename(store / value["id"])
+
+
+def changed(folder: Path, change: Callable[[dict[str, Any]], Any], *, seal: bool = True) -> None:
+    value = json.loads((folder / "record.json").read_text())
+    change(value)
+    (folder / "record.json").write_text(json.dumps(sealed(value) if seal else value))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    run(tmp_path / "store", "base", 10)
+    run(tmp_path / "store", "gem", 30)
+    return tmp_path / "store"
+
+
+def one(store: Path, aligner: str = "gem") -> Path:
+    found = [path for path in store.glob("*") if f'"name": "{aligner}"' in (path / "record.json").read_text()]
+    assert len(found) == 1
+    return found[0]
+
+
+# ---------------------------------------------------------------- validate
+
+
+def test_a_record_that_holds_has_no_faults(store: Path) -> None:
+    assert faults(one(store)) == faults(one(store) / "record.json") == []
+    with pytest.raises(HarnessError, match=r"no record\.json in"):
+        faults(store)
+
+
+TAMPERED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "the mean": (lambda v: v["scores"]["accuracy"].update(mean=0.9), "accuracy is 0.900000 in the record"),
+    "the interval": (lambda v: v["scores"]["accuracy"].update(ci95=[0.74, 0.76]), "the interval of accuracy is"),
+    "the units": (lambda v: v["scores"]["accuracy"].update(n=400), "states 400 units"),
+    "another score": (lambda v: v["scores"].update(x={"mean": 1.0, "ci95": None, "n": 1}), "x has a score and no row"),
+    "the main metric": (lambda v: v["task"].update(main_metric="other"), "no other, the task's main metric"),
+    "the seed": (lambda v: v["seed"].update(training=7), "seed.training is 7 in the record and 0 in what decided"),
+    "the budget": (lambda v: v["budget"].update(labels=8), "budget is"),
+    "the method": (lambda v: v["aligner"].update(name="dpo"), "aligner is 'dpo' in the record and 'gem'"),
+    "what decided": (lambda v: v["manifest"]["decisive"]["fit"].update(code="x"), "does not follow"),
+    "who made it": (lambda v: v["manifest"].update(plugins={}), "which distribution aligner gem came from"),
+    "a dirty tree": (lambda v: v["manifest"].update(git_dirty=True), "changes that no commit holds"),
+    "no code": (lambda v: v["manifest"].update(git_commit=None), "neither a commit nor a hash"),
+    "pairs twice": (lambda v: v["data"].update(pair_ids=["a", "a"]), "pairs name one twice"),
+    "many pairs": (lambda v: v["data"].update(pair_ids=list(map(str, range(33)))), "33 labelled pairs on a budget of"),
+    "many ratings": (lambda v: v["data"].update(rating_ids={"us": list(map(str, range(40)))}), "gave 40 ratings"),
+    "labels from nowhere": (lambda v: v["spent"].update(labels=9), "spent 9 labels and names 2"),
+    "time": (lambda v: v["spent"]["seconds"].update(total=1.0), "seconds are 1.000 in all"),
+    "a cost below nothing": (lambda v: v["spent"].update(flops=-1.0), "below nothing"),
+    "fewer rows": (lambda v: v["task"].update(n_items=99), "40 rows, and 99 items were asked"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TAMPERED)
+def test_a_record_that_was_changed_and_sealed_again_is_refused_by_name(store: Path, name: str) -> None:
+    change, said = TAMPERED[name]
+    folder = one(store)
+    changed(folder, change)
+    assert said in " ".join(faults(folder))
+
+
+def test_without_a_new_seal_any_change_is_seen(store: Path) -> None:
+    changed(one(store), lambda v: v["scores"]["accuracy"].update(mean=0.76), seal=False)
+    assert faults(one(store)) == ["record.json is not what was written"]
+
+
+def test_a_record_with_the_rows_of_another_run_is_refused(store: Path) -> None:
+    shutil.copy(one(store, "base") / "samples.parquet", one(store) / "samples.parquet")
+    assert "samples.parquet is not what was written: it is changed, or of another run" in faults(one(store))
+    files = {"samples.parquet": file_hash(one(store) / "samples.parquet")}
+    changed(one(store), lambda v: v["manifest"].update(files=files))
+    assert "its rows make 0.25" in " ".join(faults(one(store)))
+
+
+def test_a_cap_that_was_passed_is_no_ok(tmp_path: Path) -> None:
+    capped = {"budget__track": "labels+compute", "budget__cap_flops": 1e12}
+    assert "over a cap of 1e+12" in " ".join(faults(run(tmp_path, "gem", 30, **capped)))
+
+
+# ---------------------------------------------------------------- publish, render, check
+
+
+@pytest.fixture
+def root(store: Path, tmp_path: Path) -> Path:
+    board = tmp_path / "leaderboards/records/medical"
+    board.mkdir(parents=True)
+    plan = {"task": "medqa", "rows": ["gem", "dpo"], "draws": [0, 1]}
+    (board / "board.yaml").write_text(json.dumps({"title": "A *board*", "about": "What it asks.", "planned": [plan]}))
+    published.publish(store, (), "medical", tmp_path / "leaderboards")
+    published.render(tmp_path / "leaderboards")
+    return tmp_path / "leaderboards"
+
+
+def test_what_is_published_has_figures_and_neither_texts_nor_places(root: Path, store: Path) -> None:
+    folder = root / "records/medical" / one(store).name
+    assert faults(folder) == []
+    text = (folder / "record.json").read_text()
+    assert "somebody" not in text
+    assert "/mnt" not in text
+    manifest = json.loads(text)["manifest"]
+    assert manifest["code_url"] == "align_harness-0.1.0.whl@sha256=ab"
+    assert manifest["command"][:5] == ["python", "-m", "harness", "run", "--data"]
+    rows = pq.read_table(folder / "samples.parquet")
+    assert set(rows["detail"].to_pylist()) == {"{}"}
+    assert rows["value.accuracy"].to_pylist() == [answers(30)[item] for item in ITEMS]
+    kept = pq.read_schema(folder / "samples.parquet").metadata[published.ORIGINAL].decode()
+    assert kept == file_hash(one(store) / "samples.parquet")
+
+
+def test_a_board_gives_the_tables_of_its_store_and_says_what_is_missing(root: Path, store: Path) -> None:
+    (there,), (here,) = leaderboards.tables(root / "records/medical"), leaderboards.tables(store)
+    assert (there.setting, there.rows, there.mdd) == (here.setting, here.rows, here.mdd)
+    page = (root / "boards/medical.md").read_text()
+    assert r"# A \*board\*" in page
+    assert "3 of 4 planned cells have not been run" in page
+    assert "- `medqa`, `gem`: draws 1\n- `medqa`, `dpo`: draws 0, 1" in page
+    assert "On accuracy, better than base: gem (+0.500)." in page
+    assert "python -m harness run --data PATH" in page
+
+
+def test_check_is_silent_until_a_byte_differs(root: Path) -> None:
+    assert published.check(root) == []
+    page = root / "boards/medical.md"
+    page.write_text(page.read_text().replace("0.750", "0.751"))
+    assert [fault.partition(" is ")[2][:26] for fault in published.check(root)] == ["not what its records make;"]
+    page.unlink()
+    assert ["medical.md is missing" in fault for fault in published.check(root)] == [True]
+    published.render(root)
+    (root / "boards/old.md").write_text("x")
+    assert ["old.md belongs to no board" in fault for fault in published.check(root)] == [True]
+
+
+def test_check_names_the_record_that_does_not_hold(root: Path, store: Path) -> None:
+    run_id = one(store).name
+    changed(root / "records/medical" / run_id, lambda v: v["scores"]["accuracy"].update(mean=0.9))
+    assert published.check(root)[0].startswith(f"medical/{run_id}: accuracy is 0.9")
+
+
+def test_nothing_is_published_with_a_fault_among_it(root: Path, store: Path) -> None:
+    changed(one(store), lambda v: v["manifest"].update(git_dirty=True))
+    shutil.rmtree(root / "records/medical" / one(store).name)
+    with pytest.raises(HarnessError, match=f"{one(store).name} cannot be published: it was made from a checkout"):
+        published.publish(store, (), "medical", root)
+    assert not (root / "records/medical" / one(store).name).exists()
+    with pytest.raises(HarnessError, match=r"nowhere has no board\.yaml"):
+        published.publish(store, (), "nowhere", root)
+
+
+def test_the_boards_of_this_repository_are_what_their_records_make() -> None:
+    """What `leaderboard --check` says of the checkout that these tests stand in."""
+    assert published.check(ROOT) == []
+
+
+def test_the_published_files_name_no_place_and_no_text() -> None:
+    for path in (ROOT / "records").rglob("*.json"):
+        assert path.stat().st_size < 2**20
+        assert '"/home' not in path.read_text()
+    for path in (ROOT / "records").rglob("*.parquet"):
+        assert path.stat().st_size < 2**20
+        assert set(pq.read_table(path, columns=["detail"])["detail"].to_pylist()) == {"{}"}
+
+
+# ---------------------------------------------------------------- the command line
+
+
+def call(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        app(list(words), prog_name="python -m harness")
+    return int(ended.value.code or 0)
+
+
+def test_commands(root: Path, store: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert call("leaderboard", "--check", "--published", str(root)) == 0
+    assert call("leaderboard", "validate", str(one(store)), str(one(store, "base") / "record.json")) == 0
+    assert capfd.readouterr().out.count("holds what it says") == 2
+    changed(one(store), lambda v: v["spent"].update(labels=9))
+    assert call("leaderboard", "validate", str(one(store))) == 1
+    assert "spent 9 labels and names 2" in capfd.readouterr().out
+    assert call("leaderboard", "publish", "medical", "--store", str(store), "--published", str(root)) == 2
+    assert call("leaderboard", "publish", "--render", "--published", str(root)) == 0
+    (root / "boards/medical.md").write_text("")
+    assert call("leaderboard", "--check", "--published", str(root)) == 1
+    assert call("leaderboard", "--format", "parquet", "--store", str(root / "records/medical")) == 2
+    assert "--out FOLDER" in capfd.readouterr().err
+    for form, name in (("parquet", "samples.parquet"), ("latex", "leaderboard.tex")):
+        out = tmp_path / form
+        assert call("leaderboard", "--format", form, "--store", str(store), "--out", str(out)) == 0
+        assert (out / name).is_file()
