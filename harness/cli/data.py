@@ -85,6 +85,8 @@ def _overview(found: DataReport) -> Iterator[tuple[str, str, str]]:
     if found.rows:
         yield "rows", str(found.rows), f"{gone} left out" if gone else "all used"
     yield "pairs", str(found.train + found.held_out), f"{found.train} to train, {found.held_out} held out"
+    if found.folds > 1:
+        yield "folds", str(found.folds), "a run holds every pair out once; with --folds 1 as above"
     yield "independent units", str(found.units), f"{found.repeated_prompts} prompts have several pairs"
     yield "contradictions", str(found.contradictions), "pairs whose opposite is there too"
     yield "leaks", str(found.leaks), "training pairs that ask what a held-out pair asks"

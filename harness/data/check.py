@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.contracts import AskedLengths, CountsRows, HarnessError, Lengths, OwnRows, Pair, Pool, Reading, Source
 from harness.data.clipping import UNCUT, Clipping, measure, unfit
+from harness.data.folds import usual_folds
 from harness.data.leaks import find_leaks
 from harness.data.left_out import Said, left_out
 from harness.data.lengths import Tokens, measured, settled_lengths
@@ -54,6 +55,8 @@ class DataReport:
     first_left_out: Mapping[str, str]
     train: int
     held_out: int
+    folds: int
+    """Parts of which a run holds out each once where nobody says otherwise; 1: the pairs are divided once, as above."""
     units: int
     """Independent units: prompts, unless the data name clusters."""
     repeated_prompts: int
@@ -108,6 +111,7 @@ def check(
         first_left_out=examples,
         train=len(train),
         held_out=len(held),
+        folds=usual_folds(pool, source),
         units=len({pair.unit for pair in pairs}),
         repeated_prompts=sum(count > 1 for count in prompts.values()),
         contradictions=contradictions(pairs),

@@ -17,18 +17,16 @@ from harness.contracts import (
     OwnRows,
     Pool,
     Reading,
+    Source,
     Task,
 )
+from harness.data.folds import usual_folds
 from harness.data.sources import open_source
 from harness.fit.demands import takes
 
 if TYPE_CHECKING:
     from harness.plugins.registry import Registry
 
-FOLDS = 5
-"""Folds of a file of a user's own that is small and says no split."""
-SMALL = 200
-"""Pairs from which on a fifth of them is enough to be asked about."""
 UNTAUGHT = frozenset({"random", "uniform"})
 """Aligners that read no label: they are controls themselves."""
 
@@ -78,28 +76,29 @@ def _count(config: RunConfig, task: Task, pool: Pool) -> int:
                 f"(--task preference --train-on pairs), not for {config.task!r} on {pool.name!r}; leave it out"
             )
         return 1
-    pairs = _undivided(config, pool)
+    source_and_pool = _readable(config, pool)
+    if source_and_pool is None:
+        return asked or 1
+    source, read = source_and_pool
     if asked is None:
-        return FOLDS if pairs is not None and FOLDS <= pairs < SMALL else 1
-    if pairs is None:
+        return usual_folds(read, source)
+    if isinstance(read, DividesInFolds) and read.undivided(source) is None:
         raise HarnessError(
             f"the data say which pairs are held out, so that there are no folds; leave out --folds {asked}"
         )
     return asked
 
 
-def _undivided(config: RunConfig, pool: Pool) -> int | None:
-    """How many pairs there are where nothing says which are held out; None also where they cannot be read.
-
-    What is wrong with them is said where they are read for good.
-    """
+def _readable(config: RunConfig, pool: Pool) -> tuple[Source, Pool] | None:
+    """The source, and the pool read as the user says; None where that fails, which is said where it is read for good."""
     split_file = None if config.split_file is None else str(config.split_file)
     try:
         source = open_source(config.data, pool.dataset)
         read = pool.reading(Reading(config.columns, split_file)) if isinstance(pool, OwnRows) else pool
-        return read.undivided(source) if isinstance(read, DividesInFolds) else None
+        read.pairs(source)
     except HarnessError:
         return None
+    return source, read
 
 
 def _wants_control(config: RunConfig, task: Task, pool: Pool, registry: Registry, control: bool | None) -> bool:

@@ -56,7 +56,8 @@ def test_from_a_file_to_a_decision(place: Path) -> None:
         place,
         *("data", "check", str(place / "pairs.csv"), "--columns", COLUMNS, "--model", str(place / "model"), "--json"),
     )
-    assert json.loads(check.stdout)["train"] == 32
+    held = json.loads(check.stdout)
+    assert (held["train"], held["folds"]) == (32, 5)
     done = run(place)
     lines = done.stdout.splitlines()
     assert sum(", fold " in line for line in lines) == 4, "two folds, each with its control"
