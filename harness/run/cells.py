@@ -90,7 +90,7 @@ def _count(config: RunConfig, task: Task, pool: Pool) -> int:
 
 
 def _readable(config: RunConfig, pool: Pool) -> tuple[Source, Pool] | None:
-    """The source, and the pool read as the user says; None where that fails, which is said where it is read for good."""
+    """The source, and the pool read as the user says; None where that fails, as the run will say."""
     split_file = None if config.split_file is None else str(config.split_file)
     try:
         source = open_source(config.data, pool.dataset)
