@@ -197,8 +197,9 @@ def _compare(drafts: Sequence[Draft], base: Draft, name: str, main: str) -> None
     family = sum(one.in_family for one in able) if name == main else 1
     for group in _same_items(able, name):
         rows = [one.values[name] for one in group]
-        shared = {"comparisons": max(family, 1), "inflation": inflation(group[0].kept)}
-        tests = paired_tests(rows, against or {}, group[0].units, **shared)
+        tests = paired_tests(
+            rows, against or {}, group[0].units, comparisons=max(family, 1), inflation=inflation(group[0].kept)
+        )
         for one, paired in zip(group, tests, strict=True):
             before = one.metrics[name]
             one.metrics[name] = Metric(before.score, before.seed_sd, _versus(one, paired))
@@ -216,8 +217,9 @@ def _compare_with_controls(drafts: Sequence[Draft], main: str) -> None:
         against = one.control.values.get(main) if one.control else None
         if against is None or main not in one.metrics or not _comparable(one, against, main, "its control"):
             continue
-        shared = {"comparisons": max(family, 1), "inflation": inflation(one.kept)}
-        [paired] = paired_tests([one.values[main]], against, one.units, **shared)
+        [paired] = paired_tests(
+            [one.values[main]], against, one.units, comparisons=max(family, 1), inflation=inflation(one.kept)
+        )
         one.versus_control = _versus(one, paired)
 
 

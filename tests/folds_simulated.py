@@ -18,7 +18,7 @@ import argparse
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -50,19 +50,17 @@ class World:
     """Of the training seed, half of it common to all folds, beside a weight vector of length 1."""
 
 
-WORLDS = tuple(
-    World(pairs, prompts, *rest)
-    for pairs, prompts in ((20, 20), (40, 40), (40, 20), (100, 100), (195, 195))
-    for rest in (
-        (10, 0.0, "mean"),
-        (2, 0.5, "mean"),
-        (20, 0.5, "mean"),
-        (20, 1.0, "mean", 1.0),
-        (10, 2.0, "mean"),
-        (60, 1.0, "ridge"),
-        (31, 0.7, "least_squares"),
-    )
+SIZES = ((20, 20), (40, 40), (40, 20), (100, 100), (195, 195))
+LEARNERS: tuple[tuple[Any, ...], ...] = (
+    (10, 0.0, "mean"),
+    (2, 0.5, "mean"),
+    (20, 0.5, "mean"),
+    (20, 1.0, "mean", 1.0),
+    (10, 2.0, "mean"),
+    (60, 1.0, "ridge"),
+    (31, 0.7, "least_squares"),
 )
+WORLDS = tuple(World(*size, *rest) for size in SIZES for rest in LEARNERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,7 @@ def made(world: World, seed: int) -> Made:
 
 
 def _fitted(x: Floats, world: World, common: Floats, rng: np.random.Generator) -> Floats:
-    ones = np.ones(len(x))
+    ones, weights = np.ones(len(x)), np.zeros(world.width)
     if world.learner == "mean":
         weights = x.mean(axis=0)
     elif world.learner == "ridge":

@@ -205,7 +205,7 @@ def by_letter(texts: Sequence[str]) -> Any:
 
 
 def test_answers_are_held_against_both_sides() -> None:
-    writer = Writer("good one", "bad one", "so so", "", "good two")
+    writer: Any = Writer("good one", "bad one", "so so", "", "good two")
     scores = PreferenceTask(embed=by_letter).evaluate(writer, context(new_tokens=7))
     assert [row.values["pref_written"] for row in scores.rows] == [1, 0, 0, 0.5, 0.5, 1], "one answer to each prompt"
     assert [request.max_new_tokens for request in writer.asked] == [7] * 5
@@ -227,7 +227,8 @@ class Shorter:
 
 
 def test_a_judge_compares_answers_with_the_chosen_one_or_the_baselines() -> None:
-    writer, judge = Writer("good one", "good 1", "x", "", "good two"), Shorter()
+    writer: Any = Writer("good one", "good 1", "x", "", "good two")
+    judge = Shorter()
     scores = PreferenceTask(embed=by_letter).evaluate(writer, context(judge=judge))
     assert [row.values.get("win_rate") for row in scores.rows] == [0, 0.5, 0, 1, 1, None], "an equal answer is a tie"
     assert {item.b for item in judge.items} <= {f"good {n}" for n in range(6)}
