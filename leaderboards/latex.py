@@ -34,7 +34,8 @@ def escaped(text: str) -> str:
 def _table(table: Table) -> str:
     s = table.setting
     caption = f"{s.task}, {s.labels} labels, {s.model}, track {s.track}: {s.main_metric} on {table.n_units} units"
-    head = ("method", s.main_metric, "vs. base", "p", "labels", "TFLOPs", "verdict")
+    control = ["vs. labels shuffled"] if s.null_by else []
+    head = ("method", s.main_metric, "vs. base", *control, "p", *table.headline, "labels", "TFLOPs", "verdict")
     rows = [" & ".join(_cells(table, row)) + r" \\" for row in table.rows]
     split = 1 if table.rows and table.rows[0].role == "base" else 0
     body = [*rows[:split], *([r"\midrule"] if split and rows[split:] else []), *rows[split:]]
@@ -43,7 +44,7 @@ def _table(table: Table) -> str:
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{escaped(caption)}}}",
-            r"\begin{tabular}{lrrrrrl}",
+            rf"\begin{{tabular}}{{l{'r' * (len(head) - 2)}l}}",
             r"\toprule",
             " & ".join(map(escaped, head)) + r" \\",
             r"\midrule",
@@ -63,7 +64,9 @@ def _cells(table: Table, row: MethodRow) -> list[str]:
         escaped(row.label),
         _score(metric.score) if metric else "--",
         _difference(metric.versus_base) if metric and metric.versus_base else "",
+        *([_difference(row.versus_control) if row.versus_control else ""] if table.setting.null_by else []),
         "" if row.p_holm is None else "$<$0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}",
+        *(_score(row.metrics[name].score) if name in row.metrics else "" for name in table.headline),
         labels,
         f"{row.cost.flops / 1e12:.1f}",
         escaped(verdict),

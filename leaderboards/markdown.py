@@ -13,7 +13,7 @@ from harness.stats import Estimate
 from harness.util.safe_text import code
 from harness.util.safe_text import markdown as md
 from leaderboards.settings import differences
-from leaderboards.table import GAINED, HEADLINE, JudgeFigure, MethodRow, Metric, Setting, Table, Versus
+from leaderboards.table import GAINED, JudgeFigure, MethodRow, Metric, Setting, Table, Versus
 
 _CHANCE = "chance"
 """Note with the main metric's value for a model that guesses."""
@@ -134,7 +134,7 @@ def _beside(table: Table, words: Sequence[str], what: str) -> str:
 
 def _main_table(table: Table) -> str:
     scale, unit = _flop_unit(table.rows)
-    beside = _headline(table)
+    beside = table.headline
     head = (
         *("aligner", "seeds", f"{md(table.setting.main_metric)} [95 % CI]", f"Δ {BASE} [95 % CI]"),
         *(["Δ labels shuffled [95 % CI]"] if table.setting.null_by else []),
@@ -144,12 +144,6 @@ def _main_table(table: Table) -> str:
     )
     rows = (_main_cells(table, row, scale, beside) for row in table.rows)
     return _grid(head, rows, left=(0, len(head) - 2, len(head) - 1))
-
-
-def _headline(table: Table) -> list[str]:
-    """Metrics of the main table beside its main one, as far as any row has them."""
-    names = HEADLINE.get(table.setting.main_metric, ())
-    return [name for name in names if any(name in row.metrics for row in table.rows)]
 
 
 def _main_cells(table: Table, row: MethodRow, scale: float, beside: Sequence[str]) -> tuple[str, ...]:

@@ -214,6 +214,12 @@ class Table:
     lower_is_better: tuple[str, ...] = field(default=())
     """Metrics of which less is better; of all others more is."""
 
+    @property
+    def headline(self) -> list[str]:
+        """Metrics that belong beside the main one, as far as any row has them."""
+        names = HEADLINE.get(self.setting.main_metric, ())
+        return [name for name in names if any(name in row.metrics for row in self.rows)]
+
     def row(self, label: str) -> MethodRow:
         """The row of that label. Raises KeyError."""
         return {row.label: row for row in self.rows}[label]

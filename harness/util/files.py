@@ -62,6 +62,21 @@ def write_atomic(path: Path, content: bytes) -> None:
             raise
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; what stands there takes the place of `path` once it is whole."""
+    with storage(path.parent):
+        temporary = path.with_name(f"{HALF}{path.name}-{uuid.uuid4().hex[:8]}")
+        try:
+            yield temporary
+            to_disk(temporary)
+            temporary.replace(path)
+            to_disk(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
 def to_disk(path: Path) -> None:
     """Have a file or a folder's list of names written to the disk, where the file system can be asked to.
 
