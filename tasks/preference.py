@@ -69,7 +69,8 @@ class PreferenceTask:
     accepts: ClassVar[frozenset[Capability]] = frozenset({"generate"})
 
     def __init__(self, pool: Pool | None = None, embed: Embed = embed) -> None:
-        self._pool, self._embed = pool, embed
+        self._pool = pool
+        self._embed = embed
 
     def for_pool(self, pool: Pool) -> PreferenceTask:
         """This task on another pool's held-out pairs."""
@@ -77,8 +78,9 @@ class PreferenceTask:
 
     def revision(self, source: Source) -> str:
         """Hash of every held-out pair as rendered; the same for all folds of a pool that is read in folds."""
-        if isinstance(self._pool, DividesInFolds) and self._pool.folds:
-            return content_hash([asdict(pair) for pair in self._pool.every(source)], "folds", self._pool.folds)
+        pool: object = self._pool
+        if isinstance(pool, DividesInFolds) and pool.folds:
+            return content_hash([asdict(pair) for pair in pool.every(source)], "folds", pool.folds)
         return content_hash([asdict(pair) for pair in self._held_out(source)])
 
     def questions(self, source: Source, limit: int | None) -> Mapping[str, str]:
