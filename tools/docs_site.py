@@ -146,8 +146,8 @@ def settings() -> str:
 
     aligners = load(plugins=False).aligners
     head = (
-    """Every method's hyper-parameters: default, range, what each does, and where its value comes from."""
-        "methods' own configurations.\n[S], [N] and [R] are explained under [sources](../methods/sources.md).\n"
+        "# Settings of every method\n\nA setting is given with `--set aligner.NAME=VALUE`. This page is written from the\n"
+        "methods' own configurations. [S], [N] and [R] are explained under [sources](../methods/sources.md).\n"
     )
     return head + "".join(_settings_of(name, aligners[name]) for name in sorted(aligners))
 
