@@ -146,8 +146,8 @@ def settings() -> str:
 
     aligners = load(plugins=False).aligners
     head = (
-        "# Settings of every method\n\nA setting is given with `--set aligner.NAME=VALUE`. This page is written from the\n"
-        "methods' own configurations. [S], [N] and [R] are explained under [sources](../methods/sources.md).\n"
+        "# Settings of every method\n\nA setting is given with `--set aligner.NAME=VALUE`. This page is written from\n"
+        "the methods' own configurations. [S], [N] and [R] are explained under [sources](../methods/sources.md).\n"
     )
     return head + "".join(_settings_of(name, aligners[name]) for name in sorted(aligners))
 
