@@ -101,16 +101,16 @@ class BestOfN:
     def finish(self, bench: Bench) -> Aligned:
         """The ranker by the adapter as it stands, at the cap too."""
         config = self.config
-        return Ranked(bench.aligned(), n=config.n, temperature=config.temperature, beta=config.beta)
+        return Ranker(bench.aligned(), n=config.n, temperature=config.temperature, beta=config.beta)
 
     @classmethod
     def load(cls, model: LanguageModel, folder: Path) -> Aligned:
         """The ranker around `model`."""
-        return Ranked(model, **json.loads((folder / SETTINGS).read_text()))
+        return Ranker(model, **json.loads((folder / SETTINGS).read_text()))
 
 
 @dataclass(frozen=True)
-class Ranked:
+class Ranker:
     """A base model whose samples are ranked by an adapter's implicit reward."""
 
     model: LanguageModel

@@ -78,6 +78,10 @@ def metered(model: Any, meter: Meter) -> Iterator[None]:
         yield
 
 
+CACHE = ("past_key_values", "cache")
+"""What a decoder calls the keys and values of earlier tokens, in older and newer releases of transformers."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Pending:
     """A decoder forward whose head has not been seen yet."""
@@ -119,7 +123,8 @@ class _Counter:
         train = torch.is_grad_enabled() and hidden.requires_grad
         self._pending = _Pending(rows, columns, train, hidden.is_cuda)
         mask = _argument(module, "attention_mask", args, kwargs)
-        cache = _argument(module, "past_key_values", args, kwargs)
+        given = (_argument(module, name, args, kwargs) for name in CACHE)
+        cache = next((one for one in given if one is not None), None)
         self._meter.forward(
             tokens=_real_tokens(mask, rows, columns),
             positions=rows * columns,

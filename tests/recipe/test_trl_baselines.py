@@ -18,7 +18,7 @@ import pytest
 import torch
 
 import harness.conformance as kit
-from aligners.best_of_n import BestOfN, BestOfNConfig, Ranked
+from aligners.best_of_n import BestOfN, BestOfNConfig, Ranker
 from aligners.dpo_variants import Ipo, Irpo
 from aligners.grpo import Grpo, GrpoConfig
 from aligners.kto import Kto
@@ -218,7 +218,7 @@ def test_best_of_n_writes_with_the_base_model_and_ranks_by_the_adapter(both_ways
     asked = [GenerateRequest(p.prompt, 32, temperature=1.0, seed=3, n=2) for p in lesson_pairs(kit.HELD_OUT)]
     with Lab(BestOfN).session(kit.FULL, BestOfNConfig(n=8)) as session:
         ranked = session.fit().aligned
-        assert isinstance(ranked, Ranked)
+        assert isinstance(ranked, Ranker)
         with session.bench.using(BASE):
             plain = session.bench.aligned().generate([replace(r, n=16) for r in asked])
         best = ranked.generate(asked)
@@ -234,6 +234,6 @@ def test_stopped_at_the_cap_best_of_n_still_ranks_and_loads_again(tmp_path: Path
     with Lab(BestOfN).session(Trial(cap=0.6 * whole)) as session:
         fitted = session.fit()
         assert "cap" in (fitted.reason or "")
-        assert isinstance(fitted.aligned, Ranked)
+        assert isinstance(fitted.aligned, Ranker)
         fitted.aligned.save(tmp_path)
-        assert isinstance(BestOfN.load(session.bench.aligned(), tmp_path), Ranked)
+        assert isinstance(BestOfN.load(session.bench.aligned(), tmp_path), Ranker)

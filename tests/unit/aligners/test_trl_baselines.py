@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from aligners.best_of_n import BestOfNConfig, Ranked, best_of
+from aligners.best_of_n import BestOfNConfig, Ranker, best_of
 from aligners.dpo import DpoConfig
 from aligners.dpo_variants import LOSSES, IpoConfig, IrpoConfig
 from aligners.grpo import Grpo, GrpoConfig, step_figures
@@ -373,8 +373,8 @@ class Letters:
         return [ord(completion) - 97]
 
 
-def ranked(model: Letters, n: int = 3) -> Ranked:
-    return Ranked(model, n=n, temperature=0.6, beta=0.5)  # type: ignore[arg-type]
+def ranked(model: Letters, n: int = 3) -> Ranker:
+    return Ranker(model, n=n, temperature=0.6, beta=0.5)  # type: ignore[arg-type]
 
 
 def test_best_of_n_gives_the_sample_of_highest_reward_for_each_one_asked() -> None:
