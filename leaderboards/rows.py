@@ -59,8 +59,8 @@ class Draft:
 
     @property
     def degenerate(self) -> bool:
-        """Whether no run with a score did what its method is about."""
-        return bool(self.scored) and all(entry.record.status in UNFIT for entry in self.scored)
+        """Whether no seed with a score did, in all its folds, what its method is about."""
+        return any(entry.record.status in UNFIT for entry in self.scored)
 
     @property
     def in_family(self) -> bool:
@@ -72,7 +72,7 @@ def draft(entries: Sequence[Entry]) -> Draft:
     """The runs of one row, their values averaged over seeds."""
     kept, replaced = _latest(entries)
     read = [entry for entry in kept if entry.record.status != "failed" and entry.samples is not None]
-    scored = [entry for entry in read if entry.record.status not in UNFIT] or read
+    scored = _sound(read) or read
     runs = whole_runs(scored)
     values, problems = _values(runs)
     units = {item: unit for run in runs for item, unit in run.units.items()}
@@ -83,10 +83,17 @@ def draft(entries: Sequence[Entry]) -> Draft:
     return Draft(kept, scored, values, units, role, remarks)
 
 
+def _sound(read: Sequence[Entry]) -> list[Entry]:
+    """The runs of the seeds that are fit in all their folds."""
+    seeds = by_seed(read).values()
+    return [entry for runs in seeds if not any(run.record.status in UNFIT for run in runs) for entry in runs]
+
+
 def _left_out(read: Sequence[Entry], scored: Sequence[Entry]) -> Iterator[str]:
-    if len(scored) < len(read):
-        word = "seed is" if len(read) - len(scored) == 1 else "seeds are"
-        yield f"the score is of {len(scored)} of {len(read)} seeds: {len(read) - len(scored)} unfit {word} left out"
+    all_, kept = len(by_seed(read)), len(by_seed(scored))
+    if kept < all_:
+        gone = "1 unfit is" if all_ - kept == 1 else f"{all_ - kept} unfit are"
+        yield f"the score is of {kept} of {all_} seeds: {gone} left out"
 
 
 def compared(drafts: Sequence[Draft], base: Draft | None, main: str) -> None:
