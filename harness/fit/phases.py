@@ -16,7 +16,6 @@ from typing import Any
 from harness.fit.adapters import Adapters
 from harness.fit.ledger import Ledger
 from harness.util.checked import Damaged, demanded_json, write_checked_json
-from harness.util.files import all_to_disk
 from harness.util.hashes import folder_hashes
 
 OWN_CHECKPOINT = "checkpoint.pt"
@@ -137,7 +136,6 @@ def _callback(phases: Phases, number: int, checkpoint: Path | None, look: Look |
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             phases.adapters.save_private(folder / "bench.pt")
-            all_to_disk(folder)
             write_checked_json(folder / MARK, {"state": ledger.state(), "files": folder_hashes(folder)})
 
     return Callback()
