@@ -40,7 +40,7 @@ class Draft:
     kept: list[Entry]
     """One run of each seed (and fold), the newest."""
     scored: list[Entry]
-    """Those behind the score: the sound ones, and the others only where no run is sound."""
+    """Those behind the score: the seeds that are sound, and the others only where none is."""
     values: Values
     """Means over the scored seeds."""
     units: dict[str, str]
@@ -77,8 +77,8 @@ def draft(entries: Sequence[Entry]) -> Draft:
     values, problems = _values(runs)
     units = {item: unit for run in runs for item, unit in run.units.items()}
     role = _role(kept[0].record)
-    # Base is cached per budget, so several equal runs of it are normal and need no remark.
     left_out = _left_out(read, scored)
+    # Base is cached per budget, so several equal runs of it are normal and need no remark.
     remarks = [*([] if role == "base" else replaced), *_reasons(kept), *left_out, *incomplete(scored), *problems]
     return Draft(kept, scored, values, units, role, remarks)
 

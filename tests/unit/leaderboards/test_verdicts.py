@@ -121,7 +121,7 @@ def test_unfit_seeds_are_left_out_of_a_rows_score_where_another_is_sound(tmp_pat
     table = one_table(tmp_path)
     row = table.row("gem")
     assert (row.metrics["accuracy"].score.mean, row.metrics["accuracy"].seed_sd, row.n_scored) == (0.5, None, 1)
-    assert "the score is of 1 of 3 seeds: 2 unfit seeds are left out" in row.remarks
+    assert "the score is of 1 of 3 seeds: 2 unfit are left out" in row.remarks
     assert "| gem | 1/3 |" in leaderboards.render([table])
     both = table.row("dpo")
     assert both.degenerate
