@@ -72,7 +72,7 @@ def draft(entries: Sequence[Entry]) -> Draft:
     """The runs of one row, their values averaged over seeds."""
     kept, replaced = _latest(entries)
     read = [entry for entry in kept if entry.record.status != "failed" and entry.samples is not None]
-    scored = _sound(read) or read
+    scored = sound(read) or read
     runs = whole_runs(scored)
     values, problems = _values(runs)
     units = {item: unit for run in runs for item, unit in run.units.items()}
@@ -83,7 +83,7 @@ def draft(entries: Sequence[Entry]) -> Draft:
     return Draft(kept, scored, values, units, role, remarks)
 
 
-def _sound(read: Sequence[Entry]) -> list[Entry]:
+def sound(read: Sequence[Entry]) -> list[Entry]:
     """The runs of the seeds that are fit in all their folds."""
     seeds = by_seed(read).values()
     return [entry for runs in seeds if not any(run.record.status in UNFIT for run in runs) for entry in runs]
