@@ -95,15 +95,6 @@ def all_to_disk(folder: Path) -> None:
         to_disk(path)
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; what stands there takes the place of `path` once it is whole."""
-    temporary = path.with_name(f"{HALF}{path.name}")
-    yield temporary
-    to_disk(temporary)
-    temporary.replace(path)
-
-
 def sweep(folder: Path, depth: int) -> None:
     """Delete what processes that were killed left half written, in `folder` and the hidden folders below it.
 
