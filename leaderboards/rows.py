@@ -171,13 +171,13 @@ def _estimates(group: Sequence[Draft], name: str) -> list[Estimate | None]:
 def _finite(one: Draft, name: str) -> bool:
     if _all_small(one.values[name].values()):
         return True
-    bad = next(item for item, value in one.values[name].items() if not abs(value) <= LARGEST)
+    bad = max(one.values[name], key=lambda item: math.inf if math.isnan(v := one.values[name][item]) else abs(v))
     one.remarks.append(f"{name} has no mean: it is {one.values[name][bad]} on item {bad}")
     return False
 
 
 def _all_small(values: Iterable[float]) -> bool:
-    return all(abs(value) <= LARGEST for value in values)
+    return sum(map(abs, values)) <= LARGEST  # which is false of nan, too
 
 
 def _stated(one: Draft, name: str) -> Estimate | None:
