@@ -17,7 +17,10 @@ def _leave_working_folder() -> None:
     """
     if _sys.argv[:1] != ["-m"] or _sys.flags.safe_path or _module_that_runs().partition(".")[0] != __name__:
         return
-    here = _os.path.realpath(_os.curdir)
+    try:
+        here = _os.path.realpath(_os.curdir)
+    except FileNotFoundError:  # a working folder that somebody deleted holds nothing that could shadow
+        return
     home = _os.path.dirname(_os.path.dirname(_os.path.abspath(__file__)))  # noqa: PTH100, PTH120
     if here == _os.path.realpath(home):
         return

@@ -8,6 +8,7 @@ from itertools import chain
 from harness.stats import average_seeds
 from harness.stats.best import among_the_best
 from leaderboards.load import Entry
+from leaderboards.rows import sound
 from leaderboards.table import MethodRow, Table
 
 
@@ -23,7 +24,12 @@ def best_of(table: Table, entries: Mapping[str, Entry]) -> frozenset[str]:
     if not values:
         return frozenset()
     items = next(iter(values.values())).keys()
-    same = {label: found for label, found in values.items() if found.keys() == items}
+    sign = -1 if table.setting.main_metric in table.lower_is_better else 1
+    same = {
+        label: {item: sign * value for item, value in found.items()}
+        for label, found in values.items()
+        if found.keys() == items
+    }
     return among_the_best(same, units_of(table, entries)) if len(same) > 1 else frozenset()
 
 
@@ -34,9 +40,10 @@ def main_values(table: Table, row: MethodRow, entries: Mapping[str, Entry]) -> d
 
 
 def scored(row: MethodRow, entries: Mapping[str, Entry]) -> list[Entry]:
-    """The row's runs that have samples."""
+    """The row's runs that its score is of."""
     found = (entries[run] for run in row.records if run in entries)
-    return [entry for entry in found if entry.samples is not None and entry.record.status != "failed"]
+    read = [entry for entry in found if entry.samples is not None and entry.record.status != "failed"]
+    return sound(read) or read
 
 
 def units_of(table: Table, entries: Mapping[str, Entry]) -> dict[str, str]:

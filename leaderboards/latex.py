@@ -34,8 +34,9 @@ def escaped(text: str) -> str:
 def _table(table: Table) -> str:
     s = table.setting
     caption = f"{s.task}, {s.labels} labels, {s.model}, track {s.track}: {s.main_metric} on {table.n_units} units"
+    metric = f"{s.main_metric} (lower is better)" if s.main_metric in table.lower_is_better else s.main_metric
     control = ["vs. labels shuffled"] if s.null_by else []
-    head = ("method", s.main_metric, "vs. base", *control, "p", *table.headline, "labels", "TFLOPs", "verdict")
+    head = ("method", metric, "vs. base", *control, "p", *table.headline, "labels", "TFLOPs", "verdict")
     rows = [" & ".join(_cells(table, row)) + r" \\" for row in table.rows]
     split = 1 if table.rows and table.rows[0].role == "base" else 0
     body = [*rows[:split], *([r"\midrule"] if split and rows[split:] else []), *rows[split:]]

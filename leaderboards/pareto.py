@@ -45,8 +45,13 @@ def costs_and_scores(table: Table, axis: Axis) -> dict[str, tuple[float, float]]
     }
 
 
-def front(points: Mapping[str, tuple[float, float]]) -> list[str]:
-    """Names that no other beats: none is as cheap and better, or cheaper and as good. By rising cost."""
+def front(points: Mapping[str, tuple[float, float]], *, falling: bool = False) -> list[str]:
+    """Names that no other beats: none is as cheap and better, or cheaper and as good. By rising cost.
+
+    `falling` says that less of the score is better.
+    """
+    if falling:
+        return front({name: (cost, -score) for name, (cost, score) in points.items()})
     kept = [name for name, mine in points.items() if not any(_beats(other, mine) for other in points.values())]
     return sorted(kept, key=lambda name: points[name])
 
@@ -59,6 +64,6 @@ def unbeaten(table: Table, price: float | None = None) -> Mapping[str, Sequence[
     """Per row, the costs by whose measure it is on the front."""
     found: dict[str, list[str]] = {row.label: [] for row in table.rows}
     for axis in axes(price):
-        for name in front(costs_and_scores(table, axis)):
+        for name in front(costs_and_scores(table, axis), falling=table.setting.main_metric in table.lower_is_better):
             found[name].append(axis.name)
     return found

@@ -40,7 +40,7 @@ class Draft:
     kept: list[Entry]
     """One run of each seed (and fold), the newest."""
     scored: list[Entry]
-    """Those behind the score: the sound ones, and the others only where no run is sound."""
+    """Those behind the score: the seeds that are sound, and the others only where none is."""
     values: Values
     """Means over the scored seeds."""
     units: dict[str, str]
@@ -59,8 +59,8 @@ class Draft:
 
     @property
     def degenerate(self) -> bool:
-        """Whether no run with a score did what its method is about."""
-        return bool(self.scored) and all(entry.record.status in UNFIT for entry in self.scored)
+        """Whether no seed with a score did, in all its folds, what its method is about."""
+        return any(entry.record.status in UNFIT for entry in self.scored)
 
     @property
     def in_family(self) -> bool:
@@ -72,21 +72,28 @@ def draft(entries: Sequence[Entry]) -> Draft:
     """The runs of one row, their values averaged over seeds."""
     kept, replaced = _latest(entries)
     read = [entry for entry in kept if entry.record.status != "failed" and entry.samples is not None]
-    scored = [entry for entry in read if entry.record.status not in UNFIT] or read
+    scored = sound(read) or read
     runs = whole_runs(scored)
     values, problems = _values(runs)
     units = {item: unit for run in runs for item, unit in run.units.items()}
     role = _role(kept[0].record)
-    # Base is cached per budget, so several equal runs of it are normal and need no remark.
     left_out = _left_out(read, scored)
+    # Base is cached per budget, so several equal runs of it are normal and need no remark.
     remarks = [*([] if role == "base" else replaced), *_reasons(kept), *left_out, *incomplete(scored), *problems]
     return Draft(kept, scored, values, units, role, remarks)
 
 
+def sound(read: Sequence[Entry]) -> list[Entry]:
+    """The runs of the seeds that are fit in all their folds."""
+    seeds = by_seed(read).values()
+    return [entry for runs in seeds if not any(run.record.status in UNFIT for run in runs) for entry in runs]
+
+
 def _left_out(read: Sequence[Entry], scored: Sequence[Entry]) -> Iterator[str]:
-    if len(scored) < len(read):
-        word = "seed is" if len(read) - len(scored) == 1 else "seeds are"
-        yield f"the score is of {len(scored)} of {len(read)} seeds: {len(read) - len(scored)} unfit {word} left out"
+    all_, kept = len(by_seed(read)), len(by_seed(scored))
+    if kept < all_:
+        gone = "1 unfit is" if all_ - kept == 1 else f"{all_ - kept} unfit are"
+        yield f"the score is of {kept} of {all_} seeds: {gone} left out"
 
 
 def compared(drafts: Sequence[Draft], base: Draft | None, main: str) -> None:
@@ -164,13 +171,13 @@ def _estimates(group: Sequence[Draft], name: str) -> list[Estimate | None]:
 def _finite(one: Draft, name: str) -> bool:
     if _all_small(one.values[name].values()):
         return True
-    bad = next(item for item, value in one.values[name].items() if not abs(value) <= LARGEST)
+    bad = max(one.values[name], key=lambda item: math.inf if math.isnan(v := one.values[name][item]) else abs(v))
     one.remarks.append(f"{name} has no mean: it is {one.values[name][bad]} on item {bad}")
     return False
 
 
 def _all_small(values: Iterable[float]) -> bool:
-    return all(abs(value) <= LARGEST for value in values)
+    return sum(map(abs, values)) <= LARGEST  # which is false of nan, too
 
 
 def _stated(one: Draft, name: str) -> Estimate | None:

@@ -129,7 +129,7 @@ class MethodRow:
     changed: dict[str, Any]
     role: Role
     degenerate: bool
-    """Whether every scored run is degenerate: such a row has no p and no verdict."""
+    """Whether no seed is sound in all its folds: such a row has no p and no verdict."""
     seeds: tuple[tuple[int, int], ...]
     """(draw seed, training seed) of the records, each once."""
     n_scored: int

@@ -17,6 +17,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from harness.cli.output import command, silence_stdout, stderr
+from harness.cli.places import refuse_nowhere
 from harness.contracts import HarnessError
 from harness.util.safe_text import VALUE, block, cut, shorten
 
@@ -105,4 +106,5 @@ class CommandLine(TyperGroup):
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
         """Run the chosen command."""
         with reported(), command():
+            refuse_nowhere()
             return super().invoke(ctx)

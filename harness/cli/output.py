@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
@@ -156,6 +157,12 @@ def prepare_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    warnings.showwarning = _warned
+
+
+def _warned(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning in one line: whose code gave it, and where that lies, is nothing for the reader of results."""
+    note(f"warning: {message}")
 
 
 def end_of_results() -> None:

@@ -1,9 +1,12 @@
-"""What a locale makes of file names."""
+"""What a locale makes of file names, and a working folder that is gone."""
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
+
+from harness.contracts import HarnessError
 
 UTF8_MODE = "PYTHONUTF8"
 
@@ -17,3 +20,11 @@ def speak_unicode() -> None:
         return
     environment = {**os.environ, UTF8_MODE: "1"}
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
+def refuse_nowhere() -> None:
+    """Raise HarnessError where the working folder was deleted: libraries end the process there without a word."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise HarnessError("the working folder is gone; change to a folder that is there") from error

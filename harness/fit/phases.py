@@ -7,7 +7,6 @@ with the same figures as an undisturbed one.
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Callable
@@ -16,8 +15,7 @@ from typing import Any
 
 from harness.fit.adapters import Adapters
 from harness.fit.ledger import Ledger
-from harness.util.checked import Damaged, demanded, write_checked_json
-from harness.util.files import all_to_disk
+from harness.util.checked import Damaged, demanded_json, write_checked_json
 from harness.util.hashes import folder_hashes
 
 OWN_CHECKPOINT = "checkpoint.pt"
@@ -102,7 +100,7 @@ class Phases:
         self.adapters.load_private(path)
         following = self.folder
         onward = (following / "done.pt").exists() or last_checkpoint(following) is not None
-        self.ledger.restore(json.loads(demanded(path.with_suffix(".json"))), cut=not onward)
+        self.ledger.restore(demanded_json(path.with_suffix(".json")), cut=not onward)
 
 
 class OfTheBench:
@@ -122,7 +120,7 @@ def _callback(phases: Phases, number: int, checkpoint: Path | None, look: Look |
             progress.stage(f"fit, phase {number + 1}", state.max_steps)
             if checkpoint is not None:
                 phases.adapters.load_private(checkpoint / "bench.pt")
-                ledger.restore(json.loads(demanded(checkpoint / MARK))["state"])
+                ledger.restore(demanded_json(checkpoint / MARK)["state"])
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             ledger.meter.step()
@@ -138,7 +136,6 @@ def _callback(phases: Phases, number: int, checkpoint: Path | None, look: Look |
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             phases.adapters.save_private(folder / "bench.pt")
-            all_to_disk(folder)
             write_checked_json(folder / MARK, {"state": ledger.state(), "files": folder_hashes(folder)})
 
     return Callback()
@@ -171,7 +168,7 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 def _check(checkpoint: Path) -> None:
-    noted = json.loads(demanded(checkpoint / MARK))["files"]
+    noted = demanded_json(checkpoint / MARK)["files"]
     found = {name: digest for name, digest in folder_hashes(checkpoint).items() if name != MARK}
     changed = sorted(name for name in {*noted, *found} if noted.get(name) != found.get(name))
     if changed:

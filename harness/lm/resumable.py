@@ -24,7 +24,7 @@ from harness.contracts import (
     capabilities,
 )
 from harness.meter import Meter
-from harness.util.checked import content_of, line_of
+from harness.util.hashes import content_hash
 
 Saver = Callable[[Path], None]
 Progress = Callable[[str, int, int], None]
@@ -102,8 +102,9 @@ class Resumable:
             **{name: getattr(self.meter.spend, name) - getattr(before, name) for name in COUNTED},
         }
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as file:
-            file.write(line_of(json.dumps([key, [encode(a) for a in answers], cost]).encode()) + b"\n")
+        line = [key, [encode(a) for a in answers], cost]
+        with self.log.open("a") as file:
+            file.write(json.dumps([*line, content_hash(line)]) + "\n")
         return answers
 
 
@@ -199,11 +200,19 @@ def _read_log(path: Path) -> list[tuple[str, Any, dict[str, Any]]]:
     whole = 0
     with path.open("r+b") as file:
         for line in file:
-            content = content_of(line.removesuffix(b"\n")) if line.endswith(b"\n") else None
-            if content is None:
+            whole_line = _checked(line)
+            if whole_line is None:
                 break
-            key, rows, cost = json.loads(content)
-            found.append((key, rows, cost))
+            found.append(whole_line)
             whole += len(line)
         file.truncate(whole)
     return found
+
+
+def _checked(line: bytes) -> tuple[str, Any, dict[str, Any]] | None:
+    """Key, answers and cost of a line that ends and whose hash is that of the rest; None for any other."""
+    try:
+        key, rows, cost, digest = json.loads(line)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return (key, rows, cost) if line.endswith(b"\n") and digest == content_hash([key, rows, cost]) else None

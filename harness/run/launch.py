@@ -26,9 +26,13 @@ LAUNCHER = frozenset(
     {
         *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "GROUP_WORLD_SIZE"),
         *("ROLE_RANK", "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "CROSS_RANK", "CROSS_SIZE", "LOCAL_SIZE"),
+        *("FORK_LAUNCHED", "NPROC", "SM_HP_MP_PARAMETERS", "SM_FRAMEWORK_PARAMS", "DEEPSPEED_USE_HPU"),
     }
 )
-LAUNCHER_PREFIXES = ("ACCELERATE_", "TORCHELASTIC_", "FSDP_", "PMI_", "PMIX_", "OMPI_", "MV2_", "MPI_", "MEGATRON_")
+LAUNCHER_PREFIXES = (
+    *("ACCELERATE_", "TORCHELASTIC_", "FSDP_", "PMI_", "PMIX_", "OMPI_", "MV2_", "MPI_", "MEGATRON_"),
+    *("PARALLELISM_CONFIG_", "PET_", "HOROVOD_", "SMDATAPARALLEL_"),
+)
 """What launchers of several processes set: a fit is one process, and would wait for others that never come."""
 
 FIXED = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}

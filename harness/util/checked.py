@@ -1,4 +1,4 @@
-"""Files that say whether they are still what was written: their first line is the sha256 of the rest."""
+"""Files that say whether they are still what was written: by a first line with the sha256 of the rest, or in JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness.util.files import write_atomic
+from harness.util.files import write_atomic, write_json
+from harness.util.hashes import content_hash
 
 DIGITS = 64
 
@@ -42,25 +43,34 @@ def demanded(path: Path) -> bytes:
 
 
 def write_checked_json(path: Path, value: Any) -> None:
-    """`write_checked` for a JSON value; floats keep every digit, also those that are not finite."""
-    write_checked(path, (json.dumps(value, ensure_ascii=False, sort_keys=True) + "\n").encode())
+    """Write a JSON value beside its hash; floats keep every digit, also those that are not finite."""
+    plain = json.loads(json.dumps(value))
+    write_json(path, {"value": plain, "hash": content_hash(plain)})
 
 
 def read_checked_json(path: Path) -> Any | None:
     """The value of `write_checked_json`, None where there is no file. Raises `Damaged` for any other file."""
-    content = read_checked(path)
-    return None if content is None else json.loads(content)
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"{path.name} is not what was written") from error
+    if (
+        not isinstance(found, dict)
+        or found.keys() != {"value", "hash"}
+        or found["hash"] != content_hash(found["value"])
+    ):
+        raise Damaged(f"{path.name} is not what was written")
+    return found["value"]
 
 
-def line_of(content: bytes) -> bytes:
-    """`content` behind its digest and a space, as a line of a log whose every line is checked."""
-    return _digest(content) + b" " + content
-
-
-def content_of(line: bytes) -> bytes | None:
-    """What `line_of` was given; None for a line that is not what was written."""
-    digest, content = line[:DIGITS], line[DIGITS + 1 :]
-    return content if line[DIGITS : DIGITS + 1] == b" " and digest == _digest(content) else None
+def demanded_json(path: Path) -> Any:
+    """`read_checked_json` for a file that must be there."""
+    value = read_checked_json(path)
+    if value is None:
+        raise Damaged(f"{path.name} is gone")
+    return value
 
 
 def _digest(content: bytes) -> bytes:

@@ -56,7 +56,6 @@ def write_atomic(path: Path, content: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-            to_disk(path.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -78,7 +77,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def to_disk(path: Path) -> None:
-    """Have a file or a folder's list of names written to the disk, where the file system can be asked to.
+    """Have a file, or a folder's list of names, written to the disk, where the file system can be asked to.
 
     A renamed file whose content was not may be empty, under its right name, after a machine lost its power.
     """

@@ -48,7 +48,7 @@ def pareto_chart(table: Table, axis: Axis) -> Spec:
     import altair as alt
 
     points = costs_and_scores(table, axis)
-    best = front(points)
+    best = front(points, falling=table.setting.main_metric in table.lower_is_better)
     values = [
         {"method": _name(label), "cost": cost, "score": score, "front": label in best}
         for label, (cost, score) in points.items()

@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 from harness.contracts import HarnessError, Judge, JudgeBasis, JudgeItem, JudgeTools, Verdict
 from harness.hookspecs import hookimpl
 from harness.util.addresses import shown_address
-from harness.util.checked import Damaged, read_checked_json, write_checked_json
+from harness.util.files import write_json
 from harness.util.hashes import content_hash
 from tasks.judges.annotators import PACKAGE, addresses, configuration, endpoint, fingerprint, package
 from tasks.judges.endpoint import secrets_of, watching_client
@@ -175,22 +175,36 @@ def _number(value: Any) -> float | None:
 # ---------------------------------------------------------------- the cache
 
 
-def _read(file: Path) -> dict[str, Annotation]:
-    """Annotations by the name of their key; none where there is no file, or another one than was written.
+SEAL = "seal"
 
-    The judge is asked again for what is not known: what was damaged is worth no verdict.
-    """
+
+def _read(file: Path) -> dict[str, Annotation]:
+    """Annotations by the name of their key; without those that are not what was written, which are asked for again."""
     try:
-        return dict(read_checked_json(file) or {})
-    except Damaged as error:
-        told = f"the judge's annotations in {file.parent} cannot be believed ({error}); all are asked for again"
-        warnings.warn(told, stacklevel=2)
+        found = json.loads(file.read_bytes())
+    except FileNotFoundError:
         return {}
+    except (ValueError, RecursionError):
+        found = None
+    entries = found if isinstance(found, dict) else {}
+    kept = {name: row for name, value in entries.items() if (row := _believed(name, value)) is not None}
+    if not isinstance(found, dict) or len(kept) < len(entries):
+        lost = f"{len(entries) - len(kept)} of {len(entries)}" if entries else "all"
+        warnings.warn(
+            f"{lost} annotations of a judge in {file.parent} are not what was written; they are asked for again",
+            stacklevel=2,
+        )
+    return kept
+
+
+def _believed(name: str, value: Any) -> Annotation | None:
+    row = {key: part for key, part in value.items() if key != SEAL} if isinstance(value, dict) else None
+    return row if row is not None and value.get(SEAL) == content_hash(name, row) else None
 
 
 def _write(file: Path, known: Mapping[str, Annotation]) -> None:
-    """Write the annotations whole or not at all."""
-    write_checked_json(file, known)
+    """Write the annotations whole or not at all, each with the hash of what it says."""
+    write_json(file, {name: {**row, SEAL: content_hash(name, row)} for name, row in known.items()})
 
 
 # ---------------------------------------------------------------- the package's manners

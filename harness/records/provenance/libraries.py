@@ -69,6 +69,7 @@ SWITCHES = (
     "CUBLAS_",
     "CUDNN_",
     "DNNL_",
+    "FLASH_ATTENTION_",
     "GOMP_",
     "KMP_",
     "MKL_",
@@ -79,7 +80,10 @@ SWITCHES = (
     "PYTORCH_",
     "TORCH_ALLOW_TF32",
     "TORCHINDUCTOR_",
+    "USE_TORCH_XLA",
+    "XLA_DOWNCAST_BF16",
     "XLA_FLAGS",
+    "XLA_USE_BF16",
 )
 """Beginnings of environment variables by which libraries choose how they compute."""
 COUNTED_APART = frozenset({"OMP_NUM_THREADS"})

@@ -573,7 +573,8 @@ def test_unknown_format_is_refused(board):
 def test_files_are_written_whole(board, tmp_path, monkeypatch):
     folder = tmp_path / "out"
     paths = leaderboards.write(board, folder)
-    assert [p.name for p in paths] == ["leaderboard.md", "leaderboard.csv", "leaderboard.json"]
+    endings = [*(f"leaderboard.{ending}" for ending in ("md", "csv", "json", "tex")), "leaderboard.schema.json"]
+    assert [p.name for p in paths] == endings
     assert paths[0].read_text() == MARKDOWN
 
     def fail(*_: Any) -> None:

@@ -14,6 +14,8 @@ import pytest
 
 import leaderboards
 from harness.stats import holm, paired_test
+from leaderboards.best import best_of
+from leaderboards.pareto import unbeaten
 from tests.unit.leaderboards.test_leaderboards import ITEMS, UNITS, add, answers, one_table
 
 pytestmark = pytest.mark.core
@@ -121,7 +123,7 @@ def test_unfit_seeds_are_left_out_of_a_rows_score_where_another_is_sound(tmp_pat
     table = one_table(tmp_path)
     row = table.row("gem")
     assert (row.metrics["accuracy"].score.mean, row.metrics["accuracy"].seed_sd, row.n_scored) == (0.5, None, 1)
-    assert "the score is of 1 of 3 seeds: 2 unfit seeds are left out" in row.remarks
+    assert "the score is of 1 of 3 seeds: 2 unfit are left out" in row.remarks
     assert "| gem | 1/3 |" in leaderboards.render([table])
     both = table.row("dpo")
     assert both.degenerate
@@ -144,6 +146,11 @@ def test_less_of_a_metric_is_better_where_the_task_says_so(tmp_path: Path) -> No
     assert versus.difference == pytest.approx(-18 / 40), "a difference is what it is"
     text = leaderboards.render([table])
     assert "`accuracy`, lower is better" in text
+    assert "accuracy (lower is better)" in leaderboards.render([table], "latex")
+    entries = {entry.record.id: entry for entry in leaderboards.load(tmp_path)}
+    assert best_of(table, entries) == {"sft"}
+    assert unbeaten(table)["sft"]
+    assert not unbeaten(table)["dpo"], "base has a better score at less cost"
     assert {line["better"] for line in lines_of(tmp_path).values()} == {"lower"}
 
 

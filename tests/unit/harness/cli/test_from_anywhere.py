@@ -6,10 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from harness.cli.output import prepare_streams
 
 pytestmark = pytest.mark.core
 
@@ -171,6 +174,24 @@ def test_the_c_locale_names_every_file(tmp_path: Path) -> None:
     done = spawn("doctor", "--json", "--store", store, env=C_LOCALE, encoding="utf-8", cwd=tmp_path)
     (found,) = [check for check in json.loads(done.stdout) if check["name"] == "store"]
     assert store in found["detail"]
+
+
+@pytest.mark.parametrize("words", ["list", "doctor", "run --aligner base --task medqa --data sample"])
+def test_a_working_folder_that_is_gone_is_one_line(words: str, tmp_path: Path) -> None:
+    script = f'mkdir gone && cd gone && rmdir ../gone && "$0" -m harness {words}'
+    done = subprocess.run(
+        ["sh", "-c", script, sys.executable], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: the working folder is gone; change to a folder that is there\n"
+
+
+def test_a_warning_is_one_harmless_line(capfd: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        prepare_streams()
+        warnings.warn("no \x1b[2Jlocks\nhere", stacklevel=1)
+    assert capfd.readouterr().err == "warning: no \\x1b[2Jlocks here\n"
 
 
 @pytest.mark.parametrize("stream", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])

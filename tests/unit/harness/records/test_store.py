@@ -13,6 +13,7 @@ from harness.records.samples import read_samples, write_samples
 from harness.records.seals import write_sealed
 from harness.records.store import Store
 from harness.util.files import read_json, storage, write_atomic, write_json
+from tests.unit.leaderboards.test_leaderboards import record
 
 pytestmark = pytest.mark.core
 
@@ -62,6 +63,29 @@ def test_corrupt_samples_are_named(tmp_path: Path) -> None:
     (tmp_path / "s.parquet").write_bytes(b"nonsense")
     with pytest.raises(HarnessError, match=r"s\.parquet"):
         read_samples(tmp_path / "s.parquet")
+
+
+def test_every_file_is_on_the_disk_before_the_folder_takes_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a machine that loses its power leaves empty files under right names."""
+    fit = tmp_path / "fit"
+    (fit / "result").mkdir(parents=True)
+    (fit / "result" / "adapter_config.json").write_text("{}")
+    (fit / "log.jsonl").write_text("{}\n")
+    written: set[int] = set()
+    late: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: written.add(os.fstat(handle).st_ino))
+    rename = Path.rename
+
+    def checked(self: Path, target: Path) -> Path:
+        late.extend(path.name for path in (self, *self.rglob("*")) if path.stat().st_ino not in written)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", checked)
+    made = Store(tmp_path / "runs").publish(record("gem-1", "gem", {}, {}), [SampleRow("a", "a", {"acc": 1.0})], fit)
+    assert set(made.manifest.files) == {"samples.parquet", "log.jsonl", "adapter/adapter_config.json"}
+    assert late == []
 
 
 def test_a_foreign_record_is_refused_by_field(tmp_path: Path) -> None:

@@ -96,6 +96,11 @@ def test_the_status_says_which_signal_ended_it(tmp_path: Path) -> None:
 
 def test_what_launchers_set_does_not_reach_the_child() -> None:
     launched = {"RANK": "0", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"}
-    prefixed = {"ACCELERATE_USE_DEEPSPEED": "true", "TORCHELASTIC_RUN_ID": "x", "OMPI_COMM_WORLD_RANK": "1"}
+    prefixed = {
+        "ACCELERATE_USE_DEEPSPEED": "true",
+        "TORCHELASTIC_RUN_ID": "x",
+        "OMPI_COMM_WORLD_RANK": "1",
+        "PET_NPROC_PER_NODE": "2",
+    }
     kept = {"PATH": "/bin", "OMP_NUM_THREADS": "3", "CUDA_VISIBLE_DEVICES": "1", "HF_HOME": "/h"}
     assert environment({**launched, **prefixed, **kept}) == {**kept, **FIXED}

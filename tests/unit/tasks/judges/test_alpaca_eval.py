@@ -106,9 +106,15 @@ def test_annotations_are_kept_in_the_judges_folder_alone(server: Endpoint, tmp_p
     assert {path: path.stat().st_mtime_ns for path in package.rglob("*") if path.is_file()} == before
     (file,) = (tmp_path / "cache").iterdir()
     assert len(json.loads(file.read_text())) == 8
-    file.write_text("{")
-    with pytest.raises(HarnessError, match=r"damaged.*delete the file"):
-        ask(STOCK, items(), tmp_path / "cache")
+    whole = file.read_text()
+    known = json.loads(whole)
+    known[min(known)]["preference"] = 1.5
+    for damaged, lost, asked in ((json.dumps(known), "1 of 8", 1), (whole[:-9], "all", 8), ("[]", "all", 8)):
+        file.write_text(damaged)
+        with pytest.warns(UserWarning, match=f"{lost} annotations of a judge in .* are asked for again"):
+            assert [v.p_a for v in ask(STOCK, items(8), tmp_path / "cache")] == [v.p_a for v in again]
+        assert (len(server.requests), file.read_text()) == (8 + asked, whole)
+        del server.requests[8:]
 
 
 def test_another_endpoint_has_other_annotations(
