@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 from harness.contracts import BASE
 from harness.records.schema import Record
 from harness.util.safe_text import code, markdown
-from leaderboards import Ranked
+from leaderboards import Ranking
 from leaderboards.closing import closing
 from leaderboards.render import render
 from leaderboards.table import MethodRow, Table
@@ -20,7 +20,7 @@ Cell = tuple[str, str, int]
 """Task, label of a row, draw."""
 
 
-def board_page(found: Ranked, title: str, about: str, planned: Sequence[Cell]) -> str:
+def board_page(found: Ranking, title: str, about: str, planned: Sequence[Cell]) -> str:
     """The page; the same records give the same bytes."""
     parts = [
         "<!-- Made by `python -m harness leaderboard publish --render`; changes belong into records/. -->",

@@ -48,7 +48,7 @@ class Planned(BaseModel):
     draws: tuple[int, ...]
 
 
-class Plan(BaseModel):
+class BoardPlan(BaseModel):
     """What stands in `board.yaml`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,12 +58,12 @@ class Plan(BaseModel):
     planned: tuple[Planned, ...] = ()
 
 
-def plan_of(folder: Path) -> Plan:
+def plan_of(folder: Path) -> BoardPlan:
     """The plan of a board. Raises HarnessError where it is missing or no plan."""
     import yaml
 
     try:
-        return Plan.model_validate(yaml.safe_load((folder / PLAN).read_text(encoding="utf-8")))
+        return BoardPlan.model_validate(yaml.safe_load((folder / PLAN).read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise HarnessError(f"{folder.name} has no {PLAN}; write title, about and planned into it") from error
     except (yaml.YAMLError, ValidationError) as error:

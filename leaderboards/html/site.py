@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.contracts import HarnessError
-from leaderboards import Ranked
+from leaderboards import Ranking
 from leaderboards.curves import Curves, curves
 from leaderboards.html import charts, view
 from leaderboards.html.data import write_samples
@@ -24,7 +24,7 @@ _VEGA = "window.vegaEmbed = vegaEmbed;"
 """What the bundle of chart libraries leaves behind for `charts.js`."""
 
 
-def write_site(found: Ranked, folder: Path, *, title: str = "Leaderboards", price: float | None = None) -> Path:
+def write_site(found: Ranking, folder: Path, *, title: str = "Leaderboards", price: float | None = None) -> Path:
     """Write the site into `folder`; returns its first page.
 
     `price` is what an hour of the machine costs, for the charts of score against money. Raises HarnessError without
@@ -92,7 +92,7 @@ def _write_assets(folder: Path) -> None:
 # ---------------------------------------------------------------- what pages are given
 
 
-def _overview(found: Ranked, views: list[TableView]) -> dict[str, Any]:
+def _overview(found: Ranking, views: list[TableView]) -> dict[str, Any]:
     settings = [one.table.setting for one in views]
     warnings = dict.fromkeys(text for one in views for text in one.table.warnings)
     return {
@@ -125,7 +125,7 @@ def _curve(one: Curves) -> dict[str, Any]:
 
 
 def _write_records(
-    pages: Environment, found: Ranked, views: list[TableView], folder: Path, shared: Mapping[str, Any]
+    pages: Environment, found: Ranking, views: list[TableView], folder: Path, shared: Mapping[str, Any]
 ) -> None:
     where = {run: (one, row) for one in reversed(views) for row in one.table.rows for run in row.records}
     listed = [(entry, *where[run]) for run, entry in found.entries.items() if run in where]
