@@ -40,7 +40,7 @@ def interval_chart(table: Table) -> Spec:
     base = [value for value in values if value["kind"] == "base"]
     if base:
         parts.append(alt.Chart(alt.Data(values=base)).mark_rule(strokeDash=[4, 4]).encode(x="score:Q"))
-    return _finished(alt.layer(*parts).properties(height={"step": 24}), f"Scores on {table.setting.task}")
+    return _finished(alt.layer(*parts).properties(height=24 * len(values)), f"Scores on {table.setting.task}")
 
 
 def pareto_chart(table: Table, axis: Axis) -> Spec:
