@@ -29,7 +29,7 @@ def interval_chart(table: Table) -> Spec:
 
     values = [_point(table, row) for row in table.rows if table.setting.main_metric in row.metrics]
     order = [value["method"] for value in values]
-    data = alt.Data(values=values)
+    data = _data(alt, values)
     y = alt.Y("method:N", sort=order, title=None)
     colour = alt.Color("kind:N", scale=alt.Scale(domain=list(KINDS), range=list(_KIND_COLOURS)), legend=_legend(alt))
     x = alt.X("score:Q", title=line(table.setting.main_metric), scale=alt.Scale(zero=False))
@@ -39,7 +39,7 @@ def interval_chart(table: Table) -> Spec:
     parts = [bars, dots]
     base = [value for value in values if value["kind"] == "base"]
     if base:
-        parts.append(alt.Chart(alt.Data(values=base)).mark_rule(strokeDash=[4, 4]).encode(x="score:Q"))
+        parts.append(alt.Chart(_data(alt, base)).mark_rule(strokeDash=[4, 4]).encode(x="score:Q"))
     return _finished(alt.layer(*parts).properties(height=24 * len(values)), f"Scores on {table.setting.task}")
 
 
@@ -62,14 +62,14 @@ def pareto_chart(table: Table, axis: Axis) -> Spec:
     )
     y = alt.Y("score:Q", title=line(table.setting.main_metric), scale=alt.Scale(zero=False))
     tip = [alt.Tooltip("method:N"), alt.Tooltip("cost:Q", format=",.4~g"), alt.Tooltip("score:Q", format=".3f")]
-    step = alt.Chart(alt.Data(values=joined)).mark_line(interpolate="step-after", strokeDash=[4, 3]).encode(x=x, y=y)
+    step = alt.Chart(_data(alt, joined)).mark_line(interpolate="step-after", strokeDash=[4, 3]).encode(x=x, y=y)
     fill = alt.condition("datum.front", alt.value("#0072b2"), alt.value("#9a9a9a"))
     dots = (
-        alt.Chart(alt.Data(values=values))
+        alt.Chart(_data(alt, values))
         .mark_point(filled=True, size=80, opacity=1)
         .encode(x=x, y=y, color=fill, tooltip=tip)
     )
-    names = alt.Chart(alt.Data(values=values)).mark_text(align="left", dx=8, dy=-7).encode(x=x, y=y, text="method:N")
+    names = alt.Chart(_data(alt, values)).mark_text(align="left", dx=8, dy=-7).encode(x=x, y=y, text="method:N")
     return _finished(alt.layer(step, dots, names).properties(height=300), f"Score against {axis.title}")
 
 
@@ -82,7 +82,7 @@ def curve_chart(found: Curves) -> Spec:
         for one in found.lines
         for p in one.points
     ]
-    data = alt.Data(values=values)
+    data = _data(alt, values)
     x = alt.X(
         "labels:Q",
         title="labels",
@@ -90,14 +90,14 @@ def curve_chart(found: Curves) -> Spec:
         axis=alt.Axis(values=list(found.budgets), format="d"),
     )
     y = alt.Y("score:Q", title=line(found.setting.main_metric), scale=alt.Scale(zero=False))
-    names = list(dict.fromkeys(value["method"] for value in values))
+    names = list(dict.fromkeys(str(value["method"]) for value in values))
     colour = alt.Color("method:N", scale=alt.Scale(domain=names, range=_colours(len(names))), legend=_legend(alt))
     tip = [alt.Tooltip("method:N"), alt.Tooltip("labels:Q"), alt.Tooltip("score:Q", format=".3f")]
     band = alt.Chart(data).mark_area(opacity=0.15).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
     lines = alt.Chart(data).mark_line(point=True).encode(x=x, y=y, color=colour, tooltip=tip)
     parts = [band, lines]
     if found.base is not None:
-        rule = alt.Chart(alt.Data(values=[{"score": found.base}])).mark_rule(strokeDash=[4, 4])
+        rule = alt.Chart(_data(alt, [{"score": found.base}])).mark_rule(strokeDash=[4, 4])
         parts.append(rule.encode(y="score:Q"))
     return _finished(alt.layer(*parts).properties(height=320), f"Learning curves on {found.setting.task}")
 
@@ -121,6 +121,11 @@ def _point(table: Table, row: MethodRow) -> Mapping[str, Any]:
         "kind": kind_of(row),
         "text": text,
     }
+
+
+def _data(alt: Any, values: Sequence[Mapping[str, Any]]) -> Any:
+    """Rows of a chart; Altair's own class has no types."""
+    return alt.Data(values=list(values))
 
 
 def _name(label: str) -> str:
