@@ -49,11 +49,8 @@ def pareto_chart(table: Table, axis: Axis) -> Spec:
 
     points = costs_and_scores(table, axis)
     best = front(points)
-    values = [
-        {"method": _name(label), "cost": cost, "score": score, "front": label in best}
-        for label, (cost, score) in points.items()
-    ]
-    joined = [value for label in best for value in values if value["method"] == _name(label)]
+    values = _places(points, best)
+    joined = [value for value in values if value["front"]]
     x = alt.X(
         "cost:Q",
         title=axis.title,
@@ -130,6 +127,17 @@ def _data(alt: Any, values: Sequence[Mapping[str, Any]]) -> Any:
 
 def _name(label: str) -> str:
     return shorten(label, _NAME)
+
+
+def _places(points: Mapping[str, tuple[float, float]], best: Sequence[str]) -> list[dict[str, Any]]:
+    """Points by rising cost; rows at the same place are one point with all their names."""
+    names: dict[tuple[float, float], list[str]] = {}
+    for label, place in points.items():
+        names.setdefault(place, []).append(label)
+    return [
+        {"method": _name(", ".join(found)), "cost": place[0], "score": place[1], "front": found[0] in best}
+        for place, found in sorted(names.items())
+    ]
 
 
 def _small(values: Sequence[Mapping[str, Any]]) -> float:

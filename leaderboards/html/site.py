@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.contracts import HarnessError
 from leaderboards import Ranking
 from leaderboards.curves import Curves, curves
+from leaderboards.draws import over_draws
 from leaderboards.html import charts, view
 from leaderboards.html.data import write_samples
 from leaderboards.html.safety import POLICY, file_name, put, script_json, shown
@@ -103,6 +104,7 @@ def _overview(found: Ranking, views: list[TableView]) -> dict[str, Any]:
             "track": sorted({s.track for s in settings}),
             "aligner": sorted({row.aligner for one in views for row in one.table.rows}),
         },
+        "together": over_draws(found.tables),
         "runs": len(found.entries),
         "warnings": list(warnings),
     }
