@@ -34,10 +34,13 @@ def write_parquet(found: Ranking, path: Path) -> Path:
     schema = pa.unify_schemas([shared, *schemas])
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f"{HALF}{path.name}")
-    with pq.ParquetWriter(half, schema, compression="zstd") as out:
-        for entry, columns in runs:
-            out.write_table(_filled(pq.read_table(entry.path / SAMPLES), columns, schema))
-    return half.replace(path)
+    try:
+        with pq.ParquetWriter(half, schema, compression="zstd") as out:
+            for entry, columns in runs:
+                out.write_table(_filled(pq.read_table(entry.path / SAMPLES), columns, schema))
+        return half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)
 
 
 def _runs(found: Ranking) -> Iterator[tuple[Entry, dict[str, Any]]]:
