@@ -55,7 +55,7 @@ def pareto_chart(table: Table, axis: Axis) -> Spec:
         "cost:Q",
         title=axis.title,
         scale=alt.Scale(type="symlog", constant=_small(values)),
-        axis=alt.Axis(format="~g", labelOverlap=True),
+        axis=alt.Axis(format="~s", labelOverlap=True),
     )
     y = alt.Y("score:Q", title=line(table.setting.main_metric), scale=alt.Scale(zero=False))
     tip = [alt.Tooltip("method:N"), alt.Tooltip("cost:Q", format=",.4~g"), alt.Tooltip("score:Q", format=".3f")]

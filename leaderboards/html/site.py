@@ -119,6 +119,7 @@ def _table_page(one: TableView, price: float | None) -> dict[str, Any]:
         "pareto": [(axis, _embedded(spec)) for axis, spec in pareto],
         "budget": view.budget_of(setting),
         "settings": view.settings_of(setting),
+        "facts": {name.replace("_", " "): view.span_text(*span) for name, span in one.facts.items()},
     }
 
 
@@ -140,7 +141,8 @@ def _write_records(
 def _record_page(entry: Entry) -> dict[str, Any]:
     record = entry.record
     manifest = record.manifest.model_dump(exclude={"decisive"})
-    return {"entry": entry, "record": record, "command": view.command_of(record), "manifest": manifest}
+    made = {"command": view.command_of(record), "manifest": manifest, "spent": view.spent_texts(record)}
+    return {"entry": entry, "record": record, **made}
 
 
 def _embedded(spec: charts.Spec) -> Any:
