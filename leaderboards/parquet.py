@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.contracts import HarnessError
-from harness.util.files import HALF
+from harness.util.files import replacing
 from leaderboards import Ranking
 from leaderboards.load import SAMPLES, Entry
 
@@ -33,14 +33,10 @@ def write_parquet(found: Ranking, path: Path) -> Path:
     shared = pa.schema([(name, pa.int64() if name in ("labels", "draw", "seed") else pa.string()) for name in RUN])
     schema = pa.unify_schemas([shared, *schemas])
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f"{HALF}{path.name}")
-    try:
-        with pq.ParquetWriter(half, schema, compression="zstd") as out:
-            for entry, columns in runs:
-                out.write_table(_filled(pq.read_table(entry.path / SAMPLES), columns, schema))
-        return half.replace(path)
-    finally:
-        half.unlink(missing_ok=True)
+    with replacing(path) as half, pq.ParquetWriter(half, schema, compression="zstd") as out:
+        for entry, columns in runs:
+            out.write_table(_filled(pq.read_table(entry.path / SAMPLES), columns, schema))
+    return path
 
 
 def _runs(found: Ranking) -> Iterator[tuple[Entry, dict[str, Any]]]:
