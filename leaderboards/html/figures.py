@@ -10,6 +10,7 @@ from leaderboards import Ranking
 from leaderboards.curves import curves
 from leaderboards.html import charts
 from leaderboards.html.charts import Spec
+from leaderboards.html.safety import check_extra
 from leaderboards.html.view import page_of
 from leaderboards.pareto import axes
 
@@ -20,6 +21,7 @@ _LOOK = {"background": "white", "font": "Helvetica, Arial, sans-serif"}
 
 def write_figures(found: Ranking, folder: Path, *, price: float | None = None) -> tuple[Path, ...]:
     """Write every chart twice, `NAME.svg` and `NAME.png`; returns their paths."""
+    check_extra()
     import vl_convert
 
     written: list[Path] = []

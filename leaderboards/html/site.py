@@ -7,13 +7,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts import HarnessError
 from leaderboards import Ranking
 from leaderboards.curves import Curves, curves
 from leaderboards.draws import over_draws
 from leaderboards.html import charts, view
 from leaderboards.html.data import write_samples
-from leaderboards.html.safety import POLICY, file_name, put, script_json, shown
+from leaderboards.html.safety import POLICY, check_extra, file_name, put, script_json, shown
 from leaderboards.html.view import TableView
 from leaderboards.load import Entry
 
@@ -31,6 +30,7 @@ def write_site(found: Ranking, folder: Path, *, title: str = "Leaderboards", pri
     `price` is what an hour of the machine costs, for the charts of score against money. Raises HarnessError without
     the extra `site`.
     """
+    check_extra()
     pages = environment()
     views = [view.table_view(table, found.entries, price) for table in found.tables]
     lines = curves(found.tables, found.entries)
@@ -49,10 +49,8 @@ def write_site(found: Ranking, folder: Path, *, title: str = "Leaderboards", pri
 
 def environment() -> Environment:
     """The templates, every value in them escaped, and a name that is missing an error."""
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError as error:
-        raise HarnessError(f"the site needs {error.name}: pip install 'align-harness[site]'") from error
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     pages = Environment(
         loader=PackageLoader("leaderboards.html"),
         autoescape=True,
@@ -80,11 +78,8 @@ def _write(pages: Environment, template: str, path: Path, values: Mapping[str, A
 
 
 def _write_assets(folder: Path) -> None:
-    try:
-        import altair  # noqa: F401 - the charts need it, and whoever lacks it is told so before a page is written
-        import vl_convert
-    except ImportError as error:
-        raise HarnessError(f"the site needs {error.name}: pip install 'align-harness[site]'") from error
+    import vl_convert
+
     for name in STATIC:
         put(folder / name, (files("leaderboards.html") / "static" / name).read_bytes())
     put(folder / "vega.js", vl_convert.javascript_bundle(_VEGA).encode())
