@@ -1,8 +1,12 @@
 """Leaderboards: finished runs in, tables out. They read records and samples, never a model.
 
-tables(store) -> list[Table]          what may stand side by side, with intervals and paired tests
-render(tables, "md" | "csv" | "json") one text
-write(tables, folder)                 all three files, each whole or not at all
+tables(store) -> list[Table]    what may stand side by side, with intervals and paired tests
+ranked(store) -> Ranking        the same, with the runs behind them
+render(tables, form)            one text, form being one of FORMATS
+write(tables, folder)           all texts as files, each whole or not at all
+
+`html` makes a site of a ranking, `parquet` a file of all rows; `published` keeps records and their boards, `validate`
+says whether a record holds what it says.
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ __all__ = [
     "MethodRow",
     "Metric",
     "Provenance",
-    "Ranked",
+    "Ranking",
     "Samples",
     "Scan",
     "Setting",
@@ -54,7 +58,7 @@ PARITY = "parity"
 
 
 @dataclass(frozen=True, slots=True)
-class Ranked:
+class Ranking:
     """Tables, and the runs that they were made of."""
 
     tables: tuple[Table, ...]
@@ -94,7 +98,7 @@ def ranked(
     preset: str | None = None,
     source: str | None = None,
     beside: Sequence[Record] = (),
-) -> Ranked:
+) -> Ranking:
     """`tables`, with the runs behind them: for whatever needs more of a run than its row tells."""
     everything, warnings = records(store)
     found = {folder: record for folder, record in everything.items() if record.budget.track != PARITY}
@@ -110,7 +114,7 @@ def ranked(
     made = [table for table in rank(entries) if preset in (None, table.setting.preset)]
     known = with_judges(made, store)
     complete = tuple(replace(table, warnings=(*table.warnings, *warnings)) for table in known)
-    return Ranked(complete, {entry.record.id: entry for entry in entries})
+    return Ranking(complete, {entry.record.id: entry for entry in entries})
 
 
 def _beside(found: Mapping[Path, Record], chosen: Sequence[Record]) -> dict[Path, Record]:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import fmean, stdev
 
 from harness.contracts import BASE
 from harness.records.schema import Record
 from harness.util.safe_text import code, markdown
-from leaderboards import Ranked
+from leaderboards import Ranking
 from leaderboards.closing import closing
+from leaderboards.draws import Average, DrawnRow, DrawnTable, over_draws
 from leaderboards.render import render
-from leaderboards.table import MethodRow, Table
+from leaderboards.table import Table
 
-_DRAWN = ("draw_seeds", "pairs_hash")
 Cell = tuple[str, str, int]
 """Task, label of a row, draw."""
 
 
-def board_page(found: Ranked, title: str, about: str, planned: Sequence[Cell]) -> str:
+def board_page(found: Ranking, title: str, about: str, planned: Sequence[Cell]) -> str:
     """The page; the same records give the same bytes."""
     parts = [
         "<!-- Made by `python -m harness leaderboard publish --render`; changes belong into records/. -->",
@@ -63,57 +61,42 @@ def _missing(tables: Sequence[Table], planned: Sequence[Cell]) -> Iterator[str]:
 
 def _over_draws(tables: Sequence[Table]) -> Iterator[str]:
     """Where every draw asks other items there is a table for each; here they stand together."""
-    groups: dict[str, list[Table]] = {}
-    for table in tables:
-        groups.setdefault(table.setting.key(_DRAWN), []).append(table)
-    several = [group for group in groups.values() if len(group) > 1]
-    if not several:
+    together = over_draws(tables)
+    if not together:
         return
     yield "## Over the draws"
     yield (
         "Every draw divides groups and questions anew, so that each has a table of its own below. Here are the means "
         "over the draws with their standard error; they stand for no test, and a row counts the draws that it ran on."
     )
-    for group in several:
-        yield f"### {markdown(group[0].setting.task)}, {group[0].setting.labels} labels"
-        yield _grid(group)
+    for one in together:
+        yield f"### {markdown(one.setting.task)}, {one.setting.labels} labels"
+        yield _grid(one)
 
 
-def _grid(group: Sequence[Table]) -> str:
-    metric = group[0].setting.main_metric
-    rows: dict[str, list[MethodRow]] = {}
-    for table in group:
-        for row in table.rows:
-            if metric in row.metrics:
-                rows.setdefault(row.label, []).append(row)
-    others = sorted({name for found in rows.values() for row in found for name in row.metrics} - {metric})
-    head = ["aligner", "draws", metric, f"Δ {BASE}", *others, "verdicts"]
-    lines = [head, [":--", *["--:"] * (len(head) - 2), ":--"]]
-    ordered = sorted(
-        rows.items(), key=lambda item: (-len(item[1]), -fmean(r.metrics[metric].score.mean for r in item[1]))
-    )
-    lines += [_cells(label, found, metric, others) for label, found in ordered]
+def _grid(one: DrawnTable) -> str:
+    head = ["aligner", "draws", one.setting.main_metric, f"Δ {BASE}", *one.metrics, "verdicts"]
+    lines = [list(map(markdown, head)), [":--", *["--:"] * (len(head) - 2), ":--"]]
+    lines += [_cells(row, one.metrics) for row in one.rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _cells(label: str, rows: Sequence[MethodRow], metric: str, others: Sequence[str]) -> list[str]:
-    differences = [paired.difference for row in rows if (paired := row.metrics[metric].versus_base)]
-    verdicts = [row.verdict or row.role for row in rows]
-    counted = ", ".join(f"{name} {verdicts.count(name)}" for name in dict.fromkeys(verdicts))
-    values = [[row.metrics[name].score.mean for row in rows if name in row.metrics] for name in others]
+def _cells(row: DrawnRow, metrics: Sequence[str]) -> list[str]:
+    verdicts = ", ".join(f"{name} {count}" for name, count in row.verdicts.items())
     return [
-        markdown(label),
-        str(len(rows)),
-        _mean([row.metrics[metric].score.mean for row in rows], ".4f"),
-        _mean(differences, "+.4f") if differences else "",
-        *(_mean(found, ".4f") if found else "" for found in values),
-        "" if rows[0].role == "base" else counted,
+        markdown(row.label),
+        str(row.draws),
+        _average(row.score, ".4f"),
+        _average(row.versus_base, "+.4f"),
+        *(_average(row.others.get(name), ".4f") for name in metrics),
+        "" if row.role == "base" else verdicts,
     ]
 
 
-def _mean(values: Sequence[float], spec: str) -> str:
-    error = f" ± {stdev(values) / math.sqrt(len(values)):.4f}" if len(values) > 1 else ""
-    return f"{fmean(values):{spec}}{error}"
+def _average(found: Average | None, spec: str) -> str:
+    if found is None:
+        return ""
+    return f"{found.mean:{spec}}" + ("" if found.error is None else f" ± {found.error:.4f}")
 
 
 def _findings(tables: Sequence[Table]) -> Iterator[str]:

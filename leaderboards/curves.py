@@ -75,7 +75,7 @@ def _curves(group: Mapping[int, Table], entries: Mapping[str, Entry]) -> Curves:
 def _target(group: Mapping[int, Table], entries: Mapping[str, Entry]) -> tuple[str | None, Draws | None]:
     """The reference method and its values, by draw, at the largest budget that it has."""
     for name in (REFERENCE, BASE):
-        for table in reversed(group.values()):
+        for table in reversed(list(group.values())):
             row = _row(table, name)
             if row and (draws := _draws(table, row, entries)):
                 return name, draws

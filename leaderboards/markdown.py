@@ -15,11 +15,11 @@ from harness.util.safe_text import markdown as md
 from leaderboards.settings import differences
 from leaderboards.table import GAINED, JudgeFigure, MethodRow, Metric, Setting, Table, Versus
 
-_CHANCE = "chance"
+CHANCE = "chance"
 """Note with the main metric's value for a model that guesses."""
-_SHORTCUTS = ("length_only", "bag_of_words")
+SHORTCUTS = ("length_only", "bag_of_words")
 """Notes whose name contains one of these stand beside the metrics they question; the rest stand in the JSON only."""
-_FLOORS = ("uniform", "mean_of_groups")
+FLOORS = ("uniform", "mean_of_groups")
 """The same of answers that no context of a group was read for."""
 _FLOP_UNITS = ((1e15, "PFLOPs"), (1e12, "TFLOPs"), (1e9, "GFLOPs"))
 _HASHES = ("task_revision", "pool_revision", "weights_hash", "pairs_hash", "model_hash", "judge_hash")
@@ -37,8 +37,8 @@ def _section(table: Table, title: str) -> str:
         _main_table(table),
         _judge(table),
         _other_table(table),
-        _beside(table, _SHORTCUTS, "Shortcut classifiers on the held-out pairs"),
-        _beside(table, _FLOORS, "Without reading a group's own answers"),
+        _beside(table, SHORTCUTS, "Shortcut classifiers on the held-out pairs"),
+        _beside(table, FLOORS, "Without reading a group's own answers"),
         "\n".join(f"- {fact}" for fact in _facts(table)),
         "\n".join(f"- **note** {md(warning)}" for warning in table.warnings),
     ]
@@ -80,8 +80,8 @@ def _opening(table: Table) -> str:
     main = table.setting.main_metric
     direction = "lower" if main in table.lower_is_better else "higher"
     text = f"{code(main)}, {direction} is better, {table.n_units} independent units."
-    if _CHANCE in table.notes:
-        text += f" Chance: {_span(*table.notes[_CHANCE])}."
+    if CHANCE in table.notes:
+        text += f" Chance: {_span(*table.notes[CHANCE])}."
     if table.setting.main_metric == GAINED:
         text += f" {BASE} has 0.500 by definition, for it is what the gain is read against."
     if table.setting.folds:
@@ -95,7 +95,7 @@ def _opening(table: Table) -> str:
 
 
 def _all_at_chance(table: Table) -> bool:
-    chance, _ = table.notes.get(_CHANCE, (None, None))
+    chance, _ = table.notes.get(CHANCE, (None, None))
     main = [row.metrics[table.setting.main_metric] for row in table.rows if table.setting.main_metric in row.metrics]
     ranges = [metric.score.ci95 for metric in main]
     return chance is not None and bool(ranges) and all(r is not None and r[0] <= chance <= r[1] for r in ranges)

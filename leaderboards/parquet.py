@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.contracts import HarnessError
 from harness.util.files import replacing
-from leaderboards import Ranked
+from leaderboards import Ranking
 from leaderboards.load import SAMPLES, Entry
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ RUN = ("run", "task", "model", "label", "aligner", "role", "status", "labels", "
 """Columns that every row of a run shares; after them come `id`, `unit`, `value.METRIC` and `detail` (JSON)."""
 
 
-def write_parquet(found: Ranked, path: Path) -> Path:
+def write_parquet(found: Ranking, path: Path) -> Path:
     """Write one row per run and item, runs one after the other; a metric that a run lacks is null.
 
     Raises HarnessError where no run has samples.
@@ -39,7 +39,7 @@ def write_parquet(found: Ranked, path: Path) -> Path:
     return path
 
 
-def _runs(found: Ranked) -> Iterator[tuple[Entry, dict[str, Any]]]:
+def _runs(found: Ranking) -> Iterator[tuple[Entry, dict[str, Any]]]:
     """Every run with samples, once, and what its rows share."""
     seen: set[str] = set()
     for table in found.tables:

@@ -115,11 +115,16 @@ def _without_places(record: Record, files: dict[str, str]) -> dict[str, Any]:
     """The record as JSON values, without where things lay on the machine that made it."""
     value = record.model_dump(mode="json")
     manifest = value["manifest"]
-    manifest["command"] = [_placeless(word) for word in manifest["command"]]
+    manifest["command"] = ["python", *map(_word, manifest["command"][1:])]
     manifest["code_url"] = _placeless(manifest["code_url"])
     manifest["also_read"] = _deep(manifest["also_read"])
     manifest["files"] = files
     return {**value, "failure": _deep(value["failure"]), "reason": _deep(value["reason"])}
+
+
+def _word(text: str) -> str | None:
+    """A word of a command: `PATH` where it is a place of the machine's."""
+    return "PATH" if Path(text).is_absolute() else _placeless(text)
 
 
 def _placeless(text: str | None) -> str | None:

@@ -99,9 +99,9 @@ def _budget(record: Record) -> Iterator[str]:
         yield f"it had {len(data.prompt_ids)} prompts on a budget of {budget.prompts}"
     if set(data.pair_ids) & set(data.prompt_ids):
         yield "a labelled pair is among its unlabelled prompts too"
-    for group, ids in data.rating_ids.items():
-        if len(set(ids)) != len(ids) or len(ids) > budget.labels:
-            yield f"group {group[:60]!r} gave {len(ids)} ratings on a budget of {budget.labels}"
+    for group, asked in data.rating_ids.items():
+        if len(set(asked)) != len(asked) or len(asked) > budget.labels:
+            yield f"group {group[:60]!r} gave {len(asked)} ratings on a budget of {budget.labels}"
 
 
 def _spent(record: Record) -> Iterator[str]:

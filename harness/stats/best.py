@@ -15,6 +15,8 @@ from harness.contracts import HarnessError
 from harness.stats.intervals import ALPHA, by_unit, checked, same_items
 
 RESAMPLES = 2_000
+SAME = 1e-9
+"""Differences below this come from rounding."""
 
 
 def among_the_best(
@@ -50,9 +52,21 @@ def _confidence_set(losses: np.ndarray[tuple[int, int], np.dtype[np.float64]], s
     """Columns in the set. One column, or one unit, leaves nothing to tell apart."""
     if losses.shape[1] == 1 or losses.shape[0] < 2:
         return frozenset(range(losses.shape[1]))
+    candidates = [place for place in range(losses.shape[1]) if not _surely_worse(losses, place)]
+    if len(candidates) == 1:
+        return frozenset(candidates)
     from arch.bootstrap import MCS
 
-    chosen = MCS(losses, size=ALPHA, reps=RESAMPLES, block_size=1, seed=seed)
+    chosen = MCS(losses[:, candidates], size=ALPHA, reps=RESAMPLES, block_size=1, seed=seed)
     chosen.compute()
     included: Any = chosen.included
-    return frozenset(int(place) for place in included)
+    return frozenset(candidates[int(place)] for place in included)
+
+
+def _surely_worse(losses: np.ndarray[tuple[int, int], np.dtype[np.float64]], place: int) -> bool:
+    """Whether another column is better by the same amount on every unit: no resample says otherwise.
+
+    Such a pair has a difference without spread, by which the set's procedure would divide.
+    """
+    behind = losses[:, [place]] - losses
+    return bool((np.ptp(behind, axis=0) < SAME)[behind.mean(axis=0) > SAME].any())

@@ -29,7 +29,7 @@ def interval_chart(table: Table) -> Spec:
 
     values = [_point(table, row) for row in table.rows if table.setting.main_metric in row.metrics]
     order = [value["method"] for value in values]
-    data = alt.Data(values=values)
+    data = _data(alt, values)
     y = alt.Y("method:N", sort=order, title=None)
     colour = alt.Color("kind:N", scale=alt.Scale(domain=list(KINDS), range=list(_KIND_COLOURS)), legend=_legend(alt))
     x = alt.X("score:Q", title=line(table.setting.main_metric), scale=alt.Scale(zero=False))
@@ -39,8 +39,8 @@ def interval_chart(table: Table) -> Spec:
     parts = [bars, dots]
     base = [value for value in values if value["kind"] == "base"]
     if base:
-        parts.append(alt.Chart(alt.Data(values=base)).mark_rule(strokeDash=[4, 4]).encode(x="score:Q"))
-    return _finished(alt.layer(*parts).properties(height={"step": 24}), f"Scores on {table.setting.task}")
+        parts.append(alt.Chart(_data(alt, base)).mark_rule(strokeDash=[4, 4]).encode(x="score:Q"))
+    return _finished(alt.layer(*parts).properties(height=24 * len(values)), f"Scores on {table.setting.task}")
 
 
 def pareto_chart(table: Table, axis: Axis) -> Spec:
@@ -49,27 +49,24 @@ def pareto_chart(table: Table, axis: Axis) -> Spec:
 
     points = costs_and_scores(table, axis)
     best = front(points, falling=table.setting.main_metric in table.lower_is_better)
-    values = [
-        {"method": _name(label), "cost": cost, "score": score, "front": label in best}
-        for label, (cost, score) in points.items()
-    ]
-    joined = [value for label in best for value in values if value["method"] == _name(label)]
+    values = _places(points, best)
+    joined = [value for value in values if value["front"]]
     x = alt.X(
         "cost:Q",
         title=axis.title,
         scale=alt.Scale(type="symlog", constant=_small(values)),
-        axis=alt.Axis(format="~g", labelOverlap=True),
+        axis=alt.Axis(format="~s", labelOverlap=True),
     )
     y = alt.Y("score:Q", title=line(table.setting.main_metric), scale=alt.Scale(zero=False))
     tip = [alt.Tooltip("method:N"), alt.Tooltip("cost:Q", format=",.4~g"), alt.Tooltip("score:Q", format=".3f")]
-    step = alt.Chart(alt.Data(values=joined)).mark_line(interpolate="step-after", strokeDash=[4, 3]).encode(x=x, y=y)
+    step = alt.Chart(_data(alt, joined)).mark_line(interpolate="step-after", strokeDash=[4, 3]).encode(x=x, y=y)
     fill = alt.condition("datum.front", alt.value("#0072b2"), alt.value("#9a9a9a"))
     dots = (
-        alt.Chart(alt.Data(values=values))
+        alt.Chart(_data(alt, values))
         .mark_point(filled=True, size=80, opacity=1)
         .encode(x=x, y=y, color=fill, tooltip=tip)
     )
-    names = alt.Chart(alt.Data(values=values)).mark_text(align="left", dx=8, dy=-7).encode(x=x, y=y, text="method:N")
+    names = alt.Chart(_data(alt, values)).mark_text(align="left", dx=8, dy=-7).encode(x=x, y=y, text="method:N")
     return _finished(alt.layer(step, dots, names).properties(height=300), f"Score against {axis.title}")
 
 
@@ -82,7 +79,7 @@ def curve_chart(found: Curves) -> Spec:
         for one in found.lines
         for p in one.points
     ]
-    data = alt.Data(values=values)
+    data = _data(alt, values)
     x = alt.X(
         "labels:Q",
         title="labels",
@@ -90,14 +87,14 @@ def curve_chart(found: Curves) -> Spec:
         axis=alt.Axis(values=list(found.budgets), format="d"),
     )
     y = alt.Y("score:Q", title=line(found.setting.main_metric), scale=alt.Scale(zero=False))
-    names = list(dict.fromkeys(value["method"] for value in values))
+    names = list(dict.fromkeys(str(value["method"]) for value in values))
     colour = alt.Color("method:N", scale=alt.Scale(domain=names, range=_colours(len(names))), legend=_legend(alt))
     tip = [alt.Tooltip("method:N"), alt.Tooltip("labels:Q"), alt.Tooltip("score:Q", format=".3f")]
     band = alt.Chart(data).mark_area(opacity=0.15).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
     lines = alt.Chart(data).mark_line(point=True).encode(x=x, y=y, color=colour, tooltip=tip)
     parts = [band, lines]
     if found.base is not None:
-        rule = alt.Chart(alt.Data(values=[{"score": found.base}])).mark_rule(strokeDash=[4, 4])
+        rule = alt.Chart(_data(alt, [{"score": found.base}])).mark_rule(strokeDash=[4, 4])
         parts.append(rule.encode(y="score:Q"))
     return _finished(alt.layer(*parts).properties(height=320), f"Learning curves on {found.setting.task}")
 
@@ -123,8 +120,24 @@ def _point(table: Table, row: MethodRow) -> Mapping[str, Any]:
     }
 
 
+def _data(alt: Any, values: Sequence[Mapping[str, Any]]) -> Any:
+    """Rows of a chart; Altair's own class has no types."""
+    return alt.Data(values=list(values))
+
+
 def _name(label: str) -> str:
     return shorten(label, _NAME)
+
+
+def _places(points: Mapping[str, tuple[float, float]], best: Sequence[str]) -> list[dict[str, Any]]:
+    """Points by rising cost; rows at the same place are one point with all their names."""
+    names: dict[tuple[float, float], list[str]] = {}
+    for label, place in points.items():
+        names.setdefault(place, []).append(label)
+    return [
+        {"method": _name(", ".join(found)), "cost": place[0], "score": place[1], "front": found[0] in best}
+        for place, found in sorted(names.items())
+    ]
 
 
 def _small(values: Sequence[Mapping[str, Any]]) -> float:

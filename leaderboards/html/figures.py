@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from harness.util.files import write_atomic
-from leaderboards import Ranked
+from leaderboards import Ranking
 from leaderboards.curves import curves
 from leaderboards.html import charts
 from leaderboards.html.charts import Spec
+from leaderboards.html.safety import check_extra
 from leaderboards.html.view import page_of
 from leaderboards.pareto import axes
 
@@ -18,8 +19,9 @@ SCALE = 2.0
 _LOOK = {"background": "white", "font": "Helvetica, Arial, sans-serif"}
 
 
-def write_figures(found: Ranked, folder: Path, *, price: float | None = None) -> tuple[Path, ...]:
+def write_figures(found: Ranking, folder: Path, *, price: float | None = None) -> tuple[Path, ...]:
     """Write every chart twice, `NAME.svg` and `NAME.png`; returns their paths."""
+    check_extra()
     import vl_convert
 
     written: list[Path] = []
@@ -32,12 +34,12 @@ def write_figures(found: Ranked, folder: Path, *, price: float | None = None) ->
     return tuple(written)
 
 
-def figures(found: Ranked, price: float | None) -> Mapping[str, Spec]:
+def figures(found: Ranking, price: float | None) -> Mapping[str, Spec]:
     """The charts by the names of their files."""
     return dict(_figures(found, price))
 
 
-def _figures(found: Ranked, price: float | None) -> Iterator[tuple[str, Spec]]:
+def _figures(found: Ranking, price: float | None) -> Iterator[tuple[str, Spec]]:
     for table in found.tables:
         name = page_of(table)
         yield f"{name}-scores", charts.interval_chart(table)

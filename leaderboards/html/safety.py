@@ -7,9 +7,11 @@ viewer as text nodes. Characters that fool a reader are spelt out before that.
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from harness.contracts import HarnessError
 from harness.util.hashes import content_hash
 from harness.util.safe_text import block, json_text
 
@@ -38,6 +40,15 @@ def shown(value: Any) -> Any:
     if isinstance(value, dict):
         return {block(str(name)): shown(part) for name, part in value.items()}
     return [shown(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def check_extra() -> None:
+    """Raises HarnessError where a package of the extra `site` is missing, before anything is written."""
+    for name in ("jinja2", "altair", "vl_convert"):
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise HarnessError(f"pages and figures need {name}: pip install 'align-harness[site]'") from error
 
 
 def put(path: Path, content: bytes) -> None:

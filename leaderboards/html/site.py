@@ -7,12 +7,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts import HarnessError
-from leaderboards import Ranked
+from leaderboards import Ranking
 from leaderboards.curves import Curves, curves
+from leaderboards.draws import over_draws
 from leaderboards.html import charts, view
 from leaderboards.html.data import write_samples
-from leaderboards.html.safety import POLICY, file_name, put, script_json, shown
+from leaderboards.html.safety import POLICY, check_extra, file_name, put, script_json, shown
 from leaderboards.html.view import TableView
 from leaderboards.load import Entry
 
@@ -24,12 +24,13 @@ _VEGA = "window.vegaEmbed = vegaEmbed;"
 """What the bundle of chart libraries leaves behind for `charts.js`."""
 
 
-def write_site(found: Ranked, folder: Path, *, title: str = "Leaderboards", price: float | None = None) -> Path:
+def write_site(found: Ranking, folder: Path, *, title: str = "Leaderboards", price: float | None = None) -> Path:
     """Write the site into `folder`; returns its first page.
 
     `price` is what an hour of the machine costs, for the charts of score against money. Raises HarnessError without
     the extra `site`.
     """
+    check_extra()
     pages = environment()
     views = [view.table_view(table, found.entries, price) for table in found.tables]
     lines = curves(found.tables, found.entries)
@@ -48,10 +49,8 @@ def write_site(found: Ranked, folder: Path, *, title: str = "Leaderboards", pric
 
 def environment() -> Environment:
     """The templates, every value in them escaped, and a name that is missing an error."""
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError as error:
-        raise HarnessError(f"the site needs {error.name}: pip install 'align-harness[site]'") from error
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     pages = Environment(
         loader=PackageLoader("leaderboards.html"),
         autoescape=True,
@@ -79,11 +78,8 @@ def _write(pages: Environment, template: str, path: Path, values: Mapping[str, A
 
 
 def _write_assets(folder: Path) -> None:
-    try:
-        import altair  # noqa: F401 - the charts need it, and whoever lacks it is told so before a page is written
-        import vl_convert
-    except ImportError as error:
-        raise HarnessError(f"the site needs {error.name}: pip install 'align-harness[site]'") from error
+    import vl_convert
+
     for name in STATIC:
         put(folder / name, (files("leaderboards.html") / "static" / name).read_bytes())
     put(folder / "vega.js", vl_convert.javascript_bundle(_VEGA).encode())
@@ -92,7 +88,7 @@ def _write_assets(folder: Path) -> None:
 # ---------------------------------------------------------------- what pages are given
 
 
-def _overview(found: Ranked, views: list[TableView]) -> dict[str, Any]:
+def _overview(found: Ranking, views: list[TableView]) -> dict[str, Any]:
     settings = [one.table.setting for one in views]
     warnings = dict.fromkeys(text for one in views for text in one.table.warnings)
     return {
@@ -103,6 +99,7 @@ def _overview(found: Ranked, views: list[TableView]) -> dict[str, Any]:
             "track": sorted({s.track for s in settings}),
             "aligner": sorted({row.aligner for one in views for row in one.table.rows}),
         },
+        "together": over_draws(found.tables),
         "runs": len(found.entries),
         "warnings": list(warnings),
     }
@@ -117,6 +114,7 @@ def _table_page(one: TableView, price: float | None) -> dict[str, Any]:
         "pareto": [(axis, _embedded(spec)) for axis, spec in pareto],
         "budget": view.budget_of(setting),
         "settings": view.settings_of(setting),
+        "facts": {name.replace("_", " "): view.span_text(*span) for name, span in one.facts.items()},
     }
 
 
@@ -125,7 +123,7 @@ def _curve(one: Curves) -> dict[str, Any]:
 
 
 def _write_records(
-    pages: Environment, found: Ranked, views: list[TableView], folder: Path, shared: Mapping[str, Any]
+    pages: Environment, found: Ranking, views: list[TableView], folder: Path, shared: Mapping[str, Any]
 ) -> None:
     where = {run: (one, row) for one in reversed(views) for row in one.table.rows for run in row.records}
     listed = [(entry, *where[run]) for run, entry in found.entries.items() if run in where]
@@ -138,7 +136,8 @@ def _write_records(
 def _record_page(entry: Entry) -> dict[str, Any]:
     record = entry.record
     manifest = record.manifest.model_dump(exclude={"decisive"})
-    return {"entry": entry, "record": record, "command": view.command_of(record), "manifest": manifest}
+    made = {"command": view.command_of(record), "manifest": manifest, "spent": view.spent_texts(record)}
+    return {"entry": entry, "record": record, **made}
 
 
 def _embedded(spec: charts.Spec) -> Any:

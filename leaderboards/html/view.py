@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -19,6 +19,7 @@ from leaderboards.html import charts
 from leaderboards.html.charts import Spec, kind_of
 from leaderboards.html.safety import file_name
 from leaderboards.load import Entry
+from leaderboards.markdown import CHANCE, FLOORS, SHORTCUTS
 from leaderboards.pareto import Axis, axes, unbeaten
 from leaderboards.table import Cost, MethodRow, Setting, Table, Versus
 
@@ -48,6 +49,17 @@ class TableView:
     def controls(self) -> list[MethodRow]:
         """Rows that learn nothing from the labels."""
         return [row for row in self.table.rows if row.role == "control"]
+
+    @property
+    def floors(self) -> dict[str, tuple[float, float]]:
+        """What chance, or something that understands nothing, reaches on the same items."""
+        words = (CHANCE, *SHORTCUTS, *FLOORS)
+        return {name: span for name, span in self.table.notes.items() if any(word in name for word in words)}
+
+    @property
+    def facts(self) -> dict[str, tuple[float, float]]:
+        """The data's other figures."""
+        return {name: span for name, span in self.table.notes.items() if name not in self.floors}
 
     @property
     def unfit(self) -> list[MethodRow]:
@@ -135,6 +147,30 @@ def cost_texts(cost: Cost) -> dict[str, str]:
         else:
             values[field.name.replace("_", " ")] = amount(value)
     return values
+
+
+def span_text(low: float, high: float) -> str:
+    """A figure, or from where to where it goes over the records."""
+    return amount(low) if low == high else f"{amount(low)} to {amount(high)}"
+
+
+def spent_texts(record: Record) -> dict[str, str]:
+    """What one run cost, by dotted name, with units."""
+    found: dict[str, str] = {}
+    for name, value in _leaves(record.spent.model_dump()):
+        if name == "peak_memory_bytes":
+            found["peak memory"] = f"{value / _GIB:.2f} GiB"
+        else:
+            found[name.replace("_", " ")] = f"{value:,.1f} s" if "seconds" in name else amount(value)
+    return found
+
+
+def _leaves(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, part in value.items():
+        if isinstance(part, Mapping):
+            yield from _leaves(part, f"{before}{name}, ")
+        else:
+            yield f"{before}{name}", part
 
 
 def amount(value: Any) -> str:

@@ -99,6 +99,14 @@
     return place;
   }
 
+  function figures(row) {
+    const place = made("dl", undefined, "figures");
+    for (const [name, value] of Object.entries(row.values)) {
+      place.append(made("dt", name), made("dd", String(Number(value.toFixed(4)))));
+    }
+    return place;
+  }
+
   // ---------------------------------------------------------------- one item
 
   function side(title, run, row, other) {
@@ -109,6 +117,7 @@
     if (!row) { place.append(made("p", "This run has no such item.", "soft")); return place; }
     const answer = picked(row, ANSWER);
     if (answer) place.append(marked(answer, picked(other, ANSWER)));
+    else place.append(figures(row));
     const verdict = row.detail.verdict;
     if (verdict) {
       place.append(made("h3", "Judge, per order"));

@@ -15,13 +15,13 @@ from tests.unit.leaderboards.test_leaderboards import add, answers
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> leaderboards.Ranked:
+def found(tmp_path_factory: pytest.TempPathFactory) -> leaderboards.Ranking:
     store = tmp_path_factory.mktemp("store")
     fill(store, items=10, budgets=(8,))
     return leaderboards.ranked(store)
 
 
-def test_latex_parses_and_keeps_strangers_texts_as_text(found: leaderboards.Ranked) -> None:
+def test_latex_parses_and_keeps_strangers_texts_as_text(found: leaderboards.Ranking) -> None:
     walker = pytest.importorskip("pylatexenc.latexwalker", reason="no parser of LaTeX")
     text = leaderboards.render(found.tables, "latex")
     nodes, _, _ = walker.LatexWalker(text, tolerant_parsing=False).get_latex_nodes()
@@ -54,7 +54,7 @@ def _macros(walker, node):
         yield from _macros(walker, part)
 
 
-def test_parquet_has_every_row_of_every_run(found: leaderboards.Ranked, tmp_path: Path) -> None:
+def test_parquet_has_every_row_of_every_run(found: leaderboards.Ranking, tmp_path: Path) -> None:
     rows = pq.read_table(write_parquet(found, tmp_path / "all.parquet")).to_pylist()
     scored = [entry for entry in found.entries.values() if entry.samples]
     assert len(rows) == 10 * len(scored)

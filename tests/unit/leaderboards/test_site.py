@@ -6,11 +6,13 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -150,6 +152,30 @@ def test_a_record_page_has_the_command_without_where_it_ran(tmp_path: Path) -> N
     found = leaderboards.ranked(tmp_path)
     (record,) = [e.record for e in found.entries.values() if e.record.aligner.name == "gem"]
     assert view.command_of(record) == "python -m harness run --aligner gem --set 'aligner.note=a b'"
+
+
+def test_figures_for_papers_keep_strangers_texts_as_text(tmp_path: Path) -> None:
+    add(tmp_path / "store", "base", answers(10))
+    add(tmp_path / "store", "gem", answers(20), aligner__changed={"note": ATTACK})
+    paths = leaderboards.html.write_figures(leaderboards.ranked(tmp_path / "store"), tmp_path / "figures", price=1.0)
+    assert len(paths) == 2 * (1 + len(pareto.axes(1.0)))
+    for path in (path for path in paths if path.suffix == ".svg"):
+        root = ElementTree.fromstring(path.read_text())
+        names = {element.tag.rpartition("}")[2] for element in root.iter()}
+        assert "script" not in names
+        assert "gem [note=" in "".join(root.itertext())
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths if path.suffix == ".png")
+
+
+@pytest.mark.parametrize("missing", ["altair", "vl_convert", "jinja2"])
+def test_without_the_extra_it_says_what_to_install(
+    missing: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    add(tmp_path / "store", "base", answers(10))
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(HarnessError, match=rf"pages and figures need {missing}: pip install 'align-harness\[site\]'"):
+        leaderboards.html.write_site(leaderboards.ranked(tmp_path / "store"), tmp_path / "site")
+    assert not (tmp_path / "site").exists()
 
 
 def test_the_server_answers_this_machine_only(site: Path) -> None:

@@ -29,6 +29,16 @@ def test_equal_methods_are_in_the_set_together() -> None:
     assert among_the_best({"alone": good}, UNITS) == {"alone"}
 
 
+def test_a_method_that_is_behind_by_the_same_on_every_unit_is_out() -> None:
+    """Without spread between two of them the procedure named the middle one of three constants the best."""
+    flat = {name: dict.fromkeys(UNITS, level) for name, level in (("best", 0.9), ("middle", 0.5), ("poor", 0.3))}
+    assert among_the_best(flat, UNITS) == {"best"}
+    rng = np.random.default_rng(4)
+    good = values(rng, 0.8)
+    behind = {unit: value - 0.01 for unit, value in good.items()}
+    assert among_the_best({"good": good, "behind": behind, "as good": values(rng, 0.8)}, UNITS) == {"good", "as good"}
+
+
 def test_the_best_is_in_the_set_often_enough() -> None:
     rng, held = np.random.default_rng(2), 0
     for index in range(60):

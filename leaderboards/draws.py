@@ -1,0 +1,91 @@
+"""Tables that differ in their draw alone, taken together.
+
+Where a draw decides what is asked, as with groups' opinions, every draw has other items and a table of its own. Their
+rows are averaged here, with the standard error over the draws. No test stands behind it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from leaderboards.table import MethodRow, Setting, Table
+
+_DRAWN = ("draw_seeds", "pairs_hash")
+
+
+@dataclass(frozen=True, slots=True)
+class Average:
+    """A mean over draws."""
+
+    mean: float
+    error: float | None
+    """Standard error over the draws; None for one draw."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnRow:
+    """A row over its draws."""
+
+    label: str
+    role: str
+    draws: int
+    score: Average
+    versus_base: Average | None
+    others: Mapping[str, Average]
+    verdicts: Mapping[str, int]
+    """Verdict, or role where there is none, and in how many draws."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnTable:
+    """Tables of several draws as one."""
+
+    setting: Setting
+    """That of the first."""
+    metrics: tuple[str, ...]
+    """The metrics beside the main one."""
+    rows: tuple[DrawnRow, ...]
+
+
+def over_draws(tables: Sequence[Table]) -> list[DrawnTable]:
+    """What tables of the same setting and other draws say together; nothing of a setting that has one table."""
+    groups: dict[str, list[Table]] = {}
+    for table in tables:
+        groups.setdefault(table.setting.key(_DRAWN), []).append(table)
+    return [_together(group) for group in groups.values() if len(group) > 1]
+
+
+def _together(group: Sequence[Table]) -> DrawnTable:
+    main = group[0].setting.main_metric
+    rows: dict[str, list[MethodRow]] = {}
+    for table in group:
+        for row in table.rows:
+            if main in row.metrics:
+                rows.setdefault(row.label, []).append(row)
+    metrics = sorted({name for found in rows.values() for row in found for name in row.metrics} - {main})
+    made = (_row(label, found, main, metrics) for label, found in rows.items())
+    ordered = sorted(made, key=lambda row: (-row.draws, -row.score.mean, row.label))
+    return DrawnTable(group[0].setting, tuple(metrics), tuple(ordered))
+
+
+def _row(label: str, rows: Sequence[MethodRow], main: str, metrics: Sequence[str]) -> DrawnRow:
+    differences = [paired.difference for row in rows if (paired := row.metrics[main].versus_base)]
+    values = {name: [row.metrics[name].score.mean for row in rows if name in row.metrics] for name in metrics}
+    return DrawnRow(
+        label=label,
+        role=rows[0].role,
+        draws=len(rows),
+        score=_average([row.metrics[main].score.mean for row in rows]),
+        versus_base=_average(differences) if differences else None,
+        others={name: _average(found) for name, found in values.items() if found},
+        verdicts=Counter(row.verdict or row.role for row in rows),
+    )
+
+
+def _average(values: Sequence[float]) -> Average:
+    error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+    return Average(fmean(values), error)

@@ -1,0 +1,186 @@
+"""The site in a real browser, opened from its folder. Outside CI: it needs Chromium, Playwright and axe-core.
+
+pip install playwright && apt-get install chromium && npm pack axe-core && tar xf axe-core-*.tgz
+HARNESS_AXE=package/axe.min.js pytest tests/browser -m browser
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import leaderboards
+from tests.unit.leaderboards.site_store import BUDGETS, fill, put
+
+playwright = pytest.importorskip("playwright.sync_api", reason="no playwright")
+pytest.importorskip("vl_convert", reason="the extra `site` is not installed")
+
+CHROMIUM = os.environ.get("HARNESS_CHROMIUM") or shutil.which("chromium")
+AXE = os.environ.get("HARNESS_AXE")
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no chromium")]
+PHONE = {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from leaderboards.html import write_site
+
+    store = tmp_path_factory.mktemp("store")
+    fill(store)
+    return write_site(leaderboards.ranked(store), tmp_path_factory.mktemp("site"), price=2.5).parent
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Any) -> Iterator[Any]:
+    """A page; whatever the console says, an error that nobody caught, or a request to elsewhere fails the test."""
+    context = chromium.new_context()
+    one, said = context.new_page(), []
+    one.on("console", lambda message: said.append(message.text))
+    one.on("pageerror", lambda error: said.append(str(error)))
+    one.on("request", lambda request: request.url.startswith("file://") or said.append(request.url))
+    yield one
+    assert one.evaluate("window.attacked") is None
+    context.close()
+    assert said == []
+
+
+def opened(page: Any, site: Path, name: str) -> Any:
+    page.goto(f"{site.as_uri()}/{name}")
+    return page
+
+
+def of(site: Path, folder: str, begins: str) -> str:
+    return next(path.relative_to(site).as_posix() for path in sorted((site / folder).glob(f"{begins}*")))
+
+
+PAGES = ("index.html", "t/medqa-128", "curves.html", "samples.html", "r/gem-128-0", "records.html")
+
+
+def named(site: Path, name: str) -> str:
+    return name if name.endswith(".html") else of(site, *name.split("/"))
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_no_serious_fault_of_access_and_no_scrolling_sideways(chromium: Any, site: Path, name: str, dark: bool) -> None:
+    for size in ({"width": 1280, "height": 900}, PHONE):
+        context = chromium.new_context(viewport=size, color_scheme="dark" if dark else "light")
+        page = opened(context.new_page(), site, named(site, name))
+        page.wait_for_timeout(700)
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+        if AXE:
+            page.evaluate(f"{Path(AXE).read_text()};0")
+            found = page.evaluate("axe.run(document, {resultTypes: ['violations'], preload: false})")
+            serious = [fault["id"] for fault in found["violations"] if fault["impact"] in ("serious", "critical")]
+            assert serious == []
+        context.close()
+
+
+def test_overview_filters_and_sorts_by_keyboard(page: Any, site: Path) -> None:
+    opened(page, site, "index.html")
+    assert page.locator(".board:visible").count() == len(BUDGETS)
+    page.locator("[data-filter=labels]").select_option("32")
+    assert page.locator(".board:visible").count() == 1
+    assert page.locator("#shown").inner_text() == "1 tables shown"
+    page.locator("[data-filter=aligner]").select_option("sft")
+    assert page.locator(".board:visible tbody tr:visible").count() == 2, "the method and base"
+    page.get_by_role("button", name="Clear").click()
+    page.wait_for_function("document.querySelectorAll('.board:not([hidden])').length === 5")
+    head = page.locator(".board").last.locator("thead th").nth(1)
+    head.get_by_role("button").focus()
+    page.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "descending"
+    rows = page.locator(".board").last.locator("tbody tr")
+    scores = [rows.nth(i).locator("td").first.get_attribute("data-value") for i in range(rows.count())]
+    given = [float(score) for score in scores if score]
+    assert given == sorted(given, reverse=True)
+    assert scores[-1] == "", "what has no score stands last"
+
+
+def test_a_table_draws_its_charts_and_changes_the_cost(page: Any, site: Path) -> None:
+    opened(page, site, of(site, "t", "medqa-128"))
+    page.wait_for_selector("#scores svg.marks")
+    page.locator("#axis").select_option("pareto-money")
+    page.wait_for_selector("#pareto-money svg.marks")
+    assert page.locator("#pareto-labels").is_hidden()
+    page.locator("#theme").click()
+    page.wait_for_selector("#pareto-money svg.marks")
+
+
+def test_curves_are_drawn(page: Any, site: Path) -> None:
+    opened(page, site, "curves.html")
+    page.wait_for_selector("#curve-1 svg.marks")
+
+
+def test_samples_of_two_runs_with_filters_search_and_a_link(page: Any, site: Path) -> None:
+    opened(page, site, "samples.html#a=sft-32-0&b=base-8-0")
+    page.wait_for_selector(".item")
+    assert page.locator(".item mark").count() > 0
+    count = page.locator("#count")
+    assert count.inner_text() == "Items 1 to 20 of 40"
+    totals = {}
+    for show in ("wins", "losses", "differ"):
+        before = count.inner_text()
+        page.locator("#show").select_option(show)
+        changed = "before => ![before, 'Loading …'].includes(document.querySelector('#count').textContent)"
+        if show != "differ":
+            page.wait_for_function(changed, arg=before)
+        page.wait_for_timeout(300)
+        totals[show] = int(count.inner_text().split()[-1])
+        for side in page.locator(".item .sides").all()[:2]:
+            a, b = (float(head.split()[-1]) for head in side.locator("h3:has-text('accuracy')").all_inner_texts())
+            assert {"wins": a > b, "losses": a < b, "differ": True}[show]
+    assert 0 < totals["wins"] + totals["losses"] <= totals["differ"] == 40
+    page.locator("#show").select_option("all")
+    page.locator("#words").fill("q007")
+    page.wait_for_function("document.querySelectorAll('.item').length === 1")
+    page.locator(".item h2 a").click()
+    page.wait_for_selector(".item.target")
+    opened(page, site, "index.html")
+    opened(page, site, "samples.html#a=sft-32-0&b=base-8-0&item=q033")
+    page.wait_for_selector(".item.target")
+    assert "Items 21 to 40" in page.locator("#count").inner_text()
+
+
+def test_a_record_page_says_how_to_make_it_again(page: Any, site: Path) -> None:
+    opened(page, site, "r/gem-128-0.html")
+    assert page.locator("pre code").first.inner_text() == "run"
+    page.get_by_role("link", name="its table").click()
+    page.wait_for_selector("#scores svg.marks")
+
+
+def test_a_thousand_runs_open_in_two_seconds(page: Any, tmp_path: Path) -> None:
+    from leaderboards.html import write_site
+
+    for labels in (8, 16, 32, 64, 128):
+        changes = {"budget__labels": labels, "budget__preset": str(labels)}
+        put(tmp_path / "store", "base", 200, 0.4, 0, changes)
+        for number in range(20):
+            for draw in range(10):
+                put(tmp_path / "store", f"m{number}", 200, 0.4 + number / 50, draw, changes)
+    start = time.perf_counter()
+    site = write_site(leaderboards.ranked(tmp_path / "store"), tmp_path / "site").parent
+    print(f"site of {len(list((site / 'r').iterdir()))} records written in {time.perf_counter() - start:.0f} s")
+    page.goto((site / "index.html").as_uri())  # the browser itself starts here
+    for name, ready in (("index.html", ".board"), ("samples.html", ".item")):
+        page.goto("about:blank")
+        start = time.perf_counter()
+        page.goto((site / name).as_uri())
+        page.wait_for_selector(ready)
+        taken = time.perf_counter() - start
+        print(f"{name}: {taken:.2f} s")
+        assert taken < 2
