@@ -102,6 +102,9 @@ class RunConfig(_Frozen):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="auto: fp32, and bf16 for models of more than 2e9 parameters on a GPU"
     )
+    fast_paths: Literal["auto", "on", "off"] = Field(
+        default="auto", description="auto: as doctor --measure found, else on for a CPU and off for a GPU"
+    )
     backend: Text = "hf"
     seed: int = Field(default=0, ge=0, le=SEED_LIMIT, description="training seed")
     draw_seed: int = Field(default=0, ge=0, le=SEED_LIMIT, description="which pairs are drawn")

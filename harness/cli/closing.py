@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 MORE_ITEMS = 4
 """Four times the items halve the smallest difference that is seen."""
-CARRIED = ("model", "model_revision", "data", "train_on", "num_fewshot", "judge", "baseline", "device", "precision")
+CARRIED = (
+    *("model", "model_revision", "data", "train_on", "num_fewshot", "judge", "baseline", "device", "precision"),
+    "fast_paths",
+)
 """Fields of a cell that are options of the same name, and are repeated where they are not the defaults."""
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import typer
@@ -29,6 +29,13 @@ NEEDED_MEMORY_GIB = 4.0
 NEEDED_DISK_GIB = 2.0
 
 
+Measure = Annotated[
+    bool, typer.Option("--measure", help="Time a training step with fast paths and without; runs then choose by it.")
+]
+MeasuredModel = Annotated[str, typer.Option("--model", help="What --measure times: any model of the kind you use.")]
+MeasuredDevice = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where --measure times it.")]
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One finding. `note` is worth knowing; `broken` makes `doctor` exit with 1."""
@@ -38,9 +45,15 @@ class Finding:
     detail: str
 
 
-def doctor(store: shared.StoreFolder = shared.DEFAULT_STORE, as_json: shared.Json = False) -> None:
+def doctor(
+    store: shared.StoreFolder = shared.DEFAULT_STORE,
+    as_json: shared.Json = False,
+    measure: Measure = False,
+    model: MeasuredModel = DEFAULT_MODEL,
+    device: MeasuredDevice = "auto",
+) -> None:
     """Check python, packages, device, memory, disk, models, data and plug-ins."""
-    checks = list(findings(store))
+    checks = [*findings(store), *(_measured(model, device) if measure else ())]
     if as_json:
         emit_json([asdict(check) for check in checks])
     else:
@@ -68,6 +81,16 @@ def findings(store: Path) -> Iterator[Finding]:
         except Exception as error:
             name = getattr(probe, "__name__", "disk").strip("_<>")
             yield Finding(name, "broken", f"{type(error).__name__}: {error}")
+
+
+def _measured(model: str, device: str) -> Iterator[Finding]:
+    from harness.cli.measuring import measure
+
+    kept, times = measure(model, device)
+    fast, plain = times["fast_ms"], times["plain_ms"]
+    better = "fast paths" if fast <= plain else "plain TRL and PEFT"
+    detail = f"{kept}: {fast:.0f} ms a step with fast paths, {plain:.0f} ms without; --fast-paths auto takes {better}"
+    yield Finding("fast paths", "ok", detail)
 
 
 # ---------------------------------------------------------------- what is installed

@@ -61,6 +61,7 @@ class Options:
     num_fewshot: int | None = None
     device: str | None = None
     precision: str | None = None
+    fast_paths: str | None = None
     backend: str | None = None
     judge: str | None = None
     baseline: str | None = None

@@ -52,6 +52,7 @@ def run(
     num_fewshot: asked.NumFewshot = None,
     device: asked.Device = None,
     precision: asked.Precision = None,
+    fast_paths: asked.FastPaths = None,
     backend: asked.Backend = None,
     judge: asked.JudgeName = None,
     baseline: asked.Baseline = None,

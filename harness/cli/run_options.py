@@ -66,6 +66,10 @@ Precision = Annotated[
     str | None,
     typer.Option(metavar="auto|fp32|bf16", help="Of base weights and products.", show_default=False),
 ]
+FastPaths = Annotated[
+    str | None,
+    typer.Option(metavar="auto|on|off", help="Shared prefixes and fused LoRA; off: plain TRL.", show_default=False),
+]
 Backend = Annotated[str | None, typer.Option(help="What runs the model.", show_default=False)]
 JudgeName = Annotated[str | None, typer.Option(metavar="NAME", help="For judged tasks.", show_default=False)]
 Baseline = Annotated[

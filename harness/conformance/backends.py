@@ -42,8 +42,10 @@ SHORT = 12
 class BackendLab:
     """One backend, and the tiny model's folder that it opens anew for every check."""
 
-    def __init__(self, backend: type[Backend]) -> None:
+    def __init__(self, backend: type[Backend], head: int | None = None) -> None:
         self.backend = backend
+        self.head = head
+        """Width of the tiny model's attention heads, for engines whose kernels take no narrow ones."""
         self.name = backend.name
 
     @contextmanager
@@ -52,7 +54,8 @@ class BackendLab:
         from harness.models.find import resolve
 
         with tempfile.TemporaryDirectory() as folder:
-            yield resolve(str(tiny_folder(Path(folder) / "tiny")), registry_models={}, cache=Path(folder) / "cache")
+            tiny = tiny_folder(Path(folder) / "tiny", head=self.head)
+            yield resolve(str(tiny), registry_models={}, cache=Path(folder) / "cache")
 
     @contextmanager
     def engine(self) -> Iterator[Engine]:
@@ -69,9 +72,9 @@ class BackendLab:
             raise unittest.SkipTest(f"backend {self.name} does not declare {', '.join(sorted(lacking))}")
 
 
-def backend_checks(backend: type[Backend]) -> Iterator[Check]:
-    """All checks of one backend, in order."""
-    lab = BackendLab(backend)
+def backend_checks(backend: type[Backend], *, head: int | None = None) -> Iterator[Check]:
+    """All checks of one backend, in order; `head` is the width of the tiny model's attention heads, usually 8."""
+    lab = BackendLab(backend, head)
     for check in CHECKS:
         yield Check(_name(check), partial(check, lab))
 
@@ -83,11 +86,14 @@ def check_backend(backend: type[Backend], *, expected_failures: Mapping[str, str
 
 
 def parametrize_backends_with_checks(
-    backends: Sequence[type[Backend]], *, expected_failures: Mapping[str, str] | None = None
+    backends: Sequence[type[Backend]],
+    *,
+    expected_failures: Mapping[str, str] | None = None,
+    head: int | None = None,
 ) -> Callable[[Callable[..., Any]], Any]:
     """Decorator that runs a pytest test function once per backend and check, given as its argument `check`."""
     expected = known(expected_failures or {}, map(_name, CHECKS))
-    return parametrized({backend.name: backend_checks(backend) for backend in backends}, expected)
+    return parametrized({backend.name: backend_checks(backend, head=head) for backend in backends}, expected)
 
 
 def _name(check: Callable[[BackendLab], str]) -> str:
@@ -119,7 +125,7 @@ def check_opens(lab: BackendLab) -> str:
         _require(
             engine.max_length >= 64, f"{lab.name}: max_length is {engine.max_length}; the tiny model has 64 or more"
         )
-        expected = sum(weight.numel() for weight in tiny_model().parameters())
+        expected = sum(weight.numel() for weight in tiny_model(head=lab.head).parameters())
         _require(
             engine.parameters == expected, f"{lab.name}: it counts {engine.parameters} weights; there are {expected}"
         )
@@ -274,7 +280,7 @@ def check_adapter(lab: BackendLab) -> str:
     lab.unless_it_can("adapters", "loglik")
     with lab.engine() as engine, tempfile.TemporaryDirectory() as folder:
         ask = partial(_loglik, engine, CONTEXTS[0], ANSWER)
-        before, expected = ask(), _adapted(Path(folder))
+        before, expected = ask(), _adapted(Path(folder), lab.head)
         engine.load(Path(folder))
         loaded = ask()
         moved = abs(loaded - expected)
@@ -287,14 +293,14 @@ def check_adapter(lab: BackendLab) -> str:
     return ""
 
 
-def _adapted(folder: Path) -> float:
+def _adapted(folder: Path, head: int | None) -> float:
     """Save a random adapter in `folder`; what the tiny model answers with it."""
     import torch
     from peft import LoraConfig, get_peft_model
 
     from harness.lm.backends.hf import HfEngine
 
-    model = get_peft_model(tiny_model(), LoraConfig(r=2, target_modules="all-linear"))
+    model = get_peft_model(tiny_model(head=head), LoraConfig(r=2, target_modules="all-linear"))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, weight in model.named_parameters():

@@ -69,14 +69,14 @@ def tiny_tokenizer(
     )
 
 
-def tiny_model(seed: int = 0) -> Any:
+def tiny_model(seed: int = 0, *, head: int | None = None) -> Any:
     """A random Llama (`random_llama`) whose samples end after some 20 tokens.
 
     One row of its output projection is not random: the end-of-turn token's points along the mean hidden state.
     """
     import torch
 
-    model, end = random_llama(seed), SPECIAL.index(END_OF_TURN)
+    model, end = random_llama(seed, head=head), SPECIAL.index(END_OF_TURN)
     with torch.no_grad():
         hidden = model.model(torch.tensor([tiny_tokenizer()(TEXT)["input_ids"]])).last_hidden_state[0]
         mean = hidden.mean(0)
@@ -92,11 +92,13 @@ def random_llama(
     spread: float = 0.2,
     tied: bool = False,
     begin: int | None = None,
+    head: int | None = None,
 ) -> Any:
     """A Llama of 2 layers and width 32 with random weights from `seed`, fp32, on CPU, in evaluation mode.
 
     Its weights are ten times as wide as usual (`spread`), so that an adapter below the fixed output projection can move
-    a token's log-probability by several nats. The global random state is left as it was.
+    a token's log-probability by several nats. `head` is the width of an attention head (8 where none is given: kernels
+    of other engines take no less than 32). The global random state is left as it was.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -108,6 +110,7 @@ def random_llama(
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
+        head_dim=head or 8,
         max_position_embeddings=longest,
         initializer_range=spread,
         tie_word_embeddings=tied,
@@ -120,8 +123,8 @@ def random_llama(
         return LlamaForCausalLM(config).eval()
 
 
-def tiny_folder(path: Path, seed: int = 0) -> Path:
+def tiny_folder(path: Path, seed: int = 0, *, head: int | None = None) -> Path:
     """Save model and tokenizer below `path` as an ordinary model folder, and return it."""
-    tiny_model(seed).save_pretrained(path)
+    tiny_model(seed, head=head).save_pretrained(path)
     tiny_tokenizer().save_pretrained(path)
     return path

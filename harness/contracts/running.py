@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from harness.contracts.model import Loglik, LoglikRequest, TokenScores
 from harness.contracts.values import Completion, Span
@@ -113,6 +113,15 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give the memory back; the engine is not asked again."""
+        ...
+
+
+@runtime_checkable
+class HasParts(Protocol):
+    """An engine that leaves some of its work to another one: the record says which did what."""
+
+    def parts(self) -> dict[str, str]:
+        """Part of the work -> what does it, with its version; and how it was checked."""
         ...
 
 

@@ -13,6 +13,7 @@ SHARED = frozenset(
         *("output_dir", "seed", "data_seed", "bf16", "fp16", "use_cpu", "gradient_accumulation_steps"),
         *("max_length", "max_prompt_length", "max_completion_length", "num_train_epochs", "gradient_checkpointing"),
         *("save_strategy", "save_steps", "save_total_limit", "report_to", "logging_steps", "disable_tqdm"),
+        "router_aux_loss_coef",
     }
 )
 
@@ -57,6 +58,7 @@ def _shared(regime: Regime, seed: int, folder: Path, checkpoint_steps: int) -> d
         "save_strategy": "steps",
         "save_steps": checkpoint_steps,
         "save_total_limit": 2,
+        "router_aux_loss_coef": 0.0,  # of a mixture of experts: its router is not trained, so nothing is to be balanced
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "report_to": [],

@@ -7,13 +7,16 @@ with the same figures as an undisturbed one.
 
 from __future__ import annotations
 
+import gc
 import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness.fit.adapters import Adapters
+import torch
+
+from harness.fit.adapters import Adapters, State
 from harness.fit.ledger import Ledger
 from harness.util.checked import Damaged, demanded_json, write_checked_json
 from harness.util.hashes import folder_hashes
@@ -73,12 +76,15 @@ class Phases:
         if checkpoint is None and self._following():
             raise Damaged(f"{folder.name} is gone, and a later phase is there")
         silence(trainer)
-        trainer.add_callback(_callback(self, self.number, checkpoint, look, fit_steps))
-        self.number += 1
+        start = self.adapters.state(), self.ledger.state()
+        number, self.number = self.number, self.number + 1
         try:
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            while not self._trained(trainer, _callback(self, number, checkpoint, look, fit_steps), checkpoint):
+                checkpoint = self._smaller(trainer, folder, start)
         finally:
             self.adapters.clean()
+        if trainer.args.gradient_accumulation_steps > 1:
+            self.ledger.liveness(None, {"micro_batch": trainer.args.per_device_train_batch_size})
         self.ledger.steps_before = begun_after + trainer.state.max_steps
         if look is not None and (fit_steps is None or self.ledger.steps_before >= fit_steps):
             self.adapters.restore_best()
@@ -90,6 +96,36 @@ class Phases:
         """Whether a later phase than the next has begun."""
         numbers = (path.name.rpartition("-")[2] for path in self._workdir.glob("phase-*"))
         return any(number.isdigit() and int(number) > self.number for number in numbers)
+
+    def _trained(self, trainer: Any, callback: Any, checkpoint: Path | None) -> bool:
+        """Train to the end; False where memory ran out and a smaller micro-batch is left to try."""
+        trainer.add_callback(callback)
+        try:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except torch.OutOfMemoryError:
+            if not halves(trainer):
+                raise
+            trainer.remove_callback(callback)
+            return False
+        return True
+
+    def _smaller(self, trainer: Any, folder: Path, start: tuple[State, dict[str, Any]]) -> Path | None:
+        """Halve the micro-batch, and go back to the last checkpoint or to the phase's start, with what was counted."""
+        arguments = trainer.args
+        arguments.per_device_train_batch_size //= 2
+        arguments.gradient_accumulation_steps *= 2
+        trainer.optimizer = trainer.lr_scheduler = None
+        trainer.model.zero_grad(set_to_none=True)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        checkpoint = last_checkpoint(folder)
+        if checkpoint is None:
+            self.adapters.load(start[0])
+            self.ledger.restore(start[1])
+        rows = arguments.per_device_train_batch_size
+        self.ledger.journal.progress.note(f"out of memory: batches are computed {rows} rows at a time from here on")
+        return checkpoint
 
     def _save(self, path: Path) -> None:
         write_checked_json(path.with_suffix(".json"), self.ledger.state())
@@ -139,6 +175,12 @@ def _callback(phases: Phases, number: int, checkpoint: Path | None, look: Look |
             write_checked_json(folder / MARK, {"state": ledger.state(), "files": folder_hashes(folder)})
 
     return Callback()
+
+
+def halves(trainer: Any) -> bool:
+    """Whether half a batch, twice, gives a trainer's step: its loss is a mean over rows, and the rows divide by two."""
+    rows = trainer.args.per_device_train_batch_size
+    return bool(getattr(trainer, "mean_over_rows", False)) and rows > 1 and rows % 2 == 0
 
 
 def silence(trainer: Any) -> None:

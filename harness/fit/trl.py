@@ -25,6 +25,7 @@ from torch import Tensor
 
 from harness.contracts import HarnessError
 from harness.lm.logprobs import group_logprobs
+from harness.lm.paths import fast
 from harness.lm.rows import UNSCORED, Group
 
 WRITTEN_FOR = "1.16"
@@ -81,17 +82,20 @@ def _moved(what: str) -> HarnessError:
 
 # ---------------------------------------------------------------- trainers with a fused head
 
+# `mean_over_rows`: half a batch, twice, gives the same gradient (`harness.fit.phases.halves`).
+
 
 def sharing_prefixes(trainer_class: type[Any], temperature: float = 1.0) -> type[Any]:
     """A subclass of a TRL trainer with a fused head (DPO, KTO, GRPO) that computes each prompt of a batch once.
 
     The trainer's loss code runs as it is, on log-probabilities from `SharedPrefixModel`. `temperature` is the one that
-    the trainer gave its head, which is passed by here.
+    the trainer gave its head, which is passed by here. Without fast paths the model computes as TRL made it.
     """
 
     class Sharing(trainer_class):  # type: ignore[misc]
         def _compute_loss(self, model: Any, *arguments: Any, **named: Any) -> Any:
-            loss = super()._compute_loss(SharedPrefixModel(model, temperature), *arguments, **named)
+            asked = SharedPrefixModel(model, temperature) if fast() else model
+            loss = super()._compute_loss(asked, *arguments, **named)
             for figure in UNKNOWN:
                 self._metrics["train" if model.training else "eval"].pop(figure, None)
             return loss
@@ -104,8 +108,10 @@ def shared_prefix_sft() -> type[Any]:
     trainer_class: type[Any] = found("SFTTrainer")
 
     class SharingAnswers(trainer_class):  # type: ignore[misc]
+        mean_over_rows = True
+
         def compute_loss(self, model: Any, *arguments: Any, **named: Any) -> Any:
-            loss = super().compute_loss(SharedPrefixModel(model), *arguments, **named)
+            loss = super().compute_loss(SharedPrefixModel(model) if fast() else model, *arguments, **named)
             self._metrics["train" if self.model.training else "eval"].pop("entropy", None)
             return loss
 
@@ -116,6 +122,8 @@ def shared_prefix_dpo() -> type[Any]:
     """TRL's DPOTrainer on rows of token ids, with the reference's log-probabilities among them."""
 
     class Prepared(sharing_prefixes(found("DPOTrainer"))):  # type: ignore[misc]
+        mean_over_rows = True
+
         def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
             return dataset
 
@@ -225,7 +233,11 @@ def shared_prefix_pairs(name: str) -> type[Any]:
     trainer_class: type[Any] = found(name)
 
     class SharingPairs(trainer_class):  # type: ignore[misc]
+        mean_over_rows = name == "CPOTrainer"  # ORPO's likelihood term is a mean over the tokens of its batch
+
         def concatenated_forward(self, model: Any, batch: Any) -> tuple[Any, ...]:
+            if not fast():
+                return tuple(super().concatenated_forward(model, batch))
             chosen, rejected = answer_logprobs(model, batch)
             none = torch.zeros(1, device=model.device)
             means = (torch.stack([one.mean() for one in side]) for side in (chosen, rejected))

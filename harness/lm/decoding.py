@@ -22,6 +22,7 @@ from transformers.masking_utils import sdpa_mask
 
 from harness.contracts import Completion, HarnessError
 from harness.lm.fast_lora import folded_adapters
+from harness.lm.paths import fast
 from harness.lm.peft_internals import decoder_of, evaluating, head_logits
 from harness.lm.probes import tree_attention
 from harness.lm.trees import attention_masks
@@ -123,8 +124,8 @@ class _Decoder:
     def __init__(self, model: Any, tokenizer: Any, jobs: Sequence[_Job], how: Sampling, *, plain_masks: bool) -> None:
         self._model, self._how, self._jobs = model, how, jobs
         self._plain_masks = plain_masks
-        self._text = _Text(tokenizer, how.stop)
-        self._ends = _end_ids(model, tokenizer)
+        self._text = Texts(tokenizer, how.stop)
+        self._ends = end_ids(getattr(getattr(model, "generation_config", None), "eos_token_id", None), tokenizer)
         self._device = model.device
         self._rows = [sample for job in jobs for sample in job.samples]
         owner = [j for j, job in enumerate(jobs) for _ in job.samples]
@@ -219,18 +220,15 @@ class _Decoder:
         return chosen[kept]
 
     def _finished(self, row: _Sample) -> tuple[tuple[int, int], Completion]:
-        ended = row.ids[-1] in self._ends
-        text, stopped = self._text.final(row.ids[:-1] if ended else row.ids)
-        return _key(row), Completion(text, tuple(row.ids), "stop" if ended or stopped else "length")
+        return _key(row), self._text.completion(row.ids, self._ends)
 
 
 def _key(row: _Sample) -> tuple[int, int]:
     return row.prompt, row.index
 
 
-def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Every id that ends a turn: the model's end-of-sequence ids and the template's end-of-turn token."""
-    own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+def end_ids(own: int | Sequence[int] | None, tokenizer: Any) -> frozenset[int]:
+    """Every id that ends a turn: the model's `own` end-of-sequence ids and the template's end-of-turn token."""
     listed = own if isinstance(own, list | tuple) else [own]
     return frozenset(i for i in (*listed, tokenizer.eos_token_id, end_of_turn(tokenizer)) if i is not None)
 
@@ -247,7 +245,7 @@ def _uniforms(rows: Sequence[_Sample], how: Sampling) -> Tensor:
     return torch.stack(draws)
 
 
-class _Text:
+class Texts:
     """Decodes ids and looks for stop strings."""
 
     def __init__(self, tokenizer: Any, stop: Sequence[str]) -> None:
@@ -263,7 +261,13 @@ class _Text:
         tail = self._decode(ids[-self._window :], skip_special=False)
         return any(s in tail for s in self._stop)
 
-    def final(self, ids: Sequence[int]) -> tuple[str, bool]:
+    def completion(self, ids: Sequence[int], ends: frozenset[int]) -> Completion:
+        """A finished sample: why it ended, and its text, which neither the end nor a stop string belongs to."""
+        ended = ids[-1] in ends
+        text, stopped = self._final(ids[:-1] if ended else ids)
+        return Completion(text, tuple(ids), "stop" if ended or stopped else "length")
+
+    def _final(self, ids: Sequence[int]) -> tuple[str, bool]:
         """The text before the first stop string, and whether there was one."""
         raw = self._decode(ids, skip_special=False)
         text = self._decode(ids, skip_special=True)
@@ -387,7 +391,7 @@ def _grouped_attention(model: Any) -> Iterator[None]:
     """Use `grouped_attention` in place of sdpa; other attention implementations stay."""
     config = decoder_of(model).config
     before = config._attn_implementation
-    if before == "sdpa":
+    if before == "sdpa" and fast():
         config._attn_implementation = GROUPED
     try:
         yield

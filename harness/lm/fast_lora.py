@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from harness.lm.paths import fast
+
 FULL = (torch.float32, torch.float64)
 
 
@@ -40,13 +42,15 @@ def fused_adapters(model: Any) -> Iterator[None]:
 def folded_adapters(decoder: Any) -> Iterator[None]:
     """Run LoRA layers as plain ones inside the block: W + scaling * B A once, not two more products in every step.
 
+    Where fast paths are off, they stay as they are.
+
     The layers are put back as they were, and no weight of the model's is written to. Weights below fp32 are left alone:
     rounding would take the small update away.
     """
     swapped: list[tuple[nn.Module, str, nn.Module]] = []
     try:
         for parent in list(decoder.modules()):
-            for name, layer in list(parent.named_children()):
+            for name, layer in list(parent.named_children()) if fast() else ():
                 if (plain := _folded(layer)) is not None:
                     setattr(parent, name, plain)
                     swapped.append((parent, name, layer))

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from harness.lm.padded import padded_logprobs
+from harness.lm.paths import fast
 from harness.lm.peft_internals import base_lm, decoder_of, evaluating, sliding_window
 from harness.lm.rows import MASKED_ATTENTION, Group, TokenStats
 from harness.lm.trees import tree_logprobs
@@ -27,10 +28,12 @@ def probing() -> bool:
 
 
 def tree_attention(model: Any, span: int = 0) -> bool:
-    """Whether tree rows give this model's own plain log-probabilities; measured once per model.
+    """Whether tree rows may be used and give this model's own plain log-probabilities; measured once per model.
 
     Rows that reach beyond a sliding window (`span` positions) are measured apart. Not metered, draws no random number.
     """
+    if not fast():
+        return False
     decoder = decoder_of(model)
     window = sliding_window(model)
     beyond = window is not None and span > window

@@ -31,12 +31,17 @@ def add_lora(model: Any, lora: Lora, seed: int) -> Any:
 
 
 def _targets(model: Any, targets: str) -> list[str]:
-    """Full names of the linear modules to adapt: all but the head, or those inside an attention block."""
+    """Full names of the linear modules to adapt: all of the decoder, or those inside an attention block.
+
+    The head is none of them, nor is what looks at pictures: only text is trained on. Experts that a mixture keeps in
+    one tensor are no linear modules and stay as they are.
+    """
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
     head = model.get_output_embeddings()
-    linear = [n for n, m in model.named_modules() if isinstance(m, nn.Linear | Conv1D) and m is not head]
+    wanted = {m for m in model.get_decoder().modules() if isinstance(m, nn.Linear | Conv1D) and m is not head}
+    linear = [name for name, module in model.named_modules() if module in wanted]
     if targets == "attention":
         linear = [name for name in linear if re.search(r"attn|attention", name.rpartition(".")[0].lower())]
     if not linear:

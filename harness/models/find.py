@@ -80,11 +80,17 @@ def _licence(folder: Path) -> str:
 def _snapshot(name: str, revision: str | None, trust_remote_code: bool, say: Say) -> Path:
     """Download safetensors, JSON and tokenizer files of a hub model (code too, where it was asked for)."""
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError
 
     say(f"fetch {name} from the hub")
     patterns = [*HUB_FILES, "*.py"] if trust_remote_code else [*HUB_FILES]
     try:
         folder = snapshot_download(name, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*"])
+    except GatedRepoError as error:
+        raise HarnessError(
+            f"model {name} is gated on the hub, and the account of this machine has no access; accept its terms on its "
+            "page and log in with `hf auth login`"
+        ) from error
     except Exception as error:  # the hub's client raises a dozen unrelated kinds
         reason = " ".join(str(error).split())[:200]
         where = name if revision is None else f"{name} at revision {revision}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,12 @@ def count_parameters(folder: Path) -> int:
 
 
 def load(files: ModelFiles, *, device: str, precision: str) -> tuple[Any, Any]:
-    """Model (eval mode, scaled-dot-product attention) and tokenizer (with a padding token and a chat template).
+    """Model (eval mode) and tokenizer (with a padding token and a chat template).
 
+    Attention is torch's scaled dot product, or `eager` for architectures that cannot use it (gpt-oss, for its sinks).
     `device` and `precision` (`fp32` or `bf16`) are those of `pick_device` and `pick_precision`. A template's clock
-    stands still. Raises HarnessError when the folder cannot be loaded, or holds something else than when it was hashed.
+    stands still. Raises HarnessError when the folder cannot be loaded, holds quantized weights, or holds something else
+    than when it was hashed.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -86,8 +89,9 @@ def load(files: ModelFiles, *, device: str, precision: str) -> tuple[Any, Any]:
     tokenizer = load_tokenizer(files)
     try:
         with quietly():
+            attention = _attention(files, given)
             model: Any = AutoModelForCausalLM.from_pretrained(
-                files.folder, dtype=dtypes[precision], attn_implementation="sdpa", use_safetensors=True, **given
+                files.folder, dtype=dtypes[precision], attn_implementation=attention, use_safetensors=True, **given
             )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
@@ -99,6 +103,22 @@ def load(files: ModelFiles, *, device: str, precision: str) -> tuple[Any, Any]:
         )
     _match(model, tokenizer, files.name)
     return model.to(device).eval(), tokenizer
+
+
+def _attention(files: ModelFiles, given: Mapping[str, Any]) -> str:
+    """The attention that this architecture computes with. Raises HarnessError for weights that are quantized."""
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING as known
+
+    config = AutoConfig.from_pretrained(files.folder, **given)
+    if packed := getattr(config, "quantization_config", None):
+        method = packed.get("quant_method") if isinstance(packed, dict) else getattr(packed, "quant_method", "unknown")
+        raise HarnessError(
+            f"model {files.name} is stored quantized ({method}); plain weights (fp32, bf16 or fp16) were expected: "
+            "name its unquantized release, or save it unpacked"
+        )
+    architecture = known.get(type(config), None)
+    return "sdpa" if architecture is None or architecture._supports_sdpa else "eager"
 
 
 def load_tokenizer(files: ModelFiles) -> Any:

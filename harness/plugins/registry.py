@@ -76,6 +76,7 @@ BUILTIN: tuple[str, ...] = (
     "tasks.judges.constant",
     "harness.models.builtin",
     "harness.lm.backends.hf",
+    "harness.lm.backends.vllm",
 )
 """Modules whose hooks ship with the harness, in the order in which lists show them."""
 

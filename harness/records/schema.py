@@ -126,6 +126,10 @@ class ModelInfo(_Frozen):
     """What the result was asked with."""
     fit_backend: str | None = None
     """What the fit ran on; None where nothing is fitted."""
+    engines: dict[str, str] = {}
+    """What computed each part of the answers, and how it was checked, where a backend has several parts."""
+    warnings: tuple[str, ...] = ()
+    """What makes it doubtful that these are the fitted model's answers."""
     lora: dict[str, Any]
     lengths: dict[str, int]
     trust_remote_code: bool = False

@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.contracts import Aligned, Engine, EvalContext, HarnessError, Loads, SampleRow, Scores, capabilities
+from harness.contracts import (
+    Aligned,
+    Engine,
+    EvalContext,
+    HarnessError,
+    HasParts,
+    Loads,
+    SampleRow,
+    Scores,
+    capabilities,
+)
 from harness.contracts.progress import Progress
 from harness.fit.demands import able
 from harness.meter import Meter
@@ -19,6 +29,7 @@ from harness.run.plan import Plan
 from harness.run.recording import CellOutcome
 from harness.run.scores import check_scores
 from harness.run.session import Session
+from harness.run.unmoved import unmoved
 from harness.util.checked import Damaged, read_checked_json, write_checked_json
 
 if TYPE_CHECKING:
@@ -40,6 +51,7 @@ def evaluate(plan: Plan, session: Session, against: Against, fitted: FitReport) 
     import torch
 
     from harness.lm.language_model import ModelAligned
+    from harness.lm.paths import paths
     from harness.lm.resumable import resumable
 
     torch.set_num_threads(plan.machine.threads)
@@ -62,10 +74,14 @@ def evaluate(plan: Plan, session: Session, against: Against, fitted: FitReport) 
             offered &= able(session.registry.backend(plan.config.backend))
         asked = resumable(aligned, answers, meter, offered=offered, progress=_shown(plan, session.progress))
         started = time.monotonic()
-        with engine.metered(meter):
+        with engine.metered(meter), paths(plan.machine.fast_paths):
             scores = plan.task.evaluate(asked, _context(plan, session, against))
         seconds = time.monotonic() - started + asked.seconds_before
+        engines = engine.parts() if isinstance(engine, HasParts) else {}
     _check(scores, plan)
+    warnings = unmoved(scores.rows, against.base, fitted.parameter_change)
+    for line in warnings:
+        session.progress.note(line)
     spend = meter.spend
     return CellOutcome(
         fit=fitted,
@@ -76,6 +92,8 @@ def evaluate(plan: Plan, session: Session, against: Against, fitted: FitReport) 
         seconds_load=seconds_load,
         seconds_evaluate=seconds,
         parameters=parameters,
+        engines=engines,
+        warnings=warnings,
         restarts=starts,
     )
 

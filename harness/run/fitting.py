@@ -90,6 +90,7 @@ def job_of(plan: Plan, registry: Registry) -> FitJob:
         regime=Regime(config.budget, plan.lengths, machine.device, machine.precision),
         lora=config.lora,
         threads=machine.threads,
+        fast_paths=machine.fast_paths,
         seed=config.seed,
         checkpoint_steps=config.checkpoint_steps,
         plugins=registry.plugins,

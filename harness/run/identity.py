@@ -55,6 +55,7 @@ def _fit(plan: Plan, registry: Registry) -> dict[str, Any]:
             "kind": machine.kind,
             "precision": machine.precision,
             "threads": machine.threads,
+            "fast_paths": machine.fast_paths,
             "python": python(),
             "environment": environment(),
         },

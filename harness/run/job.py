@@ -63,6 +63,7 @@ class FitJob(_Frozen):
     regime: Regime
     lora: Lora
     threads: int
+    fast_paths: bool
     seed: int
     checkpoint_steps: int
     plugins: bool

@@ -34,7 +34,8 @@ from harness.contracts.progress import Progress
 from harness.data.reading import WatchedSource
 from harness.data.sources import open_source
 from harness.fit.demands import refuse_unable, refuse_unmet, takes
-from harness.models.find import resolve
+from harness.lm.paths import chosen
+from harness.models.find import cache_dir, resolve
 from harness.models.load import device_kind, pick_device, pick_precision
 from harness.models.wheels import ModelFiles
 from harness.records.provenance import Decisive, digest
@@ -65,6 +66,8 @@ class Machine:
     """What the device is called, where that can change a result: a GPU's product name."""
     precision: str
     threads: int
+    fast_paths: bool
+    """Whether log-probabilities and trainers take the shared-prefix step, and LoRA is fused."""
 
 
 @dataclass(frozen=True)
@@ -274,7 +277,9 @@ def _held_out(pool: Pool, source: Source) -> str | None:
 
 def _machine(config: RunConfig, files: ModelFiles) -> Machine:
     device = pick_device(config.device)
-    return Machine(device, device_kind(device), pick_precision(config.precision, device, files), thread_count())
+    kind, precision = device_kind(device), pick_precision(config.precision, device, files)
+    fast = chosen(config.fast_paths, device, kind, files.folder, cache_dir())
+    return Machine(device, kind, precision, thread_count(), fast)
 
 
 def _judge_models(judges: Sequence[str | None], registry: Registry, models: Models) -> dict[str, ModelFiles]:

@@ -50,6 +50,10 @@ class CellOutcome:
     seconds_evaluate: float = 0.0
     parameters: int = 0
     """Weights of the base model."""
+    engines: Mapping[str, str] = field(default_factory=dict)
+    """What computed each part of the answers, where the backend has several parts."""
+    warnings: tuple[str, ...] = ()
+    """What makes it doubtful that these are the fitted model's answers."""
     restarts: int = 0
     """How often the evaluation was begun before."""
     compared: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -72,7 +76,7 @@ def build_record(plan: Plan, outcome: CellOutcome, provenance: Mapping[str, str]
         failure=failure,
         aligner=_aligner_info(plan, outcome.fit, without_effect=outcome.without_effect),
         task=_task_info(plan, outcome.scores),
-        model=_model_info(plan, outcome.parameters),
+        model=_model_info(plan, outcome),
         data=_data_info(plan, outcome.clipping),
         budget=BudgetInfo(**plan.config.budget.model_dump(), profile=plan.config.profile),
         spent=_spent(plan, outcome),
@@ -159,15 +163,17 @@ def _main_metric(task: Task, track: str) -> str:
     return task.parity_metric if track == "parity" and isinstance(task, HasParityMetric) else task.main_metric
 
 
-def _model_info(plan: Plan, parameters: int) -> ModelInfo:
+def _model_info(plan: Plan, outcome: CellOutcome) -> ModelInfo:
     return ModelInfo(
         name=plan.files.name,
         weights_hash=plan.files.weights_hash,
-        parameters=parameters,
+        parameters=outcome.parameters,
         precision=plan.machine.precision,
         device=plan.machine.device,
         backend=plan.config.backend,
         fit_backend=None if plan.config.aligner == BASE_ALIGNER else FIT_BACKEND,
+        engines=dict(outcome.engines),
+        warnings=outcome.warnings,
         lora=plan.config.lora.model_dump(),
         lengths=plan.lengths.model_dump(),
         trust_remote_code=plan.files.trust_remote_code,

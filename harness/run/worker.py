@@ -90,12 +90,8 @@ def run_job(folder: Path, progress: PipeProgress) -> None:
     """Fit and leave the result in `folder`. Raises HarnessError when the input is at fault."""
     import torch
 
-    from harness.fit.fitting import fit
-    from harness.fit.tuning import as_json, tune
-    from harness.models.adapters import parameter_change
-    from harness.models.hashes import adapter_hash
+    from harness.lm.paths import paths
     from harness.plugins.registry import load as load_registry
-    from harness.run.recording import peak_memory
 
     job = _job(folder)
     torch.set_num_threads(job.threads)
@@ -103,6 +99,18 @@ def run_job(folder: Path, progress: PipeProgress) -> None:
     aligner_class = registry.aligner(job.aligner)
     _check_code(job, registry, aligner_class)
     aligner = aligner_class(aligner_class.Config.model_validate(job.aligner_config))
+    with paths(job.fast_paths):
+        _fit(job, folder, aligner, registry, progress)
+
+
+def _fit(job: FitJob, folder: Path, aligner: Aligner, registry: Registry, progress: PipeProgress) -> None:
+    """Fit, and write the result and its report."""
+    from harness.fit.fitting import fit
+    from harness.fit.tuning import as_json, tune
+    from harness.models.adapters import parameter_change
+    from harness.models.hashes import adapter_hash
+    from harness.run.recording import peak_memory
+
     lost = _lost(folder)
     bench, seconds_load = _bench(job, folder, registry, progress)
     trials = job.regime.budget.tune

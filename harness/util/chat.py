@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from harness.contracts import Completion, HarnessError, Message, Messages
 from harness.util.safe_text import cut
 
+_MARKER = "qzx"
+"""Words of an answer that no template writes by itself."""
+_OPENINGS: WeakKeyDictionary[Any, tuple[Any, str | None]] = WeakKeyDictionary()
+"""By tokenizer: its chat template, and what `_opening` says of it."""
 EMBEDDING_ROWS = "embedding_rows"
 """Attribute of a tokenizer that knows more tokens than its model: how many rows the embedding has."""
 
@@ -15,8 +20,10 @@ def render_prompt(tokenizer: Any, messages: Messages, limit: int) -> list[int]:
     """Token ids of a conversation under the tokenizer's chat template, ready for the assistant's turn.
 
     Longer than `limit` tokens, it is clipped on the left: the end of the last message and the template's tail stay, and
-    so does a leading beginning-of-sequence token. Raises HarnessError when there is no chat template or no message, and
-    for a prompt that the template refuses, that cannot be encoded or that the embedding has no rows for.
+    so does a leading beginning-of-sequence token. A template that lets a model think first is told not to, and a prompt
+    ends where the template would begin the words of an answer: behind an empty block of thoughts, or in the channel
+    that the user reads. Raises HarnessError when there is no chat template or no message, and for a prompt that the
+    template refuses, that cannot be encoded or that the embedding has no rows for.
     """
     if not messages:
         raise HarnessError("a prompt was expected to hold at least one message, it holds none")
@@ -57,7 +64,7 @@ def end_of_turn(tokenizer: Any) -> int:
 
 
 def _template_ids(tokenizer: Any, messages: Messages) -> list[int]:
-    """Template and tokenize; a template that refuses the system role gets it as the start of the next turn."""
+    """Template and tokenize; a template that refuses or drops the system role gets it as the start of the next turn."""
     from jinja2 import TemplateError
 
     ending = messages[-1].content
@@ -65,7 +72,9 @@ def _template_ids(tokenizer: Any, messages: Messages) -> list[int]:
     ways = [messages, _fold_system(messages)] if messages[0].role == "system" and len(messages) > 1 else [messages]
     for way in ways:
         try:
-            return _apply(tokenizer, way)
+            text = asking(tokenizer, way)
+            if way is ways[-1] or messages[0].content.strip() in text:
+                return list(tokenizer(text, add_special_tokens=False)["input_ids"])
         except TemplateError as error:
             refusal = error
         except (UnicodeEncodeError, TypeError) as error:
@@ -85,9 +94,36 @@ def _with_rows(tokenizer: Any, ids: list[int], text: str) -> list[int]:
     return ids
 
 
-def _apply(tokenizer: Any, messages: Messages) -> list[int]:
+def asking(tokenizer: Any, messages: Messages) -> str:
+    """The text of a conversation, up to where an answer's words begin.
+
+    Raises jinja2.TemplateError for a conversation that the template refuses.
+    """
+    template, opening = _OPENINGS.get(tokenizer, (None, None))
+    if template is None or template != tokenizer.chat_template:
+        opening = _opening(tokenizer)
+        _OPENINGS[tokenizer] = tokenizer.chat_template, opening
+    return _rendered(tokenizer, messages, ask=True) if opening is None else _rendered(tokenizer, messages) + opening
+
+
+def _opening(tokenizer: Any) -> str | None:
+    """What the template writes before an answer, where that is more than white space apart from its request for one.
+
+    Behind the bare request such a model would first write its thoughts, of which the answers in pairs have none.
+    """
+    question = (Message("user", "a"),)
+    before, asked = _rendered(tokenizer, question), _rendered(tokenizer, question, ask=True)
+    whole = _rendered(tokenizer, (*question, Message("assistant", _MARKER)))
+    if _MARKER not in whole or not (whole.startswith(before) and asked.startswith(before)):
+        return None
+    opening = whole[len(before) : whole.rfind(_MARKER)]
+    return None if opening.strip() == asked[len(before) :].strip() else opening
+
+
+def _rendered(tokenizer: Any, messages: Messages, *, ask: bool = False) -> str:
     turns = [{"role": m.role, "content": m.content} for m in messages]
-    return list(tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=True, return_dict=False))
+    told = {"enable_thinking": False}  # read by the templates of models that can think, and by no others
+    return str(tokenizer.apply_chat_template(turns, add_generation_prompt=ask, tokenize=False, **told))
 
 
 def _fold_system(messages: Messages) -> Messages:
@@ -103,10 +139,8 @@ def _clip_left(ids: list[int], limit: int, *, keep_first: bool) -> list[int]:
 
 def _closing_token(tokenizer: Any) -> int | None:
     """The first special token that the template writes after an assistant's words."""
-    marker = "qzx"
-    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": marker}]
-    rendered = tokenizer.apply_chat_template(turns, add_generation_prompt=False, tokenize=False)
-    after = rendered[rendered.rfind(marker) + len(marker) :] if marker in rendered else ""
+    rendered = _rendered(tokenizer, (Message("user", "a"), Message("assistant", _MARKER)))
+    after = rendered[rendered.rfind(_MARKER) + len(_MARKER) :] if _MARKER in rendered else ""
     special = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
     return next((i for i in tokenizer(after, add_special_tokens=False)["input_ids"] if i in special), None)
 

@@ -15,7 +15,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from harness.contracts import (
     Aligned,
@@ -25,10 +25,12 @@ from harness.contracts import (
     HarnessError,
     Loglik,
     LoglikRequest,
+    Message,
     ScoresText,
     able_to,
     user,
 )
+from harness.util.chat import asking
 from tasks.lm_eval import corners
 
 CONTEXTS_PER_CALL = 64
@@ -94,12 +96,16 @@ class _AlignedModel:
         """The conversation as text; without its system turns where the template refuses them, as in HFLM."""
         from jinja2.exceptions import TemplateError
 
-        keywords = {"add_generation_prompt": add_generation_prompt, "continue_final_message": not add_generation_prompt}
         try:
-            return str(self.tokenizer.apply_chat_template(chat_history, tokenize=False, **keywords))
+            return self._conversation(chat_history, add_generation_prompt)
         except TemplateError:
             turns = [turn for turn in chat_history if turn["role"] != "system"]
-            return str(self.tokenizer.apply_chat_template(turns, tokenize=False, **keywords))
+            return self._conversation(turns, add_generation_prompt)
+
+    def _conversation(self, turns: list[dict[str, str]], ask: bool) -> str:
+        if ask:
+            return asking(self.tokenizer, tuple(Message(cast("Any", turn["role"]), turn["content"]) for turn in turns))
+        return str(self.tokenizer.apply_chat_template(turns, tokenize=False, continue_final_message=True))
 
     def _loglikelihood_tokens(self, requests: Sequence[Encoded], **_: Any) -> list[tuple[float, bool]]:
         """Called by TemplateLM with encoded pairs: (sum of log-probabilities, is greedy) of each, in order.

@@ -14,8 +14,9 @@ import pytest
 import tests.table_backend as table
 from harness.config import PRESETS, Lengths, Lora, RunConfig
 from harness.conformance.toy import tiny_folder
-from harness.contracts import EngineCapability, HarnessError
+from harness.contracts import EngineCapability, HarnessError, ModelFolder
 from harness.hookspecs import hookimpl
+from harness.lm.backends.hf import HfBackend, HfEngine
 from harness.plugins.registry import Registry, load
 from harness.run.engine import run
 
@@ -29,10 +30,30 @@ class Mute(table.TableBackend):
     capabilities = frozenset[EngineCapability]({"loglik", "score"})
 
 
+class DeafEngine(HfEngine):
+    """It says that it loads adapters."""
+
+    def load(self, folder: Path) -> None:
+        assert (folder / "adapter_model.safetensors").is_file()
+
+    def parts(self) -> dict[str, str]:
+        return {"generate": "one thing", "score": "another"}
+
+
+class Deaf(HfBackend):
+    """The hf backend without adapters."""
+
+    name = "deaf"
+
+    def open(self, files: ModelFolder, *, device: str, precision: str) -> HfEngine:
+        opened = super().open(files, device=device, precision=precision)
+        return DeafEngine(opened.model, opened.tokenizer)
+
+
 class OffersMute:
     @hookimpl
     def harness_backends(self) -> list[Any]:
-        return [Mute]
+        return [Mute, Deaf]
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +133,17 @@ def test_what_a_backend_lacks_is_refused_before_anything_runs(
     with pytest.raises(HarnessError, match=sentence):
         run(cell(model, tmp_path, **changes), registry=registry)
     assert not list(tmp_path.glob("*/record.json"))
+
+
+def test_an_adapter_that_is_not_applied_is_a_warning_in_the_record(
+    model: str, tmp_path: Path, registry: Registry
+) -> None:
+    record = run(cell(model, tmp_path, aligner="sft", backend="deaf"), registry=registry)
+    (said,) = record.model.warnings
+    assert "all 4 items are answered exactly as by the base model" in said
+    assert record.model.engines == {"generate": "one thing", "score": "another"}
+    heard = run(cell(model, tmp_path, aligner="sft", backend="hf"), registry=registry)
+    assert (heard.aligner.fit_id, heard.model.warnings) == (record.aligner.fit_id, ())
 
 
 def test_where_any_of_several_abilities_will_do_a_task_is_told_which_are_there(

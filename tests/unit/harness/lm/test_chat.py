@@ -42,7 +42,8 @@ def test_double_bos_is_made_single(tokenizer: Any) -> None:
 def test_template_without_system_role_gets_it_in_the_user_turn(tokenizer: Any) -> None:
     refuse = "{% if m['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
     tokenizer.chat_template = "{% for m in messages %}" + refuse + "[{{ m['role'] }}]{{ m['content'] }}{% endfor %}"
-    assert tokenizer.decode(render_prompt(tokenizer, user("hi", system="be kind"), 512)) == "[user]be kind\n\nhi"
+    read = tokenizer.decode(render_prompt(tokenizer, user("hi", system="be kind"), 512))
+    assert read == "[user]be kind\n\nhi[assistant]", "and a template that cannot ask for an answer begins it"
 
 
 @pytest.mark.parametrize("messages", [(), (Message("user", "x"),)])

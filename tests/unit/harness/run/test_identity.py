@@ -232,6 +232,7 @@ OPTIONS: dict[str, Mutation] = {
             "limit": 5,
             "num_fewshot": 1,
             "precision": "bf16",
+            "fast_paths": "off",
             "checkpoint_steps": 9,
         }.items()
     },

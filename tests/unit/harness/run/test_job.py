@@ -65,6 +65,7 @@ def job(few_shot: FewShot, **changes: Any) -> FitJob:
         "regime": Regime(Budget(labels=3), Lengths(), "cpu", "fp32"),
         "lora": Lora(),
         "threads": 2,
+        "fast_paths": True,
         "seed": 2**32 - 1,
         "checkpoint_steps": 8,
         "plugins": True,
