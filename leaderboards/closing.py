@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from harness.contracts import BASE
+from harness.stats import ALPHA
 from harness.util.safe_text import line
 from leaderboards.table import GAINED, HEADLINE, MethodRow, Table, Versus
 
@@ -30,6 +31,7 @@ def closing(table: Table) -> list[str]:
     """Sentences for whoever reads the table: findings, their limit, rows that are none, draws."""
     found = (
         *_findings(table),
+        *_written(table),
         *_limit(table),
         *_shortcuts(table),
         *_ends_of_the_scale(table),
@@ -68,6 +70,17 @@ def _findings(table: Table) -> Iterator[str]:
         yield f"Nothing in this table can be told apart from {rivals}: {_few(open_)} may be better, worse or the same."
     elif open_:
         yield f"The table cannot tell {_few(open_)} from {_rivals(table)}."
+
+
+def _written(table: Table) -> Iterator[str]:
+    """Of rows that are better, what they write beside what base writes: a gain says nothing of that."""
+    for name in table.headline:
+        for row in table.rows:
+            versus = row.metrics[name].versus_base if name in row.metrics else None
+            if row.verdict != "better" or versus is None or versus.p is None:
+                continue
+            told = "and chance may have made that" if versus.p >= ALPHA else "more than chance makes it"
+            yield f"What {row.label} writes scores {versus.difference:+.3f} on {name} against {BASE}'s answers, {told}."
 
 
 def _limit(table: Table) -> Iterator[str]:

@@ -103,6 +103,8 @@ def test_the_headline_names_both_rivals_and_what_is_written(tmp_path: Path) -> N
     assert "0.250 [" in dpo
     assert "base has 0.500 by definition" in text
     assert "On pref_gain, better than base and its own shuffled labels: dpo (+0.450 and +0.500)." in said(tmp_path)
+    told = "What dpo writes scores -0.250 on pref_written against base's answers, more than chance makes it."
+    assert told in said(tmp_path)
     latex = leaderboards.render([one_table(tmp_path)], "latex")
     [printed] = [x for x in latex.splitlines() if x.startswith("dpo &")]
     assert printed.count("&") == latex[latex.index(r"\begin{tabular}{") :].split("}", 2)[1].count("r") + 1
