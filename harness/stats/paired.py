@@ -90,7 +90,7 @@ def paired_tests(
 
     found = _compared(differences, sums, sizes, detectable, seed=seed, inflation=inflation)
     if shares:
-        found = [replace(one, ci95=_possible(one.ci95, float(base.mean()))) for one in found]
+        found = [replace(one, ci95=_possible(one.ci95)) for one in found]
     plain = bool((base == base[0]).all()) and len(sizes) == len(items)
     return [
         replace(one, ci95=_around(float(base[0]), row, inflation)) if plain and _binary(row) and one.ci95 else one
@@ -98,9 +98,9 @@ def paired_tests(
     ]
 
 
-def _possible(limits: tuple[float, float] | None, base: float) -> tuple[float, float] | None:
-    """Limits of a difference of shares, kept where the mean `base` of the other side leaves room."""
-    return None if limits is None else (max(limits[0], -base), min(limits[1], 1.0 - base))
+def _possible(limits: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Limits of a difference of shares, which lies between -1 and 1."""
+    return None if limits is None else (max(limits[0], -1.0), min(limits[1], 1.0))
 
 
 def _binary(row: Floats) -> bool:
