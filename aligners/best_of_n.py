@@ -34,7 +34,7 @@ from harness.contracts import (
 )
 from harness.hookspecs import hookimpl
 from harness.methods.fields import Epochs, Preset, Warmup, with_preset
-from harness.methods.schedules import fit_on_pairs
+from harness.methods.schedules import CONTRAST_RATE, fit_on_pairs
 from harness.util.maths import sigmoid
 
 SETTINGS = "best_of_n.json"
@@ -62,7 +62,7 @@ class BestOfNConfig(BaseModel):
         json_schema_extra={"probe": 1.0},
     )
     learning_rate: float = Field(
-        5e-5,
+        CONTRAST_RATE,
         gt=0,
         description="peak, cosine to 0; that of dpo (pilot search for LoRA) [R]; paper 1e-6, all weights [S]",
         json_schema_extra={"probe": 1e-3},

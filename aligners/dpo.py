@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from harness.contracts import Aligned, Aligner, Bench, FewShot, Need, Pair, Schedule
 from harness.hookspecs import hookimpl
 from harness.methods.fields import Epochs, Preset, Warmup, probe, with_preset
-from harness.methods.schedules import PAIR_EPOCHS, PAIR_WARMUP, fit_on_pairs
+from harness.methods.schedules import CONTRAST_RATE, PAIR_EPOCHS, PAIR_WARMUP, fit_on_pairs
 
 
 class DpoConfig(BaseModel):
@@ -26,7 +26,7 @@ class DpoConfig(BaseModel):
         0.1, gt=0, description="strength of the pull to the reference (paper)", json_schema_extra=probe(1.0)
     )
     learning_rate: float = Field(
-        5e-5,
+        CONTRAST_RATE,
         gt=0,
         description="peak, cosine to 0 (pilot search for LoRA; paper 1e-6)",
         json_schema_extra=probe(1e-3),

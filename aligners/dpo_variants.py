@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from harness.contracts import Aligned, Aligner, Bench, FewShot, Need, Pair, Schedule
 from harness.hookspecs import hookimpl
 from harness.methods.fields import Epochs, Preset, Warmup, probe, with_preset
-from harness.methods.schedules import PAIR_EPOCHS, PAIR_WARMUP, fit_on_pairs
+from harness.methods.schedules import CONTRAST_RATE, PAIR_EPOCHS, PAIR_WARMUP, fit_on_pairs
 
 
 class IpoConfig(BaseModel):
@@ -33,7 +33,7 @@ class IpoConfig(BaseModel):
         json_schema_extra=probe(2.0),
     )
     learning_rate: float = Field(
-        5e-5,
+        CONTRAST_RATE,
         gt=0,
         description="peak, cosine to 0 (ours: pilot search for LoRA); the paper trains no language model",
         json_schema_extra=probe(1e-3),

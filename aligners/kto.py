@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from harness.contracts import Aligned, Aligner, Bench, FewShot, LoneAnswer, Need, Pair, Schedule
 from harness.hookspecs import hookimpl
 from harness.methods.fields import Epochs, Warmup, probe
-from harness.methods.schedules import PAIR_EPOCHS, PAIR_WARMUP, require_pairs, steps_over
+from harness.methods.schedules import CONTRAST_RATE, PAIR_EPOCHS, PAIR_WARMUP, require_pairs, steps_over
 
 
 class KtoConfig(BaseModel):
@@ -45,7 +45,7 @@ class KtoConfig(BaseModel):
         json_schema_extra=probe(3.0),
     )
     learning_rate: float = Field(
-        5e-5,
+        CONTRAST_RATE,
         gt=0,
         description="peak, cosine to 0 (ours: pilot search for LoRA); paper 5e-7 to 5e-6, all weights",
         json_schema_extra=probe(1e-3),

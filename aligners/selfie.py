@@ -46,7 +46,7 @@ from harness.methods.fields import Preset, setting, with_preset
 from harness.methods.figures import sampled
 from harness.methods.losses import margins, summed
 from harness.methods.means import means, note
-from harness.methods.schedules import PAIR_EPOCHS, PAIR_WARMUP, batches, in_epochs, require_pairs
+from harness.methods.schedules import CONTRAST_RATE, PAIR_EPOCHS, PAIR_WARMUP, batches, in_epochs, require_pairs
 from harness.methods.self_judging import JUDGES, Duel, Reign, judged
 from harness.util.checked import demanded, write_checked
 from harness.util.hashes import seed_of
@@ -76,7 +76,10 @@ class SelfieConfig(BaseModel):
     preset: Preset = "ours"
     beta: float = setting(0.1, "scale of the margins, in judging and in training (paper)", tried=1.0, gt=0)
     learning_rate: float = setting(
-        5e-5, "peak of every phase, cosine to 0 (ours, for an adapter; paper 5e-7, all weights)", tried=1e-3, gt=0
+        CONTRAST_RATE,
+        "peak of every phase, cosine to 0 (ours, for an adapter; paper 5e-7, all weights)",
+        tried=1e-3,
+        gt=0,
     )
     warmup: float = setting(PAIR_WARMUP, "share of a phase's steps with rising rate (paper)", tried=0.5, ge=0, lt=1)
     seed_epochs: float = setting(

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from harness.contracts import Aligned, Aligner, Bench, FewShot, Need, Pair, Schedule
 from harness.hookspecs import hookimpl
 from harness.methods.fields import Epochs, Warmup, probe
-from harness.methods.schedules import PAIR_EPOCHS, PAIR_WARMUP, fit_on_pairs
+from harness.methods.schedules import CONTRAST_RATE, PAIR_EPOCHS, PAIR_WARMUP, fit_on_pairs
 
 
 class SimpoConfig(BaseModel):
@@ -35,7 +35,7 @@ class SimpoConfig(BaseModel):
         json_schema_extra=probe(4.0),
     )
     learning_rate: float = Field(
-        5e-5,
+        CONTRAST_RATE,
         gt=0,
         description="peak, cosine to 0 (ours: pilot search for LoRA); paper 3e-7 to 1e-6, all weights",
         json_schema_extra=probe(1e-3),

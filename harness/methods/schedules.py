@@ -16,6 +16,8 @@ SFT_RATE = 5e-4
 
 Above the pilot search's 2e-4, under which few of `gem`'s samples close by themselves (docs/methods/learning-rates.md).
 """
+CONTRAST_RATE = 5e-5
+"""Peak learning rate, for an adapter, of methods without a likelihood term: `dpo`, its kin, and what trains with it."""
 PAIR_EPOCHS, PAIR_WARMUP = 3.0, 0.1
 """Passes over the pairs and share of rising rate that the pair methods have by default."""
 
