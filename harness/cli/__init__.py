@@ -6,6 +6,7 @@ bug; 2 a mistake of the user's, told in one line; 130 interrupted; 141 the reade
 
 from __future__ import annotations
 
+import gc
 from typing import Annotated
 
 import typer
@@ -56,6 +57,7 @@ def main() -> None:
     """Run the command line and exit."""
     speak_unicode()
     prepare_streams()
+    gc.freeze()  # what is imported by now stays to the end: no collection need look at it, those at the end included
     try:
         app(prog_name="python -m harness")
     finally:
