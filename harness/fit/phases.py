@@ -114,6 +114,7 @@ class Phases:
         arguments = trainer.args
         arguments.per_device_train_batch_size //= 2
         arguments.gradient_accumulation_steps *= 2
+        trainer._train_batch_size = arguments.train_batch_size  # what its data loader is made with
         trainer.optimizer = trainer.lr_scheduler = None
         trainer.model.zero_grad(set_to_none=True)
         gc.collect()

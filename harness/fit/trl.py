@@ -236,8 +236,6 @@ def shared_prefix_pairs(name: str) -> type[Any]:
         mean_over_rows = name == "CPOTrainer"  # ORPO's likelihood term is a mean over the tokens of its batch
 
         def concatenated_forward(self, model: Any, batch: Any) -> tuple[Any, ...]:
-            if not fast():
-                return tuple(super().concatenated_forward(model, batch))
             chosen, rejected = answer_logprobs(model, batch)
             none = torch.zeros(1, device=model.device)
             means = (torch.stack([one.mean() for one in side]) for side in (chosen, rejected))

@@ -50,7 +50,7 @@ def fitted(aligner: Any, folder: Path) -> tuple[dict[str, torch.Tensor], Any]:
         Dpo(DpoConfig(learning_rate=1e-3)),
         Kto(Kto.Config()),
         Orpo(Orpo.Config()),
-        Gem(GemConfig(k=2, min_tokens=2, sft_steps=1, sega_steps=1)),
+        Gem(GemConfig(k=2, min_tokens=2, sft_steps=3, sega_steps=2)),
     ],
     ids=lambda aligner: aligner.name,
 )
