@@ -77,10 +77,14 @@ from harness.contracts.model import (
 from harness.contracts.regime import AskedLengths, Budget, Lengths, Regime, budget_for, every_label, settled
 from harness.contracts.running import (
     Backend,
+    CellJob,
+    CellState,
     Engine,
     EngineCapability,
+    Executor,
     ModelFolder,
     ModelSource,
+    Resources,
     RunObserver,
 )
 from harness.contracts.task import (
@@ -134,6 +138,8 @@ __all__ = [
     "Budget",
     "BudgetExceeded",
     "Capability",
+    "CellJob",
+    "CellState",
     "ChooseRequest",
     "Chooses",
     "ComparesWithReference",
@@ -147,6 +153,7 @@ __all__ = [
     "Engine",
     "EngineCapability",
     "EvalContext",
+    "Executor",
     "Family",
     "FewShot",
     "Finishes",
@@ -191,6 +198,7 @@ __all__ = [
     "Ratings",
     "Reading",
     "Regime",
+    "Resources",
     "Reward",
     "Role",
     "RowT",
