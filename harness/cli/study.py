@@ -16,7 +16,7 @@ from harness.util.files import write_atomic, write_json
 
 if TYPE_CHECKING:
     from harness.study.api import Study
-    from harness.study.drive import Outcome
+    from harness.study.drive import StudyOutcome
     from harness.study.plan import Planned, StudyPlan
 
 app = typer.Typer(help="Many cells by one file.", no_args_is_help=True, rich_markup_mode=None)
@@ -85,10 +85,13 @@ def plan(
     study = _study(file, sets, no_plugins, plugins, executor=executor)
     with watching(quiet) as progress:
         made = study.plan(progress)
+    command = study.submission(made)
     if as_json:
-        emit_json(_plan_json(made))
+        emit_json({**_plan_json(made), "command": command})
     else:
         _show_plan(made)
+        if command is not None:
+            say(command)
     if made.count("missing"):
         raise typer.Exit(INCOMPLETE)
 
@@ -223,7 +226,7 @@ def _counted(counts: Mapping[str, int], threads: int) -> str:
     return f"{', '.join(parts)}; {threads} {'thread' if threads == 1 else 'threads'} a cell"
 
 
-def _outcome_json(outcome: Outcome) -> dict[str, Any]:
+def _outcome_json(outcome: StudyOutcome) -> dict[str, Any]:
     return {
         "stopped": outcome.stopped,
         "seconds": round(outcome.seconds, 1),
@@ -233,7 +236,7 @@ def _outcome_json(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _show_outcome(outcome: Outcome, file: Path) -> None:
+def _show_outcome(outcome: StudyOutcome, file: Path) -> None:
     for run in outcome.runs.values():
         if run.phase in ("failed", "missing"):
             say(f"{run.phase}: {run.planned.words}: {run.reason}")

@@ -86,6 +86,7 @@ from harness.contracts.running import (
     ModelSource,
     Resources,
     RunObserver,
+    ShowsCommand,
 )
 from harness.contracts.task import (
     EvalContext,
@@ -209,6 +210,7 @@ __all__ = [
     "Schedule",
     "Scores",
     "ScoresText",
+    "ShowsCommand",
     "Source",
     "SourceKind",
     "Span",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from harness.contracts.model import Loglik, LoglikRequest, TokenScores
 from harness.contracts.values import Completion, Span
@@ -224,4 +224,13 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """End all cells that are under way, and every process of the executor's."""
+        ...
+
+
+@runtime_checkable
+class ShowsCommand(Protocol):
+    """What an executor adds that hands cells to a cluster by a command."""
+
+    def preview(self, job: CellJob, count: int) -> str:
+        """The command for `count` cells like this one, as a line."""
         ...

@@ -24,7 +24,7 @@ class CellFile(BaseModel):
     observe: tuple[str, ...] = ()
 
 
-class CellOutcome(BaseModel):
+class CellEnd(BaseModel):
     """What came of a start: a record, or why there is none. `refused`: the input was at fault; `raised`: a bug."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,15 +38,15 @@ def outcome_file(file: Path) -> Path:
     return file.with_suffix(".outcome.json")
 
 
-def read_outcome(file: Path) -> CellOutcome | None:
+def read_outcome(file: Path) -> CellEnd | None:
     """The outcome of a cell's file; None where no start of it came to an end."""
     try:
-        return CellOutcome.model_validate_json(outcome_file(file).read_bytes())
+        return CellEnd.model_validate_json(outcome_file(file).read_bytes())
     except (FileNotFoundError, ValueError):
         return None
 
 
-def write_outcome(file: Path, outcome: CellOutcome) -> None:
+def write_outcome(file: Path, outcome: CellEnd) -> None:
     """Write what came of a cell's file."""
     write_atomic(outcome_file(file), (outcome.model_dump_json() + "\n").encode())
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts import Executor, Resources
+from harness.contracts import Executor, Resources, ShowsCommand
 from harness.contracts.progress import Progress, Silent
 from harness.plugins.registry import Registry, load
 from harness.records.store import Store
-from harness.study.drive import Driver, Outcome
+from harness.study.drive import Driver, StudyOutcome, cell_job
 from harness.study.events import EVENTS, Events, Listener
 from harness.study.file import StudyFile, read_study, study_of
 from harness.study.grid import Cell, expand
@@ -58,7 +58,7 @@ class Study:
 
     def run(
         self, progress: Progress | None = None, *, retry_failed: bool = False, listener: Listener | None = None
-    ) -> Outcome:
+    ) -> StudyOutcome:
         """Compute what is not there yet. `listener` is called with every event.
 
         Raises HarnessError for a study at fault; a cell that fails or lacks something is in the outcome.
@@ -79,6 +79,18 @@ class Study:
     def expected(self, plan: StudyPlan) -> dict[str, dict[str, float]]:
         """What each run that is to be computed will take, as far as records say: `seconds` and `flops`."""
         return {}
+
+    def submission(self, plan: StudyPlan) -> str | None:
+        """The command that an executor would hand to its cluster, where it has one and there is something to run."""
+        to_run = [run for run in plan.runs.values() if run.state == "run" and run.plan is not None]
+        executor = self._executor()
+        try:
+            if not to_run or not isinstance(executor, ShowsCommand):
+                return None
+            job = cell_job(self.file, to_run[-1], self.file.folder / "cells" / "FILE", {})
+            return executor.preview(job, len(to_run))
+        finally:
+            executor.close()
 
     def index(self) -> Index:
         """Its cells with their runs: as they were run last, or as they would be."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness.contracts import HarnessError
 from harness.contracts.progress import Progress, Silent
-from harness.run.cells import CellFile, CellOutcome, read_cell, write_outcome
+from harness.run.cells import CellEnd, CellFile, read_cell, write_outcome
 
 if TYPE_CHECKING:
     from harness.plugins.registry import Registry
@@ -39,24 +39,24 @@ def watched(registry: Registry, names: tuple[str, ...], store: Path) -> Registry
     return dataclasses.replace(registry, observers={**registry.observers, **opened}) if opened else registry
 
 
-def compute(cell: CellFile, session: Session) -> CellOutcome:
+def compute(cell: CellFile, session: Session) -> CellEnd:
     """Run a cell. Whatever is wrong with it is told, never raised; Ctrl-C is."""
     from harness.run.engine import run_cell
 
     try:
         record = run_cell(cell.config, session, cell.threads)
     except HarnessError as error:
-        return CellOutcome(kind="refused", reason=str(error))
+        return CellEnd(kind="refused", reason=str(error))
     except Exception as error:
         session.release()
         tail = "".join(traceback.format_exception(error))[-TAIL:]
-        return CellOutcome(kind="raised", reason=f"{type(error).__name__}: {error}\n{tail}")
+        return CellEnd(kind="raised", reason=f"{type(error).__name__}: {error}\n{tail}")
     if record.id != cell.run_id:
-        return CellOutcome(kind="refused", reason="code or data changed since the study was planned; run it again")
-    return CellOutcome(kind="recorded")
+        return CellEnd(kind="refused", reason="code or data changed since the study was planned; run it again")
+    return CellEnd(kind="recorded")
 
 
-def compute_file(file: Path, progress: Progress | None = None) -> CellOutcome:
+def compute_file(file: Path, progress: Progress | None = None) -> CellEnd:
     """Run the cell of a file in this process and write what came of it beside the file."""
     cell = read_cell(file)
     os.environ["OMP_NUM_THREADS"] = str(cell.threads)

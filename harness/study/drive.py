@@ -6,7 +6,10 @@ Cells that share a fit or the same answers never run side by side: the second fi
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -26,9 +29,12 @@ if TYPE_CHECKING:
 
     from harness.plugins.registry import Registry
     from harness.records.schema import Record
+    from harness.study.file import StudyFile
 
 TICK = 0.05
 """Seconds between two looks at the executor."""
+LOOK = 0.5
+"""Seconds between two looks at the store, for what other processes did."""
 Phase = Literal["waiting", "running", "done", "failed", "missing"]
 
 
@@ -43,7 +49,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StudyOutcome:
     """What a call of `study run` came to."""
 
     runs: Mapping[str, Run]
@@ -64,7 +70,7 @@ class Outcome:
 
 
 @dataclass
-class Spent:
+class CallSpent:
     """What this call took."""
 
     began: float = field(default_factory=time.monotonic)
@@ -94,15 +100,19 @@ class Driver:
         self.plan, self.registry, self.executor, self.events = plan, registry, executor, events
         self.progress = progress or Silent()
         self.store = Store(plan.study.store)
-        self.spent = Spent()
+        self.spent = CallSpent()
         self.runs = {name: _begun(planned, retry) for name, planned in plan.runs.items()}
         self.stopped: str | None = None
         self._flight: dict[str, str] = {}
         """Handle -> run."""
         self._expected = expected_flops or {}
+        self._files = plan.study.folder / "cells" / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        """Of this call alone: two calls on one study do not see each other's files."""
+        self._jobs: dict[str, CellJob] = {}
+        self._looked = -LOOK
         self._known = peaks({run.id: run for run in _records(self.store, plan)})
 
-    def run(self) -> Outcome:
+    def run(self) -> StudyOutcome:
         """Compute what there is to compute. Ctrl-C ends the cells under way, which go on where they were next time."""
         self.events.tell("study_started", study=self.plan.study.name, runs=len(self.runs), to_run=self._left())
         self.progress.stage(f"study {self.plan.study.name}", len(self.runs))
@@ -114,7 +124,8 @@ class Driver:
             raise
         finally:
             self.executor.close()
-        done = Outcome(self.runs, self.stopped, self.spent.seconds, self.spent.flops)
+            shutil.rmtree(self._files, ignore_errors=True)
+        done = StudyOutcome(self.runs, self.stopped, self.spent.seconds, self.spent.flops)
         counts = {phase: done.count(phase) for phase in ("done", "failed", "missing", "waiting")}
         self.events.tell("study_ended", stopped=self.stopped, seconds=round(done.seconds, 1), **counts)
         return done
@@ -123,10 +134,13 @@ class Driver:
 
     def _step(self) -> bool:
         """Take in what ended and start what is ready. False where nothing is left to do."""
-        self._collect()
+        ended = self._collect()
         self.stopped = self.stopped or self._limit()
-        if self.stopped is None:
-            self._start()
+        if ended or time.monotonic() - self._looked >= LOOK:
+            self._look_elsewhere()
+            if self.stopped is None:
+                self._start()
+            self._looked = time.monotonic()
         settled = sum(run.phase in ("done", "failed", "missing") for run in self.runs.values())
         self.progress.advance(settled, len(self.runs), running=len(self._flight))
         return bool(self._flight) or (self.stopped is None and self._left() > 0)
@@ -188,21 +202,15 @@ class Driver:
     # ------------------------------------------------------------ starting and ending
 
     def _job(self, planned: Planned) -> CellJob:
-        assert planned.plan is not None
-        machine = self.plan.study.run
-        memory = int(machine.memory_gb * 2**30) if machine.memory_gb else memory_of(planned.plan, self._known)
-        return CellJob(
-            run_id=planned.run_id,
-            file=self._file(planned.run_id),
-            store=self.store.root,
-            needs=planned.needs,
-            threads=planned.plan.machine.threads,
-            memory_bytes=memory,
-            gpus=machine.gpus,
-        )
+        if planned.run_id not in self._jobs:
+            self._jobs[planned.run_id] = self._made(planned)
+        return self._jobs[planned.run_id]
+
+    def _made(self, planned: Planned) -> CellJob:
+        return cell_job(self.plan.study, planned, self._file(planned.run_id), self._known)
 
     def _file(self, run_id: str) -> Path:
-        return self.plan.study.folder / "cells" / f"{run_id}.json"
+        return self._files / f"{run_id}.json"
 
     def _submit(self, job: CellJob, run: Run) -> None:
         cell = CellFile(
@@ -218,26 +226,33 @@ class Driver:
         self._flight[self.executor.submit(job)] = job.run_id
         self.events.tell("cell_started", run=job.run_id, cell=run.planned.words, start=run.starts)
 
-    def _collect(self) -> None:
-        """Take in cells that ended here, and those that another process ended."""
+    def _collect(self) -> bool:
+        """Take in cells that ended; whether there were any."""
+        through = False
         for handle, state in self.executor.poll(list(self._flight)).items():
             if state.phase in ("ended", "lost"):
                 name = self._flight.pop(handle)
                 self._ended(name, self.runs[name], state)
+                through = True
+        return through
+
+    def _look_elsewhere(self) -> None:
+        """Take in cells that another process ended."""
         for name, run in self.runs.items():
-            if run.phase == "waiting" and self.store.run_dir(name).exists() and self._ended_elsewhere(name, run):
-                self._recorded(name, self.store.record(name))
+            if run.phase == "waiting" and self._ended_elsewhere(name, run):
+                self._recorded(name, self._found(name))
 
     def _ended_elsewhere(self, name: str, run: Run) -> bool:
         """Whether a record appeared since the study was planned: a failed one, or one not believed, was there then."""
-        return run.planned.state == "run" and not run.planned.reason and not run.starts
+        fresh = run.planned.state == "run" and not run.planned.reason and not run.starts
+        return fresh and self.store.run_dir(name).exists()
 
     def _ended(self, name: str, run: Run, state: CellState) -> None:
         told = read_outcome(self._file(name))
         record = self._found(name)
         if told is not None and told.kind == "refused":
             self._settle(name, "missing", told.reason)
-        elif record is not None and (told is not None or run.starts >= self.plan.study.run.attempts):
+        elif record is not None and (record.status != "failed" or (told is not None and told.kind == "recorded")):
             self._recorded(name, record)
         else:
             self._lost(name, run, told.reason if told is not None else state.note)
@@ -280,6 +295,21 @@ class Driver:
         self.events.tell(f"cell_{phase}", run=name, cell=run.planned.words, reason=reason, **facts)
         if reason:
             self.progress.note(f"{run.planned.words} {'failed' if phase == 'failed' else 'is missing'}: {reason}")
+
+
+def cell_job(study: StudyFile, planned: Planned, file: Path, known: Mapping[str, int]) -> CellJob:
+    """What an executor is told of a run; `known` is the memory that records name (`peaks`)."""
+    assert planned.plan is not None
+    asked = study.run.memory_gb
+    return CellJob(
+        run_id=planned.run_id,
+        file=file,
+        store=study.store,
+        needs=planned.needs,
+        threads=planned.plan.machine.threads,
+        memory_bytes=int(asked * 2**30) if asked else memory_of(planned.plan, known),
+        gpus=study.run.gpus,
+    )
 
 
 def _begun(planned: Planned, retry: bool) -> Run:

@@ -70,7 +70,7 @@ class Shared(_Frozen):
     checkpoint_steps: int = Field(default=8, ge=1)
 
 
-class Machine(_Frozen):
+class Placement(_Frozen):
     """Where cells are computed, and how many at a time."""
 
     executor: Text = Field(default="local", description="local, ray, slurm, or a plug-in's")
@@ -92,7 +92,7 @@ class Limits(_Frozen):
     usd: float | None = Field(default=None, gt=0, description="of judges, by `prices`")
 
 
-class Reading(_Frozen):
+class Comparing(_Frozen):
     """How the report compares."""
 
     reference: Text = Field(default="dpo", description="the method that others are compared with, beside base")
@@ -125,10 +125,10 @@ class StudyFile(_Frozen):
     )
     shared: Shared = Shared()
     exclude: tuple[dict[str, Any], ...] = Field(default=(), description="combinations that are left out")
-    run: Machine = Machine()
+    run: Placement = Placement()
     limits: Limits = Limits()
     prices: dict[str, float] = Field(default_factory=dict, description="US dollars for a judged answer, by judge")
-    report: Reading = Reading()
+    report: Comparing = Comparing()
     observe: tuple[Text, ...] = Field(default=(), description="trackers: tensorboard, trackio, or a plug-in's")
 
     @property

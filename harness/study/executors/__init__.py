@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from harness.contracts import Executor
 from harness.hookspecs import hookimpl
-from harness.study.executors.local import Local
-from harness.study.executors.ray import Ray
-from harness.study.executors.slurm import Slurm
+from harness.study.executors.local import LocalExecutor
+from harness.study.executors.ray import RayExecutor
+from harness.study.executors.slurm import SlurmExecutor
 
 
 @hookimpl
 def harness_executors() -> list[type[Executor]]:
     """The executors that ship with the harness."""
-    return [Local, Ray, Slurm]
+    return [LocalExecutor, RayExecutor, SlurmExecutor]

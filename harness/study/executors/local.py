@@ -20,7 +20,7 @@ RESERVE = 0.9
 """Share of the memory that cells may take together."""
 
 
-class Local:
+class LocalExecutor:
     """Never more threads than cores, more memory than there is, or more cells than GPUs."""
 
     name: ClassVar[str] = "local"

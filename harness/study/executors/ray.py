@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from harness.contracts import CellJob, CellState, HarnessError, Resources
-from harness.run.cells import CellFile, CellOutcome, read_cell, write_cell, write_outcome
+from harness.run.cells import CellEnd, CellFile, read_cell, write_cell, write_outcome
 from harness.study.cell import compute_file
 from harness.study.executors.bundles import pack, unpack
 from harness.study.executors.local import cores, refuse_unknown
 
 
-class Ray:
+class RayExecutor:
     """A cell is a task that asks for its threads, GPUs and memory; the driver starts again what a dead worker lost."""
 
     name: ClassVar[str] = "ray"
@@ -89,7 +89,7 @@ class Ray:
             return CellState("lost", f"its Ray worker was lost: {' '.join(str(error).split())[:200]}")
         if content is not None:
             unpack(content, job.store)
-            write_outcome(job.file, CellOutcome.model_validate_json(outcome))
+            write_outcome(job.file, CellEnd.model_validate_json(outcome))
         return CellState("ended")
 
     def _connect(self) -> None:

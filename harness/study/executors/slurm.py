@@ -20,7 +20,7 @@ MINUTES = 240
 OWN = frozenset({"cluster", "minutes", "partition", "account", "qos", "constraint"})
 
 
-class Slurm:
+class SlurmExecutor:
     """The store and the study's folder lie on a disk that all nodes share."""
 
     name: ClassVar[str] = "slurm"

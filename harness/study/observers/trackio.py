@@ -31,8 +31,10 @@ class Trackio:
 
     def logged(self, run_id: str, event: Mapping[str, Any]) -> None:
         """Every number of an entry of the log."""
-        if run_id in self._open:
-            self._open[run_id].log(figures(dict(event)))
+        found = figures(dict(event))
+        step = found.pop("step", None)
+        if run_id in self._open and found:
+            self._open[run_id].log(found, step=None if step is None else int(step))
 
     def finished(self, run_id: str, record: Mapping[str, Any]) -> None:
         """The scores; the run is closed."""

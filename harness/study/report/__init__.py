@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from harness.study.report.build import build
-from harness.study.report.figures import Contrast, CurvePanel, ForecastError, MethodCurve, Panel, Row, StudyReport
+from harness.study.report.figures import Contrast, CurvePanel, ForecastError, MethodCurve, Panel, PanelRow, StudyReport
 
-__all__ = ["Contrast", "CurvePanel", "ForecastError", "MethodCurve", "Panel", "Row", "StudyReport", "build"]
+__all__ = ["Contrast", "CurvePanel", "ForecastError", "MethodCurve", "Panel", "PanelRow", "StudyReport", "build"]

@@ -11,8 +11,8 @@ from harness.stats.best import among_the_best
 from harness.stats.crossed import ENOUGH_DRAWS, Crossed, crossed, crossed_difference
 from harness.study.power import Design, advice, detectable
 from harness.study.report.curves import curve_panels
-from harness.study.report.figures import Contrast, ForecastError, Panel, Row, StudyReport, Verdict
-from harness.study.report.results import Group, Results, Series, Values
+from harness.study.report.figures import Contrast, ForecastError, Panel, PanelRow, StudyReport, Verdict
+from harness.study.report.results import PanelCells, Series, StudyResults, Values
 
 if TYPE_CHECKING:
     from harness.records.store import Store
@@ -24,7 +24,7 @@ SHUFFLED = "shuffled"
 
 def build(study: StudyFile, index: Index, store: Store) -> StudyReport:
     """The report of what is there. Raises HarnessError where no cell has a record."""
-    results = Results(index, store)
+    results = StudyResults(index, store)
     groups = results.groups()
     if not groups:
         raise HarnessError(f"study {study.name} has no record yet; python -m harness study run makes them")
@@ -39,7 +39,7 @@ def build(study: StudyFile, index: Index, store: Store) -> StudyReport:
     )
 
 
-def panel(group: Group, reference: str) -> Panel:
+def panel(group: PanelCells, reference: str) -> Panel:
     """One table, with what it can say and what it cannot."""
     series = [one for one in group.series if one.role != "base"]
     contrasts = {one.method: _contrasts(one, group.series, reference) for one in series}
@@ -138,11 +138,11 @@ def _design(made: Crossed) -> Design:
 # ---------------------------------------------------------------- rows
 
 
-def _row(one: Series, versus: Mapping[str, Contrast], best: frozenset[str] | None) -> Row:
+def _row(one: Series, versus: Mapping[str, Contrast], best: frozenset[str] | None) -> PanelRow:
     values = list(one.by_draw.values())
     found = _score(values, one) if values else None
     several = found is not None and found.n_draws > 1
-    return Row(
+    return PanelRow(
         method=one.method,
         role=one.role,
         degenerate=one.degenerate,
@@ -175,13 +175,13 @@ def _score(values: Sequence[Values], one: Series) -> Crossed | None:
     return Crossed(found.mean, interval, found.p, found.scope, 0.0, found.components, 1, found.n_units)
 
 
-def _base_row(group: Group, best: frozenset[str] | None) -> tuple[Row, ...]:
+def _base_row(group: PanelCells, best: frozenset[str] | None) -> tuple[PanelRow, ...]:
     if group.base is None:
         return ()
     record, series = group.base, group.series[0]
     score = record.scores.get(series.metric)
     return (
-        Row(
+        PanelRow(
             method=BASE, role="base", degenerate=False, score=None if score is None else score.mean,
             ci95=None if score is None else score.ci95, draw_sd=None, unit_sd=None, n_draws=1,
             statuses={record.status: 1}, versus={}, among_the_best=None if best is None else BASE in best,
@@ -190,7 +190,7 @@ def _base_row(group: Group, best: frozenset[str] | None) -> tuple[Row, ...]:
     )  # fmt: skip
 
 
-def _best(group: Group) -> frozenset[str] | None:
+def _best(group: PanelCells) -> frozenset[str] | None:
     """Methods and base that cannot be told from the best; None where they have different items."""
     means = {one.method: _mean(one.by_draw) for one in group.series if _tested(one)}
     base = _mean(group.series[0].base) if group.series[0].base else None
@@ -213,7 +213,7 @@ def _mean(by_draw: Mapping[int, Values]) -> dict[str, float]:
 # ---------------------------------------------------------------- sentences
 
 
-def _sentences(group: Group, draws: Sequence[int], designs: Sequence[Design], family: int) -> list[str]:
+def _sentences(group: PanelCells, draws: Sequence[int], designs: Sequence[Design], family: int) -> list[str]:
     found = []
     if len(draws) < ENOUGH_DRAWS:
         number = f"{len(draws)} draw{'s' if len(draws) != 1 else ''}"
@@ -243,7 +243,7 @@ def _whole(study: StudyFile, counts: Mapping[str, int]) -> list[str]:
     return [f"{missing} of {sum(counts.values())} cells have no record yet: python -m harness study run makes them."]
 
 
-def _forecast(index: Index, results: Results) -> ForecastError | None:
+def _forecast(index: Index, results: StudyResults) -> ForecastError | None:
     done = {name: results.entries[name].record for name in index.forecast if name in results.entries}
     if not done:
         return None

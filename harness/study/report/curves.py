@@ -8,20 +8,20 @@ from collections.abc import Mapping, Sequence
 from harness.contracts import HarnessError
 from harness.stats.curves import LEAST_BUDGETS, Reached, labels_to_reach, learning_curve
 from harness.study.report.figures import CurvePanel, Efficiency, MethodCurve, Point
-from harness.study.report.results import CURVE, Group, Series, Values
+from harness.study.report.results import CURVE, PanelCells, Series, Values
 
 USUAL_TARGET = 128
 
 
-def curve_panels(groups: Sequence[Group], reference: str, target: int | None) -> tuple[CurvePanel, ...]:
+def curve_panels(groups: Sequence[PanelCells], reference: str, target: int | None) -> tuple[CurvePanel, ...]:
     """The curves of every task, pool and model with five budgets or more, all trained to their last step."""
-    found: dict[tuple[str, ...], list[Group]] = {}
+    found: dict[tuple[str, ...], list[PanelCells]] = {}
     for group in groups:
         found.setdefault(tuple(str(group.axes[name]) for name in CURVE), []).append(group)
     return tuple(_panel(own, reference, target) for own in found.values() if len(own) >= LEAST_BUDGETS)
 
 
-def _panel(groups: Sequence[Group], reference: str, target: int | None) -> CurvePanel:
+def _panel(groups: Sequence[PanelCells], reference: str, target: int | None) -> CurvePanel:
     methods: dict[str, dict[int, Series]] = {}
     for group in groups:
         for one in group.series:
@@ -45,7 +45,7 @@ def _panel(groups: Sequence[Group], reference: str, target: int | None) -> Curve
     )
 
 
-def _selection(groups: Sequence[Group]) -> list[str]:
+def _selection(groups: Sequence[PanelCells]) -> list[str]:
     """A curve compares budgets, so all of them must keep their last step."""
     others = {r.budget.selection for group in groups for one in group.series for r in one.records} - {"last"}
     if not others:

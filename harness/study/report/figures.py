@@ -31,7 +31,7 @@ class Contrast(_Frozen):
     n_draws: int
 
 
-class Row(_Frozen):
+class PanelRow(_Frozen):
     """A method at one budget over its draws."""
 
     method: str
@@ -68,7 +68,7 @@ class Panel(_Frozen):
     metric: str
     draws: tuple[int, ...]
     n_units: int
-    rows: tuple[Row, ...]
+    rows: tuple[PanelRow, ...]
     detectable: float | None
     """The smallest difference to base that this design finds four times in five, at Holm's first step."""
     sentences: tuple[str, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.study.report.figures import Contrast, CurvePanel, ForecastError, Panel, Row, StudyReport
+from harness.study.report.figures import Contrast, CurvePanel, ForecastError, Panel, PanelRow, StudyReport
 
 
 def page(report: StudyReport) -> str:
@@ -40,7 +40,7 @@ def _headings(names: Sequence[str]) -> list[str]:
     return ["method", "score", "95 %", "sd of draws", *others, "verdict", "best?", "FLOPs", "s"]
 
 
-def _cells(row: Row, names: Sequence[str]) -> list[str]:
+def _cells(row: PanelRow, names: Sequence[str]) -> list[str]:
     best = {True: "cannot be told", False: "no", None: ""}[row.among_the_best]
     base = row.versus.get("base")
     verdict = base.verdict if base is not None and base.verdict else ""

@@ -63,7 +63,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Group:
+class PanelCells:
     """One panel's cells."""
 
     axes: Mapping[str, Any]
@@ -71,7 +71,7 @@ class Group:
     base: Record | None
 
 
-class Results:
+class StudyResults:
     """Every record of an index that is there, read once."""
 
     def __init__(self, index: Index, store: Store) -> None:
@@ -87,7 +87,7 @@ class Results:
     def _status(self, cell: IndexedCell) -> str:
         return self.entries[cell.run].record.status if cell.run in self.entries else "missing"
 
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[PanelCells]:
         """The panels, in the order of the study."""
         found: dict[tuple[str, ...], list[IndexedCell]] = {}
         for cell in self.index.cells:
@@ -95,13 +95,13 @@ class Results:
                 found.setdefault(tuple(str(cell.axes[name]) for name in PANEL), []).append(cell)
         return [self._group(cells) for cells in found.values()]
 
-    def _group(self, cells: Sequence[IndexedCell]) -> Group:
+    def _group(self, cells: Sequence[IndexedCell]) -> PanelCells:
         methods: dict[str, list[IndexedCell]] = {}
         for cell in cells:
             methods.setdefault(cell.method, []).append(cell)
         base = next((e for cell in cells if (e := self._base(cell)) is not None), None)
         series = tuple(self._series(method, own) for method, own in methods.items())
-        return Group(cells[0].axes, series, base.record if base is not None else None)
+        return PanelCells(cells[0].axes, series, base.record if base is not None else None)
 
     def _base(self, cell: IndexedCell) -> Entry | None:
         return self.entries.get(cell.needs[0]) if cell.needs else None
