@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -221,7 +221,7 @@ def _entry(model: type[BaseModel], name: str, value: Any, where: str) -> dict[st
     return values
 
 
-_SHORT = {
+_SHORT: dict[str, Callable[[Any, str], Any]] = {
     "aligners": _methods,
     "tracks": _tracks,
     "budgets": _budgets,

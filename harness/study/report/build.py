@@ -67,6 +67,7 @@ def panel(group: PanelCells, reference: str) -> Panel:
         n_units=len(set(first.units.values())),
         rows=(*_base_row(group, best), *rows),
         detectable=max(least, default=None),
+        components=_widest(designs),
         sentences=tuple(_sentences(group, draws, designs, len(family))),
     )
 
@@ -133,6 +134,14 @@ def _verdict(difference: float, p: float) -> Verdict:
 
 def _design(made: Crossed) -> Design:
     return Design(made.components, made.n_draws, made.n_units)
+
+
+def _widest(designs: Sequence[Design]) -> tuple[float, float, float] | None:
+    """The largest of each variance, over differences that were seen on two draws or more."""
+    found = [d.components for d in designs if d.draws > 1]
+    if not found:
+        return None
+    return max(c.draws for c in found), max(c.units for c in found), max(c.rest for c in found)
 
 
 # ---------------------------------------------------------------- rows

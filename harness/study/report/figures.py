@@ -71,6 +71,8 @@ class Panel(_Frozen):
     rows: tuple[PanelRow, ...]
     detectable: float | None
     """The smallest difference to base that this design finds four times in five, at Holm's first step."""
+    components: tuple[float, float, float] | None = None
+    """The largest variances of a difference to base: of draws, of units, of the rest; None below two draws."""
     sentences: tuple[str, ...]
 
 
