@@ -12,11 +12,13 @@ computed the same cells without it.
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +55,43 @@ class Computed:
     """What a second `close` raised."""
 
 
+@lru_cache(maxsize=1)
+def tiny() -> Path:
+    """The folder of the kit's model, which lies there as long as this process lives."""
+    folder = Path(tempfile.mkdtemp(prefix="align-harness-kit-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return tiny_folder(folder / "tiny")
+
+
+@lru_cache(maxsize=1)
+def expected_records() -> dict[str, Record]:
+    """The records that this process makes of the cells, in a store of its own."""
+    from harness.plugins.registry import load
+    from harness.run.engine import run_cell
+    from harness.run.session import Session
+
+    with tempfile.TemporaryDirectory(prefix="align-harness-kit-") as folder:
+        session = Session(load(plugins=False), Store(Path(folder)), Silent())
+        return {name: run_cell(cell_config(name, Path(folder)), session, 1) for name in ("base", "sft")}
+
+
+def cell_config(name: str, store: Path) -> RunConfig:
+    """A cell of the kit; `refused` names a model that is not there."""
+    return RunConfig(
+        aligner="base" if name == "refused" else name,
+        task="medqa",
+        model=str(tiny() if name != "refused" else tiny() / "absent"),
+        data="sample",
+        limit=4,
+        budget=budget_of({"preset": "8", "min_steps": 2, "prompts": 0}, "budget"),
+        lengths=Lengths(prompt=64, completion=24, new_tokens=8, sample_prompts=2),
+        lora=Lora(r=2, alpha=4),
+        checkpoint_steps=1,
+        device="cpu",
+        store=store,
+    )
+
+
 class ExecutorLab:
     """One executor, opened once; everything that the checks ask is computed at the first of them."""
 
@@ -61,22 +100,10 @@ class ExecutorLab:
         self.kind, self.options = kind
 
     @cached_property
-    def expected(self) -> dict[str, Record]:
-        """The records that this process makes of the cells, in a store of its own."""
-        from harness.plugins.registry import load
-        from harness.run.engine import run_cell
-        from harness.run.session import Session
-
-        self._folder = tempfile.TemporaryDirectory(prefix="align-harness-kit-")
-        root = Path(self._folder.name)
-        self.model = tiny_folder(root / "model" / "tiny")
-        session = Session(load(plugins=False), Store(root / "here"), Silent())
-        return {name: run_cell(self.config(name, root / "here"), session, 1) for name in ("base", "sft")}
-
-    @cached_property
     def computed(self) -> Computed:
         """The same cells by the executor, and one whose input is refused."""
-        expected = self.expected
+        expected = expected_records()
+        self._folder = tempfile.TemporaryDirectory(prefix="align-harness-kit-")
         root = Path(self._folder.name)
         store = root / "there"
         executor = self.kind(Resources(root / "study", 1, 1, 0.0, self.options))
@@ -93,26 +120,10 @@ class ExecutorLab:
         reason = told.reason if told is not None and told.kind == "refused" else ""
         return Computed(ended, records, reason, unknown, again, _raised(executor.close))
 
-    def config(self, name: str, store: Path) -> RunConfig:
-        """A cell of the kit; `refused` names a model that is not there."""
-        return RunConfig(
-            aligner="base" if name == "refused" else name,
-            task="medqa",
-            model=str(self.model) if name != "refused" else str(self.model / "absent"),
-            data="sample",
-            limit=4,
-            budget=budget_of({"preset": "8", "min_steps": 2, "prompts": 0}, "budget"),
-            lengths=Lengths(prompt=64, completion=24, new_tokens=8, sample_prompts=2),
-            lora=Lora(r=2, alpha=4),
-            checkpoint_steps=1,
-            device="cpu",
-            store=store,
-        )
-
     def _through(self, executor: Executor, name: str, store: Path, run_id: str, needs: tuple[str, ...]) -> CellState:
         """Submit a cell and wait for its end. Raises CheckFailed where none comes."""
         file = Path(self._folder.name) / "cells" / f"{name}.json"
-        write_cell(file, CellFile(run_id=run_id, config=self.config(name, store), threads=1, plugins=False))
+        write_cell(file, CellFile(run_id=run_id, config=cell_config(name, store), threads=1, plugins=False))
         job = CellJob(run_id, file, store, needs, 1, 2**28)
         required(executor.room(job), f"{self.name}: has no room for a first cell")
         handle = executor.submit(job)
@@ -175,7 +186,7 @@ def check_refuses_unknown_options(lab: ExecutorLab) -> str:
 def check_same_records(lab: ExecutorLab) -> str:
     """What it computes is what this process computes: the same runs, scores, answers and adapter."""
     found = lab.computed.records
-    for name, record in lab.expected.items():
+    for name, record in expected_records().items():
         other = found[name]
         required(other is not None, f"{lab.name}: no record of cell {name} in the store")
         if other is None:

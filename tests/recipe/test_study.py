@@ -76,6 +76,14 @@ def outcomes(records: list[Record]) -> dict[str, tuple[Any, ...]]:
     }
 
 
+def assert_first_draw_of(undisturbed: Study, study: Study) -> list[Record]:
+    """The study's records, which are those that the undisturbed one has of base and of the first draw."""
+    records = study.records()
+    assert outcomes(records) == outcomes([r for r in undisturbed.records() if r.seed.draw == 0])
+    assert len(records) == 2
+    return records
+
+
 def test_every_cell_has_a_record_and_base_stands_beside_them(undisturbed: Study) -> None:
     records = undisturbed.records()
     assert sorted(record.aligner.name for record in records) == ["base", "sft", "sft"]
@@ -102,7 +110,7 @@ def test_run_again_nothing_is_computed(undisturbed: Study) -> None:
 
 def test_a_killed_worker_costs_a_restart_and_changes_nothing(undisturbed: Study, values: Changed) -> None:
     """The worker is killed as soon as it has begun the second cell."""
-    study = Study.of(values("killed", run={"workers": 1, "threads": 1}), undisturbed.registry)
+    study = Study.of(values("killed", draws=[0], run={"workers": 1, "threads": 1}), undisturbed.registry)
     told: list[dict[str, Any]] = []
 
     def listener(event: dict[str, Any]) -> None:
@@ -117,7 +125,7 @@ def test_a_killed_worker_costs_a_restart_and_changes_nothing(undisturbed: Study,
     outcome = study.run(listener=listener)
     assert outcome.complete
     assert any(event["event"] == "cell_lost" for event in told)
-    assert outcomes(study.records()) == outcomes(undisturbed.records())
+    assert_first_draw_of(undisturbed, study)
 
 
 def _kill_workers() -> None:
@@ -134,18 +142,18 @@ def _kill_workers() -> None:
 def test_two_studies_at_once_compute_no_cell_twice(undisturbed: Study, values: Changed, tmp_path: Path) -> None:
     """Two command lines on one store: every cell is computed by one of them, and the records are those of one alone."""
     path = tmp_path / "study.yaml"
-    path.write_text(json.dumps(values("both", run={"workers": 1, "threads": 1})))
+    path.write_text(json.dumps(values("both", draws=[0], run={"workers": 1, "threads": 1})))
     words = [sys.executable, "-m", "harness", "study", "run", str(path), "--quiet", "--no-plugins", "--json"]
     both = [subprocess.Popen(words, stdout=subprocess.PIPE) for _ in range(2)]
-    told = [json.loads(process.communicate(timeout=240)[0]) for process in both]
+    told = [json.loads(process.communicate(timeout=400)[0]) for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    assert [one["counts"]["done"] for one in told] == [3, 3]
+    # Each of them waits for what the other computes, and both end with every record.
+    assert [one["counts"]["done"] for one in told] == [2, 2]
     study = Study.load(path, registry=undisturbed.registry)
-    records = study.records()
-    assert outcomes(records) == outcomes(undisturbed.records())
+    records = assert_first_draw_of(undisturbed, study)
     assert {record.spent.lost.restarts for record in records} == {0}
     starts = [event["run"] for event in read_events(study.file.folder / EVENTS) if event["event"] == "cell_started"]
-    assert len(set(starts)) == 3
+    assert len(set(starts)) == 2
 
 
 def test_a_failed_cell_is_a_record_and_is_retried_only_when_asked(values: Changed, undisturbed: Study) -> None:
@@ -227,20 +235,20 @@ def test_control_c_ends_the_command_and_the_next_one_goes_on(
     undisturbed: Study, values: Changed, tmp_path: Path
 ) -> None:
     path = tmp_path / "study.yaml"
-    path.write_text(json.dumps(values("interrupted", run={"workers": 1, "threads": 1})))
+    path.write_text(json.dumps(values("interrupted", draws=[0], run={"workers": 1, "threads": 1})))
     command = [sys.executable, "-m", "harness", "study"]
     process = subprocess.Popen([*command, "run", str(path), "--quiet", "--no-plugins"], stderr=subprocess.PIPE)
     study = Study.load(path, registry=undisturbed.registry)
-    _until(lambda: any("sft" in e.get("cell", "") for e in read_events(study.file.folder / EVENTS)))
+    _until(lambda: any("sft" in e.get("cell", "") for e in read_events(study.file.folder / EVENTS)), 240.0)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
     assert b"resumes where this one stopped" in errors
     status = subprocess.run([*command, "status", str(path), "--json"], capture_output=True, check=False)
     assert status.returncode == 3
     assert json.loads(status.stdout)["counts"]["done"] >= 1
     assert study.run().complete
-    assert outcomes(study.records()) == outcomes(undisturbed.records())
+    assert_first_draw_of(undisturbed, study)
 
 
 def _until(there: Callable[[], bool], seconds: float = 120.0) -> None:
