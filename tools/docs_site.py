@@ -146,7 +146,7 @@ def settings() -> str:
 
     aligners = load(plugins=False).aligners
     head = (
-    """Every method's hyper-parameters: default, range, what each does, and where its value comes from."""
+        """Every method's hyper-parameters: default, range, what each does, and where its value comes from."""
         "methods' own configurations.\n[S], [N] and [R] are explained under [sources](../methods/sources.md).\n"
     )
     return head + "".join(_settings_of(name, aligners[name]) for name in sorted(aligners))

@@ -215,7 +215,7 @@ class Driver:
     def _submit(self, job: CellJob, run: Run) -> None:
         cell = CellFile(
             run_id=job.run_id,
-            config=run.planned.config,
+            config=run.planned.config.model_copy(update={"store": self.store.root.resolve()}),
             threads=job.threads,
             plugins=self.registry.plugins,
             allow=None if self.registry.allow is None else tuple(sorted(self.registry.allow)),
@@ -304,7 +304,7 @@ def cell_job(study: StudyFile, planned: Planned, file: Path, known: Mapping[str,
     return CellJob(
         run_id=planned.run_id,
         file=file,
-        store=study.store,
+        store=study.store.resolve(),
         needs=planned.needs,
         threads=planned.plan.machine.threads,
         memory_bytes=int(asked * 2**30) if asked else memory_of(planned.plan, known),

@@ -47,14 +47,14 @@ class RayExecutor:
         """Start a task."""
         self._connect()
         options = {"num_cpus": job.threads, "num_gpus": job.gpus, "memory": job.memory_bytes, "max_retries": 0}
-        cell, carried = str(job.file.resolve()), None
+        cell, carried, here = str(job.file.resolve()), None, str(Path.cwd())
         if not self._shared:
             cell = job.file.read_text()
             carried = pack(job.store, job.needs)
         task = self._ray.remote(compute_here).options(**{k: v for k, v in options.items() if v or k == "max_retries"})
         self._count += 1
         handle = f"{job.run_id}@{self._count}"
-        self._cells[handle] = (task.remote(cell, carried), job)
+        self._cells[handle] = (task.remote(cell, carried, here), job)
         return handle
 
     def poll(self, handles: Sequence[str]) -> Mapping[str, CellState]:
@@ -109,8 +109,13 @@ class RayExecutor:
         return max(1, there // self.threads)
 
 
-def compute_here(cell: str, carried: bytes | None) -> tuple[str, bytes | None]:
-    """In a Ray worker: the cell of a file on the shared disk, or, with what it needs, of a file's text."""
+def compute_here(cell: str, carried: bytes | None, folder_of_driver: str) -> tuple[str, bytes | None]:
+    """In a Ray worker: the cell of a file on the shared disk, or, with what it needs, of a file's text.
+
+    Relative paths of data and models are the driver's, where its folder is on this machine too.
+    """
+    if Path(folder_of_driver).is_dir():
+        os.chdir(folder_of_driver)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     if carried is None:
         return compute_file(Path(cell)).model_dump_json(), None
