@@ -1,7 +1,8 @@
 """The command line, `python -m harness` and `align-harness`: the only place that prints.
 
 Results go to standard output, everything said on the way to standard error. Exit codes: 0 done; 1 a failed run or a
-bug; 2 a mistake of the user's, told in one line; 130 interrupted; 141 the reader closed the pipe.
+bug; 2 a mistake of the user's, told in one line; 3 a study that lacks cells; 130 interrupted; 141 the reader closed
+the pipe.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import data, doctor, judge, leaderboard, listing, models, run, show
+from harness.cli import data, doctor, judge, leaderboard, listing, models, run, show, study
 from harness.cli.errors import CommandLine
 from harness.cli.output import end_of_results, prepare_streams, say
 from harness.cli.places import speak_unicode
@@ -51,6 +52,7 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(judge.app, name="judge")
 app.add_typer(data.app, name="data")
+app.add_typer(study.app, name="study")
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ class Listed(StrEnum):
     judges = "judges"
     backends = "backends"
     models = "models"
+    executors = "executors"
 
 
 def list_(
@@ -32,7 +33,7 @@ def list_(
     plugins: shared.Plugins = None,
     as_json: shared.Json = False,
 ) -> None:
-    """List aligners, tasks, pools, judges, backends and models with their origin, and plug-ins that were skipped."""
+    """List what is installed, of every kind, with its origin, and the plug-ins that were skipped."""
     registry = shared.registry(no_plugins, plugins)
     kinds = list(Listed) if kind is None else [kind]
     if as_json:

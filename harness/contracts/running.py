@@ -1,10 +1,10 @@
-"""What runs models and watches runs: backends and their engines, observers, built-in models."""
+"""What runs models, runs cells and watches runs: backends, executors, observers, built-in models."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -159,3 +159,87 @@ class RunObserver(Protocol):
     def logged(self, run_id: str, event: Mapping[str, Any]) -> None: ...
 
     def finished(self, run_id: str, record: Mapping[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CellJob:
+    """A cell of a study to compute: a file that says what it is, and what it takes. Never code of the study's."""
+
+    run_id: str
+    file: Path
+    """Where its config lies, as JSON; what came of it is written beside it."""
+    store: Path
+    needs: tuple[str, ...] = ()
+    """Runs that are finished and that it is compared with: an executor without a shared disk carries them along."""
+    threads: int = 1
+    memory_bytes: int = 0
+    gpus: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CellState:
+    """How far an executor is with a cell.
+
+    `ended`: the process is through with it, and the store says what came of it; `lost`: the process died.
+    """
+
+    phase: Literal["waiting", "running", "ended", "lost"]
+    note: str = ""
+    """What it is doing, or how it was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a study asks of an executor; None leaves it to the machine."""
+
+    folder: Path
+    """The study's folder, for logs."""
+    workers: int | None = None
+    threads: int | None = None
+    gpus: float = 0.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The executor's own settings. It refuses those that it does not know."""
+
+
+class Executor(Protocol):
+    """Computes cells somewhere. The store is the truth: any executor may die and the study be run again."""
+
+    name: ClassVar[str]
+
+    def __init__(self, asked: Resources) -> None:
+        """Raises HarnessError for an option that it does not know, and for a package that is missing."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """Threads of a cell."""
+        ...
+
+    def room(self, job: CellJob) -> bool:
+        """Whether `submit` would start or queue it now."""
+        ...
+
+    def submit(self, job: CellJob) -> str:
+        """Start or queue a cell, and give its handle."""
+        ...
+
+    def poll(self, handles: Sequence[str]) -> Mapping[str, CellState]:
+        """The state of each; returns soon."""
+        ...
+
+    def cancel(self, handle: str) -> None:
+        """End a cell, and everything that it started; nothing where it has ended."""
+        ...
+
+    def close(self) -> None:
+        """End all cells that are under way, and every process of the executor's."""
+        ...
+
+
+@runtime_checkable
+class ShowsCommand(Protocol):
+    """What an executor adds that hands cells to a cluster by a command."""
+
+    def preview(self, job: CellJob, count: int) -> str:
+        """The command for `count` cells like this one, as a line."""
+        ...

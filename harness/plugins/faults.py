@@ -122,3 +122,8 @@ def observer_faults(value: object) -> Iterator[str]:
     if isinstance(value, type):
         yield "must be an instance, not a class"
     yield from method_faults(value, ("started", "logged", "finished"))
+
+
+def executor_faults(value: object) -> Iterator[str]:
+    """What is wrong with an executor class."""
+    yield from class_faults(value, ("name",), ("room", "submit", "poll", "cancel", "close"))

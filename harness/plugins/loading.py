@@ -17,6 +17,7 @@ from harness.plugins import specs as hookspecs
 from harness.plugins.faults import (
     aligner_faults,
     backend_faults,
+    executor_faults,
     judge_faults,
     model_faults,
     name_faults,
@@ -50,6 +51,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("backend", "harness_backends", backend_faults),
     Kind("model", "harness_models", model_faults),
     Kind("observer", "harness_observers", observer_faults),
+    Kind("executor", "harness_executors", executor_faults),
 )
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 from harness.contracts import (
     Aligner,
     Backend,
+    Executor,
     Family,
     HarnessError,
     Judge,
@@ -77,6 +78,7 @@ BUILTIN: tuple[str, ...] = (
     "harness.models.builtin",
     "harness.lm.backends.hf",
     "harness.lm.backends.vllm",
+    "harness.study.executors",
 )
 """Modules whose hooks ship with the harness, in the order in which lists show them."""
 
@@ -95,6 +97,7 @@ class Registry:
     backends: Mapping[str, type[Backend]]
     models: Mapping[str, ModelSource]
     observers: Mapping[str, RunObserver]
+    executors: Mapping[str, type[Executor]]
     provenance: Mapping[str, str]
     """`kind:name` -> distribution and version, for example `aligner:gem` -> `align-harness 0.1.0`."""
     aliases: Mapping[str, str]
@@ -133,6 +136,10 @@ class Registry:
     def observer(self, name: str) -> RunObserver:
         """The run observer called `name`. Raises HarnessError with the nearest name."""
         return self._find("observer", self.observers, name)
+
+    def executor(self, name: str) -> type[Executor]:
+        """The executor called `name`. Raises HarnessError with the nearest name."""
+        return self._find("executor", self.executors, name)
 
     def _member(self, kind: str, known: Mapping[str, type[V]], name: str) -> type[V]:
         head, colon, argument = name.partition(":")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from harness.contracts import Aligner, Backend, Judge, ModelSource, Pool, RunObserver, Task
+    from harness.contracts import Aligner, Backend, Executor, Judge, ModelSource, Pool, RunObserver, Task
 
 PROJECT = "harness"
 """Name of the pluggy project and of the entry-point group."""
@@ -74,3 +74,8 @@ def harness_judges() -> list[type[Judge]]:  # type: ignore[empty-body]
 @hookspec
 def harness_observers() -> list[RunObserver]:  # type: ignore[empty-body]
     """Ready-made observers of runs (trackers, notices); asked for when the registry is loaded, told of every run."""
+
+
+@hookspec
+def harness_executors() -> list[type[Executor]]:  # type: ignore[empty-body]
+    """What computes the cells of a study, as classes that import their library when they are constructed."""

@@ -17,7 +17,7 @@ from harness.records.verify import RECORD, check_files, read_record
 from harness.util.checked import Damaged, read_checked_json, write_checked_json
 from harness.util.files import HALF, all_to_disk, storage, sweep, to_disk, write_atomic
 from harness.util.hashes import folder_hashes
-from harness.util.locks import held
+from harness.util.locks import held, is_held
 
 SAMPLES = "samples.parquet"
 _FICLONE = 0x40049409
@@ -112,6 +112,10 @@ class Store:
                 self._swept = True
         with held(folder / name, waiting) as descriptor:
             yield descriptor
+
+    def is_locked(self, name: str) -> bool:
+        """Whether a process is at work on a cell or fit at this moment."""
+        return (self.root / ".locks" / name).exists() and is_held(self.root / ".locks" / name)
 
     def publish(self, record: Record, samples: Sequence[SampleRow], fit: Path | None) -> Record:
         """Put a finished cell in its place, whole, and give its record as it was written: with hashes and seal.

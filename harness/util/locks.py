@@ -41,6 +41,15 @@ def held(path: Path, waiting: Callable[[], None]) -> Iterator[int]:
         yield descriptor
 
 
+def is_held(path: Path) -> bool:
+    """Whether somebody holds the lock `path` at this moment; False where the file system cannot say."""
+    try:
+        with path.open("a") as file:
+            return not lock_descriptor(file.fileno(), blocking=False)
+    except OSError:
+        return False
+
+
 @contextmanager
 def _stand_in(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     warnings.warn(

@@ -1,0 +1,130 @@
+"""A small study whose driver, workers and fits are killed again and again ends with the records of an undisturbed one.
+
+    python benchmarks/kill_study.py --kills 30 --seed 0
+
+The tiny model of the conformance kit, two methods, two draws, two workers. Between two kills the study gets a random
+time of work; a killed driver is started again. At the end scores, answers and adapters are compared bit for bit, and
+what every record says of work that was lost is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from harness.conformance.toy import tiny_folder
+from harness.plugins.registry import load
+from harness.study import Study
+
+LONGEST_S = 600.0
+
+
+def study_file(folder: Path, store: str, draws: int) -> Path:
+    values = {
+        "name": "killed",
+        "store": str(folder / store),
+        "aligners": ["sft", "dpo"],
+        "tasks": ["medqa"],
+        "models": [str(folder / "model" / "tiny")],
+        "budgets": [{"preset": 8, "min_steps": 8, "prompts": 0}],
+        "draws": draws,
+        "shared": {
+            "data": "sample",
+            "limit": 8,
+            "lengths": {"prompt": 96, "completion": 32, "new_tokens": 16, "sample_prompts": 2},
+            "lora": {"r": 4, "alpha": 8},
+            "checkpoint_steps": 1,
+        },
+        "run": {"workers": 2, "threads": 1, "attempts": 1000},
+    }
+    path = folder / f"{store}.yaml"
+    path.write_text(json.dumps(values))
+    return path
+
+
+def start(path: Path) -> subprocess.Popen[bytes]:
+    words = [sys.executable, "-m", "harness", "study", "run", str(path), "--quiet", "--no-plugins"]
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+
+
+def below(pid: int) -> list[int]:
+    """All processes that this one started, and theirs."""
+    parents: dict[int, int] = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(status.parent.name)] = int(status.read_text().rsplit(")", 1)[1].split()[1])
+        except (OSError, ValueError, IndexError):
+            continue
+    found, wave = [], [pid]
+    while wave:
+        wave = [child for child, parent in parents.items() if parent in wave]
+        found += wave
+    return found
+
+
+def kill_and_go_on(path: Path, kills: int, longest: float, rng: random.Random) -> dict[str, int]:
+    """Run the study to its end, with `kills` kills on the way; how many of them hit whom."""
+    hit = {"driver": 0, "worker or fit": 0}
+    process = start(path)
+    while process.poll() is None or sum(hit.values()) < kills:
+        if process.poll() is not None:
+            break
+        if sum(hit.values()) == kills:
+            process.wait(timeout=LONGEST_S)
+            break
+        time.sleep(rng.uniform(0.2, longest))
+        others = below(process.pid)
+        victim = rng.choice([process.pid, *others]) if others else process.pid
+        try:
+            os.kill(victim, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+        hit["driver" if victim == process.pid else "worker or fit"] += 1
+        if victim == process.pid:
+            process.wait()
+            process = start(path)
+    while process.wait() not in (0, 1):
+        process = start(path)
+    return hit
+
+
+def outcomes(path: Path) -> dict[str, Any]:
+    records = Study.load(path, registry=load(plugins=False)).records()
+    return {
+        r.id: (r.status, r.scores, r.aligner.adapter_hash, r.aligner.liveness, r.manifest.files["samples.parquet"])
+        for r in records
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--draws", type=int, default=2)
+    parser.add_argument("--longest", type=float, default=12.0, help="seconds between two kills, at the most")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        tiny_folder(folder / "model" / "tiny")
+        quiet, killed = (study_file(folder, store, asked.draws) for store in ("undisturbed", "killed"))
+        if start(quiet).wait(timeout=LONGEST_S) != 0:
+            print("the undisturbed study did not end well")
+            return 1
+        hit = kill_and_go_on(killed, asked.kills, asked.longest, random.Random(asked.seed))
+        same = outcomes(quiet) == outcomes(killed)
+        restarts = [r.spent.lost.restarts for r in Study.load(killed, registry=load(plugins=False)).records()]
+        print(json.dumps({"kills": hit, "records": len(restarts), "restarts": restarts, "bit_equal": same}))
+        return 0 if same else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

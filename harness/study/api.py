@@ -1,0 +1,153 @@
+"""A study from Python: `Study.load(path).run()`, its records, and its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.contracts import Executor, Resources, ShowsCommand
+from harness.contracts.progress import Progress, Silent
+from harness.plugins.registry import Registry, load
+from harness.records.store import Store
+from harness.study.drive import Driver, StudyOutcome, cell_job
+from harness.study.events import EVENTS, Events, Listener
+from harness.study.file import StudyFile, read_study, study_of
+from harness.study.grid import Cell, expand
+from harness.study.index import Index, index_of, read_index, write_index
+from harness.study.plan import StudyPlan, plan_study
+
+if TYPE_CHECKING:
+    from harness.records.schema import Record
+    from harness.study.report import StudyReport
+
+
+class Study:
+    """A study file and what belongs to it."""
+
+    def __init__(self, file: StudyFile, registry: Registry | None = None) -> None:
+        self.file = file
+        self.registry = registry if registry is not None else load()
+
+    @classmethod
+    def load(cls, path: str | Path, sets: Sequence[str] = (), registry: Registry | None = None) -> Study:
+        """The study of a YAML file, `key=value` of `sets` over it. Raises HarnessError naming the file and the key."""
+        return cls(read_study(Path(path), sets), registry)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], registry: Registry | None = None) -> Study:
+        """A study from plain values, as a file would hold them."""
+        return cls(study_of(values), registry)
+
+    @property
+    def store(self) -> Store:
+        """Where its records are."""
+        return Store(self.file.store)
+
+    def cells(self) -> tuple[Cell, ...]:
+        """The combinations of its axes."""
+        return expand(self.file, self.registry)
+
+    def plan(self, progress: Progress | None = None) -> StudyPlan:
+        """Every run, and whether it is there, to be made, or lacks something. Nothing is computed."""
+        executor = self._executor()
+        try:
+            return plan_study(self.file, self.registry, progress or Silent(), executor.threads)
+        finally:
+            executor.close()
+
+    def run(
+        self, progress: Progress | None = None, *, retry_failed: bool = False, listener: Listener | None = None
+    ) -> StudyOutcome:
+        """Compute what is not there yet. `listener` is called with every event.
+
+        Raises HarnessError for a study at fault; a cell that fails or lacks something is in the outcome.
+        """
+        executor = self._executor()
+        try:
+            watching = progress or Silent()
+            plan = plan_study(self.file, self.registry, watching, executor.threads)
+            expected = self.expected(plan)
+            write_index(self.file.folder, index_of(plan, expected))
+            flops = {name: figures["flops"] for name, figures in expected.items()}
+            events = Events(self.file.folder / EVENTS, listener)
+            driver = Driver(plan, self.registry, executor, events, watching, retry=retry_failed, expected_flops=flops)
+            return driver.run()
+        finally:
+            executor.close()
+
+    def expected(self, plan: StudyPlan) -> dict[str, dict[str, float]]:
+        """What each run that is to be computed will take, as far as records say: `seconds` and `flops`."""
+        return {}
+
+    def submission(self, plan: StudyPlan) -> str | None:
+        """The command that an executor would hand to its cluster, where it has one and there is something to run."""
+        to_run = [run for run in plan.runs.values() if run.state == "run" and run.plan is not None]
+        executor = self._executor()
+        try:
+            if not to_run or not isinstance(executor, ShowsCommand):
+                return None
+            job = cell_job(self.file, to_run[-1], self.file.folder / "cells" / "FILE", {})
+            return executor.preview(job, len(to_run))
+        finally:
+            executor.close()
+
+    def index(self) -> Index:
+        """Its cells with their runs: as they were run last, or as they would be."""
+        index = read_index(self.file.folder)
+        return index if index is not None and index.covers(self.cells()) else index_of(self.plan())
+
+    def records(self) -> list[Record]:
+        """The records of its cells and of base, as far as they are there."""
+        names = dict.fromkeys(name for cell in self.index().cells for name in (*cell.needs, cell.run))
+        found = [self.store.record(name) for name in names if not name.startswith("missing-")]
+        return [record for record in found if record is not None]
+
+    def frame(self) -> Any:
+        """One row for each record, as a pandas.DataFrame: axes, status, every score, and what was spent."""
+        import pandas as pd
+
+        return pd.DataFrame([row(record) for record in self.records()])
+
+    def report(self) -> StudyReport:
+        """What the records say. Raises HarnessError where there are none yet."""
+        from harness.study.report import build
+
+        return build(self.file, self.index(), self.store)
+
+    def _executor(self) -> Executor:
+        asked = self.file.run
+        kind = self.registry.executor(asked.executor)
+        options = dict(asked.options)
+        return kind(Resources(self.file.folder, asked.workers, asked.threads, asked.gpus, options))
+
+
+def row(record: Record) -> dict[str, Any]:
+    """A record as one flat row."""
+    scores = {f"score.{name}": score.mean for name, score in sorted(record.scores.items())}
+    main = record.scores.get(record.task.main_metric)
+    spent = record.spent
+    return {
+        "run": record.id,
+        "aligner": record.aligner.name,
+        "changed": str(record.aligner.changed or ""),
+        "shuffled": record.data.shuffled_labels,
+        "task": record.task.name,
+        "pool": record.data.pool,
+        "model": record.model.name,
+        "labels": record.budget.labels,
+        "draw": record.seed.draw,
+        "seed": record.seed.training,
+        "judge": record.task.judge,
+        "backend": record.model.backend,
+        "track": record.budget.track,
+        "status": record.status,
+        "reason": record.reason,
+        "score": None if main is None else main.mean,
+        **scores,
+        "flops": spent.flops,
+        "inference_flops": spent.inference.flops,
+        "seconds": spent.seconds.total,
+        "peak_memory_bytes": spent.peak_memory_bytes,
+        "restarts": spent.lost.restarts,
+    }

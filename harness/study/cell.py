@@ -1,0 +1,75 @@
+"""Computing one cell from its file: `python -m harness.study.cell FILE`. What came of it is written beside the file."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.contracts import HarnessError
+from harness.contracts.progress import Progress, Silent
+from harness.run.cell_files import CellEnd, CellFile, read_cell, write_outcome
+
+if TYPE_CHECKING:
+    from harness.plugins.registry import Registry
+    from harness.run.session import Session
+
+TAIL = 2000
+"""Characters of a traceback that an outcome keeps."""
+
+
+def open_session(cell: CellFile, progress: Progress) -> Session:
+    """A session for this cell and others of the same study."""
+    from harness.plugins.registry import load
+    from harness.records.store import Store
+    from harness.run.session import Session
+
+    registry = watched(load(plugins=cell.plugins, allow=cell.allow), cell.observe, cell.config.store)
+    return Session(registry, Store(cell.config.store), progress)
+
+
+def watched(registry: Registry, names: tuple[str, ...], store: Path) -> Registry:
+    """The registry with the trackers that a study names. Raises HarnessError for one that cannot be had."""
+    from harness.study.observers import open_observer
+
+    opened = {name: open_observer(name, store) for name in names if name not in registry.observers}
+    return dataclasses.replace(registry, observers={**registry.observers, **opened}) if opened else registry
+
+
+def compute(cell: CellFile, session: Session) -> CellEnd:
+    """Run a cell. Whatever is wrong with it is told, never raised; Ctrl-C is."""
+    from harness.run.engine import run_cell
+
+    try:
+        record = run_cell(cell.config, session, cell.threads)
+    except HarnessError as error:
+        return CellEnd(kind="refused", reason=str(error))
+    except Exception as error:
+        session.release()
+        tail = "".join(traceback.format_exception(error))[-TAIL:]
+        return CellEnd(kind="raised", reason=f"{type(error).__name__}: {error}\n{tail}")
+    if record.id != cell.run_id:
+        return CellEnd(kind="refused", reason="code or data changed since the study was planned; run it again")
+    return CellEnd(kind="recorded")
+
+
+def compute_file(file: Path, progress: Progress | None = None) -> CellEnd:
+    """Run the cell of a file in this process and write what came of it beside the file."""
+    cell = read_cell(file)
+    os.environ["OMP_NUM_THREADS"] = str(cell.threads)
+    outcome = compute(cell, open_session(cell, progress or Silent()))
+    write_outcome(file, outcome)
+    return outcome
+
+
+def main() -> int:
+    """Exit status: 0 with a record, failed or not; 2 where the input was refused; 1 for a bug."""
+    outcome = compute_file(Path(sys.argv[1]))
+    return {"recorded": 0, "refused": 2, "raised": 1}[outcome.kind]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

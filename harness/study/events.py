@@ -1,0 +1,47 @@
+"""What happens in a study, as one JSON object a line: for dashboards, logs and tests, without any extra package."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from harness.util.files import storage
+
+EVENTS = "events.jsonl"
+Listener = Callable[[dict[str, Any]], None]
+
+
+class Events:
+    """Appends every event to a file, and passes it on."""
+
+    def __init__(self, path: Path, listener: Listener | None = None) -> None:
+        self._path = path
+        self._listener = listener
+        self._alone = threading.Lock()
+        with storage(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+
+    def tell(self, event: str, **facts: Any) -> None:
+        """Note an event with the time in seconds of the clock."""
+        value = {"time": round(time.time(), 3), "event": event, **facts}
+        with self._alone, storage(self._path.parent), self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(value, ensure_ascii=False) + "\n")
+        if self._listener is not None:
+            self._listener(value)
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """All events of a file, in order; a last line that was cut off is left out."""
+    if not path.exists():
+        return []
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found

@@ -1,0 +1,73 @@
+"""Which record belongs to which cell of a study: written when a study runs, read by its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from harness.contracts import HarnessError
+from harness.study.grid import Cell
+from harness.study.plan import StudyPlan
+from harness.util.files import write_atomic
+
+INDEX = "cells.json"
+
+
+class IndexedCell(BaseModel):
+    """A cell, its run, and the runs of base that it is compared with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: str
+    axes: dict[str, Any]
+    run: str
+    needs: tuple[str, ...] = ()
+
+
+class Index(BaseModel):
+    """All cells of a study."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    study: str
+    cells: tuple[IndexedCell, ...]
+    forecast: dict[str, dict[str, float]] = {}
+    """What each run that was to be computed was expected to take: `seconds`, `flops`."""
+
+    def covers(self, cells: Sequence[Cell]) -> bool:
+        """Whether these are the cells of the index."""
+        return [_key(cell.method, cell.axes) for cell in cells] == [_key(c.method, c.axes) for c in self.cells]
+
+
+def index_of(plan: StudyPlan, forecast: Mapping[str, Mapping[str, float]] | None = None) -> Index:
+    """The index of a plan."""
+    cells = tuple(
+        IndexedCell(method=cell.method, axes=dict(cell.axes), run=run, needs=plan.runs[run].needs)
+        for cell, run in plan.cells
+    )
+    return Index(study=plan.study.name, cells=cells, forecast={k: dict(v) for k, v in (forecast or {}).items()})
+
+
+def write_index(folder: Path, index: Index) -> None:
+    """Write an index; forecasts of runs that an earlier call made stay."""
+    before = read_index(folder)
+    kept = {**(before.forecast if before is not None else {}), **index.forecast}
+    whole = index.model_copy(update={"forecast": kept})
+    write_atomic(folder / INDEX, (whole.model_dump_json(indent=1) + "\n").encode())
+
+
+def read_index(folder: Path) -> Index | None:
+    """The index of a study's folder; None where it was never run. Raises HarnessError for a damaged one."""
+    try:
+        return Index.model_validate_json((folder / INDEX).read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise HarnessError(f"{folder / INDEX} is damaged; delete it and run the study again") from error
+
+
+def _key(method: str, axes: Mapping[str, Any]) -> tuple[str, str]:
+    return method, repr(sorted((name, str(value)) for name, value in axes.items()))

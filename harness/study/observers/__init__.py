@@ -1,0 +1,38 @@
+"""Trackers of runs: one thin adapter each over the contract of observers. They are outside a run's identity."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+from harness.contracts import HarnessError, RunObserver
+from harness.util.names import nearest
+
+TRACKERS = ("tensorboard", "trackio")
+
+
+def open_observer(name: str, store: Path) -> RunObserver:
+    """The tracker called `name`, which keeps its files below `store`.
+
+    Raises HarnessError for an unknown name, and where its package is not installed.
+    """
+    if name not in TRACKERS:
+        raise HarnessError(f"observer {name[:80]!r} is not installed; {nearest(name, TRACKERS, label='trackers')}")
+    try:
+        observer: RunObserver = import_module(f"harness.study.observers.{name}").open_in(store / f".{name}")
+    except ImportError as error:
+        raise HarnessError(f"observer {name} needs its package: pip install 'align-harness[{name}]'") from error
+    return observer
+
+
+def figures(event: object) -> dict[str, float]:
+    """The numbers of an event or of a record's scores, by name."""
+    if not isinstance(event, dict):
+        return {}
+    return {k: float(v) for k, v in event.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+
+
+def means(record: object) -> dict[str, float]:
+    """The mean of every metric of a record."""
+    scores = record.get("scores", {}) if isinstance(record, dict) else {}
+    return {f"score/{name}": float(score["mean"]) for name, score in scores.items()}

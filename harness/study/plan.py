@@ -1,0 +1,187 @@
+"""What a study will do: every cell with its run, whether it is there already, and what it waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+from harness.config import RunConfig
+from harness.contracts import HarnessError, SaysWhatIsMissing
+from harness.contracts.progress import Progress, Silent
+from harness.records.store import SAMPLES, Store
+from harness.run.plan import BASE_ALIGNER, REFERENCE, Models, Plan, make_plan
+from harness.run.trust import finished
+from harness.study.file import StudyFile
+from harness.study.grid import Cell, expand
+
+if TYPE_CHECKING:
+    from harness.plugins.registry import Registry
+    from harness.records.schema import Record
+
+State = Literal["run", "reused", "failed", "missing"]
+WORKING_BYTES = 3 * 2**29
+"""Memory of a cell beside its weights, where no record says: Python, torch, activations of a small batch."""
+COPIES = 3
+"""Times that a cell holds its weights at the most: in the fit, loading, and what optimizer and adapter take."""
+BYTES = {"fp32": 4, "bf16": 2}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a study: a cell of the grid, or base, which cells are compared with."""
+
+    run_id: str
+    words: str
+    config: RunConfig
+    state: State
+    """`failed`: its record says why, and it is run again where that is asked for."""
+    reason: str = ""
+    needs: tuple[str, ...] = ()
+    plan: Plan | None = None
+    """None where something is missing."""
+    fitted: bool = False
+    """Whether its fit is there already."""
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """A study with all its runs, base first."""
+
+    study: StudyFile
+    runs: Mapping[str, Planned]
+    cells: tuple[tuple[Cell, str], ...]
+    """Every cell of the grid, and its run: cells that no setting of theirs tells apart share one."""
+    threads: int
+
+    def count(self, state: State) -> int:
+        """How many runs are in a state."""
+        return sum(run.state == state for run in self.runs.values())
+
+
+def plan_study(study: StudyFile, registry: Registry, progress: Progress, threads: int) -> StudyPlan:
+    """Plan every cell; nothing is computed. Raises HarnessError for a study at fault, not for what a cell lacks."""
+    planner = _Planner(registry, Store(study.store), threads)
+    cells = expand(study, registry)
+    progress.stage("plan the cells", len(cells))
+    placed = []
+    for done, cell in enumerate(cells, 1):
+        placed.append((cell, planner.add(cell)))
+        progress.advance(done)
+    return StudyPlan(study, planner.runs, tuple(placed), threads)
+
+
+@dataclass
+class _Planner:
+    registry: Registry
+    store: Store
+    threads: int
+    runs: dict[str, Planned] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.models = Models(self.registry, Silent().note)
+
+    def add(self, cell: Cell) -> str:
+        """Plan a cell and what it is compared with, and give its run's id; of a cell that lacks something, a name."""
+        try:
+            return self._run(cell.config, cell.words)
+        except HarnessError as error:
+            name = f"missing-{len(self.runs)}"
+            self.runs[name] = Planned(name, cell.words, cell.config, "missing", str(error))
+            return name
+
+    def _run(self, config: RunConfig, words: str, threads: int | None = None) -> str:
+        plan = self._plan(config, threads)
+        if plan.run_id in self.runs:
+            return plan.run_id
+        _ready(plan, self.registry)
+        threads = plan.machine.threads
+        needs = tuple(self._run(other, _words_of(other), threads) for other in compared_with(plan))
+        state, reason = self._state(plan, needs)
+        fitted = (self.store.fit_dir(plan.fit_id) / "fit.json").exists()
+        self.runs[plan.run_id] = Planned(plan.run_id, words, config, state, reason, needs, plan, fitted)
+        return plan.run_id
+
+    def _plan(self, config: RunConfig, threads: int | None) -> Plan:
+        """The plan with the threads that an unfinished start of the cell had, as a resumed cell has them."""
+        plan = make_plan(config, self.registry, Silent(), threads=threads or self.threads, models=self.models)
+        begun = None if threads else self.store.threads_of(plan.start_id)
+        if begun in (None, plan.machine.threads):
+            return plan
+        return make_plan(config, self.registry, Silent(), threads=begun, models=self.models)
+
+    def _state(self, plan: Plan, needs: tuple[str, ...]) -> tuple[State, str]:
+        try:
+            record = self.store.record(plan.run_id)
+        except HarnessError as error:
+            return "run", str(error)
+        if record is None:
+            return "run", ""
+        if record.status == "failed":
+            return "failed", record.reason or ""
+        notes = _Notes()
+        there = all(self.runs[need].state == "reused" for need in needs)
+        compared = self._compared(plan, record) if there else record.manifest.compared
+        reused = finished(plan, self.store, compared, notes) is not None
+        return ("reused", "") if reused else ("run", notes.last)
+
+    def _compared(self, plan: Plan, record: Record) -> Mapping[str, Mapping[str, str]]:
+        """The runs that a record was held against, with the hashes that their samples have now."""
+        found = {}
+        for role, noted in record.manifest.compared.items():
+            other = self.store.record(noted["run"])
+            samples = other.manifest.files.get(SAMPLES, "") if other is not None else ""
+            found[role] = {"run": noted["run"], "samples": samples}
+        return found
+
+
+class _Notes(Silent):
+    last = ""
+
+    def note(self, line: str) -> None:
+        """Keep what was said last."""
+        self.last = line
+
+
+def compared_with(plan: Plan) -> Iterator[RunConfig]:
+    """The runs of base that a cell is held against, as the engine asks for them."""
+    if plan.config.aligner != BASE_ALIGNER:
+        yield plan.base_config
+    if plan.config.baseline == BASE_ALIGNER:
+        yield plan.base_config.model_copy(update={"baseline": REFERENCE})
+
+
+def memory_of(plan: Plan, known: Mapping[str, int]) -> int:
+    """Bytes that a cell takes: the most that records of its method and model took, else an estimate of the model's."""
+    from harness.models.load import count_parameters
+
+    noted = known.get(f"{plan.config.aligner}|{plan.files.weights_hash}|{plan.machine.device}")
+    if noted:
+        return noted
+    return COPIES * count_parameters(plan.files.folder) * BYTES.get(plan.machine.precision, 4) + WORKING_BYTES
+
+
+def peaks(records: Mapping[str, Record]) -> dict[str, int]:
+    """The most memory by method, model and device that records name."""
+    found: dict[str, int] = {}
+    for record in records.values():
+        key = f"{record.aligner.name}|{record.model.weights_hash}|{record.model.device}"
+        found[key] = max(found.get(key, 0), record.spent.peak_memory_bytes)
+    return found
+
+
+def as_retried(planned: Planned) -> Planned:
+    """A failed run that is to be run again."""
+    return replace(planned, state="run")
+
+
+def _ready(plan: Plan, registry: Registry) -> None:
+    """Raises HarnessError where a judge says that it cannot judge."""
+    for name in (plan.config.judge, plan.fit_judge):
+        judge: object = registry.judge(name)() if name is not None else None
+        if isinstance(judge, SaysWhatIsMissing):
+            judge.ready()
+
+
+def _words_of(config: RunConfig) -> str:
+    return f"{config.aligner} on {config.task}, {config.budget.preset} labels, draw {config.draw_seed}"

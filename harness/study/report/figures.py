@@ -1,0 +1,150 @@
+"""A report as data: what is drawn as Markdown, JSON or a page."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Interval = tuple[float, float] | None
+Role = Literal["base", "method", "control"]
+Verdict = Literal["better", "worse", "cannot tell"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+class Contrast(_Frozen):
+    """A method less another on the same draws and items."""
+
+    against: str
+    difference: float
+    ci95: Interval
+    """For new draws and new questions; None below two draws or two units."""
+    p: float
+    p_holm: float | None
+    """Adjusted over the methods; None for what is outside the family."""
+    verdict: Verdict | None
+    scope: str
+    """What p speaks of."""
+    n_draws: int
+
+
+class PanelRow(_Frozen):
+    """A method at one budget over its draws."""
+
+    method: str
+    role: Role
+    degenerate: bool
+    score: float | None
+    ci95: Interval
+    draw_sd: float | None
+    """Standard deviation of draws and training seeds, from the variance components; None below two draws."""
+    unit_sd: float | None
+    n_draws: int
+    statuses: dict[str, int]
+    versus: dict[str, Contrast]
+    """Against `base`, the reference method and `shuffled`, the method's own control."""
+    among_the_best: bool | None
+    """Whether it cannot be told from the best; None for what is not compared."""
+    flops: float
+    seconds: float
+    runs: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+class Panel(_Frozen):
+    """One task, pool, model, judge, backend, track and budget: what may be compared."""
+
+    task: str
+    pool: str
+    model: str
+    judge: str | None
+    backend: str
+    track: str
+    labels: int
+    selection: str
+    metric: str
+    draws: tuple[int, ...]
+    n_units: int
+    rows: tuple[PanelRow, ...]
+    detectable: float | None
+    """The smallest difference to base that this design finds four times in five, at Holm's first step."""
+    components: tuple[float, float, float] | None = None
+    """The largest variances of a difference to base: of draws, of units, of the rest; None below two draws."""
+    sentences: tuple[str, ...]
+
+
+class Point(_Frozen):
+    """A learning curve at one budget."""
+
+    labels: int
+    mean: float
+    ci95: tuple[float, float]
+
+
+class Efficiency(_Frozen):
+    """With how many labels a method reaches what the reference has with `target_labels`."""
+
+    reference: str
+    target_labels: int
+    target: float
+    labels: float | None
+    """None: not within the range of the budgets."""
+    ci95: tuple[float, float]
+    """0 stands for fewer than the smallest budget, infinity for more than the largest."""
+    below_range: float
+    beyond_range: float
+    sentence: str
+
+
+class MethodCurve(_Frozen):
+    """A method's isotonic curve over its budgets."""
+
+    method: str
+    points: tuple[Point, ...]
+    efficiency: Efficiency | None
+
+
+class CurvePanel(_Frozen):
+    """The curves of one task, pool and model."""
+
+    task: str
+    pool: str
+    model: str
+    metric: str
+    curves: tuple[MethodCurve, ...]
+    sentences: tuple[str, ...]
+
+
+class ForecastError(_Frozen):
+    """How far off the forecast was, over the runs that were forecast and are done."""
+
+    runs: int
+    seconds_expected: float
+    seconds_actual: float
+    flops_expected: float
+    flops_actual: float
+
+
+class StudyReport(_Frozen):
+    """What a study found."""
+
+    study: str
+    counts: dict[str, int]
+    """Cells by what came of them: statuses of records, and `missing`."""
+    panels: tuple[Panel, ...]
+    curves: tuple[CurvePanel, ...]
+    forecast: ForecastError | None
+    sentences: tuple[str, ...]
+
+    def json_value(self) -> dict[str, Any]:
+        """The report as plain JSON values."""
+        return self.model_dump(mode="json")
+
+    def markdown(self) -> str:
+        """The report as a page."""
+        from harness.study.report.markdown import page
+
+        return page(self)

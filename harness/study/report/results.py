@@ -1,0 +1,157 @@
+"""The records of a study, arranged for comparison: by panel, method and draw."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.contracts import BASE, HarnessError
+from harness.records.schema import Record
+from harness.records.store import Store
+from harness.stats import average_seeds
+from harness.study.index import Index, IndexedCell
+from harness.study.report.figures import Role
+from leaderboards.load import Entry, with_samples
+from leaderboards.rows import CONTROL_SETTINGS, CONTROLS, UNFIT
+
+Values = Mapping[str, float]
+PANEL = ("task", "pool", "model", "judge", "backend", "track", "budget")
+CURVE = tuple(name for name in PANEL if name != "budget")
+
+
+@dataclass
+class Series:
+    """A method in one panel: the values of its main metric by draw, averaged over the seeds of a draw."""
+
+    method: str
+    role: Role
+    records: list[Record]
+    by_draw: dict[int, Values]
+    base: dict[int, Values]
+    """The base model's values that each draw is compared with."""
+    units: dict[str, str]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def degenerate(self) -> bool:
+        """Whether no run with a score did what its method is about."""
+        scored = [record for record in self.records if record.status != "failed"]
+        return bool(scored) and all(record.status in UNFIT for record in scored)
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        """Records by status."""
+        return dict(Counter(record.status for record in self.records))
+
+    @property
+    def metric(self) -> str:
+        """The figure that is compared."""
+        return self.records[0].task.main_metric
+
+    @property
+    def shuffled_of(self) -> str | None:
+        """The method of which this is the control with shuffled labels."""
+        if not self.records[0].data.shuffled_labels:
+            return None
+        return (
+            self.method.replace(" [labels=shuffled]", "")
+            .replace("labels=shuffled, ", "")
+            .replace(", labels=shuffled", "")
+        )
+
+
+@dataclass(frozen=True)
+class PanelCells:
+    """One panel's cells."""
+
+    axes: Mapping[str, Any]
+    series: tuple[Series, ...]
+    base: Record | None
+
+
+class StudyResults:
+    """Every record of an index that is there, read once."""
+
+    def __init__(self, index: Index, store: Store) -> None:
+        self.index = index
+        names = dict.fromkeys(name for cell in index.cells for name in (*cell.needs, cell.run))
+        records = {store.run_dir(name): record for name in names if (record := _record(store, name)) is not None}
+        self.entries = {entry.record.id: entry for entry in with_samples(records)}
+
+    def counts(self) -> dict[str, int]:
+        """Cells by what came of them."""
+        return dict(Counter(self._status(cell) for cell in self.index.cells))
+
+    def _status(self, cell: IndexedCell) -> str:
+        return self.entries[cell.run].record.status if cell.run in self.entries else "missing"
+
+    def groups(self) -> list[PanelCells]:
+        """The panels, in the order of the study."""
+        found: dict[tuple[str, ...], list[IndexedCell]] = {}
+        for cell in self.index.cells:
+            if cell.run in self.entries:
+                found.setdefault(tuple(str(cell.axes[name]) for name in PANEL), []).append(cell)
+        return [self._group(cells) for cells in found.values()]
+
+    def _group(self, cells: Sequence[IndexedCell]) -> PanelCells:
+        methods: dict[str, list[IndexedCell]] = {}
+        for cell in cells:
+            methods.setdefault(cell.method, []).append(cell)
+        base = next((e for cell in cells if (e := self._base(cell)) is not None), None)
+        series = tuple(self._series(method, own) for method, own in methods.items())
+        return PanelCells(cells[0].axes, series, base.record if base is not None else None)
+
+    def _base(self, cell: IndexedCell) -> Entry | None:
+        return self.entries.get(cell.needs[0]) if cell.needs else None
+
+    def _series(self, method: str, cells: Sequence[IndexedCell]) -> Series:
+        records = [self.entries[cell.run].record for cell in cells]
+        metric = records[0].task.main_metric
+        drawn: dict[int, list[Values]] = {}
+        base: dict[int, Values] = {}
+        units: dict[str, str] = {}
+        notes: list[str] = []
+        for cell in cells:
+            entry, draw = self.entries[cell.run], int(cell.axes["draw"])
+            if entry.record.status != "ok":
+                notes.append(f"draw {draw}: {entry.record.status}: {entry.record.reason or 'no reason given'}")
+            values = _values(entry, metric)
+            if values:
+                drawn.setdefault(draw, []).append(values)
+                units |= entry.samples.units if entry.samples else {}
+            other = self._base(cell)
+            if other is not None and (theirs := _values(other, metric)):
+                base[draw] = theirs
+        by_draw = dict(_averaged(drawn, notes))
+        return Series(method, role_of(records[0]), records, by_draw, base, units, notes)
+
+
+def role_of(record: Record) -> Role:
+    """Base, a method, or a control, which learns nothing from the labels."""
+    if record.aligner.name == BASE:
+        return "base"
+    turned = any(record.aligner.config.get(name) == value for name, value in CONTROL_SETTINGS)
+    return "control" if record.aligner.name in CONTROLS or turned or record.data.shuffled_labels else "method"
+
+
+def _record(store: Store, name: str) -> Record | None:
+    try:
+        return None if name.startswith("missing-") else store.record(name)
+    except HarnessError:
+        return None
+
+
+def _values(entry: Entry, metric: str) -> Values:
+    if entry.samples is None or entry.record.status == "failed":
+        return {}
+    return entry.samples.values.get(metric, {})
+
+
+def _averaged(drawn: Mapping[int, list[Values]], notes: list[str]) -> Iterator[tuple[int, Values]]:
+    for draw, runs in sorted(drawn.items()):
+        try:
+            yield draw, average_seeds(runs)
+        except HarnessError as error:
+            notes.append(f"draw {draw}: {error}")

@@ -1,0 +1,258 @@
+"""A study on the tiny model: run, run again, killed, raced by another, retried, stopped; and its command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.conformance.toy import tiny_folder
+from harness.contracts import CellJob, CellState
+from harness.plugins.registry import load
+from harness.records.schema import Record
+from harness.records.store import Store
+from harness.study import Study
+from harness.study.drive import Driver
+from harness.study.events import EVENTS, Events, read_events
+
+pytestmark = pytest.mark.recipe
+
+Changed = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def values(tmp_path_factory: pytest.TempPathFactory) -> Changed:
+    """A small study as plain values; dotted changes reach inside."""
+    folder = tmp_path_factory.mktemp("study")
+    model = tiny_folder(folder / "model" / "tiny")
+
+    def made(store: Path | str, **changes: Any) -> dict[str, Any]:
+        return {
+            "name": "small",
+            "store": str(folder / store),
+            "aligners": ["sft"],
+            "tasks": ["medqa"],
+            "models": [str(model)],
+            "budgets": [{"preset": 8, "min_steps": 4, "prompts": 0}],
+            "draws": 2,
+            "shared": {
+                "data": "sample",
+                "limit": 6,
+                "lengths": {"prompt": 64, "completion": 24, "new_tokens": 8, "sample_prompts": 2},
+                "lora": {"r": 2, "alpha": 4},
+                "checkpoint_steps": 1,
+                "device": "cpu",
+            },
+            "run": {"workers": 2 if (os.cpu_count() or 1) > 1 else 1, "threads": 1},
+            **changes,
+        }
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def undisturbed(values: Changed) -> Study:
+    """The study after one call of `run`, with its records."""
+    study = Study.of(values("first"), load(plugins=False))
+    outcome = study.run()
+    assert outcome.complete, outcome
+    return study
+
+
+def outcomes(records: list[Record]) -> dict[str, tuple[Any, ...]]:
+    """What of a record is the result, and not the way to it."""
+    return {
+        record.id: (record.status, record.scores, record.aligner.adapter_hash, record.manifest.files["samples.parquet"])
+        for record in records
+    }
+
+
+def assert_first_draw_of(undisturbed: Study, study: Study) -> list[Record]:
+    """The study's records, which are those that the undisturbed one has of base and of the first draw."""
+    records = study.records()
+    assert outcomes(records) == outcomes([r for r in undisturbed.records() if r.seed.draw == 0])
+    assert len(records) == 2
+    return records
+
+
+def test_every_cell_has_a_record_and_base_stands_beside_them(undisturbed: Study) -> None:
+    records = undisturbed.records()
+    assert sorted(record.aligner.name for record in records) == ["base", "sft", "sft"]
+    assert {record.status for record in records} == {"ok"}
+    told = [event["event"] for event in read_events(undisturbed.file.folder / EVENTS)]
+    assert told[0] == "study_started"
+    assert told.count("cell_started") == told.count("cell_done") == 3
+    frame = undisturbed.frame()
+    assert list(frame[frame.aligner == "sft"].draw) == [0, 1]
+    assert frame.score.notna().all()
+    report = undisturbed.report()
+    assert report.panels[0].rows[0].method == "base"
+    assert report.counts == {"ok": 2}
+
+
+def test_run_again_nothing_is_computed(undisturbed: Study) -> None:
+    before = outcomes(undisturbed.records())
+    started: list[str] = []
+    outcome = undisturbed.run(listener=lambda event: started.append(event["event"]))
+    assert outcome.complete
+    assert "cell_started" not in started
+    assert outcomes(undisturbed.records()) == before
+
+
+def test_a_killed_worker_costs_a_restart_and_changes_nothing(undisturbed: Study, values: Changed) -> None:
+    """The worker is killed as soon as it has begun the second cell."""
+    study = Study.of(values("killed", draws=[0], run={"workers": 1, "threads": 1}), undisturbed.registry)
+    told: list[dict[str, Any]] = []
+
+    def listener(event: dict[str, Any]) -> None:
+        told.append(event)
+        if (
+            event["event"] == "cell_started"
+            and "sft" in event["cell"]
+            and not any(e["event"] == "cell_lost" for e in told)
+        ):
+            threading.Timer(1.0, _kill_workers).start()
+
+    outcome = study.run(listener=listener)
+    assert outcome.complete
+    assert any(event["event"] == "cell_lost" for event in told)
+    assert_first_draw_of(undisturbed, study)
+
+
+def _kill_workers() -> None:
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words = (status.parent / "cmdline").read_bytes().split(b"\0")
+            parent = int(status.read_text().rsplit(")", 1)[1].split()[1])
+        except (OSError, ValueError, IndexError):
+            continue
+        if parent == os.getpid() and b"harness.study.executors.worker" in words:
+            os.kill(int(status.parent.name), signal.SIGKILL)
+
+
+def test_two_studies_at_once_compute_no_cell_twice(undisturbed: Study, values: Changed, tmp_path: Path) -> None:
+    """Two command lines on one store: every cell is computed by one of them, and the records are those of one alone."""
+    path = tmp_path / "study.yaml"
+    path.write_text(json.dumps(values("both", draws=[0], run={"workers": 1, "threads": 1})))
+    words = [sys.executable, "-m", "harness", "study", "run", str(path), "--quiet", "--no-plugins", "--json"]
+    both = [subprocess.Popen(words, stdout=subprocess.PIPE) for _ in range(2)]
+    told = [json.loads(process.communicate(timeout=400)[0]) for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    # Each of them waits for what the other computes, and both end with every record.
+    assert [one["counts"]["done"] for one in told] == [2, 2]
+    study = Study.load(path, registry=undisturbed.registry)
+    records = assert_first_draw_of(undisturbed, study)
+    assert {record.spent.lost.restarts for record in records} == {0}
+    starts = [event["run"] for event in read_events(study.file.folder / EVENTS) if event["event"] == "cell_started"]
+    assert len(set(starts)) == 2
+
+
+def test_a_failed_cell_is_a_record_and_is_retried_only_when_asked(values: Changed, undisturbed: Study) -> None:
+    """A workdir that is a file makes the worker's first checkpoint fail."""
+    study = Study.of(values("failing", draws=[0]), undisturbed.registry)
+    (fit,) = [run.plan.fit_id for run in study.plan().runs.values() if run.plan and run.config.aligner == "sft"]
+    folder = Store(study.file.store).fit_dir(fit)
+    folder.mkdir(parents=True)
+    (folder / "work").write_text("in the way")
+    outcome = study.run()
+    assert (outcome.count("done"), outcome.count("failed")) == (1, 1)
+    (failed,) = [record for record in study.records() if record.status == "failed"]
+    assert "FileExistsError" in (failed.reason or "")
+    (folder / "work").unlink()
+    assert study.run().count("failed") == 1
+    assert study.run(retry_failed=True).count("done") == 2
+
+
+def test_what_is_missing_is_named_and_the_rest_is_computed(values: Changed, undisturbed: Study) -> None:
+    models = [*values("gone")["models"], "/no/such/model"]
+    study = Study.of(values("gone", models=models, aligners=["base"], draws=[0]), undisturbed.registry)
+    plan = study.plan()
+    assert (plan.count("run"), plan.count("missing")) == (1, 1)
+    outcome = study.run()
+    assert (outcome.count("done"), outcome.count("missing"), outcome.complete) == (1, 1, False)
+    (missing,) = [run for run in outcome.runs.values() if run.phase == "missing"]
+    assert "no/such/model" in missing.reason
+
+
+def test_a_limit_stops_between_cells_and_keeps_what_is_done(values: Changed, undisturbed: Study) -> None:
+    study = Study.of(values("limited", limits={"flops": 1.0}), undisturbed.registry)
+    outcome = study.run()
+    assert outcome.stopped == "the limit of 1 FLOPs is reached"
+    assert outcome.count("done") >= 1
+    assert outcome.count("waiting") >= 1
+    assert all(record.status == "ok" for record in study.records())
+
+
+class Losing:
+    """An executor whose every cell is lost."""
+
+    name = "losing"
+    threads = 1
+
+    def __init__(self) -> None:
+        self.handles: list[str] = []
+
+    def room(self, job: CellJob) -> bool:
+        return True
+
+    def submit(self, job: CellJob) -> str:
+        self.handles.append(job.run_id)
+        return f"{job.run_id}@{len(self.handles)}"
+
+    def poll(self, handles: Sequence[str]) -> dict[str, CellState]:
+        return {handle: CellState("lost", "the node is gone") for handle in handles}
+
+    def cancel(self, handle: str) -> None:
+        raise AssertionError("nothing is under way")
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_cell_that_is_lost_again_and_again_gets_a_failed_record(values: Changed, undisturbed: Study) -> None:
+    study = Study.of(values("lost", draws=[0], run={"attempts": 2, "threads": 1}), undisturbed.registry)
+    losing = Losing()
+    plan = study.plan()
+    outcome = Driver(plan, study.registry, losing, Events(study.file.folder / EVENTS)).run()
+    assert (outcome.count("failed"), outcome.count("missing"), outcome.complete) == (1, 1, False)
+    assert len(losing.handles) == 2
+    (record,) = study.records()
+    assert (record.aligner.name, record.status, record.reason) == ("base", "failed", "the node is gone (2 starts)")
+    (missing,) = [run for run in outcome.runs.values() if run.phase == "missing"]
+    assert "base on medqa" in missing.reason
+
+
+def test_control_c_ends_the_command_and_the_next_one_goes_on(
+    undisturbed: Study, values: Changed, tmp_path: Path
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(json.dumps(values("interrupted", draws=[0], run={"workers": 1, "threads": 1})))
+    command = [sys.executable, "-m", "harness", "study"]
+    process = subprocess.Popen([*command, "run", str(path), "--quiet", "--no-plugins"], stderr=subprocess.PIPE)
+    study = Study.load(path, registry=undisturbed.registry)
+    _until(lambda: any("sft" in e.get("cell", "") for e in read_events(study.file.folder / EVENTS)), 240.0)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert b"resumes where this one stopped" in errors
+    status = subprocess.run([*command, "status", str(path), "--json"], capture_output=True, check=False)
+    assert status.returncode == 3
+    assert json.loads(status.stdout)["counts"]["done"] >= 1
+    assert study.run().complete
+    assert_first_draw_of(undisturbed, study)
+
+
+def _until(there: Callable[[], bool], seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not there():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)

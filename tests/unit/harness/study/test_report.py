@@ -1,0 +1,159 @@
+"""A report over synthetic records: what is compared with what, what p speaks of, and the learning curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.contracts import HarnessError
+from harness.records.store import Store
+from harness.study.file import study_of
+from harness.study.index import Index, IndexedCell
+from harness.study.report import StudyReport, build
+from tests.unit.leaderboards.test_leaderboards import ITEMS, add
+
+BUDGETS = (8, 16, 32, 64, 128)
+FLOOR, SLOPE = 0.2, 0.1
+"""A method's share right at 8 labels, and what a doubling adds."""
+
+
+def answers(share: float, rng: np.random.Generator) -> dict[str, float]:
+    return {item: float(value) for item, value in zip(ITEMS, rng.random(len(ITEMS)) < share, strict=True)}
+
+
+class Made:
+    """A store of synthetic cells and their index."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.cells: list[IndexedCell] = []
+        self.rng = np.random.default_rng(5)
+        self.base = add(folder, "base", answers(0.25, self.rng)).name
+
+    def cell(self, method: str, values: Any, draw: int, labels: int = 32, **changes: Any) -> None:
+        name, shuffled = method.split(maxsplit=1)[0], method.endswith("[labels=shuffled]")
+        run = add(
+            self.folder, name, values, seed__draw=draw, seed__training=draw, budget__labels=labels,
+            budget__preset=str(labels), data__shuffled_labels=shuffled, **changes,
+        ).name  # fmt: skip
+        axes = {
+            "aligner": method.split(maxsplit=1)[0],
+            "task": "medqa",
+            "pool": None,
+            "model": "small-model",
+            "judge": None,
+        }
+        axes |= {"backend": "hf", "track": "labels", "budget": str(labels), "draw": draw, "seed": draw}
+        self.cells.append(IndexedCell(method=method, axes=axes, run=run, needs=(self.base,)))
+
+    def report(self, **more: Any) -> StudyReport:
+        study = study_of({"name": "s", "aligners": ["sft"], "tasks": ["medqa"], "store": str(self.folder), **more})
+        return build(study, Index(study="s", cells=tuple(self.cells)), Store(self.folder))
+
+
+def study(folder: Path, draws: int) -> Made:
+    made = Made(folder)
+    for draw in range(draws):
+        made.cell("good", answers(0.9, made.rng), draw)
+        made.cell("dpo", answers(0.5, made.rng), draw)
+        made.cell("dpo [labels=shuffled]", answers(0.25, made.rng), draw)
+    return made
+
+
+def test_methods_are_compared_with_base_the_reference_and_their_own_control(tmp_path: Path) -> None:
+    report = study(tmp_path, 6).report()
+    (panel,) = report.panels
+    rows = {row.method: row for row in panel.rows}
+    assert [row.method for row in panel.rows] == ["base", "good", "dpo", "dpo [labels=shuffled]"]
+    assert set(rows["good"].versus) == {"base", "dpo"}
+    assert set(rows["dpo"].versus) == {"base", "shuffled"}
+    assert rows["good"].versus["dpo"].verdict == "better"
+    assert rows["dpo"].versus["shuffled"].verdict == "better"
+    control = rows["dpo [labels=shuffled]"]
+    assert (control.role, control.versus["base"].p_holm, control.versus["base"].verdict) == ("control", None, None)
+    good = rows["good"].versus["base"]
+    assert good.p_holm == min(1.0, max(2 * good.p, good.p))
+    assert (rows["good"].among_the_best, rows["dpo"].among_the_best, control.among_the_best) == (True, False, None)
+    assert panel.n_units == len(ITEMS)
+    assert report.counts == {"ok": 18}
+
+
+@pytest.mark.parametrize(("draws", "scope"), [(3, "new questions for these draws"), (6, "new draws and new questions")])
+def test_what_p_speaks_of_follows_from_the_number_of_draws(draws: int, scope: str, tmp_path: Path) -> None:
+    (panel,) = study(tmp_path, draws).report().panels
+    assert {contrast.scope for row in panel.rows for contrast in row.versus.values()} == {scope}
+    said = " ".join(panel.sentences)
+    assert ("not of new draws" in said) is (draws < 6)
+    assert "trained with one seed" in said
+    assert "found four times in five" in said
+    assert panel.detectable is not None
+    assert "| good |" in study(tmp_path / "again", draws).report().markdown()
+
+
+def test_failed_and_degenerate_runs_are_said_and_not_tested(tmp_path: Path) -> None:
+    made = study(tmp_path, 3)
+    for draw in range(3):
+        made.cell("gem", answers(0.9, made.rng), draw, status="degenerate", reason="below its floor")
+    made.cell("sft", None, 0, status="failed", reason="out of memory")
+    made.cells.append(made.cells[-1].model_copy(update={"run": "missing-1"}))
+    report = made.report()
+    rows = {row.method: row for row in report.panels[0].rows}
+    assert rows["gem"].degenerate
+    assert rows["gem"].versus["base"].p_holm is None
+    assert rows["sft"].score is None
+    assert "draw 0: failed: out of memory" in rows["sft"].notes
+    assert report.counts == {"ok": 9, "degenerate": 3, "failed": 1, "missing": 1}
+    assert "1 of 14 cells have no record yet" in report.sentences[0]
+    assert rows["good"].versus["base"].p_holm is not None
+
+
+def curves(folder: Path, **changes: Any) -> Made:
+    """`good` with half of the labels is as good as `dpo` with all of them."""
+    made = Made(folder)
+    for draw in range(3):
+        skill = made.rng.random(len(ITEMS))
+        for place, labels in enumerate(BUDGETS):
+            for method, ahead in (("good", 1), ("dpo", 0)):
+                share = FLOOR + SLOPE * (place + ahead)
+                values = {item: float(s < share) for item, s in zip(ITEMS, skill, strict=True)}
+                made.cell(method, values, draw, labels, **changes)
+    return made
+
+
+def test_learning_curves_say_how_many_labels_reach_the_reference(tmp_path: Path) -> None:
+    (panel,) = curves(tmp_path).report().curves
+    good, dpo = panel.curves
+    assert [point.labels for point in good.points] == list(BUDGETS)
+    assert good.efficiency is not None
+    assert good.efficiency.target_labels == 128
+    assert good.efficiency.labels == pytest.approx(64, rel=0.25)
+    assert good.efficiency.ci95[0] <= good.efficiency.labels <= good.efficiency.ci95[1]
+    assert dpo.efficiency is None
+    assert panel.sentences[0].startswith("good reaches what dpo has at 128 labels with ")
+
+
+def test_a_target_beyond_the_range_is_said_with_the_censored_share(tmp_path: Path) -> None:
+    made = curves(tmp_path)
+    swapped = {"good": "dpo", "dpo": "good"}
+    made.cells = [c.model_copy(update={"method": swapped[c.method]}) for c in made.cells]
+    (panel,) = made.report(report={"reference": "dpo", "target_labels": 128}).curves
+    sentence = panel.sentences[0]
+    assert "does not reach what dpo has at 128 labels within this range" in sentence
+    assert "beyond 128" in sentence
+    with pytest.raises(HarnessError, match="target_labels is 100"):
+        made.report(report={"target_labels": 100})
+
+
+def test_budgets_that_select_differently_give_no_curve(tmp_path: Path) -> None:
+    made = curves(tmp_path, budget__selection="holdout25")
+    (panel,) = made.report().curves
+    assert panel.curves == ()
+    assert "use last" in panel.sentences[0]
+
+
+def test_without_a_record_there_is_no_report(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="has no record yet"):
+        Made(tmp_path).report()
