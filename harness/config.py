@@ -204,26 +204,19 @@ def validated(model: type[M], values: Mapping[str, Any], where: str) -> M:
         raise HarnessError(f"{where}: {place + ': ' if place else ''}{first['msg']}") from error
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A config file: keys are `RunConfig`'s, `budget` may be a preset's name.
-
-    Raises HarnessError naming the file and the key for anything unknown, ill-typed or unreadable.
-    """
-    name = cut(str(path))
+def read_mapping(path: Path, what: str) -> dict[str, Any]:
+    """The keys and values of a YAML file that is called `what`. Raises HarnessError for anything else."""
+    name = f"{what} {cut(str(path))}"
     try:
         content = read_plain_yaml(_text_of(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise HarnessError(f"cannot read config file {name}: {reason}") from error
+        raise HarnessError(f"cannot read {name}: {reason}") from error
     except ValueError as error:
-        raise HarnessError(f"config file {name} {error}") from error
+        raise HarnessError(f"{name} {error}") from error
     if not isinstance(content, dict):
-        raise HarnessError(f"config file {name} must hold keys and values, not {type(content).__name__}")
-    values: dict[str, Any] = {str(key): value for key, value in content.items()}
-    if "budget" in values:
-        values["budget"] = _budget(values["budget"])
-    _check_tree(RunConfig, values, f"config file {name}")
-    return values
+        raise HarnessError(f"{name} must hold keys and values, not {type(content).__name__}")
+    return {str(key): value for key, value in content.items()}
 
 
 def _text_of(path: Path) -> str:
@@ -267,19 +260,14 @@ def budget_of(values: Mapping[str, Any], where: str) -> Budget:
     return budget
 
 
-def _budget(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {**value, "preset": str(value["preset"])} if "preset" in value else value
-    return {"preset": str(value)}
-
-
-def _check_tree(model: type[BaseModel], values: Mapping[str, Any], where: str, prefix: str = "") -> None:
+def check_tree(model: type[BaseModel], values: Mapping[str, Any], where: str, prefix: str = "") -> None:
+    """Raises HarnessError for the first key that `model` or a model inside it lacks, and for an ill-typed value."""
     check_keys(model, list(values), f"{where}{': ' + prefix.rstrip('.') if prefix else ''}")
     for key, value in values.items():
         field = keys(model)[key]
         inner = field.annotation
         if isinstance(value, dict) and isinstance(inner, type) and issubclass(inner, BaseModel):
-            _check_tree(inner, value, where, f"{prefix}{key}.")
+            check_tree(inner, value, where, f"{prefix}{key}.")
         else:
             check_value(field, value, f"{where}: {prefix}{key}")
 

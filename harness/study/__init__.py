@@ -1,0 +1,1 @@
+"""Studies: several cells that belong together, what they will cost and what they could show."""
