@@ -204,18 +204,6 @@ def validated(model: type[M], values: Mapping[str, Any], where: str) -> M:
         raise HarnessError(f"{where}: {place + ': ' if place else ''}{first['msg']}") from error
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A config file: keys are `RunConfig`'s, `budget` may be a preset's name.
-
-    Raises HarnessError naming the file and the key for anything unknown, ill-typed or unreadable.
-    """
-    values = read_mapping(path, "config file")
-    if "budget" in values:
-        values["budget"] = _budget(values["budget"])
-    check_tree(RunConfig, values, f"config file {cut(str(path))}")
-    return values
-
-
 def read_mapping(path: Path, what: str) -> dict[str, Any]:
     """The keys and values of a YAML file that is called `what`. Raises HarnessError for anything else."""
     name = f"{what} {cut(str(path))}"
@@ -270,12 +258,6 @@ def budget_of(values: Mapping[str, Any], where: str) -> Budget:
             f"but the selection is {budget.selection!r} and tune is {budget.tune}; use --tune N"
         )
     return budget
-
-
-def _budget(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {**value, "preset": str(value["preset"])} if "preset" in value else value
-    return {"preset": str(value)}
 
 
 def check_tree(model: type[BaseModel], values: Mapping[str, Any], where: str, prefix: str = "") -> None:

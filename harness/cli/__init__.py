@@ -13,7 +13,21 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import data, doctor, judge, leaderboard, listing, models, run, show, study
+from harness.cli import (
+    aligner,
+    data,
+    doctor,
+    export,
+    judge,
+    leaderboard,
+    listing,
+    models,
+    plan,
+    run,
+    samples,
+    show,
+    study,
+)
 from harness.cli.errors import CommandLine
 from harness.cli.output import end_of_results, prepare_streams, say
 from harness.cli.places import speak_unicode
@@ -45,8 +59,15 @@ def _top(
 
 
 app.command("run")(run.run)
+app.command("plan")(plan.plan)
 app.command("list")(listing.list_)
+app.command("aligner")(aligner.aligner)
 app.command("show")(show.show)
+app.command("samples")(samples.samples)
+app.command("compare")(samples.compare)
+app.command("labels")(samples.labels)
+app.command("export")(export.export)
+app.command("import")(export.import_)
 app.add_typer(leaderboard.app, name="leaderboard")
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")

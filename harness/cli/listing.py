@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.cli import options as shared
+from harness.cli.aligner import HEADINGS, described, settings_rows
 from harness.cli.output import emit_json, table
 from harness.plugins.registry import Registry
 
@@ -29,6 +30,7 @@ class Listed(StrEnum):
 
 def list_(
     kind: Annotated[Listed | None, typer.Argument(help="Only this kind.", show_default=False)] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Every setting of the aligners, too.")] = False,
     no_plugins: shared.NoPlugins = False,
     plugins: shared.Plugins = None,
     as_json: shared.Json = False,
@@ -38,14 +40,24 @@ def list_(
     kinds = list(Listed) if kind is None else [kind]
     if as_json:
         listed: dict[str, Any] = {k.value: entries(registry, k) for k in kinds}
+        if verbose and Listed.aligners in kinds:
+            listed["aligners"] = [described(value) | entry for value, entry in _both(registry, listed["aligners"])]
         emit_json({**listed, "skipped": dict(registry.skipped)})
         return
     for k in kinds:
         rows = [[e["name"], e["about"], e["origin"]] for e in entries(registry, k)]
         if rows:
             table(k.value, ["name", "", "from"], rows)
+    if verbose and Listed.aligners in kinds:
+        for name, value in registry.aligners.items():
+            if settings := settings_rows(value):
+                table(name, HEADINGS, settings)
     if registry.skipped:
         table("skipped plug-ins", ["name", "why"], [list(item) for item in registry.skipped.items()])
+
+
+def _both(registry: Registry, listed: list[dict[str, Any]]) -> list[tuple[Any, dict[str, Any]]]:
+    return [(registry.aligners[entry["name"]], entry) for entry in listed]
 
 
 def entries(registry: Registry, kind: Listed) -> list[dict[str, Any]]:

@@ -19,6 +19,9 @@ Plugins = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, and nothing else there.")]
 StoreFolder = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="Where runs are kept.")]
+Stores = Annotated[
+    list[Path] | None, typer.Option("--store", metavar="FOLDER", help="Where runs are kept (runs); may be repeated.")
+]
 
 DEFAULT_STORE = Path("runs")
 

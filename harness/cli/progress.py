@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -13,6 +14,7 @@ from rich.progress import (
     ProgressColumn,
     SpinnerColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -28,6 +30,42 @@ EVERY_S = 15.0
 """Seconds between two lines of a stage where there is no terminal to redraw."""
 
 Figure = float | int | str | bool
+
+
+class Watcher(Progress, Protocol):
+    """A Progress that also knows of cells: one bar, or line, over all of them."""
+
+    def cell(self, number: int, total: int, name: str) -> None:
+        """Cell `number` of `total`, counted from 1, begins."""
+        ...
+
+
+class Quiet(Silent):
+    """Shows nothing."""
+
+    def cell(self, number: int, total: int, name: str) -> None:
+        """Ignored."""
+
+
+class Course:
+    """How far a list of cells is: what each took tells what is left."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began = clock()
+
+    def line(self, number: int, total: int, name: str) -> str:
+        """`cell 3 of 6: dpo, seed 1, about 14 min left`; of the first cell nobody knows how long it takes."""
+        done = number - 1
+        left = (self._clock() - self._began) / done * (total - done) if done else None
+        return f"cell {number} of {total}: {name}" + ("" if left is None else f", about {duration(left)} left")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person reads them: `40 s`, `14 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class _Rate(ProgressColumn):
@@ -57,7 +95,20 @@ class Bars:
 
     def __init__(self, progress: RichProgress) -> None:
         self._progress = progress
+        self._course = Course()
+        self._all: TaskID | None = None
+        self._cells = 0
         self._task = progress.add_task("starting", total=None, figures="")
+
+    def cell(self, number: int, total: int, name: str) -> None:
+        """Move the bar over all cells; a single cell needs none."""
+        if total == 1:
+            return
+        if self._all is None:
+            self._all = self._progress.add_task("", total=total, figures="")
+        self._cells = total
+        described = harmless(self._course.line(number, total, name))
+        self._progress.update(self._all, completed=number - 1, description=described)
 
     def stage(self, name: str, total: int | None = None) -> None:
         """Close the bar of the stage before and open one."""
@@ -74,8 +125,13 @@ class Bars:
         """Print a line above the bars."""
         self._progress.console.print(Text(harmless(line)))
 
+    def close(self) -> None:
+        """All cells are done."""
+        if self._all is not None:
+            self._progress.update(self._all, completed=self._cells, description="all cells")
+
     def _finish(self) -> None:
-        task = self._progress.tasks[-1]
+        task = next(task for task in self._progress.tasks if task.id == self._task)
         if task.completed == 0 and task.total is None:
             self._progress.remove_task(self._task)
         else:
@@ -87,10 +143,16 @@ class Lines:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._course = Course()
         self._name = "starting"
         self._total: int | None = None
         self._began = self._said = time.monotonic()
         self._first = 0
+
+    def cell(self, number: int, total: int, name: str) -> None:
+        """Say which cell begins; a single cell needs no number."""
+        if total > 1:
+            self.note(self._course.line(number, total, name))
 
     def stage(self, name: str, total: int | None = None) -> None:
         """Say that a stage begins."""
@@ -123,16 +185,18 @@ class Lines:
 
 
 @contextmanager
-def watching(quiet: bool) -> Iterator[Progress]:
+def watching(quiet: bool) -> Iterator[Watcher]:
     """What the engine reports to: nothing, bars or lines, on standard error."""
     console = stderr()
     if quiet:
-        yield Silent()
+        yield Quiet()
     elif not console.is_terminal:
         yield Lines(console)
     else:
         with RichProgress(*_columns(), console=console, transient=False, redirect_stdout=False) as progress:
-            yield Bars(progress)
+            bars = Bars(progress)
+            yield bars
+            bars.close()
 
 
 def _columns() -> list[ProgressColumn]:

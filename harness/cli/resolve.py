@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from harness.cli.axes import read_cells
 from harness.cli.variants import Variant, variants
 from harness.config import (
     CPU_DEMO,
@@ -21,7 +22,6 @@ from harness.config import (
     check_value,
     keys,
     parse,
-    read_yaml,
     validated,
 )
 from harness.contracts import BASE, HarnessError
@@ -68,6 +68,8 @@ class Options:
     store: Path | None = None
     trust_remote_code: bool | None = None
     config: Path | None = None
+    cell: dict[str, Any] | None = None
+    """A cell of the config file: its values where it lists several."""
     sets: tuple[str, ...] = ()
     data_default: str | None = None
     """`HARNESS_DATA`: used where neither an option nor the file names the data."""
@@ -99,7 +101,9 @@ def resolve(options: Options, registry: Registry) -> RunConfig:
 
 
 def cells(options: Options, registry: Registry) -> list[RunConfig]:
-    """One config per aligner, budget and training seed asked for. Raises HarnessError as `resolve` does.
+    """One config per aligner, budget and training seed asked for, and per cell that the config file lists.
+
+    Raises HarnessError as `resolve` does.
 
     `options.aligner` may name several, separated by commas and with settings of their own in brackets, or all that are
     installed; `options.budget` several, too.
@@ -109,8 +113,10 @@ def cells(options: Options, registry: Registry) -> list[RunConfig]:
     budgets = dict.fromkeys(name.strip() for name in (options.budget or "").split(",") if name.strip())
     each = [replace(options, budget=budget) for budget in budgets] or [options]
     ways = [_as_variant(way, one) for one in chosen for way in each] or each
-    configs = [resolve(way, registry) for way in ways]
-    return [c.model_copy(update={"seed": seed}) for c in configs for seed in options.seeds or (c.seed,)]
+    listed: list[dict[str, Any] | None] = [*read_cells(options.config)] if options.config else [None]
+    configs = [resolve(replace(way, cell=cell), registry) for way in ways for cell in listed]
+    found = [c.model_copy(update={"seed": seed}) for c in configs for seed in options.seeds or (c.seed,)]
+    return list({c.model_dump_json(): c for c in found}.values())  # an option may stand in for a list of the file
 
 
 def _as_variant(options: Options, one: Variant) -> Options:
@@ -131,7 +137,13 @@ def parse_seeds(texts: Sequence[str]) -> tuple[int, ...]:
 
 def _asked(options: Options) -> dict[str, Any]:
     """The file, then options, then `--set`, as nested values; aligner settings of `--set` are typed later."""
-    asked = read_yaml(options.config) if options.config else {}
+    asked = dict(options.cell or {})
+    if options.config and options.cell is None:
+        [asked, *others] = read_cells(options.config)
+        if others:
+            raise HarnessError(
+                f"config file {cut(str(options.config))} lists several cells where a single was expected"
+            )
     if options.budget is not None:  # a preset replaces the file's amounts; how compute is treated stays
         kept = {key: value for key, value in asked.get("budget", {}).items() if key in COMPUTE_KEYS}
         asked["budget"] = {**kept, "preset": options.budget}

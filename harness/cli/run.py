@@ -14,7 +14,7 @@ import typer
 from harness.cli import options as shared
 from harness.cli import run_options as asked
 from harness.cli.closing import words
-from harness.cli.errors import complain
+from harness.cli.errors import MISTAKE, complain
 from harness.cli.leaderboard import show_tables
 from harness.cli.output import emit_json, note, say
 from harness.cli.progress import watching
@@ -24,9 +24,12 @@ from harness.contracts import HarnessError
 from harness.contracts.progress import Progress
 from harness.plugins.registry import Registry
 from harness.records.schema import Record
+from harness.run.session import Keeping
 from harness.util.safe_text import line
 
 FAILED = 1
+OWN_TASKS = "HARNESS_LM_EVAL_TASKS"
+"""The variable that tells lm-eval's tasks, here and in every process that is started, of a folder with more of them."""
 
 
 def run(
@@ -64,17 +67,45 @@ def run(
     trust_remote_code: asked.TrustRemoteCode = False,
     as_json: shared.Json = False,
     quiet: asked.Quiet = False,
+    show: asked.Show = 0,
+    force: asked.Force = False,
+    no_texts: asked.NoTexts = False,
+    include_path: asked.IncludePath = None,
+    dry_run: asked.DryRun = False,
 ) -> None:
     """Fit an aligner within a budget of labels, evaluate it (and the base model) and show the table."""
     typed = dict(locals())  # exactly the parameters: nothing else is bound yet
     from harness.run.cells import every_cell
 
+    if include_path is not None:
+        os.environ[OWN_TASKS] = str(include_path.absolute())
     registry = shared.registry(no_plugins, plugins)
     shared.tell_skipped(registry)
     options = _options(typed)
     configs = every_cell(cells(options, registry), registry, control=control)
-    records = execute(configs, registry, quiet=quiet, forgiving=options.aligner == EVERY)
+    if dry_run:
+        _forecast(configs, registry, as_json=as_json)
+        return
+    keeping = _keeping(show, force, no_texts)
+    records = execute(configs, registry, keeping, quiet=quiet, forgiving=options.aligner == EVERY)
     report(records, configs, as_json=as_json)
+
+
+def _keeping(show: int, force: bool, no_texts: bool) -> Keeping:
+    if no_texts and show:
+        raise HarnessError("--show keeps answers to be read, and --no-texts keeps no text; leave either out")
+    return Keeping(show, force, not no_texts)
+
+
+def _forecast(configs: Sequence[RunConfig], registry: Registry, *, as_json: bool) -> None:
+    """What would run; exit 2 where no cell can."""
+    from harness.cli.plan import show
+    from harness.study.forecast import forecast
+
+    found = forecast(configs, registry)
+    show(found, as_json=as_json)
+    if not any(cell.aligner == config.aligner for cell in found.cells for config in configs):
+        raise typer.Exit(MISTAKE)
 
 
 def _options(typed: Mapping[str, Any]) -> Options:
@@ -111,7 +142,14 @@ def sees_cuda() -> bool:
     return torch.cuda.is_available()
 
 
-def execute(configs: Sequence[RunConfig], registry: Registry, *, quiet: bool, forgiving: bool = False) -> list[Record]:
+def execute(
+    configs: Sequence[RunConfig],
+    registry: Registry,
+    keeping: Keeping,
+    *,
+    quiet: bool,
+    forgiving: bool = False,
+) -> list[Record]:
     """Run every cell in turn; progress goes to standard error.
 
     `forgiving` leaves out, with a note, cells whose input is refused (an aligner that needs what the pool does not
@@ -122,9 +160,10 @@ def execute(configs: Sequence[RunConfig], registry: Registry, *, quiet: bool, fo
     with watching(quiet) as progress:
         announce(configs[0], progress)
         records, refused = [], None
-        for config in configs:
+        for number, config in enumerate(configs, start=1):
+            progress.cell(number, len(configs), _called(config))
             try:
-                records.append(engine.run(config, registry=registry, observer=progress))
+                records.append(engine.run(config, registry=registry, observer=progress, keeping=keeping))
             except HarnessError as error:
                 if not forgiving:
                     raise
@@ -133,6 +172,13 @@ def execute(configs: Sequence[RunConfig], registry: Registry, *, quiet: bool, fo
         if refused is not None and not records:
             raise refused
         return records
+
+
+def _called(config: RunConfig) -> str:
+    """A cell as people call it."""
+    shuffled = ", labels shuffled" if config.shuffle_labels else ""
+    fold = f", fold {config.fold + 1} of {config.folds}" if config.fold is not None else ""
+    return f"{config.aligner}, seed {config.seed}{shuffled}{fold}"
 
 
 def announce(config: RunConfig, progress: Progress) -> None:

@@ -84,3 +84,13 @@ Settings = Annotated[
 ]
 TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run the model repository's own code.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, only the result.")]
+Force = Annotated[bool, typer.Option("--force", help="Compute again; what is there is kept aside, in .aside.")]
+NoTexts = Annotated[bool, typer.Option("--no-texts", help="Keep hashes instead of texts of data and answers.")]
+IncludePath = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Your own lm-eval tasks in YAML, for --task lm_eval:NAME.", show_default=False),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run, at what cost; the same as `plan`.")]
+Show = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Write answers to N held-out prompts, to be read; see `samples`.")
+]

@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from harness.cli import options as shared
+from harness.cli.find import find
 from harness.cli.output import emit_json, say, table
 from harness.contracts import HarnessError
 from harness.records.provenance import differences, flat
 from harness.records.schema import Record
-from harness.records.store import Store
-from harness.util.names import nearest
-from harness.util.safe_text import cut, line
+from harness.util.safe_text import line
 
 
 def show(
+    *,
     run: Annotated[
         str | None, typer.Argument(metavar="ID|PATH", help="A run's id, its beginning, or its folder.")
     ] = None,
-    store: shared.StoreFolder = shared.DEFAULT_STORE,
+    store: shared.Stores = None,
     why: Annotated[bool, typer.Option("--why", help="Show everything that decides the run's id.")] = False,
     diff: Annotated[
         tuple[str, str] | None, typer.Option("--diff", metavar="A B", help="Say why two runs are two.")
     ] = None,
+    as_yaml: Annotated[bool, typer.Option("--yaml", help="Its settings, for run --config.")] = False,
     as_json: shared.Json = False,
 ) -> None:
     """Show one run: scores, cost, liveness, and what produced it."""
     if diff is not None:
-        _why_two(find(diff[0], store), find(diff[1], store), as_json=as_json)
+        _why_two(find(diff[0], store).record, find(diff[1], store).record, as_json=as_json)
         return
     if run is None:
         raise HarnessError("show was given no run; name its id, or two of them after --diff")
-    record = find(run, store)
+    record = find(run, store).record
     if why:
         _why(record, as_json=as_json)
+        return
+    if as_yaml:
+        say(settings_yaml(record))
         return
     if as_json:
         emit_json(record.model_dump(mode="json"))
@@ -48,6 +51,19 @@ def show(
             table(title, ["", ""], rows)
     if record.failure is not None:
         say(f"\n{record.failure.traceback.rstrip()}")
+
+
+def settings_yaml(record: Record) -> str:
+    """The settings of a run as a config file. Raises HarnessError for a record that did not keep them."""
+    import yaml
+
+    settings = record.manifest.settings
+    if not settings:
+        raise HarnessError(
+            f"run {record.id} kept no settings, as runs of earlier versions; see its command: show {record.id} --json"
+        )
+    text: str = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    return f"# run {record.id}\n{text.rstrip()}"
 
 
 def _why(record: Record, *, as_json: bool) -> None:
@@ -69,30 +85,6 @@ def _why_two(first: Record, second: Record, *, as_json: bool) -> None:
     say(f"{first.id} -> {second.id}: {len(found) or 'no'} decisive difference{'' if len(found) == 1 else 's'}")
     for difference in found:
         say(f"  {line(difference)}")
-
-
-def find(run: str, store: Path) -> Record:
-    """The record of an id, an unambiguous beginning of one, a run's folder or its record.json.
-
-    Raises HarnessError with the nearest id when there is none.
-    """
-    place = Path(run)
-    if place.name == "record.json":
-        place = place.parent
-    folder = place.resolve() if (place / "record.json").is_file() else _by_id(run, store)
-    record = Store(folder.parent).record(folder.name)
-    if record is None:
-        raise HarnessError(f"run {cut(run)} has no record in {folder}")
-    return record
-
-
-def _by_id(run: str, store: Path) -> Path:
-    ids = sorted(path.parent.name for path in store.glob("[!.]*/record.json"))
-    if run in ids:
-        return store / run
-    if not any(name.startswith(run) for name in ids):
-        raise HarnessError(f"no run {cut(run)} in {cut(str(store))}; {nearest(run, ids)}")
-    return Store(store).find(run)
 
 
 def sections(record: Record) -> dict[str, list[list[str]]]:

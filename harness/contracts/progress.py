@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Progress(Protocol):
@@ -22,6 +22,13 @@ class Progress(Protocol):
     def note(self, line: str) -> None:
         """One sentence that the user should read: what was substituted, dropped, or resumed."""
         ...
+
+
+@runtime_checkable
+class MayStop(Protocol):
+    """What a Progress adds when whoever watches can ask for an end: a fit then saves where it is, and leaves."""
+
+    stop_asked: bool
 
 
 class Silent:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from harness.contracts.progress import MayStop, Progress
 from harness.fit.adapters import Adapters, State
 from harness.fit.ledger import Ledger
 from harness.util.checked import Damaged, demanded_json, write_checked_json
@@ -64,7 +65,13 @@ class Phases:
         return self._workdir / f"phase-{self.number}"
 
     def run(self, trainer: Any, *, look: Look | None, fit_steps: int | None) -> None:
-        """Train, or load what an interrupted process had trained; see `contracts.Bench.train`."""
+        """Train, or load what an interrupted process had trained; see `contracts.Bench.train`.
+
+        Raises KeyboardInterrupt, behind a checkpoint, where whoever watches asked for an end.
+        """
+        progress = self.ledger.journal.progress
+        if _stopping(progress):
+            raise KeyboardInterrupt
         folder, begun_after = self.folder, self.ledger.steps_before
         done = folder / "done.pt"
         if done.exists():
@@ -83,6 +90,8 @@ class Phases:
                 checkpoint = self._smaller(trainer, folder, start)
         finally:
             self.adapters.clean()
+        if _stopping(progress) and trainer.state.global_step < trainer.state.max_steps:
+            raise KeyboardInterrupt
         if trainer.args.gradient_accumulation_steps > 1:
             self.ledger.liveness(None, {"micro_batch": trainer.args.per_device_train_batch_size})
         self.ledger.steps_before = begun_after + trainer.state.max_steps
@@ -140,6 +149,10 @@ class Phases:
         self.ledger.restore(demanded_json(path.with_suffix(".json")), cut=not onward)
 
 
+def _stopping(progress: Progress) -> bool:
+    return isinstance(progress, MayStop) and progress.stop_asked
+
+
 class OfTheBench:
     """Marks the callback of a trainer that the bench runs: the conformance kit tells such a trainer by it."""
 
@@ -158,6 +171,7 @@ def _callback(phases: Phases, number: int, checkpoint: Path | None, look: Look |
             if checkpoint is not None:
                 phases.adapters.load_private(checkpoint / "bench.pt")
                 ledger.restore(demanded_json(checkpoint / MARK)["state"])
+                progress.note(f"resumed at step {_step(checkpoint)} of {state.max_steps}")
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             ledger.meter.step()
@@ -165,6 +179,8 @@ def _callback(phases: Phases, number: int, checkpoint: Path | None, look: Look |
             of, before = (state.max_steps, 0) if fit_steps is None else (fit_steps, ledger.steps_before)
             if look is not None and before + state.global_step in look_steps(of):
                 look(before + state.global_step)
+            if _stopping(progress):
+                control.should_save = control.should_training_stop = True
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             figures = {k: v for k, v in (logs or {}).items() if isinstance(v, int | float) and k not in SINCE_START}
@@ -196,12 +212,16 @@ def moments(folder: Path) -> list[float]:
     return [path.stat().st_mtime for pattern in MOMENTS for path in folder.rglob(pattern)]
 
 
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rsplit("-", 1)[1])
+
+
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint; halves left by a crash are removed. Raises `Damaged` where it was changed since."""
     whole: list[tuple[int, Path]] = []
     for path in folder.glob("checkpoint-*"):
         if (path / MARK).exists():
-            whole.append((int(path.name.rsplit("-", 1)[1]), path))
+            whole.append((_step(path), path))
         else:
             shutil.rmtree(path)
     newest = max(whole)[1] if whole else None

@@ -62,13 +62,18 @@ def pick_precision(precision: str, device: str, files: ModelFiles) -> str:
 
 def count_parameters(folder: Path) -> int:
     """Numbers in the safetensors files that transformers would load from `folder`; reads their headers alone."""
+    return sum(math.prod(shape) for shape in weight_shapes(folder).values())
+
+
+def weight_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Shape of every tensor that transformers would load from `folder`, by name; reads headers alone."""
     from safetensors import safe_open
 
-    total = 0
+    shapes: dict[str, tuple[int, ...]] = {}
     for file in weight_files(folder):
         with safe_open(file, framework="numpy") as weights:
-            total += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
-    return total
+            shapes |= {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+    return shapes
 
 
 def load(files: ModelFiles, *, device: str, precision: str) -> tuple[Any, Any]:

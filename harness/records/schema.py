@@ -206,6 +206,8 @@ class Manifest(_Frozen):
     """sha256 over the installed files, where no commit holds them."""
     code_url: str | None = None
     """Where pip says that the installed files came from, with the commit or hash that it noted."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """What was asked for, resolved: `run --config` reads it, and comes to the same id. Empty in older records."""
     decisive: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Everything that decides the outcome, whose hash is the run's id: `fit`, `answers`, `judgement`."""
     compared: dict[str, dict[str, str]] = Field(default_factory=dict)

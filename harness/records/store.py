@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,6 +80,28 @@ class Store:
         except HarnessError as error:
             raise HarnessError(f"run {run_id} in {self.root} cannot be believed: {error}") from error
 
+    def set_aside(self, run_id: str, fit_id: str, answers_id: str) -> Path | None:
+        """Move what a cell left out of the way, to be computed again; where to, or None where there is nothing.
+
+        To be called under the cell's lock.
+        """
+        moment = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%f")
+        aside = self.root / ".aside" / f"{run_id}-{moment}"
+        parts = {
+            "run": self.run_dir(run_id),
+            "fit": self.fit_dir(fit_id),
+            "evaluation": self.eval_dir(run_id),
+            "answers": self.answers_dir(answers_id),
+        }
+        there = {name: folder for name, folder in parts.items() if folder.exists()}
+        if not there:
+            return None
+        with storage(self.root):
+            aside.mkdir(parents=True)
+            for name, folder in there.items():
+                folder.rename(aside / (run_id if name == "run" else name))
+        return aside
+
     def threads_of(self, start_id: str) -> int | None:
         """The number of threads that an unfinished start of this cell used; None where there is none."""
         try:
@@ -124,7 +147,8 @@ class Store:
         """
         with storage(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-            staging = Path(tempfile.mkdtemp(dir=self.root, prefix=f"{HALF}{record.id}-"))
+            staging = self.root / f"{HALF}{record.id}-{uuid.uuid4().hex[:8]}"
+            staging.mkdir()  # a temporary folder of the library is for its user alone, whatever the umask
             try:
                 record = self._fill(staging, record, samples, fit)
                 all_to_disk(staging)
@@ -140,7 +164,6 @@ class Store:
         return record
 
     def _fill(self, folder: Path, record: Record, samples: Sequence[SampleRow], fit: Path | None) -> Record:
-        folder.chmod(0o755)
         write_samples(folder / SAMPLES, samples)
         log = fit / "log.jsonl" if fit is not None else None
         (folder / "log.jsonl").write_bytes(log.read_bytes() if log is not None and log.exists() else b"")

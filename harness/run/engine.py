@@ -5,6 +5,7 @@ RunConfig -> Plan -> (fit in a child process) -> Aligned -> Task.evaluate -> Rec
 
 from __future__ import annotations
 
+import shutil
 import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -15,13 +16,15 @@ from harness.contracts.progress import Progress, Silent
 from harness.data.clipping import Clipping, measure
 from harness.records.schema import Failure, Record
 from harness.records.store import SAMPLES, Store
+from harness.records.texts import is_hashed, without_texts
 from harness.records.unchanged import same_answers
 from harness.run.evaluation import Against, evaluate
 from harness.run.fitting import fit
-from harness.run.job import FitReport
+from harness.run.job import JOB, FitReport
 from harness.run.plan import BASE_ALIGNER, REFERENCE, Plan, make_plan
 from harness.run.recording import CellOutcome, build_record
-from harness.run.session import Session
+from harness.run.session import Keeping, Session
+from harness.run.showing import show_answers
 from harness.run.trust import finished, refuse_edited
 from harness.run.worker import in_words
 
@@ -32,12 +35,29 @@ TAIL = 4000
 """Characters of a traceback that a record keeps."""
 
 
-def run(config: RunConfig, *, registry: Registry, observer: Progress | None = None) -> Record:
+def run(
+    config: RunConfig, *, registry: Registry, observer: Progress | None = None, keeping: Keeping | None = None
+) -> Record:
     """Run one cell (and the base cell it is compared with) unless its record exists already.
 
     Raises HarnessError for input at fault; a cell that fails while it runs gives a record with status `failed`.
     """
-    return run_cell(config, Session(registry, Store(config.store), observer or Silent()))
+    kept = keeping or Keeping()
+    session = Session(registry, Store(config.store), observer or Silent(), kept)
+    if kept.force:
+        _set_aside(config, session)
+    record = run_cell(config, session)
+    if kept.show and record.status != "failed":
+        show_answers(record, config, session, kept.show)
+    return record
+
+
+def _set_aside(config: RunConfig, session: Session) -> None:
+    plan = make_plan(config, session.registry, Silent(), models=session.models)
+    with session.store.lock(plan.fit_id, lambda: None), session.store.lock(plan.run_id, lambda: None):
+        aside = session.store.set_aside(plan.run_id, plan.fit_id, plan.answers_id)
+    if aside is not None:
+        session.progress.note(f"run {named(plan)} is computed again; what was there is kept in {aside}")
 
 
 def run_cell(config: RunConfig, session: Session, threads: int | None = None) -> Record:
@@ -47,15 +67,21 @@ def run_cell(config: RunConfig, session: Session, threads: int | None = None) ->
     against = _against(plan, session)
     known = finished(plan, session.store, against.runs, session.progress)
     if known is not None:
-        session.progress.note(f"run {known.id} exists already")
+        session.progress.note(f"run {named(plan)} exists already")
         return known
 
     def waiting() -> None:
-        session.progress.note(f"another process works on run {plan.run_id}; waiting for it")
+        session.progress.note(f"another process works on run {named(plan)}; waiting for it")
 
     with session.store.lock(plan.run_id, waiting):
         known = finished(plan, session.store, against.runs, Silent())
         return known or _observed(plan, session, against)
+
+
+def named(plan: Plan) -> str:
+    """A cell's id, and what people call it."""
+    config = plan.config
+    return f"{plan.run_id} ({config.aligner} on {config.task}, seed {config.seed})"
 
 
 def _observed(plan: Plan, session: Session, against: Against) -> Record:
@@ -91,7 +117,18 @@ def _against(plan: Plan, session: Session) -> Against:
         for role, record in named.items()
         if record is not None
     }
+    if baseline is not None:
+        _refuse_hashed(baseline, session)
     return Against(_rows_of(base, session), _rows_of(baseline, session), runs)
+
+
+def _refuse_hashed(baseline: Record, session: Session) -> None:
+    """Raise HarnessError where answers would be judged against hashes."""
+    if any(is_hashed(row.detail.get("output")) for row in session.store.samples(baseline)):
+        raise HarnessError(
+            f"run {baseline.id}, whose answers are judged against, kept hashes of them alone (--no-texts); compute it "
+            "again with --force and without --no-texts"
+        )
 
 
 def _base_record(config: RunConfig, plan: Plan, session: Session) -> Record:
@@ -134,7 +171,17 @@ def _execute(plan: Plan, session: Session, against: Against) -> Record:
         outcome = CellOutcome(failure=Failure(reason=in_words(error), traceback=tail))
     record = build_record(plan, outcome, session.registry.provenance)
     fit = None if outcome.failure else session.store.fit_dir(plan.fit_id)
-    return session.store.publish(record, outcome.scores.rows, fit)
+    texts = session.keeping.texts
+    record = session.store.publish(record, outcome.scores.rows if texts else without_texts(outcome.scores.rows), fit)
+    if not texts:
+        _forget_texts(plan, session.store)
+    return record
+
+
+def _forget_texts(plan: Plan, store: Store) -> None:
+    """Delete what a finished cell left of labels and answers beside its record."""
+    (store.fit_dir(plan.fit_id) / JOB).unlink(missing_ok=True)
+    shutil.rmtree(store.answers_dir(plan.answers_id), ignore_errors=True)
 
 
 def _outcome(plan: Plan, session: Session, against: Against) -> CellOutcome:

@@ -66,9 +66,9 @@ def evaluate(plan: Plan, session: Session, against: Against, fitted: FitReport) 
 
     alone = session.store.lock(f"answers-{plan.answers_id}", waiting)
     meter, result = Meter(), session.store.fit_dir(plan.fit_id) / RESULT
-    with alone, _adapted(engine, result, changed=bool(fitted.parameter_change)):
+    with alone, adapted(engine, result, changed=bool(fitted.parameter_change)):
         answers = _answers_of(plan, session) / "responses.jsonl"
-        aligned = _result(plan, engine, result, meter)
+        aligned = result_of(plan, engine, result, meter)
         offered = capabilities(aligned)
         if isinstance(aligned, ModelAligned):  # which has every method, whatever its engine can do
             offered &= able(session.registry.backend(plan.config.backend))
@@ -155,7 +155,7 @@ def _judges(plan: Plan, session: Session) -> Judges:
 
 
 @contextlib.contextmanager
-def _adapted(engine: Engine, result: Path, *, changed: bool) -> Iterator[None]:
+def adapted(engine: Engine, result: Path, *, changed: bool) -> Iterator[None]:
     """The fit's adapter on the model, taken off afterwards.
 
     An adapter that changes nothing (base, icl) is not loaded: the plain model is the same and faster.
@@ -170,7 +170,7 @@ def _adapted(engine: Engine, result: Path, *, changed: bool) -> Iterator[None]:
         engine.drop()
 
 
-def _result(plan: Plan, engine: Engine, result: Path, meter: Meter) -> Aligned:
+def result_of(plan: Plan, engine: Engine, result: Path, meter: Meter) -> Aligned:
     """What the fit left, around the engine."""
     from harness.lm.language_model import ModelAligned, demonstrations
 

@@ -40,6 +40,8 @@ TICK = 0.2
 """Seconds between two looks whether the process is still there."""
 DRAIN = 1.0
 """Seconds for what was told before the end and is not read yet."""
+GRACE = 2.0
+"""Seconds that an interrupted fit has for its checkpoint before it is killed."""
 LONGEST = 1 << 20
 """Bytes of a line that are kept while its end has not come."""
 ARGUMENTS = {"stage": (2,), "advance": (2,), "note": (1,), "log": (1,)}
@@ -88,6 +90,9 @@ def run_process(
             os.close(writing)
         try:
             _listen(process, events.fileno(), hear)
+        except KeyboardInterrupt:
+            _interrupt(process)
+            raise
         finally:
             _end(process)
     return process.returncode
@@ -121,6 +126,15 @@ def _listen(process: subprocess.Popen[bytes], events: int, hear: Callable[[str, 
         *lines, rest = (rest[-LONGEST:] + chunk).split(b"\n")
         for event in filter(None, map(parse, lines)):
             hear(*event)
+
+
+def _interrupt(process: subprocess.Popen[bytes]) -> None:
+    """Ask the process to save where it is and leave; a second Ctrl-C ends the wait."""
+    until = time.monotonic() + GRACE
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGINT)
+    while process.poll() is None and time.monotonic() < until:
+        time.sleep(TICK / 4)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

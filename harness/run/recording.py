@@ -10,6 +10,7 @@ import resource
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from harness.contracts import HasFallingMetrics, HasNoReferences, HasParityMetric, NeedsControl, Scores, Task
 from harness.data.clipping import Clipping
@@ -244,10 +245,17 @@ def _manifest(plan: Plan, outcome: CellOutcome, provenance: Mapping[str, str]) -
         git_dirty=here.dirty,
         code_files=here.files,
         code_url=here.url,
+        settings=_settings(plan),
         decisive={name: dict(section) for name, section in plan.decisive.items()},
         compared={name: dict(run) for name, run in outcome.compared.items()},
         also_read={name: read.as_json() for name, read in plan.source.read.items() if name not in planned},
     )
+
+
+def _settings(plan: Plan) -> dict[str, Any]:
+    """The cell as a config file asks for it: undivided data say so, since a small file is else divided in folds."""
+    values = plan.config.model_dump(mode="json", exclude={"store"})
+    return {**values, "folds": values["folds"] or 1}
 
 
 def _device_name(device: str) -> str:

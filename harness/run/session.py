@@ -17,6 +17,18 @@ if TYPE_CHECKING:
     from harness.plugins.registry import Registry
 
 
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What is kept of cells beside their results, which do not depend on it."""
+
+    show: int = 0
+    """Items to which answers are written to be read, where the task scores none."""
+    force: bool = False
+    """Set aside what the cell left before, and compute it again."""
+    texts: bool = True
+    """Keep the texts of rows and labels; else hashes stand in for them."""
+
+
 @dataclass
 class Session:
     """What several cells of one process share: the registry, the store, and the open model."""
@@ -24,6 +36,7 @@ class Session:
     registry: Registry
     store: Store
     progress: Progress = field(default_factory=Silent)
+    keeping: Keeping = Keeping()
     _open: tuple[str, Engine, float] | None = None
 
     def __post_init__(self) -> None:

@@ -52,12 +52,16 @@ if TYPE_CHECKING:
 
 MESSAGE = 300
 """Characters of an exception's message that a record's reason keeps."""
+INTERRUPTED = 130
 TAIL = 4000
 """Characters of a traceback that a record keeps."""
 
 
 class PipeProgress:
     """A Progress that the parent reads."""
+
+    stop_asked = False
+    """Set by the signal that Ctrl-C in the parent sends."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -221,6 +225,15 @@ def _stop_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def _stop_when_asked(progress: PipeProgress) -> None:
+    """The parent's interrupt ends the fit behind a checkpoint; a parent that cannot wait for that kills."""
+
+    def ask(signal_number: int, frame: object) -> None:
+        progress.stop_asked = True
+
+    signal.signal(signal.SIGINT, ask)
+
+
 def in_words(error: BaseException) -> str:
     """An exception in one line: its type and its message."""
     message = " ".join(str(error).split())
@@ -229,14 +242,17 @@ def in_words(error: BaseException) -> str:
 
 
 def main() -> int:
-    """Exit status: 0 fitted, 2 the input was refused, 1 something was raised, AGAIN."""
+    """Exit status: 0 fitted, 2 the input was refused, 1 something was raised, AGAIN, INTERRUPTED with a checkpoint."""
     folder, descriptor = Path(sys.argv[1]), int(sys.argv[2])
     os.set_inheritable(descriptor, False)
     _stop_with_parent()
     (folder / STOPPED).unlink(missing_ok=True)
     progress = PipeProgress(descriptor)
+    _stop_when_asked(progress)
     try:
         run_job(folder, progress)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except Damaged as error:
         progress.note(f"what an interrupted fit left cannot be believed ({error}); it is discarded and done again")
         shutil.rmtree(folder / WORK, ignore_errors=True)

@@ -52,6 +52,30 @@ def smallest_detectable_difference(
     return None if share is None else share * step
 
 
+def planned_difference(units: int, differing: float, comparisons: int = 1) -> float | None:
+    """`smallest_detectable_difference` before there are data: of `units` items each counts as right or wrong.
+
+    `differing` in (0, 1] is the share of units that are expected to differ. None where no difference would be found.
+    """
+    return None if units < 2 else _smallest_share(units, differing, ALPHA / comparisons)
+
+
+def units_needed(difference: float, differing: float, comparisons: int = 1) -> int:
+    """The least number of units with which `planned_difference` is at most `difference` (above 0, up to 1)."""
+    alpha = ALPHA / comparisons
+
+    def enough(n: int) -> bool:
+        return _sign_test_power(n, max(differing, difference), difference, alpha) >= POWER
+
+    low, high = 1, 2
+    while not enough(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
 def _by_spread(parts: Floats, alpha: float) -> float | None:
     """Student's test, which flipping signs comes to, under the upper limit of the standard deviation."""
     from scipy.special import chdtri, nctdtr, stdtrit

@@ -7,6 +7,7 @@ inside functions.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -19,6 +20,8 @@ from harness.contracts import HarnessError
 
 VERSIONS = ">=0.4.12,<0.5"
 """Releases of lm-eval that have every corner where it is looked for."""
+INCLUDE = "HARNESS_LM_EVAL_TASKS"
+"""Names a folder of the user's own YAML tasks; lm-eval's command calls it --include_path."""
 GROUPS = ("GROUP", "TAG")
 """Kinds of entries that stand for several tasks."""
 
@@ -78,13 +81,23 @@ def task_home() -> Path:
     return Path(spec.origin).parent / "tasks"
 
 
-@cache
 def manager(folder: str | None) -> Any:
-    """lm-eval's task manager; one folder is scanned in milliseconds, all (None) in seconds."""
+    """lm-eval's task manager; one folder is scanned in milliseconds, all (None) in seconds.
+
+    Among all are those of the folder that the variable `INCLUDE` names. Raises HarnessError where there is none.
+    """
+    include = os.environ.get(INCLUDE) or None
+    if folder is None and include is not None and not Path(include).is_dir():
+        raise HarnessError(f"{include[:80]!r} is no folder; a folder with lm-eval's YAML tasks was expected")
+    return _manager(folder, include if folder is None else None)
+
+
+@cache
+def _manager(folder: str | None, include: str | None) -> Any:
     from lm_eval.tasks import TaskManager
 
     if folder is None:
-        return TaskManager()
+        return TaskManager(include_path=include)
     return TaskManager(include_path=task_home() / folder, include_defaults=False)
 
 

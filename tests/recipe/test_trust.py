@@ -109,7 +109,7 @@ def test_a_record_names_everything_and_its_adapter_is_a_copy(
     assert (published / name).stat().st_nlink == 1
     told = Told()
     assert run(config, registry=registry, observer=told) == record
-    assert told.lines[-1] == f"run {record.id} exists already"
+    assert told.lines[-1] == f"run {record.id} (sft on medqa, seed 0) exists already"
 
 
 RECORD: dict[str, tuple[Callable[[Path], object], str]] = {

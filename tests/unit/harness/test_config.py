@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
+from harness.cli.axes import read_cells
 from harness.cli.options import columns_of
 from harness.cli.resolve import Options, cells, parse_seeds, resolve
 from harness.config import (
@@ -22,7 +23,6 @@ from harness.config import (
     check_value,
     keys,
     parse,
-    read_yaml,
     type_name,
     validated,
 )
@@ -295,15 +295,49 @@ def test_a_cap_and_its_track_go_together() -> None:
 def test_a_config_file_at_fault_is_named_with_its_key(tmp_path: Path, text: str, says: str) -> None:
     path = write(tmp_path, text)
     with pytest.raises(HarnessError) as caught:
-        read_yaml(path)
+        read_cells(path)
     assert path.name in str(caught.value)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("seed: []\n", "seed is an empty list"),
+        ("seed: [0, x]\n", "seed: expected int, got 'x'"),
+        ("budget: [8, many]\n", "'many'"),
+        ("set: 3\n", "set: expected keys and values"),
+        ("set: {lora.rr: 3}\n", "lora: unknown key 'rr'"),
+        ("set: {limit.x: 3}\nlimit: 4\n", "limit.x reaches into limit"),
+        ("seed: [" + "0, " * 200 + "1]\ndraw_seed: [" + "0, " * 200 + "1]\n", "lists make 40401 cells"),
+    ],
+)
+def test_a_list_or_block_at_fault_is_named_with_its_key(tmp_path: Path, text: str, says: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(HarnessError) as caught:
+        read_cells(path)
+    assert path.name in str(caught.value)
+    assert says in str(caught.value)
+
+
+def test_lists_of_a_config_file_are_cells_and_its_block_sets(tmp_path: Path) -> None:
+    registry = make_registry()
+    axes = "aligner: [method, other_method]\nbudget: [8, 32]\nseed: [0, 1]\n"
+    text = f"{axes}task: quiz\nset: {{lora.r: 4, lengths: {{prompt: 64}}}}\n"
+    path = write(tmp_path, text)
+    found = cells(Options(config=path), registry)
+    assert [(c.aligner, c.budget.preset, c.seed) for c in found] == [
+        (aligner, budget, seed) for aligner in ("method", "other_method") for budget in ("8", "32") for seed in (0, 1)
+    ]
+    assert {(c.lora.r, c.lengths.prompt) for c in found} == {(4, 64)}
+    narrowed = cells(Options(config=path, aligner="other_method", budget="8", seeds=(7,), sets=("lora.r=2",)), registry)
+    assert [(c.aligner, c.budget.preset, c.seed, c.lora.r) for c in narrowed] == [("other_method", "8", 7, 2)]
+
+
 def test_a_config_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="cannot read config file"):
-        read_yaml(tmp_path / "none.yaml")
+        read_cells(tmp_path / "none.yaml")
 
 
 def test_type_names_are_readable() -> None:
@@ -384,7 +418,7 @@ def test_a_key_that_stands_twice_is_refused_in_every_depth(tmp_path: Path) -> No
     for text in ("seed: 1\nlimit: 2\nseed: 3\n", "budget:\n  labels: 8\n  labels: 9\n"):
         (tmp_path / "c.yaml").write_text(text)
         with pytest.raises(HarnessError, match=r"has the key '(seed|labels)' twice, in line 3"):
-            read_yaml(tmp_path / "c.yaml")
+            read_cells(tmp_path / "c.yaml")
 
 
 def test_aliases_that_repeat_themselves_beyond_measure_are_refused() -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import typer
 from rich.console import Console
+from rich.progress import Progress as RichProgress
 
 import harness.run
 from harness.cli import app, main
@@ -26,7 +27,7 @@ from harness.cli import doctor as doctor_command
 from harness.cli import run as run_command
 from harness.cli.errors import reported
 from harness.cli.output import say, stdout_to_stderr
-from harness.cli.progress import Lines, figures_line, rate, watching
+from harness.cli.progress import Bars, Course, Lines, _columns, figures_line, rate, watching
 from harness.config import Budget, RunConfig
 from harness.conformance.toy import tiny_folder
 from harness.contracts import HarnessError
@@ -257,7 +258,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[RunConfig]]:
     """Replaces the engine by one that prints, as libraries do, and returns a record; yields what it was asked."""
     configs: list[RunConfig] = []
 
-    def engine(config: RunConfig, *, registry: object, observer: Progress) -> Record:
+    def engine(config: RunConfig, *, registry: object, observer: Progress, keeping: object) -> Record:
         configs.append(config)
         observer.stage("fit", 2)
         observer.advance(1, 2, loss=0.5)
@@ -471,6 +472,35 @@ def lines_at(seconds: list[float], monkeypatch: pytest.MonkeyPatch) -> tuple[Lin
     monkeypatch.setattr("harness.cli.progress.time.monotonic", lambda: next(clock))
     text = io.StringIO()
     return Lines(Console(file=text, width=200)), text
+
+
+def test_a_list_of_cells_says_which_begins_and_what_is_left() -> None:
+    now = [0.0]
+    course = Course(lambda: now[0])
+    assert course.line(1, 6, "sft, seed 0") == "cell 1 of 6: sft, seed 0"
+    now[0] = 420.0
+    assert course.line(3, 6, "dpo, seed 1") == "cell 3 of 6: dpo, seed 1, about 14 min left"
+    text = io.StringIO()
+    shown = Lines(Console(file=text, width=200))
+    shown.cell(1, 1, "sft, seed 0")
+    assert text.getvalue() == ""
+    shown.cell(1, 2, "sft, seed 0")
+    assert text.getvalue() == "cell 1 of 2: sft, seed 0\n"
+
+
+def test_one_bar_stands_over_the_bars_of_the_stages() -> None:
+    text = io.StringIO()
+    console = Console(file=text, width=120, force_terminal=True)
+    with RichProgress(*_columns(), console=console, auto_refresh=False) as progress:
+        bars = Bars(progress)
+        for number in (1, 2):
+            bars.cell(number, 2, f"dpo, seed {number}")
+            bars.stage("fit, phase 1", 4)
+            bars.advance(4)
+        assert [task.completed for task in progress.tasks if task.description.startswith("cell 2 of 2")] == [1]
+        assert sum(task.description == "fit, phase 1" for task in progress.tasks) == 2
+        bars.close()
+        assert [task.completed for task in progress.tasks if task.description == "all cells"] == [2]
 
 
 def test_lines_tell_stage_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:

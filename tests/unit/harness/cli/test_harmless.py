@@ -127,7 +127,7 @@ def test_run_and_its_errors(
 ) -> None:
     put(tmp_path, record)
 
-    def engine(config: Any, *, registry: Any, observer: Any) -> Record:
+    def engine(config: Any, *, registry: Any, observer: Any, keeping: Any) -> Record:
         observer.stage(EVIL, 3)
         observer.advance(1, 3, figure=EVIL)
         observer.note(EVIL)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness.run.launch import FIXED, environment, parse, run_process
+from harness.run.launch import FIXED, GRACE, environment, parse, run_process
 
 pytestmark = pytest.mark.core
 
@@ -84,6 +84,32 @@ def test_whatever_stops_the_listener_ends_the_process(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     code = TELLS + "os.write(events, json.dumps(['note', str(os.getpid())]).encode() + b'\\n'); time.sleep(600)"
+    with (tmp_path / "lock").open("w") as lock, pytest.raises(KeyboardInterrupt):
+        run_process([sys.executable, "-c", code], tmp_path, lock.fileno(), hear)
+    assert gone(told[0])
+
+
+def test_an_interrupted_process_may_save_before_it_ends(tmp_path: Path) -> None:
+    def hear(kind: str, arguments: list[Any]) -> None:
+        raise KeyboardInterrupt
+
+    saves = f"signal.signal(signal.SIGINT, lambda *_: (open({str(tmp_path / 'saved')!r}, 'w').close(), sys.exit()));"
+    code = TELLS + saves + "os.write(events, json.dumps(['note', 'ready']).encode() + b'\\n'); time.sleep(600)"
+    with (tmp_path / "lock").open("w") as lock, pytest.raises(KeyboardInterrupt):
+        run_process([sys.executable, "-c", code], tmp_path, lock.fileno(), hear)
+    assert (tmp_path / "saved").exists()
+
+
+def test_a_process_that_does_not_leave_is_killed_within_three_seconds(tmp_path: Path) -> None:
+    told: list[int] = []
+
+    def hear(kind: str, arguments: list[Any]) -> None:
+        told.append(int(arguments[0]))
+        raise KeyboardInterrupt
+
+    deaf = "signal.signal(signal.SIGINT, signal.SIG_IGN);"
+    code = TELLS + deaf + "os.write(events, json.dumps(['note', str(os.getpid())]).encode() + b'\\n'); time.sleep(600)"
+    assert GRACE < 3
     with (tmp_path / "lock").open("w") as lock, pytest.raises(KeyboardInterrupt):
         run_process([sys.executable, "-c", code], tmp_path, lock.fileno(), hear)
     assert gone(told[0])

@@ -370,3 +370,33 @@ def test_more_seeds_do_not_make_more_units():
     five = stats.paired_test(stats.average_seeds([one] * 5), base, units)
     assert five.p == pytest.approx(alone.p, abs=1e-9)
     assert five.n_units == 50
+
+
+# ---------------------------------------------------------------- before there are data
+
+
+@pytest.mark.parametrize("differing", [0.1, 0.3, 1.0])
+@pytest.mark.parametrize("comparisons", [1, 6])
+def test_as_many_units_as_are_needed_show_the_difference_and_fewer_do_not(differing: float, comparisons: int) -> None:
+    needed = stats.units_needed(0.05, differing, comparisons)
+    enough = stats.planned_difference(needed, differing, comparisons)
+    fewer = stats.planned_difference(round(0.9 * needed), differing, comparisons)
+    assert enough is not None
+    assert fewer is not None
+    assert enough <= 0.05 * 1.002 < fewer
+
+
+def test_what_is_planned_is_what_the_test_finds_four_times_in_five() -> None:
+    units, differing = 200, 0.3
+    planned = stats.planned_difference(units, differing)
+    assert planned is not None
+    draw = np.random.default_rng(0)
+    up = (1 + planned / differing) / 2
+    rows = np.where(draw.random((400, units)) < differing, np.where(draw.random((400, units)) < up, 1.0, -1.0), 0.0)
+    found = sum(stats.sign_flip(row) < stats.ALPHA for row in rows) / len(rows)
+    assert 0.74 < found < 0.87
+
+
+def test_a_handful_of_units_shows_nothing() -> None:
+    assert stats.planned_difference(1, 0.3) is None
+    assert stats.planned_difference(4, 1.0) is None

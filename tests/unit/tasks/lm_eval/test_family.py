@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from harness.contracts import Dataset, EvalContext, Family, HarnessError, Loglik, LoglikRequest, Pair, Scores, user
 from tasks.lm_eval.catalogue import FEWSHOT_SEED, config_text, stock_config, stock_task
-from tasks.lm_eval.corners import quiet
+from tasks.lm_eval.corners import INCLUDE, _manager, quiet
 from tasks.lm_eval.family import LmEval, harness_tasks
 from tests.unit.tasks.lm_eval.test_stock import FakeAligned, ForeignPool
 
@@ -284,3 +285,38 @@ def test_held_out_pairs_of_the_pool_stand_in_rows_of_their_own() -> None:
     scores = evaluate("arc_easy", Source(test=[arc(0)]), pool=ForeignPool())
     assert [r.id for r in scores.rows] == ["test0", "pair:p0", "pair:p1", "pair:p2"]
     assert scores.notes["preference_pairs"] == 3
+
+
+# ---------------------------------------------------------------- tasks of one's own
+
+OWN = """
+task: goats
+dataset_path: json
+output_type: multiple_choice
+test_split: test
+doc_to_text: "{{question}}"
+doc_to_target: "{{answer}}"
+doc_to_choice: ["yes", "no"]
+metric_list:
+  - metric: acc
+"""
+
+
+def test_a_task_of_ones_own_is_found_in_the_folder_that_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "goats.yaml").write_text(OWN)
+    with pytest.raises(HarnessError, match="goats"):
+        LmEval.named("goats")
+    monkeypatch.setenv(INCLUDE, str(tmp_path))
+    source = Source(test=[{"question": f"Is {n} a goat?", "answer": n % 2} for n in range(4)])
+    scores = evaluate("goats", source)
+    assert len(scores.rows) == 4
+    assert {"acc"} <= {name for row in scores.rows for name in row.values}
+    before = LmEval.named("goats")().revision(source)
+    (tmp_path / "goats.yaml").write_text(OWN.replace("{{question}}", "Q: {{question}}"))
+    _manager.cache_clear()
+    assert LmEval.named("goats")().revision(source) != before
+    monkeypatch.setenv(INCLUDE, str(tmp_path / "none"))
+    with pytest.raises(HarnessError, match="is no folder"):
+        LmEval.named("goats")

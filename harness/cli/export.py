@@ -1,0 +1,140 @@
+"""`export` and `import`: runs for other tools and from other people."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli import options as shared
+from harness.cli.card import card
+from harness.cli.find import Found, find
+from harness.cli.output import emit_json, note, say
+from harness.contracts import HarnessError
+from harness.models.hashes import model_hashes
+from harness.records.exports import logged_samples, model_outputs
+from harness.records.foreign import import_runs
+from harness.records.store import Store
+from harness.util.files import storage, write_atomic, write_json
+from harness.util.names import nearest
+from harness.util.safe_text import line
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PRIVACY = "What is exported holds the texts of your data and of the models; look at it before you pass it on."
+
+
+class Form(StrEnum):
+    """What a run can be exported as."""
+
+    alpaca_eval = "alpaca_eval"
+    lm_eval = "lm_eval"
+    adapter = "adapter"
+    merged = "merged"
+    card = "card"
+
+
+def export(
+    *,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, its beginning, or its folder.")],
+    form: Annotated[
+        Form, typer.Option("--as", help="alpaca_eval: model_outputs.json; lm_eval: samples JSONL; card: README.md.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Written there; what has the same name is replaced.")],
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="For merged: where the base model is now.", show_default=False)
+    ] = None,
+    store: shared.Stores = None,
+) -> None:
+    """Write a run for other tools: answers, samples, the adapter (PEFT), merged weights, a model card."""
+    found = find(run, store)
+    writers: Mapping[Form, Callable[[], list[Path]]] = {
+        Form.alpaca_eval: lambda: _alpaca(found, out),
+        Form.lm_eval: lambda: _lm_eval(found, out),
+        Form.adapter: lambda: [*_adapter(found, out), _card(found, out)],
+        Form.merged: lambda: [*_merged(found, out, model), _card(found, out)],
+        Form.card: lambda: [_card(found, out)],
+    }
+    with storage(out):
+        out.mkdir(parents=True, exist_ok=True)
+        for path in writers[form]():
+            say(str(path))
+    note(PRIVACY)
+
+
+def _alpaca(found: Found, out: Path) -> list[Path]:
+    path = out / "model_outputs.json"
+    write_json(path, model_outputs(found.record, found.store.samples(found.record)))
+    return [path]
+
+
+def _lm_eval(found: Found, out: Path) -> list[Path]:
+    name = found.record.task.name.replace(":", "_").replace("/", "_")
+    path = out / f"samples_{name}_{found.record.id}.jsonl"
+    lines = logged_samples(found.record, found.store.samples(found.record))
+    write_atomic(path, "".join(f"{text}\n" for text in lines).encode("utf-8", "surrogatepass"))
+    return [path]
+
+
+def _card(found: Found, out: Path) -> Path:
+    path = out / "README.md"
+    write_atomic(path, card(found).encode())
+    return path
+
+
+def _adapter_folder(found: Found) -> Path:
+    """Where the run's adapter lies. Raises HarnessError for a run that has none."""
+    found.store.verified(found.record.id)
+    folder = found.store.run_dir(found.record.id) / "adapter"
+    if not (folder / WEIGHTS).is_file():
+        raise HarnessError(f"run {found.record.id} of {found.record.aligner.name} has no adapter: nothing was trained")
+    return folder
+
+
+def _adapter(found: Found, out: Path) -> list[Path]:
+    """The adapter as PEFT reads it, naming the base model by its name instead of a path of this machine."""
+    folder = _adapter_folder(found)
+    shutil.copyfile(folder / WEIGHTS, out / WEIGHTS)
+    config = json.loads((folder / CONFIG).read_text("utf-8"))
+    write_json(out / CONFIG, {**config, "base_model_name_or_path": found.record.model.name})
+    return [out / CONFIG, out / WEIGHTS]
+
+
+def _merged(found: Found, out: Path, model: str | None) -> list[Path]:
+    """The base model with the adapter added to its weights, in fp32, as transformers loads it."""
+    from harness.models.find import resolve
+    from harness.models.merge import write_merged
+
+    folder = _adapter_folder(found)
+    registry = shared.registry(False, None)
+    asked = model or str(found.record.manifest.settings.get("model") or found.record.model.name)
+    if not (Path(asked).is_dir() or asked in registry.models) and model is None:
+        known = nearest(asked, registry.models)
+        note(f"the base model {asked!r} is no folder here and no built-in model ({known}); it is looked for on the hub")
+    files = resolve(asked, registry_models=registry.models, revision=None, trust_remote_code=False, say=note)
+    if files.weights_hash != found.record.model.weights_hash:
+        raise HarnessError(
+            f"model {asked[:80]!r} has other weights than that of run {found.record.id}; name its model by --model"
+        )
+    write_merged(files, folder, out)
+    return sorted(path for path in out.iterdir() if path.name in {*model_hashes(out), "model.safetensors"})
+
+
+def import_(
+    places: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Stores, or folders of single runs.")],
+    store: shared.StoreFolder = shared.DEFAULT_STORE,
+    as_json: shared.Json = False,
+) -> None:
+    """Take over runs that were made elsewhere, each checked first; exit 1 where a run is refused."""
+    results = [result for place in places for result in import_runs(place, Store(store))]
+    if as_json:
+        emit_json([{"folder": str(r.folder), "run": r.run_id, "said": r.said} for r in results])
+    else:
+        for result in results:
+            say(line(f"{result.folder}: {result.said if result.run_id else f'refused: {result.said}'}"))
+    if any(result.run_id is None for result in results):
+        raise typer.Exit(1)
