@@ -73,6 +73,7 @@ def make_registry() -> Registry:
         backends={"hf": any_},
         models={},
         observers={},
+        executors={},
         provenance={},
         aliases={"technique": "method"},
         skipped={},
