@@ -38,7 +38,7 @@ ORIGINAL = b"sha256 of the run's own samples"
 _PLACE = re.compile(r"(?:file://)?(?:[A-Za-z]:)?(?:[\\/][^\\/\s'\"@:]+)+[\\/](?=[^\\/\s'\"]*)")
 
 
-class Planned(BaseModel):
+class PlannedRow(BaseModel):
     """Cells of one task that a board is to have."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,7 +55,7 @@ class BoardPlan(BaseModel):
 
     title: str
     about: str = Field(description="what the board asks, what was run, and what its figures cannot say")
-    planned: tuple[Planned, ...] = ()
+    planned: tuple[PlannedRow, ...] = ()
 
 
 def plan_of(folder: Path) -> BoardPlan:

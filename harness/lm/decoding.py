@@ -229,7 +229,7 @@ def _key(row: _Sample) -> tuple[int, int]:
 
 def end_ids(own: int | Sequence[int] | None, tokenizer: Any) -> frozenset[int]:
     """Every id that ends a turn: the model's `own` end-of-sequence ids and the template's end-of-turn token."""
-    listed = own if isinstance(own, list | tuple) else [own]
+    listed: list[int | None] = [own] if own is None or isinstance(own, int) else list(own)
     return frozenset(i for i in (*listed, tokenizer.eos_token_id, end_of_turn(tokenizer)) if i is not None)
 
 

@@ -67,13 +67,13 @@ def _template_ids(tokenizer: Any, messages: Messages) -> list[int]:
     """Template and tokenize; a template that refuses or drops the system role gets it as the start of the next turn."""
     from jinja2 import TemplateError
 
-    ending = messages[-1].content
     refusal: Exception | None = None
-    ways = [messages, _fold_system(messages)] if messages[0].role == "system" and len(messages) > 1 else [messages]
+    first, ending = messages[0], messages[-1].content
+    ways = [messages, _fold_system(messages)] if first.role == "system" and len(messages) > 1 else [messages]
     for way in ways:
         try:
             text = asking(tokenizer, way)
-            if way is ways[-1] or messages[0].content.strip() in text:
+            if way is ways[-1] or first.content.strip() in text:
                 return list(tokenizer(text, add_special_tokens=False)["input_ids"])
         except TemplateError as error:
             refusal = error
