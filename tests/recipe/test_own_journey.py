@@ -86,3 +86,19 @@ def test_the_row_can_be_taken_along(place: Path) -> None:
         printed = call(place, "leaderboard", "--store", str(place / "runs"), "--format", form).stdout
         assert "dpo" in printed, form
         assert "shuffled" in printed, form
+
+
+def test_answers_can_be_compared_and_the_adapter_has_a_card(place: Path, tmp_path: Path) -> None:
+    """After the run above: one fold beside base on the same pairs, as a page, and its card."""
+    records = [entry.record for entry in load(place / "runs")]
+    dpo = next(one for one in records if one.aligner.name == "dpo" and not one.data.shuffled_labels)
+    base = next(one for one in records if one.aligner.name == "base" and one.data.fold == dpo.data.fold)
+    page = tmp_path / "compare.html"
+    call(place, "compare", dpo.id, base.id, "--store", str(place / "runs"), "--html", str(page))
+    shown = page.read_text()
+    assert "dpo, 8 labels, seed 0, preference against base" in shown
+    assert "goats" in shown
+    call(place, "export", dpo.id, "--as", "card", "--out", str(tmp_path / "card"), "--store", str(place / "runs"))
+    card = (tmp_path / "card" / "README.md").read_text()
+    assert "| pref_gain |" in card
+    assert "pref_written" in card
