@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from harness.config import RunConfig
@@ -168,11 +168,6 @@ def peaks(records: Mapping[str, Record]) -> dict[str, int]:
         key = f"{record.aligner.name}|{record.model.weights_hash}|{record.model.device}"
         found[key] = max(found.get(key, 0), record.spent.peak_memory_bytes)
     return found
-
-
-def as_retried(planned: PlannedRun) -> PlannedRun:
-    """A failed run that is to be run again."""
-    return replace(planned, state="run")
 
 
 def _ready(plan: Plan, registry: Registry) -> None:
