@@ -16,8 +16,9 @@ from harness.util.files import write_atomic, write_json
 
 if TYPE_CHECKING:
     from harness.study.api import Study
-    from harness.study.drive import Phase, StudyOutcome
-    from harness.study.plan import Planned, StudyPlan
+    from harness.study.drive import StudyOutcome
+    from harness.study.outlook import StudyForecast
+    from harness.study.plan import PlannedRun, StudyPlan
 
 app = typer.Typer(help="Many cells by one file.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -85,11 +86,12 @@ def plan(
     study = _study(file, sets, no_plugins, plugins, executor=executor)
     with watching(quiet) as progress:
         made = study.plan(progress)
-    command = study.submission(made)
+    command, forecast = study.submission(made), study.outlook(made)
     if as_json:
-        emit_json({**_plan_json(made), "command": command})
+        emit_json({**_plan_json(made), "forecast": forecast.json_value(), "command": command})
     else:
         _show_plan(made)
+        _show_forecast(forecast)
         if command is not None:
             say(command)
     if made.count("missing"):
@@ -180,13 +182,13 @@ def report(
         say(made.markdown())
 
 
-def _now(study: Study, planned: Planned) -> str:
+def _now(study: Study, planned: PlannedRun) -> str:
     if planned.plan is not None and study.store.is_locked(planned.run_id):
         return "running"
     return {"reused": "done", "run": "waiting"}.get(planned.state, planned.state)
 
 
-def _because(planned: Planned) -> str:
+def _because(planned: PlannedRun) -> str:
     return f" ({planned.reason})" if planned.reason else ""
 
 
@@ -203,7 +205,7 @@ def _plan_json(made: StudyPlan) -> dict[str, Any]:
     }
 
 
-def _run_json(planned: Planned) -> dict[str, Any]:
+def _run_json(planned: PlannedRun) -> dict[str, Any]:
     return {
         "run": planned.run_id,
         "cell": planned.words,
@@ -220,6 +222,20 @@ def _show_plan(made: StudyPlan) -> None:
     say(_counted({state: made.count(state) for state in ("run", "reused", "failed", "missing")}, made.threads))
 
 
+def _show_forecast(forecast: StudyForecast) -> None:
+    if forecast.runs:
+        low, middle, high = forecast.hours
+        least, usual, most = forecast.flops
+        known = sum(run.sure for run in forecast.runs.values())
+        money = f", {forecast.usd:.2f} US dollars for judges" if forecast.usd else ""
+        say(
+            f"forecast: {middle:.2f} hours [{low:.2f}, {high:.2f}], {usual:.1e} FLOPs [{least:.1e}, {most:.1e}], "
+            f"{forecast.memory_bytes / 2**30:.1f} GiB a cell{money}; {known} of {len(forecast.runs)} runs by records"
+        )
+    for sentence in forecast.sentences:
+        say(sentence)
+
+
 def _counted(counts: Mapping[str, int], threads: int) -> str:
     words = {"run": "to run", "reused": "there already", "failed": "failed before", "missing": "lacking something"}
     parts = [f"{count} {words[state]}" for state, count in counts.items() if count]
@@ -231,7 +247,7 @@ def _outcome_json(outcome: StudyOutcome) -> dict[str, Any]:
         "stopped": outcome.stopped,
         "seconds": round(outcome.seconds, 1),
         "flops": outcome.flops,
-        "counts": {phase: outcome.count(phase) for phase in ("done", "failed", "missing", "waiting")},
+        "counts": outcome.counts(),
         "runs": {name: {"phase": run.phase, "reason": run.reason} for name, run in outcome.runs.items()},
     }
 
@@ -242,7 +258,6 @@ def _show_outcome(outcome: StudyOutcome, file: Path) -> None:
             say(f"{run.phase}: {run.planned.words}: {run.reason}")
     if outcome.stopped:
         note(f"stopped: {outcome.stopped}; the same command goes on")
-    phases: tuple[Phase, ...] = ("done", "failed", "missing", "waiting")
-    parts = [f"{outcome.count(phase)} {phase}" for phase in phases if outcome.count(phase)]
+    parts = [f"{count} {phase}" for phase, count in outcome.counts().items() if count]
     say(f"{', '.join(parts)}; {outcome.seconds:.0f} s, {outcome.flops:.2e} FLOPs")
     say(f"next: python -m harness study report {file}")

@@ -71,7 +71,7 @@ def _started(plan: Plan, session: Session, folder: Path, handle: int) -> int:
     """Run the worker to its end; its exit status."""
     write_model(folder / STARTS, read_starts(folder).begun())
     (folder / STOPPED).unlink(missing_ok=True)
-    return run_worker(folder, handle, plan.machine.threads, _teller(plan.run_id, session))
+    return run_worker(folder, handle, plan.machine.threads, _teller(plan.run_id, session), forked=session.forks)
 
 
 def job_of(plan: Plan, registry: Registry) -> FitJob:

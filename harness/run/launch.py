@@ -56,17 +56,26 @@ def environment(outer: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **FIXED}
 
 
-def run_worker(folder: Path, lock: int, threads: int, hear: Callable[[str, list[Any]], None]) -> int:
+def run_worker(
+    folder: Path, lock: int, threads: int, hear: Callable[[str, list[Any]], None], *, forked: bool = False
+) -> int:
     """Run the worker on `folder` to its end and give its exit status, negative for a signal.
 
-    It holds the lock too, so that nobody fits the same cell while a dying worker lives on.
+    It holds the lock too, so that nobody fits the same cell while a dying worker lives on. `forked`: from a process
+    that has imported what a fit needs, in place of a fresh interpreter.
     """
     words = [sys.executable, "-m", "harness.run.worker", str(folder.resolve())]
-    return run_process(words, folder, lock, hear, threads)
+    return run_process(words, folder, lock, hear, threads, forked=forked)
 
 
 def run_process(
-    words: Sequence[str], folder: Path, lock: int, hear: Callable[[str, list[Any]], None], threads: int | None = None
+    words: Sequence[str],
+    folder: Path,
+    lock: int,
+    hear: Callable[[str, list[Any]], None],
+    threads: int | None = None,
+    *,
+    forked: bool = False,
 ) -> int:
     """Run a command that tells events on the descriptor whose number is its last argument; its output goes to a file.
 
@@ -77,7 +86,7 @@ def run_process(
     reading, writing = os.pipe()
     with (folder / STDERR).open("wb") as errors, os.fdopen(reading, "rb", buffering=0) as events:
         try:
-            process = subprocess.Popen(
+            process: Any = _starter(forked)(
                 [*words, str(writing)],
                 stdin=subprocess.PIPE,
                 stdout=errors,
@@ -95,7 +104,16 @@ def run_process(
             raise
         finally:
             _end(process)
-    return process.returncode
+    return int(process.returncode)
+
+
+def _starter(forked: bool) -> Callable[..., Any]:
+    """What starts a process: `Popen`, or what has as much of it as is used here."""
+    if not forked:
+        return subprocess.Popen
+    from harness.run.nursery import ForkedWorker
+
+    return ForkedWorker
 
 
 def parse(line: bytes) -> Event | None:

@@ -37,6 +37,8 @@ class Session:
     store: Store
     progress: Progress = field(default_factory=Silent)
     keeping: Keeping = Keeping()
+    forks: bool = False
+    """Whether fits are forked from a process that has imported what they need, in place of a fresh interpreter."""
     _open: tuple[str, Engine, float] | None = None
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts import Executor, Resources, ShowsCommand
+from harness.contracts import Executor, HarnessError, Resources, ShowsCommand
 from harness.contracts.progress import Progress, Silent
 from harness.plugins.registry import Registry, load
 from harness.records.store import Store
@@ -15,7 +15,9 @@ from harness.study.events import EVENTS, Events, Listener
 from harness.study.file import StudyFile, read_study, study_of
 from harness.study.grid import Cell, expand
 from harness.study.index import Index, index_of, read_index, write_index
+from harness.study.outlook import StudyForecast, outlook
 from harness.study.plan import StudyPlan, plan_study
+from leaderboards.load import records
 
 if TYPE_CHECKING:
     from harness.records.schema import Record
@@ -67,7 +69,7 @@ class Study:
         try:
             watching = progress or Silent()
             plan = plan_study(self.file, self.registry, watching, executor.threads)
-            expected = self.expected(plan)
+            expected = self.outlook(plan).expected()
             write_index(self.file.folder, index_of(plan, expected))
             flops = {name: figures["flops"] for name, figures in expected.items()}
             events = Events(self.file.folder / EVENTS, listener)
@@ -76,9 +78,21 @@ class Study:
         finally:
             executor.close()
 
-    def expected(self, plan: StudyPlan) -> dict[str, dict[str, float]]:
-        """What each run that is to be computed will take, as far as records say: `seconds` and `flops`."""
-        return {}
+    def outlook(self, plan: StudyPlan) -> StudyForecast:
+        """What the runs that are to be computed will take, with a range, and what the design can show."""
+        found, _ = records(self.file.store)
+        executor = self._executor()
+        executor.close()
+        workers = getattr(executor, "workers", None) or self.file.run.workers or 1
+        return outlook(plan, list(found.values()), int(workers), self._known(plan))
+
+    def _known(self, plan: StudyPlan) -> StudyReport | None:
+        from harness.study.report import build
+
+        try:
+            return build(self.file, index_of(plan), self.store)
+        except HarnessError:  # there is no record yet
+            return None
 
     def submission(self, plan: StudyPlan) -> str | None:
         """The command that an executor would hand to its cluster, where it has one and there is something to run."""

@@ -21,14 +21,14 @@ TAIL = 2000
 """Characters of a traceback that an outcome keeps."""
 
 
-def open_session(cell: CellFile, progress: Progress) -> Session:
-    """A session for this cell and others of the same study."""
+def open_session(cell: CellFile, progress: Progress, *, forks: bool = False) -> Session:
+    """A session for this cell and others of the same study; `forks` as in `Session`."""
     from harness.plugins.registry import load
     from harness.records.store import Store
     from harness.run.session import Session
 
     registry = watched(load(plugins=cell.plugins, allow=cell.allow), cell.observe, cell.config.store)
-    return Session(registry, Store(cell.config.store), progress)
+    return Session(registry, Store(cell.config.store), progress, forks)
 
 
 def watched(registry: Registry, names: tuple[str, ...], store: Path) -> Registry:

@@ -22,7 +22,7 @@ from harness.run.cell_files import CellFile, read_outcome, write_cell
 from harness.run.recording import CellOutcome as Came
 from harness.run.recording import build_record
 from harness.study.events import Events
-from harness.study.plan import Planned, StudyPlan, memory_of, peaks
+from harness.study.plan import PlannedRun, StudyPlan, memory_of, peaks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ Phase = Literal["waiting", "running", "done", "failed", "missing"]
 class Run:
     """A run of the study, as far as it is now."""
 
-    planned: Planned
+    planned: PlannedRun
     phase: Phase
     reason: str = ""
     starts: int = 0
@@ -62,6 +62,11 @@ class StudyOutcome:
     def count(self, phase: Phase) -> int:
         """How many runs are in a phase."""
         return sum(run.phase == phase for run in self.runs.values())
+
+    def counts(self) -> dict[str, int]:
+        """How many runs are in each phase in which a call can leave them."""
+        phases: tuple[Phase, ...] = ("done", "failed", "missing", "waiting")
+        return {phase: self.count(phase) for phase in phases}
 
     @property
     def complete(self) -> bool:
@@ -126,8 +131,7 @@ class Driver:
             self.executor.close()
             shutil.rmtree(self._files, ignore_errors=True)
         done = StudyOutcome(self.runs, self.stopped, self.spent.seconds, self.spent.flops)
-        counts = {phase: done.count(phase) for phase in ("done", "failed", "missing", "waiting")}
-        self.events.tell("study_ended", stopped=self.stopped, seconds=round(done.seconds, 1), **counts)
+        self.events.tell("study_ended", stopped=self.stopped, seconds=round(done.seconds, 1), **done.counts())
         return done
 
     # ------------------------------------------------------------ one look
@@ -185,7 +189,7 @@ class Driver:
         assert plan is not None
         return not any(map(self.store.is_locked, (plan.run_id, plan.fit_id)))
 
-    def _shares(self, planned: Planned) -> bool:
+    def _shares(self, planned: PlannedRun) -> bool:
         """Whether a cell under way makes the fit, or gathers the answers, that this one will want."""
         mine = planned.plan
         others = [self.runs[name].planned.plan for name in self._flight.values()]
@@ -201,12 +205,12 @@ class Driver:
 
     # ------------------------------------------------------------ starting and ending
 
-    def _job(self, planned: Planned) -> CellJob:
+    def _job(self, planned: PlannedRun) -> CellJob:
         if planned.run_id not in self._jobs:
             self._jobs[planned.run_id] = self._made(planned)
         return self._jobs[planned.run_id]
 
-    def _made(self, planned: Planned) -> CellJob:
+    def _made(self, planned: PlannedRun) -> CellJob:
         return cell_job(self.plan.study, planned, self._file(planned.run_id), self._known)
 
     def _file(self, run_id: str) -> Path:
@@ -297,7 +301,7 @@ class Driver:
             self.progress.note(f"{run.planned.words} {'failed' if phase == 'failed' else 'is missing'}: {reason}")
 
 
-def cell_job(study: StudyFile, planned: Planned, file: Path, known: Mapping[str, int]) -> CellJob:
+def cell_job(study: StudyFile, planned: PlannedRun, file: Path, known: Mapping[str, int]) -> CellJob:
     """What an executor is told of a run; `known` is the memory that records name (`peaks`)."""
     assert planned.plan is not None
     asked = study.run.memory_gb
@@ -312,7 +316,7 @@ def cell_job(study: StudyFile, planned: Planned, file: Path, known: Mapping[str,
     )
 
 
-def _begun(planned: Planned, retry: bool) -> Run:
+def _begun(planned: PlannedRun, retry: bool) -> Run:
     phases: dict[str, Phase] = {"run": "waiting", "reused": "done", "missing": "missing"}
     phase = phases.get(planned.state, "waiting" if retry else "failed")
     return Run(planned, phase, planned.reason if phase in ("missing", "failed") else "")

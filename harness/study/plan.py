@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from harness.config import RunConfig
@@ -28,7 +28,7 @@ BYTES = {"fp32": 4, "bf16": 2}
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedRun:
     """One run of a study: a cell of the grid, or base, which cells are compared with."""
 
     run_id: str
@@ -49,7 +49,7 @@ class StudyPlan:
     """A study with all its runs, base first."""
 
     study: StudyFile
-    runs: Mapping[str, Planned]
+    runs: Mapping[str, PlannedRun]
     cells: tuple[tuple[Cell, str], ...]
     """Every cell of the grid, and its run: cells that no setting of theirs tells apart share one."""
     threads: int
@@ -76,7 +76,7 @@ class _Planner:
     registry: Registry
     store: Store
     threads: int
-    runs: dict[str, Planned] = field(default_factory=dict)
+    runs: dict[str, PlannedRun] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.models = Models(self.registry, Silent().note)
@@ -87,7 +87,7 @@ class _Planner:
             return self._run(cell.config, cell.words)
         except HarnessError as error:
             name = f"missing-{len(self.runs)}"
-            self.runs[name] = Planned(name, cell.words, cell.config, "missing", str(error))
+            self.runs[name] = PlannedRun(name, cell.words, cell.config, "missing", str(error))
             return name
 
     def _run(self, config: RunConfig, words: str, threads: int | None = None) -> str:
@@ -99,7 +99,7 @@ class _Planner:
         needs = tuple(self._run(other, _words_of(other), threads) for other in compared_with(plan))
         state, reason = self._state(plan, needs)
         fitted = (self.store.fit_dir(plan.fit_id) / "fit.json").exists()
-        self.runs[plan.run_id] = Planned(plan.run_id, words, config, state, reason, needs, plan, fitted)
+        self.runs[plan.run_id] = PlannedRun(plan.run_id, words, config, state, reason, needs, plan, fitted)
         return plan.run_id
 
     def _plan(self, config: RunConfig, threads: int | None) -> Plan:
@@ -168,11 +168,6 @@ def peaks(records: Mapping[str, Record]) -> dict[str, int]:
         key = f"{record.aligner.name}|{record.model.weights_hash}|{record.model.device}"
         found[key] = max(found.get(key, 0), record.spent.peak_memory_bytes)
     return found
-
-
-def as_retried(planned: Planned) -> Planned:
-    """A failed run that is to be run again."""
-    return replace(planned, state="run")
 
 
 def _ready(plan: Plan, registry: Registry) -> None:

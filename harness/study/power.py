@@ -99,5 +99,5 @@ def _smallest(at: Callable[[int], Design], start: int, most: int, comparisons: i
 
 def _rounded(number: int) -> int:
     """Two digits that count: what comes of estimated variances says no more."""
-    size = int(10 ** max(0, len(str(number)) - 2))
+    size: int = 10 ** max(0, len(str(number)) - 2)
     return -(-number // size) * size

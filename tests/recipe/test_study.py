@@ -17,7 +17,7 @@ import pytest
 
 from harness.conformance.toy import tiny_folder
 from harness.contracts import CellJob, CellState
-from harness.plugins.registry import load
+from harness.plugins.registry import Registry, load
 from harness.records.schema import Record
 from harness.records.store import Store
 from harness.study import Study
@@ -60,9 +60,14 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> Changed:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(values: Changed) -> Study:
+def registry() -> Registry:
+    return load(plugins=False)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(values: Changed, registry: Registry) -> Study:
     """The study after one call of `run`, with its records."""
-    study = Study.of(values("first"), load(plugins=False))
+    study = Study.of(values("first"), registry)
     outcome = study.run()
     assert outcome.complete, outcome
     return study
@@ -156,9 +161,9 @@ def test_two_studies_at_once_compute_no_cell_twice(undisturbed: Study, values: C
     assert len(set(starts)) == 2
 
 
-def test_a_failed_cell_is_a_record_and_is_retried_only_when_asked(values: Changed, undisturbed: Study) -> None:
+def test_a_failed_cell_is_a_record_and_is_retried_only_when_asked(values: Changed, registry: Registry) -> None:
     """A workdir that is a file makes the worker's first checkpoint fail."""
-    study = Study.of(values("failing", draws=[0]), undisturbed.registry)
+    study = Study.of(values("failing", draws=[0]), registry)
     (fit,) = [run.plan.fit_id for run in study.plan().runs.values() if run.plan and run.config.aligner == "sft"]
     folder = Store(study.file.store).fit_dir(fit)
     folder.mkdir(parents=True)
@@ -166,15 +171,16 @@ def test_a_failed_cell_is_a_record_and_is_retried_only_when_asked(values: Change
     outcome = study.run()
     assert (outcome.count("done"), outcome.count("failed")) == (1, 1)
     (failed,) = [record for record in study.records() if record.status == "failed"]
-    assert "FileExistsError" in (failed.reason or "")
+    assert failed.failure is not None
+    assert "FileExistsError" in failed.failure.traceback
     (folder / "work").unlink()
     assert study.run().count("failed") == 1
     assert study.run(retry_failed=True).count("done") == 2
 
 
-def test_what_is_missing_is_named_and_the_rest_is_computed(values: Changed, undisturbed: Study) -> None:
+def test_what_is_missing_is_named_and_the_rest_is_computed(values: Changed, registry: Registry) -> None:
     models = [*values("gone")["models"], "/no/such/model"]
-    study = Study.of(values("gone", models=models, aligners=["base"], draws=[0]), undisturbed.registry)
+    study = Study.of(values("gone", models=models, aligners=["base"], draws=[0]), registry)
     plan = study.plan()
     assert (plan.count("run"), plan.count("missing")) == (1, 1)
     outcome = study.run()
@@ -183,8 +189,8 @@ def test_what_is_missing_is_named_and_the_rest_is_computed(values: Changed, undi
     assert "no/such/model" in missing.reason
 
 
-def test_a_limit_stops_between_cells_and_keeps_what_is_done(values: Changed, undisturbed: Study) -> None:
-    study = Study.of(values("limited", limits={"flops": 1.0}), undisturbed.registry)
+def test_a_limit_stops_between_cells_and_keeps_what_is_done(values: Changed, registry: Registry) -> None:
+    study = Study.of(values("limited", limits={"flops": 1.0}), registry)
     outcome = study.run()
     assert outcome.stopped == "the limit of 1 FLOPs is reached"
     assert outcome.count("done") >= 1
@@ -218,8 +224,8 @@ class Losing:
         pass
 
 
-def test_a_cell_that_is_lost_again_and_again_gets_a_failed_record(values: Changed, undisturbed: Study) -> None:
-    study = Study.of(values("lost", draws=[0], run={"attempts": 2, "threads": 1}), undisturbed.registry)
+def test_a_cell_that_is_lost_again_and_again_gets_a_failed_record(values: Changed, registry: Registry) -> None:
+    study = Study.of(values("lost", draws=[0], run={"attempts": 2, "threads": 1}), registry)
     losing = Losing()
     plan = study.plan()
     outcome = Driver(plan, study.registry, losing, Events(study.file.folder / EVENTS)).run()
@@ -243,7 +249,7 @@ def test_control_c_ends_the_command_and_the_next_one_goes_on(
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert b"resumes where this one stopped" in errors
+    assert b"interrupted" in errors
     status = subprocess.run([*command, "status", str(path), "--json"], capture_output=True, check=False)
     assert status.returncode == 3
     assert json.loads(status.stdout)["counts"]["done"] >= 1

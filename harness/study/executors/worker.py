@@ -1,8 +1,9 @@
 """A process of the local executor: `python -m harness.study.executors.worker DESCRIPTOR`.
 
-It is told files of cells on standard input, one a line, and computes one after the other; registry, model and libraries
-stay loaded. It tells on DESCRIPTOR, as JSON lines, what it does. When standard input ends, it ends at once, and its
-whole process group with it: what counts is on disk.
+It is told files of cells on standard input, one a line, and computes one after the other. Registry, model and libraries
+stay loaded; fits are forked from a process that has imported torch and the trainers. It tells on DESCRIPTOR, as JSON
+lines, what it does. When standard input ends, it ends at once, and its whole process group with it: what counts is on
+disk.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from harness.contracts.progress import Silent
 from harness.run.cell_files import read_cell, write_outcome
+from harness.run.nursery import warm_up
 from harness.study.cell import compute, open_session
 
 if TYPE_CHECKING:
@@ -56,7 +58,9 @@ def serve(telling: Telling) -> None:
         file = Path(files.get())
         cell = read_cell(file)
         os.environ["OMP_NUM_THREADS"] = str(cell.threads)
-        session = session or open_session(cell, telling)
+        if session is None:
+            warm_up()
+            session = open_session(cell, telling, forks=True)
         outcome = compute(cell, session)
         write_outcome(file, outcome)
         telling.tell("ended", cell.run_id)

@@ -157,3 +157,15 @@ def test_budgets_that_select_differently_give_no_curve(tmp_path: Path) -> None:
 def test_without_a_record_there_is_no_report(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="has no record yet"):
         Made(tmp_path).report()
+
+
+def test_the_forecast_is_compared_with_what_it_took(tmp_path: Path) -> None:
+    made = study(tmp_path, 3)
+    forecast = {made.cells[0].run: {"seconds": 100.0, "flops": 5e12}, "never-run": {"seconds": 1.0, "flops": 1.0}}
+    index = Index(study="s", cells=tuple(made.cells), forecast=forecast)
+    file = study_of({"name": "s", "aligners": ["sft"], "tasks": ["medqa"], "store": str(tmp_path)})
+    report = build(file, index, Store(tmp_path))
+    assert report.forecast is not None
+    assert (report.forecast.runs, report.forecast.seconds_expected, report.forecast.seconds_actual) == (1, 100.0, 81.0)
+    assert "+23 %" in report.markdown()
+    assert report.panels[0].components is not None

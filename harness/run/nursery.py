@@ -1,0 +1,102 @@
+"""Fits that are forked from a process which has imported torch and the trainers, in place of one that imports them.
+
+Starting Python and importing takes some eight seconds of a core. What is forked gets the same arguments, environment,
+descriptors, process group and folder as `subprocess.Popen` would give it, runs the same `main`, and is told no more of
+the task. The process that is forked from has computed nothing, has a single thread, and ends with its parent.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Sequence
+from multiprocessing.context import ForkServerContext
+from multiprocessing.reduction import DupFd
+from pathlib import Path
+from typing import IO, Any
+
+IMPORTED = (
+    *("torch", "transformers", "trl", "peft", "accelerate", "datasets"),
+    *("harness.run.worker", "harness.fit.fitting", "harness.fit.tuning", "harness.plugins.registry"),
+)
+
+
+def nursery() -> ForkServerContext:
+    """The context whose server has imported what every worker needs, has computed nothing and has a single thread."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(IMPORTED))
+    return context
+
+
+class Handed:
+    """Descriptors that go to the new process, where they have other numbers."""
+
+    def __init__(self, *descriptors: int) -> None:
+        self.descriptors = descriptors
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _received, tuple(map(DupFd, self.descriptors))
+
+
+def _received(*handles: Any) -> Handed:
+    return Handed(*(handle.detach() for handle in handles))
+
+
+class ForkedWorker:
+    """As much of `subprocess.Popen` as `harness.run.launch` uses."""
+
+    def __init__(
+        self, words: Sequence[str], *, stdout: Any, env: dict[str, str], pass_fds: tuple[int, int], **usual: Any
+    ) -> None:
+        """Fork the worker of these words: the folder is the fourth. `usual` is what it gets anyhow."""
+        lock, events = pass_fds
+        assert words[-1] == str(events)
+        reading, writing = os.pipe()
+        try:
+            handed = Handed(reading, stdout.fileno(), lock, events)
+            self._process = nursery().Process(target=_work, args=(words[3], str(Path.cwd()), env, handed))
+            self._process.start()
+        finally:
+            os.close(reading)
+        self.stdin: IO[bytes] | None = os.fdopen(writing, "wb")
+        self.pid = self._process.pid or 0
+
+    @property
+    def returncode(self) -> Any:
+        """The exit status, negative for a signal; None while it runs."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """`returncode`, looked up now."""
+        return self._process.exitcode
+
+    def wait(self) -> int | None:
+        """Until it has ended: `returncode`."""
+        self._process.join()
+        return self._process.exitcode
+
+
+def _work(folder: str, here: str, environment: dict[str, str], handed: Handed) -> None:
+    from harness.run import worker
+
+    os.setpgid(0, 0)
+    os.chdir(here)
+    os.environ.clear()
+    os.environ.update(environment)
+    reading, output, _lock, events = handed.descriptors
+    for number, descriptor in enumerate((reading, output, output)):
+        os.dup2(descriptor, number)
+    sys.argv = [str(worker.__file__), folder, str(events)]
+    code = worker.main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def warm_up() -> None:
+    """Start the process that is forked from, which then imports while the caller does something else."""
+    from multiprocessing.forkserver import ensure_running
+
+    nursery()
+    ensure_running()
