@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +25,7 @@ from harness.fit.bench import LocalBench
 from harness.fit.fitting import fit
 from harness.fit.tuning import candidates, folds, searched, tune
 from harness.judging.open import Judges
-from harness.meter import Meter
+from harness.meter import Meter, Spend
 from tests.recipe.test_gpo import GROUPS
 from tests.recipe.test_selfie import registered
 from tests.tiny import flat_regime
@@ -67,18 +68,38 @@ def tuned(
     return aligner, done, bench
 
 
-def test_the_best_trial_wins_and_everything_is_counted(tmp_path: Path) -> None:
-    aligner, done, bench = tuned(tmp_path)
+@dataclass(frozen=True)
+class Calm:
+    """A search that nothing disturbed, and what it had spent and left when it was over."""
+
+    aligner: Any
+    trials: Sequence[tuning.SearchTrial]
+    bench: LocalBench
+    spend: Spend
+    adapter: dict[str, Any]
+
+    @property
+    def cost(self) -> float:
+        """FLOPs of a trial: they differ in their rates only."""
+        return self.spend.flops / len(self.trials)
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Calm:
+    aligner, done, bench = tuned(tmp_path_factory.mktemp("calm"))
+    return Calm(aligner, done, bench, bench.meter.spend, bench.adapter_state())
+
+
+def test_the_best_trial_wins_and_everything_is_counted(calm: Calm) -> None:
+    aligner, done, bench, spend = calm.aligner, calm.trials, calm.bench, calm.spend
     assert len(done) == 3
     assert done[0].config["learning_rate"] == 3e-3
     assert len({trial.config["learning_rate"] for trial in done}) == 3
     assert aligner.config.learning_rate == max(done, key=lambda t: t.score).config["learning_rate"]
     assert all(len(trial.folds) == tuning.FOLDS for trial in done)
-    spend = bench.meter.spend
     assert spend.labels == len(PAIRS), "no label is asked for twice"
     assert spend.optimizer_steps == 3 * tuning.FOLDS * 5, "three epochs of 6 pairs in batches of 4"
-    before = bench.adapter_state()
-    assert all(bool((value == 0).all()) for name, value in before.items() if "lora_B" in name), "a fresh adapter"
+    assert all(bool((value == 0).all()) for name, value in calm.adapter.items() if "lora_B" in name), "a fresh adapter"
     fit(aligner, bench, FewShot(pairs=PAIRS))
     assert bench.meter.spend.optimizer_steps == 3 * tuning.FOLDS * 5 + 6, "the final fit, on all pairs, comes on top"
 
@@ -99,26 +120,25 @@ def power_cut(monkeypatch: pytest.MonkeyPatch, score: str) -> list[int]:
     return calls
 
 
-def test_an_interrupted_search_ends_as_an_undisturbed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, undisturbed, calm = tuned(tmp_path / "calm")
+def test_an_interrupted_search_ends_as_an_undisturbed_one(
+    calm: Calm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = power_cut(monkeypatch, "preference_score")
     with pytest.raises(RuntimeError, match="power"):
         tuned(tmp_path / "hit")
     _, resumed, bench = tuned(tmp_path / "hit")
-    assert resumed == undisturbed
+    assert resumed == calm.trials
     assert len(calls) == 3 * tuning.FOLDS + 1
-    assert bench.meter.spend == calm.meter.spend
-    assert all(torch.equal(a, calm.adapter_state()[name]) for name, a in bench.adapter_state().items())
+    assert bench.meter.spend == calm.spend
+    assert all(torch.equal(a, calm.adapter[name]) for name, a in bench.adapter_state().items())
 
 
-def test_the_cap_leaves_room_for_the_final_fit(tmp_path: Path) -> None:
-    _, _, free = tuned(tmp_path / "free", trials=1)
-    cost = free.meter.spend.flops
-    aligner, done, bench = tuned(tmp_path / "capped", trials=3, cap=2.2 * cost)
+def test_the_cap_leaves_room_for_the_final_fit(calm: Calm, tmp_path: Path) -> None:
+    aligner, done, bench = tuned(tmp_path / "capped", trials=3, cap=2.2 * calm.cost)
     assert len(done) == 1
     assert fit(aligner, bench, FewShot(pairs=PAIRS)).reason is None
     with pytest.raises(HarnessError, match="reached within the first trial of sft"):
-        tuned(tmp_path / "small", cap=0.5 * cost)
+        tuned(tmp_path / "small", cap=0.5 * calm.cost)
 
 
 def test_a_method_with_nothing_to_search_is_left_alone(tmp_path: Path) -> None:
@@ -223,11 +243,10 @@ def test_ratings_are_scored_by_their_cross_entropy() -> None:
 
 
 def test_a_search_stopped_in_a_later_trial_leaves_no_trace_on_the_adapter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    calm: Calm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, _, free = tuned(tmp_path / "free", trials=1)
     monkeypatch.setattr(tuning._Search, "affordable", lambda self: True)
-    _, done, bench = tuned(tmp_path / "capped", trials=3, cap=1.6 * free.meter.spend.flops)
+    _, done, bench = tuned(tmp_path / "capped", trials=3, cap=1.6 * calm.cost)
     assert len(done) == 1
     assert all(bool((value == 0).all()) for name, value in bench.adapter_state().items() if "lora_B" in name)
 
