@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, median, stdev
 from types import MappingProxyType
@@ -43,11 +43,11 @@ from harness.contracts import (
 )
 from harness.hookspecs import hookimpl
 from harness.methods.fields import Preset, setting, with_preset
-from harness.methods.figures import sampled
+from harness.methods.figures import grouped
 from harness.methods.losses import entropies, kl_loss, log_ratio, margins, summed
 from harness.methods.means import means, note
 from harness.methods.schedules import PAIR_EPOCHS, PAIR_WARMUP, SFT_RATE, batches, steps_over
-from harness.methods.spans import Decode, Split, marker_pattern, split
+from harness.methods.spans import Decode, Split, marker_pattern, nothing_to_filter, split, split_ahead
 from harness.util.hashes import seed_of
 from harness.util.maths import sigmoid
 
@@ -65,8 +65,6 @@ REFERENCE_EVERY = 4
 MIN_STD, STD_EPS = 1e-6, 1e-8
 MARKED_FINAL = 1 / 4
 """Final share of an answer under `spans=positional` where the marker occurs anywhere in it (released code)."""
-MIN_MARKER_RATE, MIN_GROUPS_USED, MIN_REASONING = 0.80, 0.75, 8
-"""Below these a run is degenerate; the last is a median, in tokens."""
 COT = 'You are a helpful assistant. Think step by step, then give your answer after the words "{marker}:".'
 ASKED, FREE = MappingProxyType({"cot_prompt": COT}), MappingProxyType({"sega_steps": None, "sft_steps": None})
 REFLECT = (
@@ -159,11 +157,8 @@ class Gem:
         config, spans = self.config, self._spans(few_shot)
         if config.optimise == "none":
             return ()
-        whose = "as the pool says" if config.spans == "pool" else "as was asked for"
-        where = (
-            f'after the marker "{config.marker}"' if spans == "marker" else "by position, without a floor on markers"
-        )
-        return f"gem: the final answer of a sample begins {where}, {whose}", *self._passes(regime, few_shot)
+        where = split_ahead(spans, config.marker, by_pool=config.spans == "pool")
+        return f"gem: the final answer of a sample begins {where}", *self._passes(regime, few_shot)
 
     def _passes(self, regime: Regime, few_shot: FewShot) -> tuple[str, ...]:
         config, prompts = self.config, len(few_shot.pairs) + len(few_shot.prompts)
@@ -255,7 +250,7 @@ def sega(
             bench.liveness(sega_kept=float(kept > phases[0]))
     finally:
         if figures := means(bench):
-            bench.liveness(degenerate=degenerate(figures, step.spans), **figures)
+            bench.liveness(degenerate=nothing_to_filter(figures, step.spans), **figures)
         bench.drop(REFERENCE)
 
 
@@ -288,7 +283,7 @@ class SegaStep:
         valid = [(prompt, group) for prompt, group in zip(prompts, members, strict=True) if len(group) >= 2]
         losses, figures = self._losses(valid, step) if valid else ([], {})
         used = [loss for loss in losses if loss is not None]
-        of_step = sample_figures(samples, members) | {"groups_equal": (len(losses) - len(used)) / len(samples)}
+        of_step = grouped(samples, members) | {"groups_equal": (len(losses) - len(used)) / len(samples)}
         note(self.bench, of_step)
         note(self.bench, figures, weight=sum(len(group) for _, group in valid))
         self.bench.log("sega", step=step, **of_step, **figures)
@@ -434,14 +429,6 @@ def dpo_loss(totals: Tensor, reference: Tensor, scores: Sequence[float], beta: f
 # ---------------------------------------------------------------- what shows that the method was alive
 
 
-def sample_figures(samples: Sequence[Sequence[Completion]], members: Sequence[Sequence[Candidate]]) -> dict[str, float]:
-    """Figures of all samples of a step, and the share of its groups that have at least two candidates."""
-    return sampled(samples) | {
-        "dropped": 1 - sum(map(len, members)) / sum(map(len, samples)),
-        "groups_used": fmean(len(group) >= 2 for group in members),
-    }
-
-
 def score_figures(scores: Sequence[Sequence[CotScore]], splits: Sequence[Split]) -> dict[str, float]:
     """Means over the scored samples of a step, in nats and tokens, and the mean deviation of S within a group."""
     flat = [one for group in scores for one in group]
@@ -452,20 +439,8 @@ def score_figures(scores: Sequence[Sequence[CotScore]], splits: Sequence[Split])
         "score_std": fmean(stdev(one.s for one in group) for group in scores),
         "marker_rate": fmean(one.marked for one in splits),
         "reasoning_tokens": float(median(one.reasoning for one in splits)),
-        "reasoned": fmean(one.reasoning >= MIN_REASONING for one in splits),
+        "reasoned": fmean(one.reasoned for one in splits),
     }
-
-
-def degenerate(figures: Mapping[str, float], spans: Spans) -> str | None:
-    """Why SEGA was not GEM any more, or None: no marker to split by, no reasoning to filter, no groups to compare."""
-    rate, used = figures.get("marker_rate", 1.0), figures["groups_used"]
-    if spans == "marker" and rate < MIN_MARKER_RATE:
-        return f"{rate:.0%} of the scored samples were split by the marker, {MIN_MARKER_RATE:.0%} are needed"
-    if used < MIN_GROUPS_USED:
-        return f"{used:.0%} of the groups could be used, {MIN_GROUPS_USED:.0%} are needed"
-    if figures.get("reasoned", 1.0) < 0.5:  # then the median is below the floor
-        return f"most scored samples reason for fewer than {MIN_REASONING} tokens, so that there is nothing to filter"
-    return None
 
 
 @hookimpl

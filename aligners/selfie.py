@@ -76,10 +76,7 @@ class SelfieConfig(BaseModel):
     preset: Preset = "ours"
     beta: float = setting(0.1, "scale of the margins, in judging and in training (paper)", tried=1.0, gt=0)
     learning_rate: float = setting(
-        CONTRAST_RATE,
-        "peak of every phase, cosine to 0 (ours, for an adapter; paper 5e-7, all weights)",
-        tried=1e-3,
-        gt=0,
+        CONTRAST_RATE, "peak of each phase, cosine to 0 (ours; paper 5e-7, all weights)", tried=1e-3, gt=0
     )
     warmup: float = setting(PAIR_WARMUP, "share of a phase's steps with rising rate (paper)", tried=0.5, ge=0, lt=1)
     seed_epochs: float = setting(

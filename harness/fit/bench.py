@@ -207,20 +207,17 @@ class LocalBench:
 
     def store(self, state: Mapping[str, Any]) -> None:
         """Write a checkpoint of an aligner's own training loop, whole or not at all."""
-        content = BytesIO()
-        torch.save({"state": dict(state), "bench": self.ledger.state()}, content)
+        torch.save({"state": dict(state), "bench": self.ledger.state()}, content := BytesIO())
         write_checked(self.workdir / OWN_CHECKPOINT, content.getvalue())
 
     def stored(self) -> Mapping[str, Any] | None:
         """The state that `store` wrote last; the bench's figures go back to that moment."""
-        content = read_checked(self.workdir / OWN_CHECKPOINT)
-        if content is None:
+        if (content := read_checked(self.workdir / OWN_CHECKPOINT)) is None:
             return None
         device = next(self.policy.parameters()).device
         saved = torch.load(BytesIO(content), weights_only=True, map_location=device)
         self.ledger.restore(saved["bench"])
-        state: Mapping[str, Any] = saved["state"]
-        return state
+        return dict(saved["state"])
 
     # ------------------------------------------------------------ adapters
 

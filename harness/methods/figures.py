@@ -17,3 +17,11 @@ def sampled(groups: Sequence[Sequence[Completion]]) -> dict[str, float]:
         "sample_tokens": fmean(len(one.ids) for one in flat),
         "distinct_2": len(set(bigrams)) / max(1, len(bigrams)),
     }
+
+
+def grouped(samples: Sequence[Sequence[Completion]], kept: Sequence[Sequence[object]]) -> dict[str, float]:
+    """`sampled` of all samples, the share that left their group, and the share of groups that kept at least two."""
+    return sampled(samples) | {
+        "dropped": 1 - sum(map(len, kept)) / sum(map(len, samples)),
+        "groups_used": fmean(len(group) >= 2 for group in kept),
+    }

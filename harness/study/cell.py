@@ -28,7 +28,7 @@ def open_session(cell: CellFile, progress: Progress, *, forks: bool = False) -> 
     from harness.run.session import Session
 
     registry = watched(load(plugins=cell.plugins, allow=cell.allow), cell.observe, cell.config.store)
-    return Session(registry, Store(cell.config.store), progress, forks)
+    return Session(registry, Store(cell.config.store), progress, forks=forks)
 
 
 def watched(registry: Registry, names: tuple[str, ...], store: Path) -> Registry:

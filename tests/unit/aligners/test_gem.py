@@ -18,8 +18,9 @@ from pydantic import ValidationError
 from aligners import gem
 from aligners.gem import Gem, GemConfig
 from harness.contracts import Completion, FewShot, HarnessError, Pair, Prompt, Spans, TokenLogprobs, user
+from harness.methods.figures import grouped
 from harness.methods.losses import entropies, kl_loss
-from harness.methods.spans import Split, marker_pattern, marker_tokens, split
+from harness.methods.spans import Split, marker_pattern, marker_tokens, nothing_to_filter, split
 from tests.tiny import flat_regime
 
 core = pytest.mark.core
@@ -335,7 +336,7 @@ def test_a_group_that_tells_nothing_apart_is_skipped(scores: list[float], f: str
     ],
 )
 def test_floors(marker: float, used: float, reasoned: float, spans: Spans, word: str | None) -> None:
-    reason = gem.degenerate({"marker_rate": marker, "groups_used": used, "reasoned": reasoned}, spans)
+    reason = nothing_to_filter({"marker_rate": marker, "groups_used": used, "reasoned": reasoned}, spans)
     assert reason is None if word is None else reason is not None and word in reason
 
 
@@ -345,7 +346,7 @@ def test_sample_figures_count_every_sample_and_score_figures_the_scored_ones() -
     good, bad = Completion(decode(ids), (*ids, 99), "stop"), Completion("aaaa", (1, 1, 1, 1), "length")
     member = gem.candidate(good, decode, config(), "marker")
     assert member is not None
-    figures = gem.sample_figures([[good, good], [good, bad]], [[member, member], [member]])
+    figures = grouped([[good, good], [good, bad]], [[member, member], [member]])
     assert figures["truncation"] == 0.25
     assert figures["dropped"] == 0.25
     assert figures["sample_tokens"] == pytest.approx((3 * 10 + 4) / 4)
