@@ -117,7 +117,7 @@ def test_show_and_leaderboard_read_the_store(harness: Call, first: dict[str, Any
     assert "sft" in json.dumps(json.loads(board.stdout))
     written = harness("leaderboard", "--store", str(store), "--out", str(tmp_path / "out"))
     assert written.returncode == 0, written.stderr
-    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".md", ".csv", ".json"}
+    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".md", ".csv", ".json", ".tex"}
 
 
 @pytest.mark.parametrize(

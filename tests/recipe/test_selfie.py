@@ -41,6 +41,7 @@ from harness.methods.extrapolation import extrapolated_pairs
 from harness.methods.losses import margins
 from harness.plugins.registry import load as load_registry
 from harness.util.chat import end_of_turn
+from harness.util.checked import demanded
 from tests.tiny import flat_regime
 
 pytestmark = pytest.mark.recipe
@@ -313,7 +314,7 @@ def test_a_truncated_sample_has_no_supervised_end_of_turn(tmp_path: Path) -> Non
     bench = make_bench(tmp_path, new_tokens=8)
     sampled = spy(bench, "generate")
     done = run(bench, rounds=1)
-    rows = LABELLED.validate_json((tmp_path / "selfie-round-1-pairs.json").read_bytes())
+    rows = LABELLED.validate_json(demanded(tmp_path / "selfie-round-1-pairs.json"))
     finished = {one.ids: one.finish for _, _, groups in sampled for group in groups for one in group}
     end = end_of_turn(bench.tokenizer)
     answers = [tuple(ids) for row in rows for ids in (row.chosen, row.rejected)]
@@ -449,7 +450,7 @@ def test_any_registered_judge_may_label_and_what_it_costs_is_counted(tmp_path: P
     sampled = spy(bench, "generate")
     done = run(bench, few_shot, judge="longer", rounds=1)
     texts = {one.ids: one.text for _, _, groups in sampled for group in groups for one in group}
-    rows = LABELLED.validate_json((tmp_path / "a" / "selfie-round-1-pairs.json").read_bytes())
+    rows = LABELLED.validate_json(demanded(tmp_path / "a" / "selfie-round-1-pairs.json"))
     assert rows
     for row in rows:
         chosen, rejected = (texts[tuple(ids)] for ids in (row.chosen, row.rejected))

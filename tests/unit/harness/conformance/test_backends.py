@@ -163,5 +163,5 @@ def test_what_a_backend_does_not_declare_is_not_asked_for() -> None:
 
 
 def test_an_adapter_is_loaded_from_what_a_fit_saved(tmp_path: Path) -> None:
-    assert kit._adapted(tmp_path) < 0
+    assert kit._adapted(tmp_path, None) < 0
     assert (tmp_path / "adapter_model.safetensors").exists()

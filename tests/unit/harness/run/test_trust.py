@@ -12,9 +12,10 @@ from typing import Any, cast
 import pytest
 
 from harness.contracts.progress import Silent
+from harness.fit.journal import Journal
 from harness.records.seals import write_sealed
 from harness.records.store import Store
-from harness.run.job import FitReport
+from harness.run.job import LOG, FitReport
 from harness.run.plan import Plan
 from harness.run.trust import report
 from harness.util.hashes import folder_hashes
@@ -38,7 +39,9 @@ def folder(tmp_path: Path) -> Path:
     (folder / "result").mkdir(parents=True)
     (folder / "result" / "adapter_model.safetensors").write_bytes(bytes(range(200)))
     (folder / "result" / "adapter_config.json").write_text('{"lora_alpha": 32}')
-    report = FitReport(fit_id=FIT, files=folder_hashes(folder / "result"), parameter_change=1.5)
+    (folder / LOG).write_bytes(b'{"step": 1}\n')
+    files, log = folder_hashes(folder / "result"), Journal(folder / LOG).digest()
+    report = FitReport(fit_id=FIT, files=files, log=log, parameter_change=1.5)
     write_sealed(folder / "fit.json", report.model_dump(mode="json"))
     return folder
 
