@@ -147,11 +147,17 @@ def test_less_of_a_metric_is_better_where_the_task_says_so(tmp_path: Path) -> No
     text = leaderboards.render([table])
     assert "`accuracy`, lower is better" in text
     assert "accuracy (lower is better)" in leaderboards.render([table], "latex")
-    entries = {entry.record.id: entry for entry in leaderboards.load(tmp_path)}
-    assert best_of(table, entries) == {"sft"}
     assert unbeaten(table)["sft"]
     assert not unbeaten(table)["dpo"], "base has a better score at less cost"
     assert {line["better"] for line in lines_of(tmp_path).values()} == {"lower"}
+
+
+def test_the_best_have_the_lowest_score_where_less_is_better(tmp_path: Path) -> None:
+    pytest.importorskip("arch")
+    for name, right in (("base", 20), ("dpo", 38), ("sft", 2), ("gem", 19)):
+        add(tmp_path, name, answers(right), task__lower_is_better=("accuracy",))
+    entries = {entry.record.id: entry for entry in leaderboards.load(tmp_path)}
+    assert best_of(one_table(tmp_path), entries) == {"sft"}
 
 
 def test_the_direction_of_a_metric_beside_the_main_one_is_shown(tmp_path: Path) -> None:
