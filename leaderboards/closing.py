@@ -31,6 +31,7 @@ def closing(table: Table) -> list[str]:
     """Sentences for whoever reads the table: findings, their limit, rows that are none, draws."""
     found = (
         *_findings(table),
+        *_controls(table),
         *_written(table),
         *_limit(table),
         *_shortcuts(table),
@@ -70,6 +71,24 @@ def _findings(table: Table) -> Iterator[str]:
         yield f"Nothing in this table can be told apart from {rivals}: {_few(open_)} may be better, worse or the same."
     elif open_:
         yield f"The table cannot tell {_few(open_)} from {_rivals(table)}."
+
+
+def _controls(table: Table) -> Iterator[str]:
+    """Rows that are better than base where a control, which learns nothing from the labels, does as well."""
+    metric = table.setting.main_metric
+    sign = -1 if metric in table.lower_is_better else 1
+    controls = [row for row in table.rows if row.role == "control" and not row.degenerate and metric in row.metrics]
+    for row in table.rows:
+        if row.verdict != "better":
+            continue
+        reached = sign * row.metrics[metric].score.mean
+        equal = [one.label for one in controls if sign * one.metrics[metric].score.mean >= reached]
+        if equal:
+            are = "a control, does" if len(equal) == 1 else "controls, do"
+            yield (
+                f"{_few(equal)}, {are} as well on {metric}: what {row.label} gains over {BASE} is not shown to come "
+                "from its labels."
+            )
 
 
 def _written(table: Table) -> Iterator[str]:

@@ -38,6 +38,17 @@ def test_what_is_found_is_named_with_its_difference_and_the_rest_stays_open(tmp_
     assert "Nothing" not in text
 
 
+@pytest.mark.parametrize(("reached", "falls"), [(38, True), (37, False)])
+def test_a_gain_falls_where_a_control_does_as_well(tmp_path: Path, reached: int, *, falls: bool) -> None:
+    add(tmp_path, "base", answers(20))
+    add(tmp_path, "dpo", answers(38))
+    add(tmp_path, "random", answers(reached))
+    sentence = (
+        "random, a control, does as well on accuracy: what dpo gains over base is not shown to come from its labels."
+    )
+    assert (sentence in said(tmp_path)) is falls
+
+
 def test_too_few_items_for_any_difference_are_called_so(tmp_path: Path) -> None:
     few = [f"q{i:02}" for i in range(4)]
     add(tmp_path, "base", answers(1, of=few))
