@@ -43,7 +43,7 @@ def test_records_of_the_same_kind_are_scaled_by_pairs_and_items(plan: Any) -> No
 def test_without_records_a_model_of_the_work_stands_in(plan: Any) -> None:
     found = expect(plan, [], fitted=False, items=20)
     assert not found.sure
-    assert found.flops == pytest.approx(1_000 * (8 * 64 * 4 * 2 * 100 + 2 * 20 * 80))
+    assert found.flops == pytest.approx(1_000 * 0.6 * (5 * 64 * 4 * (60 + 2 * 40) + 2 * 20 * 80))
     assert found.seconds == pytest.approx(outlook_module.LOADING_S + found.flops / 1e6)
 
 
