@@ -171,7 +171,8 @@ def probe(threads: int) -> float:
     import numpy as np
 
     a = np.ones((PROBE, PROBE), dtype=np.float32)
-    began, times = time.perf_counter(), []
+    times: list[float] = []
+    began = time.perf_counter()
     while len(times) < 5 or time.perf_counter() - began < 0.5:
         before = time.perf_counter()
         a @ a
