@@ -126,7 +126,7 @@ def cost(
     fits = [r for r in same if r.aligner.name == work.aligner]
     scored = [r for r in same if r.task.name == work.task]
     evaluations = [r for r in scored if r.aligner.name == work.aligner] or scored
-    speed = _speed(same) or FLOPS_PER_SECOND[work.device] * (threads if work.device == "cpu" else 1)
+    speed = speed_of(same) or FLOPS_PER_SECOND[work.device] * (threads if work.device == "cpu" else 1)
     fit_flops = _carried(fits, lambda r: r.spent.flops, lambda w: w.fit_flops, work, work.fit_flops)
     evaluate_flops = _carried(
         evaluations, lambda r: r.spent.inference.flops, lambda w: w.evaluate_flops, work, work.evaluate_flops
@@ -161,7 +161,7 @@ def _carried(
     return median(took * (part(work) / modelled if modelled else 1.0) for took, modelled in before)
 
 
-def _speed(records: Sequence[Record]) -> float | None:
+def speed_of(records: Sequence[Record]) -> float | None:
     """FLOPs a second over phases of records that say both; None where none does."""
     spent = [(r.spent.flops + r.spent.inference.flops, r.spent.seconds.fit + r.spent.seconds.evaluate) for r in records]
     speeds = [flops / seconds for flops, seconds in spent if flops > 0 and seconds > 0]

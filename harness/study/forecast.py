@@ -11,7 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Literal
 
 from harness.config import RunConfig
-from harness.contracts import HarnessError, SaysWhatIsMissing
+from harness.contracts import HarnessError
 from harness.contracts.progress import Silent
 from harness.data.clipping import measure
 from harness.models.load import load_tokenizer, weight_shapes
@@ -19,9 +19,10 @@ from harness.records.schema import Record
 from harness.records.store import Store
 from harness.records.verify import read_record
 from harness.run.job import REPORT, WORK
-from harness.run.plan import BASE_ALIGNER, REFERENCE, Models, Plan, make_plan
+from harness.run.plan import BASE_ALIGNER, Models, Plan, make_plan
 from harness.stats import planned_difference, units_needed
 from harness.study.costs import CellCost, Work, cost, footprint, pairs_seen, trains
+from harness.study.plan import compared_with, ready
 
 if TYPE_CHECKING:
     from harness.plugins.registry import Registry
@@ -139,14 +140,14 @@ def forecast(configs: Sequence[RunConfig], registry: Registry) -> Forecast:
         config = waiting.pop(0)
         try:
             plan = make_plan(config, registry, notes, models=models)
-            _ready(plan, registry)
+            ready(plan, registry)
         except HarnessError as error:
             key = (config.aligner, config.task, config.seed, str(error))
             refused.setdefault(key, Refusal(*key))
             continue
         if plan.run_id not in plans:
             plans[plan.run_id] = plan
-            waiting += _compared_with(plan)
+            waiting += compared_with(plan)
     order = sorted(plans.values(), key=lambda plan: plan.config.aligner != BASE_ALIGNER)  # as they are needed
     cells: list[CellForecast] = []
     for plan in order:
@@ -158,22 +159,6 @@ def forecast(configs: Sequence[RunConfig], registry: Registry) -> Forecast:
         free_disk_bytes=_free(configs[0].store),
         notes=tuple(notes.lines),
     )
-
-
-def _ready(plan: Plan, registry: Registry) -> None:
-    """Raise HarnessError where a judge says what it lacks."""
-    for name in (plan.config.judge, plan.fit_judge):
-        judge: object = registry.judge(name)() if name is not None else None
-        if isinstance(judge, SaysWhatIsMissing):
-            judge.ready()
-
-
-def _compared_with(plan: Plan) -> Iterator[RunConfig]:
-    """The base cells that the engine would run first."""
-    if plan.config.aligner != BASE_ALIGNER:
-        yield plan.base_config
-    if plan.config.baseline == BASE_ALIGNER:
-        yield plan.base_config.model_copy(update={"baseline": REFERENCE})
 
 
 def _cell(plan: Plan, known: Sequence[Record], shared: Collection[str]) -> CellForecast:

@@ -8,7 +8,7 @@ record says, a model of the work stands in, at the speed of other records or of 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import median
@@ -18,6 +18,7 @@ from harness.contracts import BASE, HarnessError
 from harness.models.load import count_parameters
 from harness.records.schema import Record
 from harness.stats.crossed import Components
+from harness.study.costs import speed_of, trains
 from harness.study.plan import PlannedRun, StudyPlan, memory_of, peaks
 from harness.study.power import ASSUMED, Design, advice
 
@@ -121,22 +122,17 @@ def expect(plan: Plan, records: Sequence[Record], *, fitted: bool, items: int) -
     pairs = budget.min_steps * budget.batch
     tokens = USUAL * (plan.lengths.prompt + 2 * plan.lengths.completion)  # both answers share their prompt
     weights = float(count_parameters(plan.files.folder))
-    trains = _trains(plan.aligner_class.Config.model_fields) and not fitted
-    speed = _speed(same) or probe(plan.machine.threads)
-    modelled = TRAINING * weights * pairs * tokens if trains else 0.0
-    fit_flops = _scaled(fits, lambda r: r.spent.flops, _pairs, pairs, modelled) if trains else 0.0
-    fit_s = _scaled(fits, lambda r: r.spent.seconds.fit, _pairs, pairs, modelled / speed) if trains else 0.0
+    fits_anew = trains(plan.aligner_class.Config.model_fields) and not fitted
+    speed = speed_of(same) or probe(plan.machine.threads)
+    modelled = TRAINING * weights * pairs * tokens if fits_anew else 0.0
+    fit_flops = _scaled(fits, lambda r: r.spent.flops, _pairs, pairs, modelled) if fits_anew else 0.0
+    fit_s = _scaled(fits, lambda r: r.spent.seconds.fit, _pairs, pairs, modelled / speed) if fits_anew else 0.0
     asked = FORWARD * weights * items * USUAL * (plan.lengths.prompt + plan.lengths.new_tokens)
     flops = _scaled(evaluations, lambda r: r.spent.inference.flops, _items, items, asked)
     evaluate_s = _scaled(evaluations, lambda r: r.spent.seconds.evaluate, _items, items, asked / speed)
     load_s = median(r.spent.seconds.load for r in same) if same else LOADING_S
-    sure = bool(evaluations) and (not trains or bool(fits))
+    sure = bool(evaluations) and (not fits_anew or bool(fits))
     return Expected(load_s + fit_s + evaluate_s, fit_flops + flops, items, sure)
-
-
-def _trains(settings: Iterable[str]) -> bool:
-    """Whether a method with these hyper-parameters runs an optimizer: those that do have a rate for it."""
-    return any("learning_rate" in name or name.endswith("_lr") for name in settings)
 
 
 def _pairs(record: Record) -> float:
@@ -156,13 +152,6 @@ def _scaled(
 ) -> float:
     """The median of what records took, each for as much as is wanted; `otherwise` where there are none."""
     return median(figure(r) * wanted / max(size(r), 1.0) for r in records) if records else otherwise
-
-
-def _speed(records: Sequence[Record]) -> float | None:
-    """FLOPs a second over fits and evaluations that say both."""
-    spent = [(r.spent.flops + r.spent.inference.flops, r.spent.seconds.fit + r.spent.seconds.evaluate) for r in records]
-    speeds = [flops / seconds for flops, seconds in spent if flops > 0 and seconds > 0]
-    return median(speeds) if speeds else None
 
 
 @lru_cache(maxsize=4)

@@ -94,7 +94,7 @@ class _Planner:
         plan = self._plan(config, threads)
         if plan.run_id in self.runs:
             return plan.run_id
-        _ready(plan, self.registry)
+        ready(plan, self.registry)
         threads = plan.machine.threads
         needs = tuple(self._run(other, _words_of(other), threads) for other in compared_with(plan))
         state, reason = self._state(plan, needs)
@@ -170,7 +170,7 @@ def peaks(records: Mapping[str, Record]) -> dict[str, int]:
     return found
 
 
-def _ready(plan: Plan, registry: Registry) -> None:
+def ready(plan: Plan, registry: Registry) -> None:
     """Raises HarnessError where a judge says that it cannot judge."""
     for name in (plan.config.judge, plan.fit_judge):
         judge: object = registry.judge(name)() if name is not None else None

@@ -338,7 +338,7 @@ def _started(how: Opening, longest: int, rank: int) -> Any:
             max_lora_rank=rank,
             **memory,
         )
-    except (ValueError, RuntimeError, NotImplementedError) as error:
+    except (ValueError, RuntimeError) as error:  # what vLLM raises for a model, a size or a device that it cannot take
         reason = " ".join(str(error).split())[:300]
         raise HarnessError(f"{version()} cannot run model {how.files.name}: {reason}; use --backend hf") from error
 
