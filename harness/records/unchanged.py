@@ -1,4 +1,8 @@
-"""Whether two runs gave the same answers. Figures are left out of the comparison: their last digits differ anyway."""
+"""Whether two runs gave the same answers: in words, where figures may differ, and to the last digit.
+
+Equal words mean that a fit changed no answer. Equal digits, where weights moved, mean that its adapter may not have
+been applied at all.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +47,21 @@ def same_answers(rows: Sequence[SampleRow], others: Mapping[str, SampleRow], mai
     return said == {name: words(row.detail) for name, row in others.items()} and (any(said.values()) or mine == theirs)
 
 
+def unmoved(rows: Sequence[SampleRow], base: Mapping[str, SampleRow] | None, change: float | None) -> tuple[str, ...]:
+    """One sentence where weights moved by `change` and every item is answered exactly as by the base model.
+
+    Exactly: all values and details that both rows have, log-probabilities to the last digit. Items that base has not
+    answered say nothing.
+    """
+    shared = [row for row in rows if base is not None and row.id in base]
+    if base is None or not change or not shared or not all(_same_to_the_digit(row, base[row.id]) for row in shared):
+        return ()
+    return (
+        f"the fit moved the adapter's weights by {change:.3g}, and all {len(shared)} items are answered exactly as by "
+        "the base model: the adapter may not have been applied",
+    )
+
+
 def by_metric(rows: Iterable[SampleRow]) -> dict[str, dict[str, float]]:
     """The rows' values by metric and item."""
     found: dict[str, dict[str, float]] = {}
@@ -54,3 +73,8 @@ def by_metric(rows: Iterable[SampleRow]) -> dict[str, dict[str, float]]:
 
 def _right_or_wrong(values: Mapping[str, float]) -> bool:
     return set(values.values()) <= {0.0, 0.5, 1.0}
+
+
+def _same_to_the_digit(row: SampleRow, base: SampleRow) -> bool:
+    pairs = ((row.values, base.values), (row.detail, base.detail))
+    return all(ours[key] == theirs[key] for ours, theirs in pairs for key in ours.keys() & theirs.keys())

@@ -17,7 +17,7 @@ from harness.data.clipping import Clipping, measure
 from harness.records.schema import Failure, Record
 from harness.records.store import SAMPLES, Store
 from harness.records.texts import is_hashed, without_texts
-from harness.records.unchanged import same_answers
+from harness.records.unchanged import same_answers, unmoved
 from harness.run.evaluation import Against, evaluate
 from harness.run.fitting import fit
 from harness.run.job import JOB, FitReport
@@ -191,11 +191,11 @@ def _outcome(plan: Plan, session: Session, against: Against) -> CellOutcome:
         return CellOutcome(failure=fitted, clipping=clipping)
     outcome = evaluate(plan, session, against, fitted)
     unchanged = _without_effect(plan, fitted, outcome, against)
-    if unchanged:
-        session.progress.note(
-            f"the fitted adapter of {plan.config.aligner} changes no answer: every item has that of base"
-        )
-    return replace(outcome, clipping=clipping, compared=against.runs, without_effect=unchanged)
+    warnings = unmoved(outcome.scores.rows, against.base, fitted.parameter_change)
+    weaker = f"the fitted adapter of {plan.config.aligner} changes no answer: every item has that of base"
+    for line in warnings or ((weaker,) if unchanged else ()):
+        session.progress.note(line)
+    return replace(outcome, clipping=clipping, compared=against.runs, without_effect=unchanged, warnings=warnings)
 
 
 def _without_effect(plan: Plan, fitted: FitReport, outcome: CellOutcome, against: Against) -> bool:

@@ -29,7 +29,6 @@ from harness.run.plan import Plan
 from harness.run.recording import CellOutcome
 from harness.run.scores import check_scores
 from harness.run.session import Session
-from harness.run.unmoved import unmoved
 from harness.util.checked import Damaged, read_checked_json, write_checked_json
 
 if TYPE_CHECKING:
@@ -79,9 +78,6 @@ def evaluate(plan: Plan, session: Session, against: Against, fitted: FitReport) 
         seconds = time.monotonic() - started + asked.seconds_before
         engines = engine.parts() if isinstance(engine, HasParts) else {}
     _check(scores, plan)
-    warnings = unmoved(scores.rows, against.base, fitted.parameter_change)
-    for line in warnings:
-        session.progress.note(line)
     spend = meter.spend
     return CellOutcome(
         fit=fitted,
@@ -93,7 +89,6 @@ def evaluate(plan: Plan, session: Session, against: Against, fitted: FitReport) 
         seconds_evaluate=seconds,
         parameters=parameters,
         engines=engines,
-        warnings=warnings,
         restarts=starts,
     )
 
