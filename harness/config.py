@@ -105,6 +105,9 @@ class RunConfig(_Frozen):
     fast_paths: Literal["auto", "on", "off"] = Field(
         default="auto", description="auto: as doctor --measure found, else on for a CPU and off for a GPU"
     )
+    gradient_checkpointing: bool = Field(
+        default=False, description="less memory while training, and a second forward: layers are computed again"
+    )
     backend: Text = "hf"
     seed: int = Field(default=0, ge=0, le=SEED_LIMIT, description="training seed")
     draw_seed: int = Field(default=0, ge=0, le=SEED_LIMIT, description="which pairs are drawn")

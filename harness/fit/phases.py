@@ -19,6 +19,7 @@ import torch
 from harness.contracts.progress import MayStop, Progress
 from harness.fit.adapters import Adapters, State
 from harness.fit.ledger import Ledger
+from harness.lm.pieces import Pieces, in_pieces
 from harness.util.checked import Damaged, demanded_json, write_checked_json
 from harness.util.hashes import folder_hashes
 
@@ -58,6 +59,7 @@ class Phases:
     def __init__(self, workdir: Path, ledger: Ledger, adapters: Adapters) -> None:
         self._workdir, self.ledger, self.adapters = workdir, ledger, adapters
         self.number = 0
+        self._pieces = Pieces()
 
     @property
     def folder(self) -> Path:
@@ -92,8 +94,7 @@ class Phases:
             self.adapters.clean()
         if _stopping(progress) and trainer.state.global_step < trainer.state.max_steps:
             raise KeyboardInterrupt
-        if trainer.args.gradient_accumulation_steps > 1:
-            self.ledger.liveness(None, {"micro_batch": trainer.args.per_device_train_batch_size})
+        self._say_how_small(trainer)
         self.ledger.steps_before = begun_after + trainer.state.max_steps
         if look is not None and (fit_steps is None or self.ledger.steps_before >= fit_steps):
             self.adapters.restore_best()
@@ -107,23 +108,27 @@ class Phases:
         return any(number.isdigit() and int(number) > self.number for number in numbers)
 
     def _trained(self, trainer: Any, callback: Any, checkpoint: Path | None) -> bool:
-        """Train to the end; False where memory ran out and a smaller micro-batch is left to try."""
+        """Train to the end; False where memory ran out and fewer rows or answers at a time are left to try."""
         trainer.add_callback(callback)
         try:
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            with in_pieces(self._pieces):
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except torch.OutOfMemoryError:
-            if not halves(trainer):
+            if not halves(trainer) and not self._pieces.halve():
                 raise
             trainer.remove_callback(callback)
             return False
         return True
 
     def _smaller(self, trainer: Any, folder: Path, start: tuple[State, dict[str, Any]]) -> Path | None:
-        """Halve the micro-batch, and go back to the last checkpoint or to the phase's start, with what was counted."""
-        arguments = trainer.args
-        arguments.per_device_train_batch_size //= 2
-        arguments.gradient_accumulation_steps *= 2
-        trainer._train_batch_size = arguments.train_batch_size  # what its data loader is made with
+        """Halve the micro-batch, where pieces were not; go back to the last checkpoint or to the phase's start."""
+        at_once = f"{self._pieces.at_once} answers"
+        if halves(trainer):
+            arguments = trainer.args
+            arguments.per_device_train_batch_size //= 2
+            arguments.gradient_accumulation_steps *= 2
+            trainer._train_batch_size = arguments.train_batch_size  # what its data loader is made with
+            at_once = f"{arguments.per_device_train_batch_size} rows"
         trainer.optimizer = trainer.lr_scheduler = None
         trainer.model.zero_grad(set_to_none=True)
         gc.collect()
@@ -133,9 +138,15 @@ class Phases:
         if checkpoint is None:
             self.adapters.load(start[0])
             self.ledger.restore(start[1])
-        rows = arguments.per_device_train_batch_size
-        self.ledger.journal.progress.note(f"out of memory: batches are computed {rows} rows at a time from here on")
+        self.ledger.journal.progress.note(f"out of memory: batches are computed {at_once} at a time from here on")
         return checkpoint
+
+    def _say_how_small(self, trainer: Any) -> None:
+        """Into the record, where memory ran out."""
+        if trainer.args.gradient_accumulation_steps > 1:
+            self.ledger.liveness(None, {"micro_batch": trainer.args.per_device_train_batch_size})
+        if self._pieces.at_once is not None:
+            self.ledger.liveness(None, {"answers_at_once": self._pieces.at_once})
 
     def _save(self, path: Path) -> None:
         write_checked_json(path.with_suffix(".json"), self.ledger.state())

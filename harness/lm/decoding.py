@@ -21,6 +21,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from harness.contracts import Completion, HarnessError
+from harness.lm.drawing import Sampling, choose
 from harness.lm.fast_lora import folded_adapters
 from harness.lm.paths import fast
 from harness.lm.peft_internals import decoder_of, evaluating, head_logits
@@ -29,33 +30,6 @@ from harness.lm.trees import attention_masks
 from harness.util.chat import end_of_turn
 
 GROUPED = "harness_grouped"
-NUCLEUS = 1024
-"""Most probable tokens in which the nucleus is sought before the whole vocabulary is sorted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How to sample; nothing is inherited from the model's own generation settings but its end-of-sequence ids."""
-
-    n: int
-    temperature: float
-    top_p: float
-    top_k: int
-    max_new_tokens: int
-    stop: tuple[str, ...]
-    seed: int
-
-    def __post_init__(self) -> None:
-        checks = {
-            "n": (self.n >= 1, "1 or more"),
-            "temperature": (self.temperature >= 0, "0 (greedy) or more"),
-            "top_p": (0 < self.top_p <= 1, "above 0, up to 1"),
-            "top_k": (self.top_k >= 0, "0 (off) or more"),
-            "max_new_tokens": (self.max_new_tokens >= 0, "0 or more"),
-        }
-        for name, (fits, expected) in checks.items():
-            if not fits:
-                raise HarnessError(f"{name}={getattr(self, name)} was given where {expected} was expected")
 
 
 @dataclass(slots=True)
@@ -276,43 +250,6 @@ class Texts:
 
     def _decode(self, ids: Sequence[int], *, skip_special: bool) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=skip_special, clean_up_tokenization_spaces=False))
-
-
-# ---------------------------------------------------------------- drawing a token
-
-
-def choose(logits: Tensor, uniform: Tensor, how: Sampling) -> Tensor:
-    """Token ids (R,) from logits (R, V) and draws (R,) by the inverse of the cumulative distribution.
-
-    Temperature first, then `top_k`, then `top_p`. Raises HarnessError when the model's logits are not finite.
-    """
-    if how.temperature == 0:
-        return logits.argmax(-1)
-    cumulative = _filtered(logits / how.temperature, how).softmax(-1).cumsum(-1, dtype=torch.float64)
-    total = cumulative[:, -1:]
-    if not bool(torch.isfinite(total).all()):
-        raise HarnessError("the model's logits are not finite, so nothing can be sampled from it")
-    return torch.searchsorted(cumulative, uniform.double()[:, None] * total, right=True)[:, 0]
-
-
-def _filtered(logits: Tensor, how: Sampling) -> Tensor:
-    if 0 < how.top_k < logits.shape[-1]:
-        logits = logits.masked_fill(logits < logits.topk(how.top_k).values[:, -1:], -torch.inf)
-    if how.top_p < 1:
-        logits = logits.masked_fill(logits < _nucleus_floor(logits, how.top_p), -torch.inf)
-    return logits
-
-
-def _nucleus_floor(logits: Tensor, top_p: float) -> Tensor:
-    """(R, 1): the least logit of the smallest set of tokens whose probability reaches `top_p`."""
-    mass = logits.logsumexp(-1, keepdim=True)
-    for size in (min(NUCLEUS, logits.shape[-1]), logits.shape[-1]):
-        top = logits.topk(size).values
-        reached = (top - mass).exp().cumsum(-1)
-        if size == logits.shape[-1] or bool((reached[:, -1] >= top_p).all()):
-            break
-    last = (reached < top_p).sum(-1, keepdim=True).clamp(max=size - 1)
-    return top.gather(-1, last)
 
 
 # ---------------------------------------------------------------- cache and attention

@@ -24,6 +24,7 @@ from torch import Tensor
 from harness.contracts import HarnessError
 from harness.lm.padded import padded_log_softmax, padded_logprobs
 from harness.lm.peft_internals import head_logits
+from harness.lm.pieces import piecewise
 from harness.lm.probes import tree_attention
 from harness.lm.rows import Group, Prefix, Row, TokenStats, check_groups, pack, row_tokens, shared_tokens, span_of
 from harness.lm.trees import forward_row, row_hidden, tree_logprobs
@@ -47,12 +48,19 @@ def group_logprobs(
     HarnessError for an empty prompt.
     """
     check_groups(groups, prefix)
-    max_tokens = max_tokens or row_tokens(model)
-    if not tree_attention(model, max(map(span_of, groups), default=0)):
-        if prefix is not None:
-            raise HarnessError("this model does not honour 4-D attention masks, so it takes no shared prefix")
-        return padded_logprobs(model, groups, entropy=entropy, temperature=temperature, max_tokens=max_tokens)
-    return tree_logprobs(model, groups, entropy=entropy, temperature=temperature, max_tokens=max_tokens, prefix=prefix)
+    longest = max_tokens or row_tokens(model)
+    trees = tree_attention(model, max(map(span_of, groups), default=0))
+    if prefix is not None and not trees:
+        raise HarnessError("this model does not honour 4-D attention masks, so it takes no shared prefix")
+
+    def compute(part: Sequence[Group]) -> list[list[TokenStats]]:
+        if trees:
+            return tree_logprobs(
+                model, part, entropy=entropy, temperature=temperature, max_tokens=longest, prefix=prefix
+            )
+        return padded_logprobs(model, part, entropy=entropy, temperature=temperature, max_tokens=longest)
+
+    return piecewise(groups, compute)
 
 
 def completion_log_softmax(

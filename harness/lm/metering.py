@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.lm.blockwise import planned
+from harness.lm.forgetful import forgets
 from harness.lm.peft_internals import base_lm, decoder_of
 from harness.lm.probes import probing
 from harness.meter import FlopModel, Meter
@@ -59,7 +60,7 @@ def metered(model: Any, meter: Meter) -> Iterator[None]:
 
     Raises BudgetExceeded from the forward that passed the cap, and from then on before anything is computed.
     """
-    counter = _Counter(meter)
+    counter = _Counter(meter, twice=forgets(model))
     base = base_lm(model)
     with ExitStack() as hooks:
 
@@ -95,8 +96,9 @@ class _Pending:
 class _Counter:
     """The hooks, and the one decoder forward that may still lack its head."""
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: Meter, *, twice: bool) -> None:
         self._meter = meter
+        self._twice = twice  # layers are computed again for their gradients
         self._pending: _Pending | None = None
 
     def call_begins(self, module: nn.Module, args: Any) -> None:
@@ -120,26 +122,28 @@ class _Counter:
             return
         hidden: Tensor = output[0]
         rows, columns = hidden.shape[:2]
-        train = torch.is_grad_enabled() and hidden.requires_grad
+        train = _trains(hidden)
         self._pending = _Pending(rows, columns, train, hidden.is_cuda)
         mask = _argument(module, "attention_mask", args, kwargs)
         given = (_argument(module, name, args, kwargs) for name in CACHE)
         cache = next((one for one in given if one is not None), None)
-        self._meter.forward(
-            tokens=_real_tokens(mask, rows, columns),
-            positions=rows * columns,
-            keys=_keys(columns, cache),
-            train=train,
-        )
+        computed: dict[str, Any] = {"positions": rows * columns, "keys": _keys(columns, cache)}
+        self._meter.forward(tokens=_real_tokens(mask, rows, columns), train=train, **computed)
+        if train and self._twice:
+            self._meter.forward(tokens=0, **computed)
 
     def head_ran(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-        """Count one application of the head; one repeated inside a backward pass costs a forward only."""
+        """Count one application of the head."""
         if probing():
             return
         self._pending = None
-        recomputed = torch._C._current_graph_task_id() != -1
-        train = torch.is_grad_enabled() and output.requires_grad and not recomputed
-        self._meter.projection(output.numel() // output.shape[-1], train=train)
+        self._meter.projection(output.numel() // output.shape[-1], train=_trains(output))
+
+
+def _trains(output: Tensor) -> bool:
+    """Whether a gradient of this output will be computed; one repeated inside a backward pass costs a forward only."""
+    recomputed = torch._C._current_graph_task_id() != -1
+    return torch.is_grad_enabled() and output.requires_grad and not recomputed
 
 
 def _argument(module: nn.Module, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from harness.lm import blockwise as attention
 from harness.lm.fast_lora import fused_adapters
 from harness.lm.figures import Results, token_stats
+from harness.lm.forgetful import again_by
 from harness.lm.peft_internals import decoder_of, sliding_window
 from harness.lm.rows import Group, Prefix, Row, TokenStats, is_blockwise, pack, shared_tokens
 
@@ -66,7 +67,14 @@ def row_hidden(model: Any, row: Row, prefix: Prefix | None) -> Tensor:
 def forward_row(model: Any, row: Row, *, cache: Any, start: int) -> Tensor:
     """Hidden states of the tokens of one row, shape (T, width)."""
     quick, device, decoder = is_blockwise(model), model.device, decoder_of(model)
-    with attention.blockwise(decoder, _plan(row, start, device)) if quick else nullcontext(), fused_adapters(decoder):
+    plan = _plan(row, start, device) if quick else None
+
+    @contextmanager
+    def way(part: Any) -> Iterator[None]:
+        with nullcontext() if plan is None else attention.blockwise(decoder, plan), fused_adapters(part):
+            yield
+
+    with way(decoder), again_by(way):
         out = decoder(
             input_ids=torch.tensor([row.ids], device=device),
             position_ids=torch.tensor([row.positions], device=device),

@@ -91,6 +91,7 @@ def job_of(plan: Plan, registry: Registry) -> FitJob:
         lora=config.lora,
         threads=machine.threads,
         fast_paths=machine.fast_paths,
+        gradient_checkpointing=config.gradient_checkpointing,
         seed=config.seed,
         checkpoint_steps=config.checkpoint_steps,
         plugins=registry.plugins,

@@ -56,6 +56,7 @@ def _fit(plan: Plan, registry: Registry) -> dict[str, Any]:
             "precision": machine.precision,
             "threads": machine.threads,
             "fast_paths": machine.fast_paths,
+            "gradient_checkpointing": config.gradient_checkpointing,  # counted compute, and with it a cap, differ
             "python": python(),
             "environment": environment(),
         },

@@ -64,6 +64,7 @@ class FitJob(_Frozen):
     lora: Lora
     threads: int
     fast_paths: bool
+    gradient_checkpointing: bool
     seed: int
     checkpoint_steps: int
     plugins: bool

@@ -169,12 +169,15 @@ def _bench(job: FitJob, folder: Path, registry: Registry, progress: PipeProgress
     from harness.fit.bench import LocalBench
     from harness.fit.journal import Journal
     from harness.judging.open import Judges
+    from harness.lm.forgetful import forget
     from harness.models.load import load
 
     regime = job.regime
     progress.stage("load the model")
     started = time.monotonic()
     model, tokenizer = load(job.files, device=regime.device, precision=regime.precision)
+    if job.gradient_checkpointing:
+        forget(model)
     seconds = time.monotonic() - started
     torch.manual_seed(job.seed)
     bench = LocalBench.create(

@@ -40,7 +40,7 @@ class HfEngine:
         tokenizer: Any,
         *,
         max_tokens: int | None = None,
-        max_rows: int = 64,
+        max_rows: int = 128,
         batch_tokens: int = 16_384,
         max_length: int | None = None,
     ) -> None:
@@ -131,7 +131,8 @@ class HfEngine:
         before the string, the ids hold the tokens that wrote it), else after `max_new_tokens` (`finish="length"`).
         Raises HarnessError for an empty prompt or a setting out of range.
         """
-        from harness.lm.decoding import Sampling, sample
+        from harness.lm.decoding import sample
+        from harness.lm.drawing import Sampling
 
         room = self.max_length - max_new_tokens
         if room < 1:

@@ -152,7 +152,7 @@ class VllmEngine:
         Raises HarnessError for an empty prompt, for a setting out of range, and where hf says that vLLM's most likely
         tokens are not the model's.
         """
-        from harness.lm.decoding import Sampling
+        from harness.lm.drawing import Sampling
 
         room = self.max_length - max_new_tokens
         if room < 1:
@@ -174,7 +174,7 @@ class VllmEngine:
         who = self._who
         if who in self.parity:
             return
-        from harness.lm.decoding import Sampling
+        from harness.lm.drawing import Sampling
 
         asked = Parity.prompts(prompts, self.max_length)
         how = Sampling(1, 0.0, 1.0, 0, Parity.tokens, (), 0)

@@ -236,6 +236,7 @@ def test_every_field_is_reachable_by_set_or_option() -> None:
         "groups",
         "profile",
         "checkpoint_steps",
+        "gradient_checkpointing",
         "fold",
     }
     assert set(keys(RunConfig)) <= options

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from harness.contracts import HarnessError, Loglik, LoglikRequest
-from harness.lm import decoding
+from harness.lm import decoding, drawing
 from harness.lm.backends.hf import HfEngine, _clusters
-from harness.lm.decoding import Sampling, choose
+from harness.lm.drawing import BLOCK, Sampling, choose
 from harness.lm.rows import Group
 from tests.tiny import tiny_gemma, tiny_model, tiny_tokenizer
 
@@ -177,13 +177,30 @@ def test_nucleus_wider_than_the_first_look_equals_the_library() -> None:
     torch.manual_seed(0)
     logits = torch.randn(3, 4000)
     for top_p in (0.3, 0.9, 0.999):
-        kept = decoding._filtered(logits, how(top_p=top_p)) > -torch.inf
+        kept = drawing._filtered(logits, how(top_p=top_p)) > -torch.inf
         assert torch.equal(kept, TopPLogitsWarper(top_p)(None, logits) > -torch.inf)
+
+
+@pytest.mark.parametrize("vocabulary", [5, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, 49_152])
+def test_a_draw_by_blocks_is_the_draw_by_the_whole_cumulative_distribution(vocabulary: int) -> None:
+    torch.manual_seed(0)
+    logits = (3 * torch.randn(1, vocabulary)).expand(400, -1).contiguous()
+    logits[:, ::3] = -torch.inf
+    uniform = torch.rand(400)
+    shares = logits.softmax(-1)
+    cumulative = shares.cumsum(-1, dtype=torch.float64)
+    plain = torch.searchsorted(cumulative, uniform.double()[:, None] * cumulative[:, -1:], right=True)[:, 0]
+    chosen = choose(logits, uniform, how())
+    assert (chosen == plain).float().mean() >= 0.995, "but for draws within rounding of a border"
+    assert (shares.gather(-1, chosen[:, None]) > 0).all()
 
 
 def test_extreme_draws_hit_tokens_that_have_probability() -> None:
     logits = torch.tensor([[-torch.inf, 0.0, 0.0, -torch.inf]]).expand(2, -1)
     assert choose(logits, torch.tensor([0.0, 1 - 2**-24]), how()).tolist() == [1, 2]
+    wide = torch.full((2, 5 * BLOCK + 7), -torch.inf)
+    wide[:, BLOCK + 3] = wide[:, 5 * BLOCK + 2] = 0.0
+    assert choose(wide, torch.tensor([0.0, 1 - 2**-24]), how()).tolist() == [BLOCK + 3, 5 * BLOCK + 2]
     with pytest.raises(HarnessError, match="finite"):
         choose(torch.full((1, 4), torch.nan), torch.zeros(1), how())
 

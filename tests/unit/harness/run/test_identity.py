@@ -233,6 +233,7 @@ OPTIONS: dict[str, Mutation] = {
             "num_fewshot": 1,
             "precision": "bf16",
             "fast_paths": "off",
+            "gradient_checkpointing": True,
             "checkpoint_steps": 9,
         }.items()
     },

@@ -66,6 +66,7 @@ def job(few_shot: FewShot, **changes: Any) -> FitJob:
         "lora": Lora(),
         "threads": 2,
         "fast_paths": True,
+        "gradient_checkpointing": False,
         "seed": 2**32 - 1,
         "checkpoint_steps": 8,
         "plugins": True,
