@@ -30,7 +30,7 @@ NEEDED_DISK_GIB = 2.0
 
 
 Measure = Annotated[
-    bool, typer.Option("--measure", help="Time a training step with fast paths and without; runs then choose by it.")
+    bool, typer.Option("--measure", help="Time training with and without fast paths, and engines; runs choose by it.")
 ]
 MeasuredModel = Annotated[str, typer.Option("--model", help="What --measure times: any model of the kind you use.")]
 MeasuredDevice = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where --measure times it.")]
@@ -84,13 +84,18 @@ def findings(store: Path) -> Iterator[Finding]:
 
 
 def _measured(model: str, device: str) -> Iterator[Finding]:
-    from harness.cli.measuring import measure
+    from harness.cli.measuring import engines, measure
 
     kept, times = measure(model, device)
     fast, plain = times["fast_ms"], times["plain_ms"]
     better = "fast paths" if fast <= plain else "plain TRL and PEFT"
     detail = f"{kept}: {fast:.0f} ms a step with fast paths, {plain:.0f} ms without; --fast-paths auto takes {better}"
     yield Finding("fast paths", "ok", detail)
+    kept, found = engines(model, device)
+    shown = [
+        f"{name} {one:.0f} tokens/s" if isinstance(one, float) else f"{name}: {one}" for name, one in found.items()
+    ]
+    yield Finding("sampling", "ok", f"{kept}: {'; '.join(shown)}; --backend auto takes the fastest")
 
 
 # ---------------------------------------------------------------- what is installed

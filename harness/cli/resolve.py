@@ -25,6 +25,7 @@ from harness.config import (
     validated,
 )
 from harness.contracts import BASE, HarnessError
+from harness.lm.speeds import AUTO
 from harness.plugins.registry import Registry
 from harness.util.names import nearest
 from harness.util.safe_text import cut
@@ -243,7 +244,8 @@ def _on_cpu(asked: Mapping[str, Any], cuda: bool) -> bool:
 
 def _check_names(config: RunConfig, registry: Registry) -> None:
     registry.task(config.task)
-    registry.backend(config.backend)
+    if config.backend != AUTO:
+        registry.backend(config.backend)
     if config.train_on is not None:
         registry.pool(config.train_on)
     if config.judge is not None:

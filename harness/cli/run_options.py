@@ -70,7 +70,10 @@ FastPaths = Annotated[
     str | None,
     typer.Option(metavar="auto|on|off", help="Shared prefixes and fused LoRA; off: plain TRL.", show_default=False),
 ]
-Backend = Annotated[str | None, typer.Option(help="What runs the model.", show_default=False)]
+Backend = Annotated[
+    str | None,
+    typer.Option(metavar="auto|hf|vllm", help="What answers; auto: as measured (doctor).", show_default=False),
+]
 JudgeName = Annotated[str | None, typer.Option(metavar="NAME", help="For judged tasks.", show_default=False)]
 Baseline = Annotated[
     str | None,

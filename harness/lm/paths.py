@@ -43,7 +43,7 @@ def chosen(asked: str, device: str, kind: str, model: Path, cache: Path) -> bool
     """
     if asked != "auto":
         return asked == "on"
-    found = measured(cache).get(_key(kind, model))
+    found = measured(cache).get(kind_of(kind, model))
     return device == "cpu" if found is None else bool(found["fast_ms"] <= found["plain_ms"])
 
 
@@ -58,13 +58,13 @@ def measured(cache: Path) -> Mapping[str, Mapping[str, Any]]:
 
 def keep(cache: Path, kind: str, model: Path, figures: Mapping[str, Any]) -> str:
     """Remember a measurement; the key it is kept under."""
-    key = _key(kind, model)
+    key = kind_of(kind, model)
     cache.mkdir(parents=True, exist_ok=True)
     write_json(cache / MEASURED, {**measured(cache), key: dict(figures)})
     return key
 
 
-def _key(kind: str, model: Path) -> str:
+def kind_of(device: str, model: Path) -> str:
     """A device and a kind of model, as its configuration names it."""
     config = json.loads((model / "config.json").read_bytes())
-    return f"{kind}, {config.get('model_type', 'unknown')}"
+    return f"{device}, {config.get('model_type', 'unknown')}"

@@ -35,6 +35,7 @@ from harness.data.reading import WatchedSource
 from harness.data.sources import open_source
 from harness.fit.demands import refuse_unable, refuse_unmet, takes
 from harness.lm.paths import chosen
+from harness.lm.speeds import AUTO, USUAL, Where, fastest
 from harness.models.find import cache_dir, resolve
 from harness.models.load import device_kind, pick_device, pick_precision
 from harness.models.wheels import ModelFiles
@@ -182,11 +183,14 @@ def _read(config: RunConfig, registry: Registry, progress: Progress, models: Mod
     aligner_class = registry.aligner(config.aligner)
     aligner_config = _validated(aligner_class, config.aligner_config)
     task, pool = _scored(config, registry)
-    backend = registry.backend(config.backend)
+    if config.backend != AUTO:
+        registry.backend(config.backend)
     config, baseline_answers = _with_baseline(_with_judge(config, task, registry))
     source = _source(config, task, pool)
     progress.note(f"data: {source.announce()}")
     files = models.get(config.model, config.model_revision, config.trust_remote_code)
+    machine = _machine(config, files)
+    config = config.model_copy(update={"backend": _backend(config, task, machine, files, registry)})
     other = not isinstance(task, FollowsPool) and pool.name != task.default_pool
     pool, size = as_asked(
         pool, source.view(), config, files, lambda read: sized(config, read, source.view(), files, other_data=other)
@@ -194,7 +198,7 @@ def _read(config: RunConfig, registry: Registry, progress: Progress, models: Mod
     config = config.model_copy(update={"lengths": size.lengths})
     task = task.for_pool(pool) if isinstance(task, FollowsPool) else task
     from_pool, from_task = source.view(), source.view()
-    refuse_unable(task, aligner_class, backend)
+    refuse_unable(task, aligner_class, registry.backend(config.backend))
     labels = draw_labels(config, task, pool, bool(takes(aligner_class)), from_pool=from_pool, from_task=from_task)
     refuse_unmet(aligner_class, labels.few_shot, f"pool {pool.name}")
     _refuse_half_shuffled(config, aligner_class, labels.few_shot)
@@ -203,7 +207,7 @@ def _read(config: RunConfig, registry: Registry, progress: Progress, models: Mod
     for line in (*size.lines, *notes(pool, source.view()), *said):
         if line:
             progress.note(line)
-    machine, aligner = _machine(config, files), aligner_class(aligner_config)
+    aligner = aligner_class(aligner_config)
     if isinstance(aligner, SaysAhead):
         regime = Regime(config.budget, size.lengths, machine.device, machine.precision)
         for line in aligner.ahead(regime, labels.few_shot):
@@ -280,6 +284,15 @@ def _machine(config: RunConfig, files: ModelFiles) -> Machine:
     kind, precision = device_kind(device), pick_precision(config.precision, device, files)
     fast = chosen(config.fast_paths, device, kind, files.folder, cache_dir())
     return Machine(device, kind, precision, thread_count(), fast)
+
+
+def _backend(config: RunConfig, task: Task, machine: Machine, files: ModelFiles, registry: Registry) -> str:
+    """The backend; `auto` is the one that was measured to sample fastest where the task samples, else hf."""
+    if config.backend != AUTO:
+        return config.backend
+    if "generate" not in task.requires | task.accepts:
+        return USUAL
+    return fastest(Where(cache_dir(), machine.kind, files.folder, machine.precision), list(registry.backends))
 
 
 def _judge_models(judges: Sequence[str | None], registry: Registry, models: Models) -> dict[str, ModelFiles]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.config import RunConfig, budget_of, validated
 from harness.contracts import Budget, HarnessError
+from harness.lm.speeds import AUTO
 from harness.plugins.registry import Registry
 from harness.study.file import CURVE_BUDGETS, Method, StudyFile, Track
 from harness.util.names import nearest
@@ -111,7 +112,8 @@ def _budget(study: StudyFile, track: Track, asked: Mapping[str, Any]) -> Budget:
 
 def _check_names(registry: Registry, task: str, pool: str | None, judge: str | None, backend: str) -> None:
     registry.task(task)
-    registry.backend(backend)
+    if backend != AUTO:
+        registry.backend(backend)
     if pool is not None:
         registry.pool(pool)
     if judge is not None:

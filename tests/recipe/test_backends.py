@@ -15,10 +15,13 @@ import tests.table_backend as table
 from harness.config import PRESETS, Lengths, Lora, RunConfig
 from harness.conformance.toy import tiny_folder
 from harness.contracts import EngineCapability, HarnessError, ModelFolder
+from harness.contracts.progress import Silent
 from harness.hookspecs import hookimpl
 from harness.lm.backends.hf import HfBackend, HfEngine
+from harness.lm.speeds import Where, keep
 from harness.plugins.registry import Registry, load
 from harness.run.engine import run
+from harness.run.plan import make_plan
 
 pytestmark = pytest.mark.recipe
 
@@ -144,6 +147,20 @@ def test_an_adapter_that_is_not_applied_is_a_warning_in_the_record(
     assert record.model.engines == {"generate": "one thing", "score": "another"}
     heard = run(cell(model, tmp_path, aligner="sft", backend="hf"), registry=registry)
     assert (heard.aligner.fit_id, heard.model.warnings) == (record.aligner.fit_id, ())
+
+
+def test_auto_takes_what_was_measured_to_sample_fastest_and_hf_where_nothing_is_sampled(
+    model: str, tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+
+    def planned(task: str) -> str:
+        return make_plan(cell(model, tmp_path, task=task, backend="auto"), registry, Silent()).config.backend
+
+    assert planned("gsm8k") == "hf", "nothing was measured"
+    keep(Where(tmp_path / "cache", "cpu", Path(model), "fp32"), {"hf": 10.0, "table": 20.0})
+    assert planned("gsm8k") == "table"
+    assert planned("medqa") == "hf"
 
 
 def test_where_any_of_several_abilities_will_do_a_task_is_told_which_are_there(

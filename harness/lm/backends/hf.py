@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
@@ -78,6 +79,11 @@ class HfEngine:
     def parameters(self) -> int:
         """Weights of the model, those of adapters left out."""
         return sum(weight.numel() for name, weight in self.model.named_parameters() if ".lora_" not in name)
+
+    def parts(self) -> dict[str, str]:
+        """What has answered."""
+        library = f"transformers {metadata.version('transformers')}"
+        return {"generate": library, "score": library}
 
     def load(self, folder: Path) -> None:
         """Answer with the adapter saved in `folder`, until `drop`."""

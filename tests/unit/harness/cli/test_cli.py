@@ -7,6 +7,7 @@ import importlib.metadata
 import io
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -431,9 +432,11 @@ def test_doctor_measures_a_step_and_keeps_what_auto_reads(
     monkeypatch.setattr(doctor_command, "findings", lambda store: [])
     model = tiny_folder(tmp_path / "tiny")
     assert call("doctor", "--json", "--measure", "--model", str(model), "--device", "cpu") == 0
-    (found,) = json.loads(capfd.readouterr().out)
+    found, sampling = json.loads(capfd.readouterr().out)
     assert (found["name"], found["verdict"]) == ("fast paths", "ok")
     assert found["detail"].startswith("cpu, llama: ")
+    assert (sampling["name"], sampling["verdict"]) == ("sampling", "ok")
+    assert re.match(r"cpu, llama, fp32: hf: \d+ tokens/s; vllm: ", sampling["detail"])
     figures = measured(tmp_path / "cache")["cpu, llama"]
     assert chosen("auto", "cpu", "cpu", model, tmp_path / "cache") == (figures["fast_ms"] <= figures["plain_ms"])
 

@@ -1,0 +1,200 @@
+"""Sampling side by side: transformers' `generate`, the engine hf, and vLLM where it is installed.
+
+    python benchmarks/bench_generate.py [--precision fp32|bf16] [--device cpu|cuda] [--repeats 3] [--json FILE]
+
+64 prompts, 4 samples of each, up to 64 tokens a sample, at temperature 1. Each way has a process of its own, which
+loads the model and warms up first; then they take turns, so that what slows the machine slows all of them. A figure is
+the median over the turns of tokens a second, a ratio the median over turns of the ratio to plain `generate` in the same
+turn, with the number of rows at which plain is fastest. Plain samples are never cut short; an engine's end with their
+turn, and only the tokens that it sampled are counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.util
+import json
+import multiprocessing
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+PLAIN_ROWS = (64, 128)
+"""Rows of a batch that plain `generate` is tried with."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What every way is asked for."""
+
+    model: str
+    device: str
+    precision: str
+    prompts: int
+    samples: int
+    tokens: int
+    threads: int
+
+
+Work = Callable[[], int]
+"""Samples everything once; how many tokens that were."""
+
+
+def plain(asked: Asked, rows: int) -> Work:
+    """transformers' `generate` on batches of `rows` rows, padded on the left."""
+    import torch
+
+    from harness.models.load import load
+
+    model, tokenizer = load(_files(asked), device=asked.device, precision=asked.precision)
+    wanted = [prompt for prompt in _prompts(tokenizer, asked.prompts) for _ in range(asked.samples)]
+    length = {"max_new_tokens": asked.tokens, "min_new_tokens": asked.tokens}
+
+    def work() -> int:
+        done = 0
+        for start in range(0, len(wanted), rows):
+            batch = wanted[start : start + rows]
+            longest = max(map(len, batch))
+            ids = torch.tensor([[0] * (longest - len(row)) + row for row in batch], device=model.device)
+            real = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in batch], device=model.device)
+            with torch.inference_mode():
+                out = model.generate(ids, attention_mask=real, do_sample=True, top_k=0, pad_token_id=0, **length)
+            done += (out.shape[1] - longest) * len(batch)
+        return done
+
+    return work
+
+
+def engine(asked: Asked, backend: str) -> Work:
+    """One of our engines."""
+    from harness.plugins.registry import load as load_registry
+
+    opened = (
+        load_registry(plugins=False)
+        .backend(backend)()
+        .open(_files(asked), device=asked.device, precision=asked.precision)
+    )
+    wanted = _prompts(opened.tokenizer, asked.prompts)
+    opened.generate(wanted[:2], n=1, max_new_tokens=2)  # opens vLLM, and hf to judge it
+
+    def work() -> int:
+        found = opened.generate(wanted, n=asked.samples, max_new_tokens=asked.tokens, seed=1)
+        return sum(len(one.ids) for row in found for one in row)
+
+    return work
+
+
+def _files(asked: Asked) -> Any:
+    from harness.models.find import resolve
+    from harness.plugins.registry import load as load_registry
+
+    return resolve(asked.model, registry_models=load_registry(plugins=False).models)
+
+
+def _prompts(tokenizer: Any, number: int) -> list[list[int]]:
+    from harness.conformance.toy import TEXT
+    from harness.contracts import user
+    from harness.util.chat import render_prompt
+
+    words = TEXT.split()
+    texts = (f"{i}: " + " ".join(words[i % len(words) :][: 24 + i % 8]) for i in range(number))
+    return [render_prompt(tokenizer, user(text), 256) for text in texts]
+
+
+# ---------------------------------------------------------------- taking turns
+
+WAYS: dict[str, tuple[Callable[..., Work], Any]] = {
+    **{f"transformers.generate, {rows} rows": (plain, rows) for rows in PLAIN_ROWS},
+    "hf": (engine, "hf"),
+    "vllm": (engine, "vllm"),
+}
+
+
+def serve(way: str, asked: Asked, pipe: Connection) -> None:
+    """One way's process: says that it is ready, then works whenever it is told to."""
+    import torch
+
+    torch.set_num_threads(asked.threads)
+    make, detail = WAYS[way]
+    work = make(asked, detail)
+    pipe.send("ready")
+    while pipe.recv():
+        started = time.perf_counter()
+        tokens = work()
+        pipe.send((tokens, time.perf_counter() - started))
+
+
+def measured(ways: Sequence[str], asked: Asked, repeats: int) -> dict[str, list[float]]:
+    """Tokens a second of every way, turn by turn; the first turn only warms up."""
+    context = multiprocessing.get_context("spawn")
+    pipes: dict[str, Connection] = {}
+    found: dict[str, list[float]] = {way: [] for way in ways}
+    for way in ways:
+        pipes[way], theirs = context.Pipe()
+        context.Process(target=serve, args=(way, asked, theirs), daemon=True).start()
+        theirs.close()
+        pipes[way].recv()
+    for turn in range(repeats + 1):
+        for way in ways:
+            pipes[way].send(True)
+            tokens, seconds = pipes[way].recv()
+            if turn:
+                found[way].append(tokens / seconds)
+                print(f"turn {turn}: {way}: {tokens} tokens, {tokens / seconds:.1f} tokens/s", flush=True)
+    for pipe in pipes.values():
+        pipe.send(False)
+    return found
+
+
+def summary(found: dict[str, list[float]]) -> list[dict[str, Any]]:
+    """A row for each way: the median, and the median, least and largest ratio to plain in the same turn."""
+    best = max((way for way in found if way.startswith("transformers")), key=lambda way: statistics.median(found[way]))
+    rows = []
+    for way, speeds in found.items():
+        ratios = [one / other for one, other in zip(speeds, found[best], strict=True)]
+        rows.append(
+            {
+                "way": way,
+                "tokens/s": statistics.median(speeds),
+                "over plain": statistics.median(ratios),
+                "least": min(ratios),
+                "most": max(ratios),
+            }
+        )
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cpu")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--ways", help="of: " + "; ".join(WAYS))
+    parser.add_argument("--prompts", type=int, default=64)
+    parser.add_argument("--samples", type=int, default=4)
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    names = [f.name for f in dataclasses.fields(Asked)]
+    asked = Asked(**{name: getattr(options, name) for name in names})
+    ways = [way for way in WAYS if way != "vllm" or importlib.util.find_spec("vllm") is not None]
+    if options.ways:
+        ways = options.ways.split(";")
+    rows = summary(measured(ways, asked, options.repeats))
+    for row in rows:
+        print("  ".join(f"{key}={value:.3g}" if isinstance(value, float) else f"{value}" for key, value in row.items()))
+    about = {**dataclasses.asdict(asked), "repeats": options.repeats, "rows": rows}
+    if options.json:
+        options.json.write_text(json.dumps(about, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
