@@ -24,7 +24,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-PLAIN_ROWS = (64, 128)
+PLAIN_ROWS = (64, 256)
 """Rows of a batch that plain `generate` is tried with."""
 
 

@@ -217,7 +217,7 @@ def _engine_samples(machine: Machine, engine: Any, prompts: Sequence[Sequence[in
 
 
 def _plain_samples(model: Any, prompts: Sequence[Sequence[int]], sizes: Sizes) -> None:
-    """All samples of all prompts in batches of as many rows as our engine takes, padded on the left, none cut short."""
+    """All samples of all prompts in batches of 64 rows, padded on the left, none cut short."""
     import torch
 
     rows, at_once = [list(prompt) for prompt in prompts for _ in range(sizes.samples)], 64

@@ -57,3 +57,13 @@ def sliding_window(model: Any) -> int | None:
     if window is None or getattr(config, "use_sliding_window", True) is False:
         return None
     return int(window) if layers is None or "sliding_attention" in layers else None
+
+
+def cached_bytes(model: Any) -> int:
+    """Bytes of one token's keys and values in all layers."""
+    config = base_lm(model).config.get_text_config()
+    heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    kept = getattr(config, "num_key_value_heads", None) or heads
+    size = torch.empty(0, dtype=model.dtype).element_size()
+    return int(2 * config.num_hidden_layers * kept * width * size)

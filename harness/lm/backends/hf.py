@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Ids = tuple[int, ...]
 SHARED_PREFIX = 64
 """A common prefix of contexts at least this long (tokens) is computed once."""
+CACHE_BYTES = 3 * 2**29
+"""Keys and values of a decoding batch: a step of few rows spends its time on reading the weights."""
 DEFAULT_MAX_LENGTH = 2048
 """Longest input where neither model nor tokenizer says (the default of lm-eval's HFLM)."""
 
@@ -32,7 +34,7 @@ class HfEngine:
     """Runs a transformers causal LM or a PEFT model. Gradients are off; the model's training mode is put back.
 
     `max_tokens` bounds the tokens of one forward when scoring (default: `harness.lm.rows.row_tokens`); `max_rows` and
-    `batch_tokens` the rows and the cached tokens of a decoding batch.
+    `batch_tokens` the rows and the cached tokens of a decoding batch (default: as many as `CACHE_BYTES` hold).
     """
 
     def __init__(
@@ -41,15 +43,15 @@ class HfEngine:
         tokenizer: Any,
         *,
         max_tokens: int | None = None,
-        max_rows: int = 128,
-        batch_tokens: int = 16_384,
+        max_rows: int = 256,
+        batch_tokens: int | None = None,
         max_length: int | None = None,
     ) -> None:
         self.model: Any = model
         self.tokenizer = tokenizer
         self._bare: Any = None  # the model without the adapter that `load` put on it
         self._max_tokens, self._max_length = max_tokens, max_length
-        self.max_rows, self.batch_tokens = max_rows, batch_tokens
+        self.max_rows, self._batch_tokens = max_rows, batch_tokens
 
     @property
     def max_tokens(self) -> int:
@@ -57,6 +59,13 @@ class HfEngine:
         from harness.lm.rows import row_tokens
 
         return self._max_tokens or row_tokens(self.model)
+
+    @property
+    def batch_tokens(self) -> int:
+        """Most cached tokens of a decoding batch."""
+        from harness.lm.peft_internals import cached_bytes
+
+        return self._batch_tokens or max(1, CACHE_BYTES // cached_bytes(self.model))
 
     @property
     def max_length(self) -> int:

@@ -9,8 +9,9 @@ import torch
 
 from harness.contracts import HarnessError, Loglik, LoglikRequest
 from harness.lm import decoding, drawing
-from harness.lm.backends.hf import HfEngine, _clusters
+from harness.lm.backends.hf import CACHE_BYTES, HfEngine, _clusters
 from harness.lm.drawing import BLOCK, Sampling, choose
+from harness.lm.peft_internals import cached_bytes
 from harness.lm.rows import Group
 from tests.tiny import tiny_gemma, tiny_model, tiny_tokenizer
 
@@ -136,6 +137,17 @@ def test_bounds_of_generation(backend: HfEngine) -> None:
             backend.generate([[1]], **{"max_new_tokens": 3, **bad})
     with pytest.raises(HarnessError, match="prompt 1 is empty"):
         backend.generate([[1], []], max_new_tokens=3)
+
+
+@pytest.mark.parametrize("make", [tiny_model, lambda: tiny_gemma(64)])
+def test_a_decoding_batch_is_as_large_as_its_cache_may_be(tokenizer: Any, make: Any) -> None:
+    model = make()
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        cache = model.get_decoder()(input_ids=ids, use_cache=True).past_key_values
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    assert cached_bytes(model) == held // ids.shape[1]
+    assert HfEngine(model, tokenizer).batch_tokens == CACHE_BYTES // cached_bytes(model)
 
 
 def how(**changes: Any) -> Sampling:
