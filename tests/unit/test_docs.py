@@ -218,6 +218,28 @@ def test_the_changelog_has_one_place_for_each_change() -> None:
     ]
 
 
+NO_METHODS = {"controls.md", "learning-rates.md", "sources.md"}
+METHODS = sorted(page for page in (ROOT / "docs" / "methods").glob("*.md") if page.name not in NO_METHODS)
+PARTS = ("When to use it", "The maths", "Settings", "What it costs", "What we measured", "Departures, and why")
+MARK = re.compile(r"\[[SNR]\b[^\]\n]{0,30}\](?!\()")
+MARKS = "The marks name the source of a default."
+
+
+@pytest.mark.parametrize("page", METHODS, ids=label)
+def test_a_methods_page_has_its_parts_in_order(page: Path) -> None:
+    headings = HEADING.findall(FENCED.sub("", page.read_text(encoding="utf-8")))
+    assert tuple(heading for heading in headings if heading in PARTS) == PARTS
+
+
+def test_marks_of_sources_are_three_and_are_explained_where_they_are_used() -> None:
+    texts = {page: page.read_text(encoding="utf-8") for page in METHODS}
+    used = {mark for text in texts.values() for mark in MARK.findall(text)}
+    assert used == {"[S]", "[N]", "[R]"}
+    explained = {text[text.index(MARKS) :].partition("\n\n")[0] for text in texts.values() if MARKS in text}
+    assert len(explained) == 1, "one explanation, word for word the same on every page"
+    assert [label(page) for page, text in texts.items() if MARK.search(text) and MARKS not in text] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=label)
 def test_no_merge_is_left_over(page: Path) -> None:
     assert re.findall(r"^(?:<{7}|={7}$|>{7}|\|{7})", page.read_text(encoding="utf-8"), re.M) == []

@@ -2,7 +2,7 @@
 
     run: {executor: by_command, workers: 4, threads: 8, options: {command: srun --gpus=1 --exact}}
 
-The words of `command` stand before `python -m harness.study.cell FILE`: `srun`, `nice -n 10`, `ionice -c 3`, or nothing.
+The words of `command` stand before `python -m harness.study.cell FILE`: `srun`, `nice -n 10`, or nothing at all.
 Where the command starts the process on another machine, store and study lie on a disk that both machines share.
 """
 
