@@ -6,7 +6,7 @@
 `run` takes up where it stopped: it asks the rule which cell (method, rate, draw) is wanted next, trains and measures
 it, and appends one line to the results, until the rule has decided. A line that does not carry the seal of its inputs
 (questions, answers, settings, budget, lengths, model) is not read. `page` writes the rule's table into
-docs/methods/learning-rates.md, where the rule stands in words.
+docs/log/learning-rates.md, where the rule stands in words.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from harness.contracts import Completion, FewShot, HarnessError, Lengths, Pair, 
 from harness.util.hashes import content_hash
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "methods" / "learning-rates.md"
+PAGE = ROOT / "docs" / "log" / "learning-rates.md"
 RESULTS = ROOT / "benchmarks" / "learning_rates.jsonl"
 BEGIN, END = "<!-- search: begin -->", "<!-- search: end -->"
 MODEL = "smollm2-135m-instruct"
