@@ -5,8 +5,8 @@
 64 prompts, 4 samples of each, up to 64 tokens a sample, at temperature 1. Each way has a process of its own, which
 loads the model and warms up first; then they take turns, so that what slows the machine slows all of them. A figure is
 the median over the turns of tokens a second, a ratio the median over turns of the ratio to plain `generate` in the same
-turn, with the number of rows at which plain is fastest. Plain samples are never cut short; an engine's end with their
-turn, and only the tokens that it sampled are counted.
+turn, with the number of rows at which plain is fastest. On a busy machine the ratio of time at work says more.
+Plain samples are never cut short; an engine's end with their turn, and only the tokens that it sampled are counted.
 """
 
 from __future__ import annotations
@@ -39,6 +39,15 @@ class Asked:
     samples: int
     tokens: int
     threads: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Turn:
+    """Tokens that were sampled, seconds that passed, and seconds that the process was at work, over its threads."""
+
+    tokens: int
+    wall: float
+    busy: float
 
 
 Work = Callable[[], int]
@@ -124,46 +133,52 @@ def serve(way: str, asked: Asked, pipe: Connection) -> None:
     work = make(asked, detail)
     pipe.send("ready")
     while pipe.recv():
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         tokens = work()
-        pipe.send((tokens, time.perf_counter() - started))
+        pipe.send(Turn(tokens, time.perf_counter() - started, time.process_time() - busy))
 
 
-def measured(ways: Sequence[str], asked: Asked, repeats: int) -> dict[str, list[float]]:
-    """Tokens a second of every way, turn by turn; the first turn only warms up."""
+def measured(ways: Sequence[str], asked: Asked, repeats: int) -> dict[str, list[Turn]]:
+    """The turns of every way; the first one of each only warms up and is left out."""
     context = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}
-    found: dict[str, list[float]] = {way: [] for way in ways}
+    found: dict[str, list[Turn]] = {way: [] for way in ways}
     for way in ways:
         pipes[way], theirs = context.Pipe()
         context.Process(target=serve, args=(way, asked, theirs), daemon=True).start()
         theirs.close()
         pipes[way].recv()
-    for turn in range(repeats + 1):
+    for number in range(repeats + 1):
         for way in ways:
             pipes[way].send(True)
-            tokens, seconds = pipes[way].recv()
-            if turn:
-                found[way].append(tokens / seconds)
-                print(f"turn {turn}: {way}: {tokens} tokens, {tokens / seconds:.1f} tokens/s", flush=True)
+            turn = pipes[way].recv()
+            print(
+                f"turn {number}: {way}: {turn.tokens} tokens in {turn.wall:.1f} s ({turn.busy:.1f} s busy)", flush=True
+            )
+            if number:
+                found[way].append(turn)
     for pipe in pipes.values():
         pipe.send(False)
     return found
 
 
-def summary(found: dict[str, list[float]]) -> list[dict[str, Any]]:
-    """A row for each way: the median, and the median, least and largest ratio to plain in the same turn."""
-    best = max((way for way in found if way.startswith("transformers")), key=lambda way: statistics.median(found[way]))
+def summary(found: dict[str, list[Turn]]) -> list[dict[str, Any]]:
+    """A row for each way: medians, and its ratio to the faster plain way, by the clock and by the time at work."""
+    walls = {way: [turn.tokens / turn.wall for turn in turns] for way, turns in found.items()}
+    work = {way: [turn.tokens / turn.busy for turn in turns] for way, turns in found.items()}
+    best = max((way for way in found if way.startswith("transformers")), key=lambda way: statistics.median(walls[way]))
     rows = []
-    for way, speeds in found.items():
-        ratios = [one / other for one, other in zip(speeds, found[best], strict=True)]
+    for way in found:
+        ratios = [one / other for one, other in zip(walls[way], walls[best], strict=True)]
+        busy = [one / other for one, other in zip(work[way], work[best], strict=True)]
         rows.append(
             {
                 "way": way,
-                "tokens/s": statistics.median(speeds),
+                "tokens/s": statistics.median(walls[way]),
                 "over plain": statistics.median(ratios),
                 "least": min(ratios),
                 "most": max(ratios),
+                "over plain, of time at work": statistics.median(busy),
             }
         )
     return rows

