@@ -118,7 +118,7 @@ class Engine(Protocol):
 
 @runtime_checkable
 class HasParts(Protocol):
-    """An engine that leaves some of its work to another one: the record says which did what."""
+    """An engine that says what did each part of its work, for the record: libraries, or another engine."""
 
     def parts(self) -> dict[str, str]:
         """Part of the work -> what does it, with its version; and how it was checked."""

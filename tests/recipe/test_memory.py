@@ -42,12 +42,13 @@ from tests.tiny import flat_regime
 pytestmark = pytest.mark.recipe
 
 
-def trained(
-    aligner: Any, folder: Path, data: FewShot | None = None
-) -> tuple[dict[str, torch.Tensor], dict[str, float], int]:
+Fit = tuple[dict[str, torch.Tensor], dict[str, float], int]
+
+
+def trained(aligner: Any, folder: Path, data: FewShot | None = None, model: Any = None) -> Fit:
     """The adapter, the fit's figures and its optimizer steps."""
     bench = LocalBench.create(
-        tiny_model(),
+        model or tiny_model(),
         tiny_tokenizer(),
         regime=flat_regime(batch=4, min_steps=4),
         meter=Meter(),
