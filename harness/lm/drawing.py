@@ -59,7 +59,7 @@ def _drawn(shares: Tensor, uniform: Tensor) -> Tensor:
     """
     number = shares.shape[-1] // BLOCK
     whole = number * BLOCK
-    blocks = shares[:, :whole].reshape(-1, number, BLOCK).sum(-1)
+    blocks = shares[:, :whole].reshape(len(shares), number, BLOCK).sum(-1)
     blocks = torch.cat([blocks, shares[:, whole:].sum(-1, keepdim=True)], dim=-1)
     reached = blocks.cumsum(-1, dtype=torch.float64)
     total = reached[:, -1:]
