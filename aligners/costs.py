@@ -105,7 +105,7 @@ def gem(config: Any, sizes: Sizes) -> FitWork:
     rows = 2 if config.reflect_on_pair else 1
     tuned = FitWork(trained=mean_of(sizes.pairs, lambda p: _reflected(p, rows)) * (sft_steps * sizes.regime.batch))
     asked, k, length = steps * sizes.regime.sample_prompts, config.k, sizes.sampled
-    learnt = mean_of(prompts, lambda prompt: tree(prompt, [length] * k))
+    learnt = mean_of(prompts, lambda prompt: tree(prompt, [length * sizes.kept] * k))
     always = config.optimise == "dpo" or config.beta_kl > 0
     share = 1.0 if always else (steps // REFERENCE_EVERY + bool(steps % REFERENCE_EVERY)) / max(steps, 1)
     forward = mean_of(prompts, lambda prompt: sampling(prompt, k, length)) + learnt * share

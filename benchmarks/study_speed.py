@@ -4,9 +4,9 @@
     python benchmarks/study_speed.py --size corner --against cells hand
 
 The study is one `study run` in an empty store. `cells`: every cell is one `run` with an empty store of its own, on
-all cores. `hand`: `benchmarks/by_hand.py`, which does the corner of the grid, against a study of that corner. All are whole
-processes, timed from outside, one after the other. Printed are the ratios, work that was done twice, how far off the
-forecast was, and the harness's own share: what the workers spent on cells beyond loading, fitting and evaluating
+all cores. `hand`: `benchmarks/by_hand.py`, which does the corner of the grid, against a study of that corner. All are
+whole processes, timed from outside, one after the other. Printed are the ratios, work that was done twice, how far off
+the forecast was, and the harness's own share: what the workers spent on cells beyond loading, fitting and evaluating
 (judging is part of evaluating), as a share of the whole.
 """
 

@@ -304,7 +304,8 @@ def check_cost(lab: Lab) -> str:
     if work is None:
         raise unittest.SkipTest(f"aligner {session.aligner.name} states no cost")
     if work.samples:
-        sizes = replace(sizes, sampled=spend.generated_tokens / work.samples)
+        kept = 1.0 - bench.ledger.alive.get("dropped", 0.0)
+        sizes = replace(sizes, sampled=spend.generated_tokens / work.samples, kept=kept)
         work = stated(session.aligner, sizes) or work
     expected, counted = work.flops(flop_model(bench.policy)), lab.plain.result.flops
     off = abs(expected - counted) / max(counted, 1.0)

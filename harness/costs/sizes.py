@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from itertools import cycle, islice
+from typing import Any, TypeVar
 
 from harness.contracts import FewShot, Pair, Regime
 from harness.costs.work import PairTokens, Sizes
 from harness.util.chat import encode_completion, render_prompt
 
+T, U = TypeVar("T"), TypeVar("U")
+
+SEEN = 128
+"""Texts of a kind that are measured; more of them are taken to be as long, in the same order."""
 USUAL_SAMPLE = 0.6
 """Tokens of a usual sample, as a share of the longest that is let through, where nothing is known."""
 
@@ -32,8 +37,12 @@ def sizes_of(
 
     return Sizes(
         regime,
-        tuple(map(lengths, halves[0])),
-        tuple(map(lengths, halves[1])),
-        tuple(len(render_prompt(tokenizer, one.messages, regime.prompt_tokens)) for one in few_shot.prompts),
+        _measured(halves[0], lengths),
+        _measured(halves[1], lengths),
+        _measured(few_shot.prompts, lambda one: len(render_prompt(tokenizer, one.messages, regime.prompt_tokens))),
         USUAL_SAMPLE * regime.new_tokens if sampled is None else sampled,
     )
+
+
+def _measured(texts: Sequence[T], length: Callable[[T], U]) -> tuple[U, ...]:
+    return tuple(islice(cycle([length(text) for text in texts[:SEEN]]), len(texts)))

@@ -90,6 +90,8 @@ class Sizes:
     """Unlabelled prompts."""
     sampled: float = 0.0
     """Tokens of a sample, on average: known after a fit, before it a guess."""
+    kept: float = 1.0
+    """Share of its samples that a method goes on with."""
 
 
 @runtime_checkable

@@ -105,6 +105,20 @@ def test_every_cell_has_a_record_and_base_stands_beside_them(undisturbed: Study)
     assert report.counts == {"ok": 2}
 
 
+def test_a_forecast_is_right_about_the_fits_before_there_is_any(undisturbed: Study, values: Changed) -> None:
+    """By the methods' formulas over the drawn texts: FLOPs and tokens of the fits, and of both phases roughly."""
+    study = Study.of(values("ahead"), undisturbed.registry)
+    forecast = study.outlook(study.plan())
+    for record in undisturbed.records():
+        cost = forecast.runs[record.id].cost
+        assert not cost.sure
+        assert cost.fit_flops == pytest.approx(record.spent.flops, rel=0.1)
+        assert cost.fit_tokens == pytest.approx(record.spent.forward_tokens, rel=0.1)
+        assert cost.evaluate_flops == pytest.approx(record.spent.inference.flops, rel=0.5)
+    assert 0 < forecast.hours[0] < forecast.hours[1] < forecast.hours[2]
+    assert forecast.disk_bytes > 0
+
+
 def test_run_again_nothing_is_computed(undisturbed: Study) -> None:
     before = outcomes(undisturbed.records())
     started: list[str] = []
