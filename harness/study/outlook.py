@@ -124,15 +124,16 @@ def _added(values: Iterable[tuple[float, bool]]) -> Range:
 
 def _shows(plan: StudyPlan, records: Sequence[Record], known: StudyReport | None) -> Iterator[str]:
     """For every task: the smallest difference to base that its draws and questions can show."""
-    tasks: dict[str, PlannedRun] = {}
+    tasks: dict[str, dict[int | None, PlannedRun]] = {}
     for cell, run in plan.cells:
         if plan.runs[run].plan is not None:
-            tasks.setdefault(cell.config.task, plan.runs[run])
+            tasks.setdefault(cell.config.task, {}).setdefault(cell.config.fold, plan.runs[run])
     claims = [cell for cell, _ in plan.cells if not cell.config.shuffle_labels and cell.config.aligner != BASE]
     methods = {cell.method for cell in claims}
-    for task, planned in tasks.items():
+    for task, folds in tasks.items():
         seen = _seen(known, task)
-        design = Design(seen or ASSUMED, len(plan.study.draws), units(planned, records))
+        asked = sum(units(planned, records) for planned in folds.values())  # every fold holds out other pairs
+        design = Design(seen or ASSUMED, len(plan.study.draws), asked)
         for sentence in advice(design, max(1, len(methods)), assumed=seen is None):
             yield f"{task}: {sentence}"
 
