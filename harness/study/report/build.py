@@ -240,8 +240,8 @@ def _sentences(group: PanelCells, draws: Sequence[int], designs: Sequence[Design
         )
     if any(one.inflation > 1 for one in group.series):
         found.append(
-            "Every pair was held out by one fold. The folds' models share most of their labels, so that intervals and p "
-            "take twice the variance of independent questions."
+            "Every pair was held out by one fold. The folds' models share most of their labels, so intervals and p take "
+            "twice the variance of independent questions."
         )
     if designs:
         found += advice(max(designs, key=lambda d: detectable(d, family) or 0.0), family)
