@@ -240,7 +240,7 @@ def _sentences(group: PanelCells, draws: Sequence[int], designs: Sequence[Design
         )
     if any(one.inflation > 1 for one in group.series):
         found.append(
-            "Every pair was held out by one fold. The folds' models share most of their labels, so intervals and p take "
+            "Every pair was held out by one fold. The folds' models share most of their labels: intervals and p take "
             "twice the variance of independent questions."
         )
     if designs:
