@@ -13,6 +13,7 @@ from harness.plugins.registry import Registry, load
 from harness.records.store import Store
 from harness.study.drive import Driver, StudyOutcome, cell_job
 from harness.study.events import EVENTS, Events, Listener
+from harness.study.executors.local import LocalExecutor
 from harness.study.file import StudyFile, read_study, study_of
 from harness.study.grid import Cell, expand
 from harness.study.index import Index, index_of, read_index, write_index
@@ -77,7 +78,9 @@ class Study:
             events = Events(self.file.folder / EVENTS, listener)
             driver = Driver(plan, self.registry, executor, events, watching, retry=retry_failed, expected_flops=flops)
             outcome = driver.run()
-            learn(cache_dir(), self.records())
+            if isinstance(executor, LocalExecutor):  # what others computed says nothing of this machine
+                computed = [name for name, run in outcome.runs.items() if run.starts and run.phase == "done"]
+                learn(cache_dir(), [record for name in computed if (record := self.store.record(name)) is not None])
             return outcome
         finally:
             executor.close()
