@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from harness.contracts import Aligner
-from harness.costs import FitWork, PairTokens, Passes, Sizes, StatesCost, sampling, tree
-from harness.costs.work import mean_of, total_of
+from harness.costs import FitWork, PairTokens, Passes, Sizes, StatesCost, sampling
+from harness.costs.work import mean_of, plain_rows, total_of
 from harness.methods.schedules import PAIR_EPOCHS, steps_over
 
 Formula = Callable[[Any, Sizes], FitWork]
@@ -29,23 +29,14 @@ def stated(aligner: Aligner, sizes: Sizes) -> FitWork | None:
 # ---------------------------------------------------------------- pairs
 
 
-def _both(pair: PairTokens) -> Passes:
-    return tree(pair.prompt, (pair.chosen, pair.rejected))
-
-
-def _chosen(pair: PairTokens) -> Passes:
-    return tree(pair.prompt, (pair.chosen,))
-
-
-def _rows(pair: PairTokens) -> Passes:
-    """TRL's own rows: the prompt stands in both, and the head runs at every position."""
-    lengths = [pair.prompt + answer for answer in (pair.chosen, pair.rejected)]
-    return Passes(sum(lengths), sum(lengths), sum(length**2 for length in lengths))
-
-
 def _pairs_seen(sizes: Sizes, epochs: float) -> float:
     """Pairs that all steps see, repeats included."""
     return steps_over(sizes.regime, len(sizes.pairs), epochs) * sizes.regime.batch if sizes.pairs else 0.0
+
+
+def _rows(pair: PairTokens) -> Passes:
+    """TRL's own rows of a pair."""
+    return plain_rows(pair.prompt, (pair.chosen, pair.rejected))
 
 
 def no_fit(config: Any, sizes: Sizes) -> FitWork:
@@ -56,29 +47,29 @@ def no_fit(config: Any, sizes: Sizes) -> FitWork:
 def sft(config: Any, sizes: Sizes) -> FitWork:
     """Chosen answers alone."""
     seen = _pairs_seen(sizes, getattr(config, "epochs", PAIR_EPOCHS))
-    return FitWork(trained=mean_of(sizes.pairs, _chosen) * seen)
+    return FitWork(trained=mean_of(sizes.pairs, lambda pair: sizes.laid_out(pair.prompt, (pair.chosen,))) * seen)
 
 
 def simpo(config: Any, sizes: Sizes) -> FitWork:
     """Both answers, without a reference."""
-    return FitWork(trained=mean_of(sizes.pairs, _both) * _pairs_seen(sizes, config.epochs))
+    return FitWork(trained=mean_of(sizes.pairs, sizes.both) * _pairs_seen(sizes, config.epochs))
 
 
 def orpo(config: Any, sizes: Sizes) -> FitWork:
     """Both answers, without a reference; with `prompt_loss` TRL's own rows."""
-    laid_out = _rows if config.prompt_loss else _both
+    laid_out = _rows if config.prompt_loss else sizes.both
     return FitWork(trained=mean_of(sizes.pairs, laid_out) * _pairs_seen(sizes, config.epochs))
 
 
 def dpo(config: Any, sizes: Sizes) -> FitWork:
     """Both answers, and one pass of the reference over all pairs."""
-    return FitWork(forward=total_of(sizes.pairs, _both)) + simpo(config, sizes)
+    return FitWork(forward=total_of(sizes.pairs, sizes.both)) + simpo(config, sizes)
 
 
 def kto(config: Any, sizes: Sizes) -> FitWork:
     """Both answers; the reference of y and of y' over TRL's own rows, once; z_0 at every step."""
     seen = _pairs_seen(sizes, config.epochs)
-    step = mean_of(sizes.pairs, _both)
+    step = mean_of(sizes.pairs, sizes.both)
     return FitWork(forward=total_of(sizes.pairs, _rows) * 2 + step * seen, trained=step * seen)
 
 
@@ -91,7 +82,7 @@ def grpo(config: Any, sizes: Sizes) -> FitWork:
     asked = steps * sizes.regime.sample_prompts if sizes.pairs else 0
     k, length = config.k, sizes.sampled
     drawn = mean_of(sizes.pairs, lambda pair: sampling(pair.prompt, k, length))
-    learnt = mean_of(sizes.pairs, lambda pair: tree(pair.prompt, [length] * k))
+    learnt = mean_of(sizes.pairs, lambda pair: sizes.laid_out(pair.prompt, [length] * k))
     forward = drawn + learnt if config.beta > 0 else drawn
     return FitWork(forward * asked, learnt * asked, samples=float(asked * k))
 
@@ -103,21 +94,23 @@ def gem(config: Any, sizes: Sizes) -> FitWork:
     prompts = [*(pair.prompt for pair in sizes.pairs), *sizes.prompts]
     sft_steps, steps = phase_steps(config, sizes.regime, len(sizes.pairs), len(prompts))
     rows = 2 if config.reflect_on_pair else 1
-    tuned = FitWork(trained=mean_of(sizes.pairs, lambda p: _reflected(p, rows)) * (sft_steps * sizes.regime.batch))
+    tuned = FitWork(
+        trained=mean_of(sizes.pairs, lambda pair: _reflected(sizes, pair, rows)) * (sft_steps * sizes.regime.batch)
+    )
     asked, k, length = steps * sizes.regime.sample_prompts, config.k, sizes.sampled
-    learnt = mean_of(prompts, lambda prompt: tree(prompt, [length * sizes.kept] * k))
+    learnt = mean_of(prompts, lambda prompt: sizes.laid_out(prompt, [length * sizes.kept] * k))
     always = config.optimise == "dpo" or config.beta_kl > 0
     share = 1.0 if always else (steps // REFERENCE_EVERY + bool(steps % REFERENCE_EVERY)) / max(steps, 1)
     forward = mean_of(prompts, lambda prompt: sampling(prompt, k, length)) + learnt * share
     return tuned + FitWork(forward * asked, learnt * asked, samples=float(asked * k))
 
 
-def _reflected(pair: PairTokens, rows: int) -> Passes:
+def _reflected(sizes: Sizes, pair: PairTokens, rows: int) -> Passes:
     """A row of SFT; where reflections are trained on too, half of the rows show both answers in their prompts."""
+    plain = sizes.laid_out(pair.prompt, (pair.chosen,))
     if rows == 1:
-        return _chosen(pair)
-    shown = tree(pair.prompt + pair.chosen + pair.rejected, (pair.chosen,))
-    return (_chosen(pair) + shown) * 0.5
+        return plain
+    return (plain + sizes.laid_out(pair.prompt + pair.chosen + pair.rejected, (pair.chosen,))) * 0.5
 
 
 def selfie(config: Any, sizes: Sizes) -> FitWork:
@@ -127,12 +120,12 @@ def selfie(config: Any, sizes: Sizes) -> FitWork:
     rounds = round_sizes(len(sizes.prompts), config.rounds)
     seed_steps, round_steps = phase_steps(config, sizes.regime, len(sizes.pairs), rounds)
     batch, length = sizes.regime.batch, sizes.sampled
-    seed = FitWork(total_of(sizes.pairs, _both), mean_of(sizes.pairs, _both) * (seed_steps * batch))
+    seed = FitWork(total_of(sizes.pairs, sizes.both), mean_of(sizes.pairs, sizes.both) * (seed_steps * batch))
     asked = sum(rounds)
     drawn = mean_of(sizes.prompts, lambda prompt: sampling(prompt, 2, length))
-    pair = mean_of(sizes.prompts, lambda prompt: tree(prompt, [length] * 2))
+    pair = mean_of(sizes.prompts, lambda prompt: sizes.laid_out(prompt, [length] * 2))
     judged, judge = _judging(config, pair), 1 if config.judge == "none" else 2
-    gold = mean_of((sizes.held_out or sizes.pairs)[:GOLD_PAIRS], _both)
+    gold = mean_of((sizes.held_out or sizes.pairs)[:GOLD_PAIRS], sizes.both)
     checked = gold * (judge * min(GOLD_PAIRS, len(sizes.held_out or sizes.pairs)) * sum(size > 0 for size in rounds))
     detecting = (1 - config.detect_after) if config.alpha and config.lam else 0.0
     seen = sum(round_steps) * batch

@@ -24,6 +24,8 @@ def sizes_of(
     few_shot: FewShot,
     halves: tuple[Sequence[Pair], Sequence[Pair]],
     sampled: float | None = None,
+    *,
+    fast: bool = True,
 ) -> Sizes:
     """Lengths in tokens. `halves` are the pairs that are trained on, and those that are held out.
 
@@ -41,6 +43,7 @@ def sizes_of(
         _measured(halves[1], lengths),
         _measured(few_shot.prompts, lambda one: len(render_prompt(tokenizer, one.messages, regime.prompt_tokens))),
         USUAL_SAMPLE * regime.new_tokens if sampled is None else sampled,
+        fast=fast,
     )
 
 

@@ -92,6 +92,16 @@ class Sizes:
     """Tokens of a sample, on average: known after a fit, before it a guess."""
     kept: float = 1.0
     """Share of its samples that a method goes on with."""
+    fast: bool = True
+    """Whether fast paths are on: a prompt is then computed once for its answers, and the head at answers only."""
+
+    def laid_out(self, prompt: float, answers: Sequence[float]) -> Passes:
+        """A prompt with its answers, without gradient or for it; padding of plain rows is left out."""
+        return tree(prompt, answers) if self.fast else plain_rows(prompt, answers)
+
+    def both(self, pair: PairTokens) -> Passes:
+        """A pair: its prompt with both answers."""
+        return self.laid_out(pair.prompt, (pair.chosen, pair.rejected))
 
 
 @runtime_checkable
@@ -109,6 +119,12 @@ def tree(prompt: float, answers: Sequence[float]) -> Passes:
     computed = sum(runs)
     scores = prompt**2 + sum(run**2 for run in runs) + prompt * computed
     return Passes(prompt + computed, sum(answers), scores)
+
+
+def plain_rows(prompt: float, answers: Sequence[float]) -> Passes:
+    """TRL's own rows: the prompt stands in each, and the head runs at every position."""
+    lengths = [prompt + answer for answer in answers]
+    return Passes(sum(lengths), sum(lengths), sum(length**2 for length in lengths))
 
 
 def sampling(prompt: float, samples: float, tokens: float) -> Passes:

@@ -65,7 +65,7 @@ def fit_work(plan: Plan, sizes: Sizes) -> FitWork:
     if work is None:
         work = _otherwise(plan, sizes)
     steps = plan.config.budget.min_steps
-    looks = total_of(sizes.held_out, lambda pair: tree(pair.prompt, (pair.chosen, pair.rejected)))
+    looks = total_of(sizes.held_out, sizes.both)
     looked = FitWork(forward=looks * (2 * min(LOOKS, steps)))
     return (work + looked) * (1 + TRIAL_FITS * plan.config.budget.tune)
 
@@ -117,11 +117,19 @@ def _sizes(plan: Plan) -> Sizes:
     """Measured once for all methods of a draw."""
     budget, few_shot = plan.config.budget, plan.few_shot
     drawn = (tuple(pair.id for pair in few_shot.pairs), tuple(prompt.id for prompt in few_shot.prompts))
-    key = (plan.files.folder, plan.pool.name, budget, plan.lengths, plan.config.shuffle_labels, drawn)
+    key = (
+        plan.files.folder,
+        plan.pool.name,
+        budget,
+        plan.lengths,
+        plan.config.shuffle_labels,
+        plan.machine.fast_paths,
+        drawn,
+    )
     if key not in _SIZES:
         regime = Regime(budget, plan.lengths, plan.machine.device, plan.machine.precision)
         halves = split(few_shot.pairs, regime.selection)
-        _SIZES[key] = sizes_of(tokenizer_of(plan.files), regime, few_shot, halves)
+        _SIZES[key] = sizes_of(tokenizer_of(plan.files), regime, few_shot, halves, fast=plan.machine.fast_paths)
     return _SIZES[key]
 
 
@@ -141,7 +149,7 @@ def _otherwise(plan: Plan, sizes: Sizes) -> FitWork:
         return FitWork()
     budget = plan.config.budget
     pairs = sizes.pairs or (PairTokens(plan.lengths.prompt, plan.lengths.completion, plan.lengths.completion),)
-    seen = mean_of(pairs, lambda pair: tree(pair.prompt, (pair.chosen, pair.rejected)))
+    seen = mean_of(pairs, sizes.both)
     work = seen * (budget.min_steps * budget.batch)
     return FitWork(forward=work, trained=work)
 
