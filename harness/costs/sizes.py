@@ -10,7 +10,8 @@ from harness.contracts import FewShot, Pair, Regime
 from harness.costs.work import PairTokens, Sizes
 from harness.util.chat import encode_completion, render_prompt
 
-T, U = TypeVar("T"), TypeVar("U")
+T = TypeVar("T")
+U = TypeVar("U")
 
 SEEN = 128
 """Texts of a kind that are measured; more of them are taken to be as long, in the same order."""

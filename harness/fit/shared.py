@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from harness.fit.adapters import Adapters
     from harness.lm.rows import Group
 
-Arrays = dict[str, "FloatArray"]
+Arrays = dict[str, Any]
+"""numpy arrays by name."""
 COST = "cost"
 
 
@@ -76,7 +77,8 @@ class Shared:
                 return {"vectors": self._engine.embed(texts, layer=layer, pool=pool, spans=spans)}
 
         asked = ["embed", list(texts), None if spans is None else [list(span) for span in spans], layer, pool]
-        return self._call(of, asked, computed)["vectors"]
+        vectors: FloatArray = self._call(of, asked, computed)["vectors"]
+        return vectors
 
     def _call(self, of: str, asked: Sequence[Any], compute: Callable[[], Arrays]) -> Arrays:
         if self._folder is None or of != BASE or self._meter.cap_flops is not None:

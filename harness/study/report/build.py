@@ -111,8 +111,8 @@ def _against(one: Series, other: Mapping[int, Values]) -> Crossed | None:
     common = sorted(set(one.by_draw) & set(other))
     if not common:
         return None
-    sides = ([values[d] for d in common] for values in (one.by_draw, other))
-    return crossed_difference(*sides, one.units, inflation=one.inflation)
+    mine, theirs = ([values[d] for d in common] for values in (one.by_draw, other))
+    return crossed_difference(mine, theirs, one.units, inflation=one.inflation)
 
 
 def _adjust(series: Sequence[Series], contrasts: Mapping[str, Found]) -> None:
