@@ -129,6 +129,6 @@ def _read(path: Path) -> Arrays | None:
 
 def _write(path: Path, arrays: Arrays) -> None:
     content = BytesIO()
-    np.savez(content, **arrays)  # type: ignore[arg-type]
+    np.savez(content, **arrays)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_checked(path, content.getvalue())
