@@ -12,7 +12,7 @@ reasoned answer, and a wrong one of the same form. Eight pairs, the regime of bu
           among 4 samples to each of the 24 questions. The base model never closes with a letter, so that all rewards
           would be 0; grpo is asked for the colour alone
 
-Prints one line for the base model and one per rate; the tables stand in docs/methods/learning-rates.md.
+Prints one line for the base model and one per rate; the tables stand in docs/log/learning-rates.md.
 """
 
 from __future__ import annotations

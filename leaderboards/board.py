@@ -14,14 +14,14 @@ from leaderboards import Ranking
 from leaderboards.closing import closing
 from leaderboards.curves import Curves, curves
 from leaderboards.draws import Average, DrawnRow, DrawnTable, over_draws
-from leaderboards.panels import Panel, Point
-from leaderboards.planned import BoardPlan, Cell, Missing
+from leaderboards.panels import BoardPanel, ScorePoint
+from leaderboards.planned import BoardPlan, Missing, PlannedCell
 from leaderboards.render import render
 from leaderboards.table import Table
 
 
 def board_page(
-    found: Ranking, plan: BoardPlan, left: Sequence[Missing], shown: Sequence[Panel], *, picture: str
+    found: Ranking, plan: BoardPlan, left: Sequence[Missing], shown: Sequence[BoardPanel], *, picture: str
 ) -> str:
     """The page; the same records give the same bytes. `picture` is the name of the file beside it."""
     parts = [
@@ -50,7 +50,7 @@ def _missing(left: Sequence[Missing], planned: int) -> Iterator[str]:
     open_, failed = [one for one in left if not one.failure], [one for one in left if one.failure]
     yield "## What is missing"
     if open_:
-        draws: dict[Cell, list[int]] = {}
+        draws: dict[PlannedCell, list[int]] = {}
         for one in open_:
             draws.setdefault(one.cell.part, []).append(one.cell.draw)
         yield f"{len(open_)} of {planned} planned cells have not been run:"
@@ -60,7 +60,7 @@ def _missing(left: Sequence[Missing], planned: int) -> Iterator[str]:
         yield "\n".join(f"- {_cell(one.cell)}: draw {one.cell.draw}: {markdown(one.failure or '')}" for one in failed)
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: PlannedCell) -> str:
     labels = "" if cell.labels is None else f", {cell.labels} labels"
     track = "" if cell.track is None else f", track {code(cell.track)}"
     pool = "" if cell.pool is None else f", pool {code(cell.pool)}"
@@ -78,7 +78,7 @@ def _list(values: Sequence[object]) -> str:
 # ---------------------------------------------------------------- several budgets
 
 
-def _budgets(shown: Sequence[Panel]) -> Iterator[str]:
+def _budgets(shown: Sequence[BoardPanel]) -> Iterator[str]:
     """Scores by number of labels, for every setting that has several."""
     several = [panel for panel in shown if len(panel.budgets) > 1]
     if not several:
@@ -102,7 +102,7 @@ def _budgets(shown: Sequence[Panel]) -> Iterator[str]:
         yield "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
 
 
-def _point(point: Point | None, role: str) -> str:
+def _point(point: ScorePoint | None, role: str) -> str:
     if point is None:
         return ""
     ends = "" if point.low is None or point.high is None else f" [{point.low:.3f}, {point.high:.3f}]"

@@ -15,7 +15,7 @@ from leaderboards.table import MethodRow, Setting, Table
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class ScorePoint:
     """A row's score at one number of labels."""
 
     mean: float
@@ -28,21 +28,21 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class PanelRow:
+class BoardRow:
     """A method over the budgets of its panel."""
 
     label: str
     role: str
-    points: Mapping[int, Point]
+    points: Mapping[int, ScorePoint]
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
+class BoardPanel:
     """One task under one setting."""
 
     setting: Setting
     budgets: tuple[int, ...]
-    rows: tuple[PanelRow, ...]
+    rows: tuple[BoardRow, ...]
     """Base first, then by score at the largest number of labels that a row has."""
     draws: int
     over_draws: bool
@@ -51,7 +51,7 @@ class Panel:
     """Whether less of the main metric is better."""
 
 
-def panels(tables: Sequence[Table]) -> list[Panel]:
+def panels(tables: Sequence[Table]) -> list[BoardPanel]:
     """All panels, in the order of the tables."""
     return [_panel(group) for group in _groups(tables)]
 
@@ -70,18 +70,18 @@ def _groups(tables: Sequence[Table]) -> Iterator[dict[int, list[Table]]]:
             yield from ({number: group} for number, group in zip(labels, found.values(), strict=True))
 
 
-def _panel(group: Mapping[int, Sequence[Table]]) -> Panel:
+def _panel(group: Mapping[int, Sequence[Table]]) -> BoardPanel:
     first = next(iter(group.values()))[0]
     falling = first.setting.main_metric in first.lower_is_better
-    points: dict[str, dict[int, Point]] = {}
+    points: dict[str, dict[int, ScorePoint]] = {}
     roles: dict[str, str] = {}
     for labels, tables in group.items():
         for label, role, point in _points(tables):
             points.setdefault(label, {})[labels] = point
             roles[label] = role
-    rows = [PanelRow(label, roles[label], found) for label, found in points.items()]
+    rows = [BoardRow(label, roles[label], found) for label, found in points.items()]
     draws = {draw for tables in group.values() for table in tables for draw in table.setting.draw_seeds}
-    return Panel(
+    return BoardPanel(
         setting=first.setting,
         budgets=tuple(group),
         rows=tuple(sorted(rows, key=lambda row: _order(row, falling))),
@@ -91,12 +91,12 @@ def _panel(group: Mapping[int, Sequence[Table]]) -> Panel:
     )
 
 
-def _order(row: PanelRow, falling: bool) -> tuple[bool, bool, float, str]:
+def _order(row: BoardRow, falling: bool) -> tuple[bool, bool, float, str]:
     last = row.points[max(row.points)]
     return row.role != "base", last.kind == "degenerate", last.mean if falling else -last.mean, row.label
 
 
-def _points(tables: Sequence[Table]) -> Iterator[tuple[str, str, Point]]:
+def _points(tables: Sequence[Table]) -> Iterator[tuple[str, str, ScorePoint]]:
     """(label, role, point) of every row with a score at one number of labels."""
     together = over_draws(tables)
     if together:
@@ -114,19 +114,19 @@ def _points(tables: Sequence[Table]) -> Iterator[tuple[str, str, Point]]:
         yield label, row.role, _point(row, table)
 
 
-def _point(row: MethodRow, table: Table) -> Point:
+def _point(row: MethodRow, table: Table) -> ScorePoint:
     score = row.metrics[table.setting.main_metric].score
     low, high = score.ci95 or (None, None)
     draws = len({draw for draw, _ in row.seeds})
     kind = "degenerate" if row.degenerate else row.role if row.role != "method" else row.verdict or "not tested"
-    return Point(score.mean, low, high, kind, draws)
+    return ScorePoint(score.mean, low, high, kind, draws)
 
 
-def _mean_point(row: DrawnRow) -> Point:
+def _mean_point(row: DrawnRow) -> ScorePoint:
     mean, error = row.score.mean, row.score.error
     low, high = (None, None) if error is None else (mean - error, mean + error)
     verdicts = [name for name in row.verdicts if name != row.role]
     kind = row.role
     if row.role == "method":
         kind = verdicts[0] if len(verdicts) == len(row.verdicts) == 1 else "cannot tell" if verdicts else "not tested"
-    return Point(mean, low, high, kind, row.draws)
+    return ScorePoint(mean, low, high, kind, row.draws)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from xml.sax.saxutils import escape
 
 from harness.util.safe_text import line, shorten
-from leaderboards.panels import Panel, PanelRow, Point
+from leaderboards.panels import BoardPanel, BoardRow, ScorePoint
 from leaderboards.planned import Missing
 
 WIDTH = 760
@@ -40,7 +40,7 @@ _KINDS_LIGHT = {"better": "#00775a", "worse": "#b84300", "cannot-tell": "#0067a3
 _KINDS_DARK = {"better": "#35cfa1", "worse": "#ff9457", "cannot-tell": "#5cb8f5", "control": "#ec9acb"}
 
 
-def picture(title: str, panels: Sequence[Panel], missing: Sequence[Missing], planned: int) -> str:
+def picture(title: str, panels: Sequence[BoardPanel], missing: Sequence[Missing], planned: int) -> str:
     """The SVG of a board; a planned row without a score has its line, or its place below the curves."""
     parts: list[str] = []
     y = 64.0
@@ -59,12 +59,12 @@ def picture(title: str, panels: Sequence[Panel], missing: Sequence[Missing], pla
     return "\n".join((head, told, f"<style>{_style()}</style>", back, name, *parts, *legend, *foot, "</svg>")) + "\n"
 
 
-def _described(panels: Sequence[Panel]) -> str:
+def _described(panels: Sequence[BoardPanel]) -> str:
     """The figures in words, for whoever does not see them."""
     return " ".join(f"{_heading(panel)}, {_about(panel)}: {_figures(panel)}." for panel in panels)
 
 
-def _figures(panel: Panel) -> str:
+def _figures(panel: BoardPanel) -> str:
     if len(panel.budgets) == 1:
         return "; ".join(f"{row.label} {_figure(panel, next(iter(row.points.values())))}" for row in panel.rows)
     return "; ".join(
@@ -73,7 +73,7 @@ def _figures(panel: Panel) -> str:
     )
 
 
-def _absent(panel: Panel, missing: Sequence[Missing]) -> dict[str, str]:
+def _absent(panel: BoardPanel, missing: Sequence[Missing]) -> dict[str, str]:
     """Labels of planned rows that the panel has no point of, and why."""
     there = {row.label for row in panel.rows}
     found: dict[str, str] = {}
@@ -88,14 +88,14 @@ def _absent(panel: Panel, missing: Sequence[Missing]) -> dict[str, str]:
 # ---------------------------------------------------------------- panels
 
 
-def _panel(panel: Panel, absent: dict[str, str], y: float) -> tuple[list[str], float]:
+def _panel(panel: BoardPanel, absent: dict[str, str], y: float) -> tuple[list[str], float]:
     parts = [_text(20, y, shorten(_heading(panel), 88), "task"), _text(20, y + 18, shorten(_about(panel), 116), "soft")]
     draw = _dots if len(panel.budgets) == 1 else _lines
     drawn, y = draw(panel, absent, y + 30)
     return parts + drawn, y + 34
 
 
-def _heading(panel: Panel) -> str:
+def _heading(panel: BoardPanel) -> str:
     setting = panel.setting
     pool = f" with labels of {setting.pool}" if setting.pool != setting.task else ""
     against = f" against {setting.baseline}" if setting.baseline else ""
@@ -103,7 +103,7 @@ def _heading(panel: Panel) -> str:
     return f"{setting.task}{against}{pool}: {budgets} labels"
 
 
-def _about(panel: Panel) -> str:
+def _about(panel: BoardPanel) -> str:
     setting = panel.setting
     spread = "standard errors over draws" if panel.over_draws else "95 % intervals"
     better = "lower is better" if panel.falling else "higher is better"
@@ -113,7 +113,7 @@ def _about(panel: Panel) -> str:
     return f"{setting.main_metric}, {better}, {spread}, {draws}{track}, {setting.model}{dashed}"
 
 
-def _dots(panel: Panel, absent: dict[str, str], top: float) -> tuple[list[str], float]:
+def _dots(panel: BoardPanel, absent: dict[str, str], top: float) -> tuple[list[str], float]:
     """A line for every row: label, mark with its interval, figures."""
     scale = _Scale(_values(panel), LEFT, RIGHT)
     count = len(panel.rows) + len(absent)
@@ -131,7 +131,7 @@ def _dots(panel: Panel, absent: dict[str, str], top: float) -> tuple[list[str], 
     return parts, bottom + 16
 
 
-def _row(panel: Panel, row: PanelRow, scale: _Scale, y: float) -> Iterator[str]:
+def _row(panel: BoardPanel, row: BoardRow, scale: _Scale, y: float) -> Iterator[str]:
     point = next(iter(row.points.values()))
     kind = point.kind.replace(" ", "-")
     yield _text(LEFT - 12, y + 4, shorten(row.label, LABEL), "label", "end")
@@ -141,7 +141,7 @@ def _row(panel: Panel, row: PanelRow, scale: _Scale, y: float) -> Iterator[str]:
     yield _text(RIGHT + 16, y + 4, _figure(panel, point), "figure")
 
 
-def _figure(panel: Panel, point: Point) -> str:
+def _figure(panel: BoardPanel, point: ScorePoint) -> str:
     few = f" ({point.draws} of {panel.draws})" if point.draws < panel.draws and point.kind != "base" else ""
     if panel.over_draws:
         error = "" if point.high is None else f" ± {point.high - point.mean:.3f}"
@@ -150,7 +150,7 @@ def _figure(panel: Panel, point: Point) -> str:
     return f"{point.mean:.3f}{ends}{few}"
 
 
-def _lines(panel: Panel, absent: dict[str, str], top: float) -> tuple[list[str], float]:
+def _lines(panel: BoardPanel, absent: dict[str, str], top: float) -> tuple[list[str], float]:
     """Learning curves: a line for every row, its name at the end, base as a level."""
     up = _Scale(_values(panel), top + CURVE_HEIGHT, top + 8)
     across = _Scale([math.log(labels) for labels in panel.budgets], CURVE_LEFT + 24, CURVE_RIGHT - 12, rounded=False)
@@ -177,11 +177,11 @@ def _lines(panel: Panel, absent: dict[str, str], top: float) -> tuple[list[str],
     return parts, bottom
 
 
-def _level(point: Point, up: _Scale) -> list[str]:
+def _level(point: ScorePoint, up: _Scale) -> list[str]:
     return [f'<path class="level" d="M{CURVE_LEFT} {up(point.mean):.1f}H{CURVE_RIGHT}"/>']
 
 
-def _curve(row: PanelRow, place: int, many: int, across: _Scale, up: _Scale) -> Iterator[str]:
+def _curve(row: BoardRow, place: int, many: int, across: _Scale, up: _Scale) -> Iterator[str]:
     """One line with an interval at each point; lines stand a little apart so that intervals do not hide each other."""
     aside = 4.0 * (place - (many - 1) / 2)
     colour = f"series-{place % SERIES}"
@@ -239,7 +239,7 @@ def _step(width: float) -> float:
     return next(size * power for size in (1.0, 2.0, 5.0, 10.0) if size * power >= rough)
 
 
-def _values(panel: Panel) -> list[float]:
+def _values(panel: BoardPanel) -> list[float]:
     points = [point for row in panel.rows for point in row.points.values()]
     return [value for point in points for value in (point.mean, point.low, point.high) if value is not None]
 
@@ -266,7 +266,7 @@ def _mark(kind: str, x: float, y: float) -> str:
     return f'<path class="mark{open_} {name}" d="M{x:.1f} {y:.1f}{shape}"/>'
 
 
-def _legend(panels: Sequence[Panel], y: float) -> tuple[list[str], float]:
+def _legend(panels: Sequence[BoardPanel], y: float) -> tuple[list[str], float]:
     """What the marks mean, as far as they are there."""
     dots = [panel for panel in panels if len(panel.budgets) == 1]
     there = {point.kind for panel in dots for row in panel.rows for point in row.points.values()}
@@ -286,7 +286,7 @@ def _legend(panels: Sequence[Panel], y: float) -> tuple[list[str], float]:
     return parts, y + 28 if parts else y
 
 
-def _foot(panels: Sequence[Panel], missing: Sequence[Missing], planned: int, y: float) -> tuple[list[str], float]:
+def _foot(panels: Sequence[BoardPanel], missing: Sequence[Missing], planned: int, y: float) -> tuple[list[str], float]:
     if not missing:
         return [], y
     said = f"{len(missing)} of {planned} planned cells have no score yet; the board's page lists them."

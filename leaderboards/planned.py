@@ -38,10 +38,10 @@ class BoardPlan(BaseModel):
     about: str = Field(description="what the board asks, what was run, and what its figures cannot say")
     planned: tuple[PlannedRow, ...] = ()
 
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[PlannedCell]:
         """Every planned cell, in the plan's order."""
         return [
-            Cell(one.task, row, draw, labels, one.track, one.pool, one.why)
+            PlannedCell(one.task, row, draw, labels, one.track, one.pool, one.why)
             for one in self.planned
             for row in one.rows
             for labels in one.labels or (None,)
@@ -70,7 +70,7 @@ def _first(error: Exception) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class PlannedCell:
     """A row of a board in one draw; None stands for any."""
 
     task: str
@@ -87,21 +87,21 @@ class Cell:
         return all(value is None or getattr(setting, name) == value for name, value in asked.items())
 
     @property
-    def part(self) -> Cell:
+    def part(self) -> PlannedCell:
         """The cell without its draw: cells that differ in it alone are told in one line."""
-        return Cell(self.task, self.label, -1, self.labels, self.track, self.pool, self.why)
+        return PlannedCell(self.task, self.label, -1, self.labels, self.track, self.pool, self.why)
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
     """A planned cell without a score."""
 
-    cell: Cell
+    cell: PlannedCell
     failure: str | None
     """Why its run failed; None where it was not run."""
 
 
-def missing(tables: Sequence[Table], entries: Mapping[str, Entry], planned: Sequence[Cell]) -> list[Missing]:
+def missing(tables: Sequence[Table], entries: Mapping[str, Entry], planned: Sequence[PlannedCell]) -> list[Missing]:
     """The planned cells that have no score, in the plan's order."""
     found = ((cell, _runs(tables, entries, cell)) for cell in planned)
     return [
@@ -111,7 +111,7 @@ def missing(tables: Sequence[Table], entries: Mapping[str, Entry], planned: Sequ
     ]
 
 
-def _runs(tables: Sequence[Table], entries: Mapping[str, Entry], cell: Cell) -> list[Entry]:
+def _runs(tables: Sequence[Table], entries: Mapping[str, Entry], cell: PlannedCell) -> list[Entry]:
     """The runs of a cell. A run of base serves every draw, except where the draw decides what is asked."""
     rows = (row for table in tables if cell.belongs_to(table.setting) for row in table.rows if row.label == cell.label)
     return [

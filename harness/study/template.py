@@ -48,7 +48,7 @@ run:
   # memory_gb: 4                # of a cell; left out: estimated
   # gpus: 0
   # attempts: 3                 # starts of a cell whose worker dies
-  # options: {{}}                 # the executor's own: address, partition, time, ...
+  # options: {{}}                 # the executor's own: address, partition, minutes, ...
 
 # ---- when it stops: between cells; what is done is kept
 # limits: {{hours: 8, flops: 1.0e17, usd: 5}}

@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -22,6 +23,12 @@ DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
 
 FOLDERS = "harness|aligners|tasks|leaderboards|tests|tools|benchmarks|examples|docs"
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
+TARGET = re.compile(r"\]\(([^)\s#]*)(?:#([^)\s]*))?(?:\s[^)]*)?\)")
+"""A link's file or address and its anchor, either of which may be empty."""
+ADDRESS = re.compile(r"\b[a-z]+://[^\s)>\]\"'`|]*")
+HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}|127\.0\.0\.1(?::\d+)?")
+HEADING = re.compile(r"^#{1,6} +(.+?)\s*$", re.M)
+FENCED = re.compile(r"^```.*?^```$|^~~~.*?^~~~$", re.M | re.S)
 PATH = re.compile(rf"(?<![\w/.-])((?:{FOLDERS})/[\w./*-]*[\w*])")
 DOTTED = re.compile(rf"(?<![\w/.-])((?:{'|'.join(PACKAGES)})(?:\.\w+)+)")
 PLACEHOLDER = re.compile(r"\b[A-Z]{4,}\b")
@@ -36,6 +43,37 @@ def broken_links(text: str, folder: Path) -> Iterator[str]:
     for target in LINK.findall(text):
         if "://" not in target and not (folder / target).exists():
             yield target
+
+
+def broken_anchors(text: str, page: Path) -> Iterator[str]:
+    """Anchors of links, within the page and into other pages, that no heading there has."""
+    for target, anchor in TARGET.findall(FENCED.sub("", text)):
+        there = page.parent / target if target else page
+        if anchor and "://" not in target and there.suffix == ".md" and (there == page or there.is_file()):
+            headed = text if there == page else there.read_text(encoding="utf-8")
+            if anchor not in anchors(headed):
+                yield f"{target}#{anchor}"
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them; what the site makes of them `tox -e docs` checks."""
+    seen: defaultdict[str, int] = defaultdict(int)
+    made = set()
+    for heading in HEADING.findall(FENCED.sub("", text)):
+        words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+        slug = re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
+        made.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
+        seen[slug] += 1
+    return made
+
+
+def malformed_addresses(text: str) -> Iterator[str]:
+    """Addresses that cannot be right. Whether somebody answers there is not asked: tests need no network."""
+    for address in ADDRESS.findall(FENCED.sub("", text)):
+        parts = urlsplit(address)
+        secure = parts.scheme == "https" or (parts.scheme == "http" and parts.netloc.startswith("127.0.0.1"))
+        if not secure or not HOST.fullmatch(parts.netloc):
+            yield address
 
 
 def missing_paths(text: str) -> Iterator[str]:
@@ -95,6 +133,16 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=label)
+def test_anchors_are_headings(page: Path) -> None:
+    assert list(broken_anchors(page.read_text(encoding="utf-8"), page)) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=label)
+def test_addresses_are_well_formed(page: Path) -> None:
+    assert list(malformed_addresses(page.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=label)
 def test_paths_are_there(page: Path) -> None:
     assert list(missing_paths(page.read_text(encoding="utf-8"))) == []
 
@@ -119,6 +167,24 @@ def test_what_is_gone_is_seen() -> None:
     assert list(missing_paths(text)) == ["harness/paired.py"]
     assert list(unknown_names(text)) == ["harness.paired", "harness.config.Gone"]
     assert list(broken_links(text, ROOT)) == ["docs/gone.md"]
+
+
+def test_an_anchor_that_no_heading_has_is_seen(tmp_path: Path) -> None:
+    other = tmp_path / "other.md"
+    other.write_text(
+        "# Over `all` [pairs](x.md)\n\n```sh\n# no heading\n```\n\n## Twice\n\n## Twice\n", encoding="utf-8"
+    )
+    there = "[a](other.md#over-all-pairs) [b](other.md#twice-1) [c](#here)\n\n# Here\n"
+    gone = "[d](other.md#no-heading) [e](#there) [f](other.md#twice-2)"
+    assert list(broken_anchors(there, tmp_path / "page.md")) == []
+    assert list(broken_anchors(gone, tmp_path / "page.md")) == ["other.md#no-heading", "#there", "other.md#twice-2"]
+
+
+def test_an_address_that_cannot_be_right_is_seen() -> None:
+    good = "https://arxiv.org/abs/2305.18290, <https://github.com/a/b#c>, http://127.0.0.1:8000"
+    bad = ["https://arxiv/abs", "http://example.org", "htps://a.org", "https://", "https://exa_mple.org"]
+    assert list(malformed_addresses(good)) == []
+    assert list(malformed_addresses(" ".join(bad))) == bad
 
 
 @pytest.mark.parametrize(
@@ -150,6 +216,28 @@ def test_the_changelog_has_one_place_for_each_change() -> None:
         "### Latest changes",
         "### Earlier",
     ]
+
+
+NO_METHODS = {"controls.md", "learning-rates.md", "sources.md"}
+METHODS = sorted(page for page in (ROOT / "docs" / "methods").glob("*.md") if page.name not in NO_METHODS)
+PARTS = ("When to use it", "The maths", "Settings", "What it costs", "What we measured", "Departures, and why")
+MARK = re.compile(r"\[[SNR]\b[^\]\n]{0,30}\](?!\()")
+MARKS = "The marks name the source of a default."
+
+
+@pytest.mark.parametrize("page", METHODS, ids=label)
+def test_a_methods_page_has_its_parts_in_order(page: Path) -> None:
+    headings = HEADING.findall(FENCED.sub("", page.read_text(encoding="utf-8")))
+    assert tuple(heading for heading in headings if heading in PARTS) == PARTS
+
+
+def test_marks_of_sources_are_three_and_are_explained_where_they_are_used() -> None:
+    texts = {page: page.read_text(encoding="utf-8") for page in METHODS}
+    used = {mark for text in texts.values() for mark in MARK.findall(text)}
+    assert used == {"[S]", "[N]", "[R]"}
+    explained = {text[text.index(MARKS) :].partition("\n\n")[0] for text in texts.values() if MARKS in text}
+    assert len(explained) == 1, "one explanation, word for word the same on every page"
+    assert [label(page) for page, text in texts.items() if MARK.search(text) and MARKS not in text] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=label)

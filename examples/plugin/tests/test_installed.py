@@ -21,6 +21,7 @@ OFFERED = {
     "tasks": "unseen_sums",
     "judges": "shorter",
     "backends": "plain",
+    "executors": "by_command",
 }
 SMALL = ("--budget", "8", "--limit", "6", "--device", "cpu", "--set", "budget.min_steps=2", "--set", "lora.r=2")
 

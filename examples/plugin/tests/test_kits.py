@@ -1,5 +1,6 @@
 """The harness's own checks, on each of the plug-ins."""
 
+from harness_examples.by_command import ByCommand
 from harness_examples.nll_margin import NllMargin
 from harness_examples.plain import Plain
 from harness_examples.shorter import Shorter
@@ -8,6 +9,7 @@ from harness_examples.unseen_sums import UnseenSums
 
 from harness.conformance import parametrize_with_checks
 from harness.conformance.backends import parametrize_backends_with_checks
+from harness.conformance.executors import parametrize_executors_with_checks
 from harness.conformance.judges import parametrize_judges_with_checks
 from harness.conformance.pools import parametrize_pools_with_checks
 from harness.conformance.tasks import parametrize_tasks_with_checks
@@ -38,4 +40,9 @@ def test_the_judge(check):
 
 @parametrize_backends_with_checks([Plain])
 def test_the_backend(check):
+    check()
+
+
+@parametrize_executors_with_checks({"by_command": (ByCommand, {"command": "nice -n 1"})})
+def test_the_executor(check):
     check()

@@ -13,6 +13,7 @@ SHOWN = {
     "add-task": "unseen_sums",
     "add-judge": "shorter",
     "add-backend": "plain",
+    "add-executor": "by_command",
     "add-observer": "finished_runs",
 }
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)

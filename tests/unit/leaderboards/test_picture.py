@@ -13,7 +13,7 @@ from harness.contracts import HarnessError
 from leaderboards.board import board_page
 from leaderboards.panels import panels
 from leaderboards.picture import picture
-from leaderboards.planned import BoardPlan, Cell, Missing, PlannedRow, missing, plan_of
+from leaderboards.planned import BoardPlan, Missing, PlannedCell, PlannedRow, missing, plan_of
 from tests.unit.leaderboards.site_store import ATTACK, fill
 from tests.unit.leaderboards.test_leaderboards import add, answers
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.core
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def drawn(store: Path, cells: list[Cell] | None = None, title: str = "A board") -> ElementTree.Element:
+def drawn(store: Path, cells: list[PlannedCell] | None = None, title: str = "A board") -> ElementTree.Element:
     found = leaderboards.ranked(store)
     left = missing(found.tables, found.entries, cells or [])
     text = picture(title, panels(found.tables), left, len(cells or []))
@@ -50,7 +50,7 @@ def test_one_budget_has_a_line_for_every_row(tmp_path: Path) -> None:
     for name, right in (("dpo", 30), ("sft", 1), ("random", 12), ("orpo", 11)):
         add(tmp_path, name, answers(right))
     add(tmp_path, "gem", answers(9), status="degenerate", reason="flat")
-    cells = [Cell("medqa", label, 0) for label in ("dpo", "selfie")]
+    cells = [PlannedCell("medqa", label, 0) for label in ("dpo", "selfie")]
     svg = drawn(tmp_path, cells)
     for kind in ("better", "worse", "cannot-tell", "control", "base", "degenerate"):
         assert marks(svg, kind) == 2, f"{kind}: the row's mark and the legend's"
@@ -65,7 +65,9 @@ def test_one_budget_has_a_line_for_every_row(tmp_path: Path) -> None:
 
 
 def test_several_budgets_have_curves(several: Path) -> None:
-    svg = drawn(several, [Cell("medqa", "kto", 0, 8), Cell("medqa", "sft", 0, 8), Cell("gsm8k", "sft", 0)])
+    svg = drawn(
+        several, [PlannedCell("medqa", "kto", 0, 8), PlannedCell("medqa", "sft", 0, 8), PlannedCell("gsm8k", "sft", 0)]
+    )
     lines = list(svg.iter(f"{SVG}polyline"))
     assert len(lines) == 4
     assert all(len(line.get("points", "").split()) == 3 for line in lines)
@@ -103,16 +105,16 @@ def test_texts_of_strangers_stay_texts(several: Path) -> None:
 def test_cells_are_asked_for_by_budget_track_and_pool(several: Path) -> None:
     found = leaderboards.ranked(several)
     there = [
-        Cell("medqa", "sft", 0),
-        Cell("medqa", "sft", 1, 8, "labels", "medqa"),
-        Cell("medqa", "base", 1, 128),  # one run of base serves all draws
-        Cell("medqa", "gem", 0, 8),  # degenerate, which is a score
+        PlannedCell("medqa", "sft", 0),
+        PlannedCell("medqa", "sft", 1, 8, "labels", "medqa"),
+        PlannedCell("medqa", "base", 1, 128),  # one run of base serves all draws
+        PlannedCell("medqa", "gem", 0, 8),  # degenerate, which is a score
     ]
     not_there = [
-        Cell("medqa", "sft", 2),
-        Cell("medqa", "sft", 0, 16),
-        Cell("medqa", "sft", 0, 8, "labels+compute"),
-        Cell("medqa", "sft", 0, 8, None, "gsm8k"),
+        PlannedCell("medqa", "sft", 2),
+        PlannedCell("medqa", "sft", 0, 16),
+        PlannedCell("medqa", "sft", 0, 8, "labels+compute"),
+        PlannedCell("medqa", "sft", 0, 8, None, "gsm8k"),
     ]
     left = missing(found.tables, found.entries, [*there, *not_there])
     assert left == [Missing(cell, None) for cell in not_there]

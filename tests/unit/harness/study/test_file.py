@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from harness.contracts import HarnessError
 from harness.plugins.registry import Registry, load
@@ -157,6 +158,14 @@ def test_the_examples_are_studies(name: str, registry: Registry) -> None:
     study = read_study(ROOT / "examples" / "studies" / f"{name}.yaml")
     assert study.name == name
     assert len(expand(study, registry)) > 2
+
+
+@pytest.mark.skipif(not (ROOT / "examples" / "studies").is_dir(), reason="a source distribution holds no examples")
+def test_ray_takes_the_file_of_a_cluster() -> None:
+    util = pytest.importorskip("ray.autoscaler._private.util", reason="Ray is not installed")
+    pytest.importorskip("jsonschema")
+    text = (ROOT / "examples" / "studies" / "ray-cluster.yaml").read_text(encoding="utf-8")
+    util.validate_config(util.fillout_defaults(yaml.safe_load(text)))
 
 
 def test_the_schema_is_json_and_knows_short_forms() -> None:
