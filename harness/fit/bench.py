@@ -42,7 +42,7 @@ from harness.fit.held_out import margin_score, split
 from harness.fit.journal import Journal
 from harness.fit.ledger import Ledger
 from harness.fit.phases import OWN_CHECKPOINT, Phases
-from harness.fit.shared import Shared
+from harness.fit.shared import BaseCalls
 from harness.lm import rows
 from harness.lm.backends.hf import HfEngine
 from harness.lm.language_model import ModelAligned
@@ -86,7 +86,7 @@ class LocalBench:
         self.adapters = Adapters(model)
         self._checkpoint_steps = checkpoint_steps
         self._phases = Phases(workdir, self.ledger, self.adapters)
-        self.embeddings, self.shared = Embeddings(), Shared(self.engine, self.adapters, meter)
+        self.embeddings, self.shared = Embeddings(), BaseCalls(self.engine, self.adapters, meter)
         self._unlabelled: dict[Messages, str] = {}
         self._asked: Meter | None = None  # of results whose answers are a search's own work
         self._judges = judges

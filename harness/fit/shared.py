@@ -33,7 +33,7 @@ Arrays = dict[str, Any]
 COST = "cost"
 
 
-class Shared:
+class BaseCalls:
     """What an engine is asked without gradient; what the base model answers is kept once `keep_in` says where."""
 
     def __init__(self, engine: Engine, adapters: Adapters, meter: Meter) -> None:

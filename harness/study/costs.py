@@ -149,8 +149,10 @@ def cost(
     same = [r for r in known if r.model.weights_hash == work.model and r.model.device == work.device]
     fits, evaluations = fits_like(work, same), evaluations_like(work, same)
     idle = fitted or not (modelled.fit_flops or fits)
-    fit = Part(modelled.fit_flops, modelled.fit_tokens, speed.fit, fits, _pairs, work.pairs_seen)
-    answers = Part(modelled.evaluate_flops, modelled.evaluate_tokens, speed.evaluate, evaluations, _items, work.items)
+    fit = PhaseCost(modelled.fit_flops, modelled.fit_tokens, speed.fit, fits, _pairs, work.pairs_seen)
+    answers = PhaseCost(
+        modelled.evaluate_flops, modelled.evaluate_tokens, speed.evaluate, evaluations, _items, work.items
+    )
     return CellCost(
         load_s=median(r.spent.seconds.load for r in same) if same else LOADING_S,
         fit_s=0.0 if idle else fit.seconds(lambda r: r.spent.seconds.fit),
@@ -170,7 +172,7 @@ Figure = Callable[[Record], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PhaseCost:
     """A phase: what the model of the work says, the records that say more, and their size."""
 
     modelled_flops: float

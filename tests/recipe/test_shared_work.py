@@ -16,7 +16,7 @@ from aligners.dpo import Dpo
 from aligners.dpo_variants import Ipo
 from harness.conformance import Lab, Trial
 from harness.contracts import BASE, POLICY, Aligner
-from harness.fit.shared import Shared
+from harness.fit.shared import BaseCalls
 from harness.lm.rows import Group
 from harness.meter import Meter, Spend
 from harness.run.identity import base_basis
@@ -124,7 +124,7 @@ def asked(
     """One call on this basis."""
     meter = Meter(cap)
     engine = Counting(meter)
-    shared = Shared(engine, engine, meter)  # type: ignore[arg-type]
+    shared = BaseCalls(engine, engine, meter)  # type: ignore[arg-type]
     shared.keep_in(folder, base_basis(section))
     found = shared.score([Group(prompt, [(5, 6)])], of=of, entropy=entropy)
     return SimpleNamespace(calls=engine.calls, shared=shared, found=found, spend=meter.spend)
