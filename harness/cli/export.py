@@ -44,9 +44,16 @@ def export(
     form: Annotated[
         Form, typer.Option("--as", help="alpaca_eval: model_outputs.json; lm_eval: samples JSONL; card: README.md.")
     ],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Written there; what has the same name is replaced.")],
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="The folder to write to; files of the same name are replaced.")
+    ],
     model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="For merged: where the base model is now.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="For merged: the name or folder of the base model, if it is not where it was.",
+            show_default=False,
+        ),
     ] = None,
     store: shared.Stores = None,
 ) -> None:
@@ -125,11 +132,13 @@ def _merged(found: Found, out: Path, model: str | None) -> list[Path]:
 
 
 def import_(
-    places: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Stores, or folders of single runs.")],
+    places: Annotated[
+        list[Path], typer.Argument(metavar="FOLDER...", help="Stores (folders of runs), or folders of single runs.")
+    ],
     store: shared.StoreFolder = shared.DEFAULT_STORE,
     as_json: shared.Json = False,
 ) -> None:
-    """Take over runs that were made elsewhere, each checked first; exit 1 where a run is refused."""
+    """Copy runs of another store into yours after checking each. Exit code 1 if a run is refused."""
     results = [result for place in places for result in import_runs(place, Store(store))]
     if as_json:
         emit_json([{"folder": str(r.folder), "run": r.run_id, "said": r.said} for r in results])
