@@ -155,7 +155,7 @@ class RunObserver(Protocol):
     """Watches runs, for trackers and notifications. If an observer raises, that is reported, and the run goes on."""
 
     def started(self, run_id: str, summary: Mapping[str, Any]) -> None:
-        """A run begins; `summary` names its method, task, model and settings."""
+        """A run begins. `summary` holds its settings (`config`), the id of its fit and the revision of its task."""
         ...
 
     def logged(self, run_id: str, event: Mapping[str, Any]) -> None:
