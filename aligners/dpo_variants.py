@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from harness.contracts import Aligned, Aligner, Bench, FewShot, Need, Pair, Schedule
 from harness.hookspecs import hookimpl
 from harness.methods.fields import Epochs, Preset, Warmup, probe, with_preset
-from harness.methods.schedules import CONTRAST_RATE, PAIR_EPOCHS, PAIR_WARMUP, fit_on_pairs
+from harness.methods.schedules import CONTRAST_RATE, PAIR_EPOCHS, PAIR_WARMUP, SFT_RATE, fit_on_pairs
 
 
 class IpoConfig(BaseModel):
@@ -58,10 +58,10 @@ class IrpoConfig(BaseModel):
         json_schema_extra=probe(0.0),
     )
     learning_rate: float = Field(
-        2e-4,
+        SFT_RATE,
         gt=0,
-        description="peak, cosine to 0 (ours: pilot search for LoRA); paper 7e-7, all weights",
-        json_schema_extra=probe(1e-3),
+        description="peak, cosine to 0 (ours: search for LoRA); paper 7e-7, all weights",
+        json_schema_extra=probe(2e-4),
     )
     epochs: Epochs = PAIR_EPOCHS
     warmup: Warmup = PAIR_WARMUP
@@ -102,7 +102,7 @@ class Irpo:
 
     name: ClassVar[str] = "irpo"
     paper: ClassVar[str] = "2404.19733"
-    version: ClassVar[str] = "3"
+    version: ClassVar[str] = "4"
     requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = IrpoConfig

@@ -144,7 +144,7 @@ class Gem:
 
     name: ClassVar[str] = "gem"
     paper: ClassVar[str] = "2511.13007"
-    version: ClassVar[str] = "6"
+    version: ClassVar[str] = "7"
     requires: ClassVar[frozenset[Need]] = frozenset()
     accepts: ClassVar[frozenset[Need]] = frozenset({"pairs", "prompts"})
     Config: ClassVar[type[BaseModel]] = GemConfig

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from harness.contracts import Aligned, Aligner, Bench, FewShot, Need, Pair, Schedule
 from harness.hookspecs import hookimpl
 from harness.methods.fields import Epochs, Warmup, probe
-from harness.methods.schedules import PAIR_EPOCHS, PAIR_WARMUP, fit_on_pairs
+from harness.methods.schedules import PAIR_EPOCHS, PAIR_WARMUP, SFT_RATE, fit_on_pairs
 
 
 class OrpoConfig(BaseModel):
@@ -35,10 +35,10 @@ class OrpoConfig(BaseModel):
         json_schema_extra=probe(True),
     )
     learning_rate: float = Field(
-        2e-4,
+        SFT_RATE,
         gt=0,
-        description="peak, cosine to 0 (ours: pilot search for LoRA); paper 5e-6 to 8e-6, all weights",
-        json_schema_extra=probe(1e-3),
+        description="peak, cosine to 0 (ours: search for LoRA); paper 5e-6 to 8e-6, all weights",
+        json_schema_extra=probe(2e-4),
     )
     epochs: Epochs = PAIR_EPOCHS
     warmup: Warmup = PAIR_WARMUP
@@ -49,7 +49,7 @@ class Orpo:
 
     name: ClassVar[str] = "orpo"
     paper: ClassVar[str] = "2403.07691"
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = OrpoConfig

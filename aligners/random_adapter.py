@@ -37,7 +37,7 @@ class RandomAdapter:
 
     name: ClassVar[str] = "random"
     paper: ClassVar[str] = ""
-    version: ClassVar[str] = "4"
+    version: ClassVar[str] = "5"
     requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = RandomConfig

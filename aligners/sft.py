@@ -30,7 +30,7 @@ class Sft:
 
     name: ClassVar[str] = "sft"
     paper: ClassVar[str] = "2203.02155"
-    version: ClassVar[str] = "3"
+    version: ClassVar[str] = "4"
     requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = SftConfig

@@ -67,7 +67,7 @@ class Ranking:
 
 
 def tables(
-    store: Path,
+    store: Path | Sequence[Path],
     task: str | None = None,
     *,
     model: str | None = None,
@@ -76,7 +76,9 @@ def tables(
     single: bool = False,
     beside: Sequence[Record] = (),
 ) -> list[Table]:
-    """Tables over the runs in `store`, narrowed to a task, model, budget preset or data source.
+    """Tables over the runs in a store or in several, narrowed to a task, model, budget preset or data source.
+
+    A run that lies in several stores counts once.
 
     `beside` keeps only what stands in the tables of these runs; samples of all others stay closed. Runs of the track
     `parity` are left out. Unreadable runs are skipped and named in every table's `warnings`. Raises HarnessError when
@@ -91,7 +93,7 @@ def tables(
 
 @paused()
 def ranked(
-    store: Path,
+    store: Path | Sequence[Path],
     task: str | None = None,
     *,
     model: str | None = None,
@@ -100,10 +102,11 @@ def ranked(
     beside: Sequence[Record] = (),
 ) -> Ranking:
     """`tables`, with the runs behind them: for whatever needs more of a run than its row tells."""
-    everything, warnings = records(store)
+    stores = [store] if isinstance(store, Path) else list(store)
+    everything, warnings = _everything(stores)
     found = {folder: record for folder, record in everything.items() if record.budget.track != PARITY}
     if not found:
-        raise HarnessError(_nothing(store, len(everything), warnings))
+        raise HarnessError(_nothing(stores, len(everything), warnings))
     wanted = {"task": task, "model": model, "preset": preset, "source": source}
     for name, choice in wanted.items():
         if choice is not None:
@@ -112,9 +115,21 @@ def ranked(
         found = _beside(found, beside)
     entries = with_samples(found)
     made = [table for table in rank(entries) if preset in (None, table.setting.preset)]
-    known = with_judges(made, store)
+    known = with_judges(made, stores)
     complete = tuple(replace(table, warnings=(*table.warnings, *warnings)) for table in known)
     return Ranking(complete, {entry.record.id: entry for entry in entries})
+
+
+def _everything(stores: Sequence[Path]) -> tuple[dict[Path, Record], list[str]]:
+    """The records of all stores by their folders, the first store's where several have a run, and the warnings."""
+    found: dict[str, tuple[Path, Record]] = {}
+    warnings: list[str] = []
+    for store in stores:
+        here, problems = records(store)
+        warnings += problems
+        for folder, record in here.items():
+            found.setdefault(record.id, (folder, record))
+    return dict(found.values()), warnings
 
 
 def _beside(found: Mapping[Path, Record], chosen: Sequence[Record]) -> dict[Path, Record]:
@@ -150,11 +165,12 @@ def _narrow(found: Mapping[Path, Record], name: str, choice: str) -> dict[Path, 
     }
 
 
-def _nothing(store: Path, runs: int, warnings: Sequence[str]) -> str:
+def _nothing(stores: Sequence[Path], runs: int, warnings: Sequence[str]) -> str:
+    store = " or ".join(map(str, stores))
     if runs:
         why = f"all {runs} runs in {store} are of the track {PARITY}, which enters no leaderboard"
     elif warnings:
         why = f"no readable run in {store} ({'; '.join(warnings)})"
     else:
         why = f"no run in {store}"
-    return f"{why}; make one with: python -m harness run --aligner gem --task medqa --store {store}"
+    return f"{why}; make one with: python -m harness run --aligner gem --task medqa --store {stores[0]}"

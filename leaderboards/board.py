@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from harness.contracts import BASE
 from harness.records.schema import Record
+from harness.stats.curves import LEAST_BUDGETS, Reached
 from harness.util.safe_text import code, markdown
 from leaderboards import Ranking
 from leaderboards.closing import closing
+from leaderboards.curves import Curves, curves
 from leaderboards.draws import Average, DrawnRow, DrawnTable, over_draws
+from leaderboards.panels import BoardPanel, ScorePoint
+from leaderboards.planned import BoardPlan, Missing, PlannedCell
 from leaderboards.render import render
 from leaderboards.table import Table
 
-Cell = tuple[str, str, int]
-"""Task, label of a row, draw."""
 
-
-def board_page(found: Ranking, title: str, about: str, planned: Sequence[Cell]) -> str:
-    """The page; the same records give the same bytes."""
+def board_page(
+    found: Ranking, plan: BoardPlan, left: Sequence[Missing], shown: Sequence[BoardPanel], *, picture: str
+) -> str:
+    """The page; the same records give the same bytes. `picture` is the name of the file beside it."""
     parts = [
         "<!-- Made by `python -m harness leaderboard publish --render`; changes belong into records/. -->",
-        f"# {markdown(title)}",
-        about.strip(),
-        *_missing(found.tables, planned),
+        f"# {markdown(plan.title)}",
+        f"![Scores of every row; the tables below have the same figures]({picture})",
+        plan.about.strip(),
+        *_missing(left, len(plan.cells())),
+        *_budgets(shown),
+        *_reached(curves(found.tables, found.entries)),
         *_over_draws(found.tables),
         *_findings(found.tables),
         render(found.tables, "md").strip(),
@@ -37,26 +44,96 @@ def board_page(found: Ranking, title: str, about: str, planned: Sequence[Cell]) 
 # ---------------------------------------------------------------- what is there, and what is not
 
 
-def _missing(tables: Sequence[Table], planned: Sequence[Cell]) -> Iterator[str]:
-    there = {
-        (table.setting.task, row.label, draw)
-        for table in tables
-        for row in table.rows
-        for draw, _ in row.seeds
-        if row.n_scored
-    }
-    left: dict[tuple[str, str], list[int]] = {}
-    for task, label, draw in planned:
-        if (task, label, draw) not in there:
-            left.setdefault((task, label), []).append(draw)
+def _missing(left: Sequence[Missing], planned: int) -> Iterator[str]:
     if not left:
         return
+    open_, failed = [one for one in left if not one.failure], [one for one in left if one.failure]
     yield "## What is missing"
-    lines = (
-        f"- {code(task)}, {code(label)}: draws {', '.join(map(str, draws))}" for (task, label), draws in left.items()
-    )
-    yield f"{sum(map(len, left.values()))} of {len(planned)} planned cells have not been run:"
-    yield "\n".join(lines)
+    if open_:
+        draws: dict[PlannedCell, list[int]] = {}
+        for one in open_:
+            draws.setdefault(one.cell.part, []).append(one.cell.draw)
+        yield f"{len(open_)} of {planned} planned cells have not been run:"
+        yield "\n".join(f"- {_cell(cell)}: draws {_list(found)}{_because(cell.why)}" for cell, found in draws.items())
+    if failed:
+        yield f"{len(failed)} of {planned} planned cells were run and failed, so that they have no score:"
+        yield "\n".join(f"- {_cell(one.cell)}: draw {one.cell.draw}: {markdown(one.failure or '')}" for one in failed)
+
+
+def _cell(cell: PlannedCell) -> str:
+    labels = "" if cell.labels is None else f", {cell.labels} labels"
+    track = "" if cell.track is None else f", track {code(cell.track)}"
+    pool = "" if cell.pool is None else f", pool {code(cell.pool)}"
+    return f"{code(cell.task)}, {code(cell.label)}{labels}{track}{pool}"
+
+
+def _because(why: str | None) -> str:
+    return "" if why is None else f": {markdown(why)}"
+
+
+def _list(values: Sequence[object]) -> str:
+    return ", ".join(map(str, values))
+
+
+# ---------------------------------------------------------------- several budgets
+
+
+def _budgets(shown: Sequence[BoardPanel]) -> Iterator[str]:
+    """Scores by number of labels, for every setting that has several."""
+    several = [panel for panel in shown if len(panel.budgets) > 1]
+    if not several:
+        return
+    yield "## Scores by number of labels"
+    for panel in several:
+        setting = panel.setting
+        better = "lower" if panel.falling else "higher"
+        spread = "standard error over draws" if panel.over_draws else "95 % interval"
+        track = "" if setting.track == "labels" else f", track {code(setting.track)}"
+        yield f"### {markdown(setting.task)}, labels of {code(setting.pool)}{track}"
+        yield (
+            f"{code(setting.main_metric)}, {better} is better, with its {spread}. Verdicts are against {BASE}, each "
+            "budget for itself."
+        )
+        head = ("aligner", *(f"{labels} labels" for labels in panel.budgets))
+        rule = (":--", *("--:" for _ in panel.budgets))
+        rows = (
+            (markdown(row.label), *(_point(row.points.get(n), row.role) for n in panel.budgets)) for row in panel.rows
+        )
+        yield "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
+
+
+def _point(point: ScorePoint | None, role: str) -> str:
+    if point is None:
+        return ""
+    ends = "" if point.low is None or point.high is None else f" [{point.low:.3f}, {point.high:.3f}]"
+    return f"{point.mean:.3f}{ends}" + (f" {point.kind}" if role == "method" else "")
+
+
+def _reached(found: Sequence[Curves]) -> Iterator[str]:
+    """How many labels reach the score of the reference, where there are budgets enough to fit a curve."""
+    lines = [
+        f"- {code(one.setting.task)}, {code(row.label)}: {_labels(row.reached)} labels reach the score that "
+        f"{code(one.target)} has with {one.budgets[-1]}"
+        for one in found
+        for row in one.lines
+        if row.reached is not None and one.target is not None
+    ]
+    if lines:
+        yield "\n".join(lines)
+    elif found:
+        yield (
+            f"With fewer than {LEAST_BUDGETS} budgets no curve is fitted, and it is not estimated how many labels a "
+            "method needs for the score of another."
+        )
+
+
+def _labels(reached: Reached) -> str:
+    low, high = reached.ci95
+    ends = f"[{low:.0f}, {high:.0f}]" if high < math.inf else f"[{low:.0f}, beyond the range]"
+    return f"{'more than all' if reached.labels is None else f'{reached.labels:.0f}'} {ends}"
+
+
+# ---------------------------------------------------------------- several draws
 
 
 def _over_draws(tables: Sequence[Table]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from leaderboards.best import scored, units_of
 from leaderboards.load import Entry
 from leaderboards.table import MethodRow, Setting, Table
 
-_GROWS = ("preset", "labels", "prompts", "batch", "min_steps", "cap_flops", "pairs_hash")
+GROWS = ("preset", "labels", "prompts", "batch", "min_steps", "cap_flops")
 """Fields of a setting that follow from the number of labels."""
 REFERENCE = "sft"
 """The method whose score at its largest budget the others are asked to reach; base where it did not run."""
@@ -52,7 +52,7 @@ def curves(tables: Sequence[Table], entries: Mapping[str, Entry]) -> list[Curves
     groups: dict[str, dict[int, Table]] = {}
     twice: set[tuple[str, int]] = set()
     for table in tables:
-        key, labels = table.setting.key(_GROWS), table.setting.labels
+        key, labels = table.setting.key((*GROWS, "pairs_hash")), table.setting.labels
         if labels in groups.setdefault(key, {}):
             twice.add((key, labels))
         groups[key][labels] = table

@@ -14,7 +14,8 @@ from statistics import fmean, stdev
 
 from leaderboards.table import MethodRow, Setting, Table
 
-_DRAWN = ("draw_seeds", "pairs_hash")
+DRAWN = ("draw_seeds", "pairs_hash")
+"""Fields of a setting that follow from the draws."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,18 @@ def over_draws(tables: Sequence[Table]) -> list[DrawnTable]:
     """What tables of the same setting and other draws say together; nothing of a setting that has one table."""
     groups: dict[str, list[Table]] = {}
     for table in tables:
-        groups.setdefault(table.setting.key(_DRAWN), []).append(table)
-    return [_together(group) for group in groups.values() if len(group) > 1]
+        groups.setdefault(table.setting.key(DRAWN), []).append(table)
+    return [_together(group) for group in groups.values() if _asks_anew(group)]
+
+
+def _asks_anew(group: Sequence[Table]) -> bool:
+    """Whether every draw asks other items: then a row stands in several tables, and no run in two.
+
+    Elsewhere a row is in one table with all its draws, and tables differ in the draws that their rows have so far.
+    """
+    labels = Counter(row.label for table in group for row in table.rows)
+    runs = Counter(run for table in group for row in table.rows for run in row.records)
+    return max(labels.values(), default=0) > 1 and max(runs.values(), default=0) == 1
 
 
 def _together(group: Sequence[Table]) -> DrawnTable:

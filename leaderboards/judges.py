@@ -1,4 +1,4 @@
-"""What a store knows of the judges of its tables: their measured agreement, beside every win rate."""
+"""What stores know of the judges of its tables: their measured agreement, beside every win rate."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from harness.stats import Estimate
 from leaderboards.table import JudgeFigure, Table
 
 
-def with_judges(tables: Sequence[Table], store: Path) -> list[Table]:
+def with_judges(tables: Sequence[Table], stores: Sequence[Path]) -> list[Table]:
     """The tables, each with what `judge check` measured of its judge, and warnings where that judge is unfit.
 
     A calibration that cannot be read is named in the warnings of the tables that a judge scored.
     """
     if not any(table.setting.judge for table in tables):
         return list(tables)
-    try:
-        known, problem = list(load(store)), None
-    except HarnessError as error:
-        known, problem = [], str(error)
+    known: list[Calibration] = []
+    problem = None
+    for store in stores:
+        try:
+            known += [one for one in load(store) if one not in known]
+        except HarnessError as error:
+            problem = str(error)
     return [_with_judge(table, known, problem) if table.setting.judge else table for table in tables]
 
 

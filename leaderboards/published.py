@@ -3,7 +3,7 @@
     records/BOARD/board.yaml          what the board asks, and the cells that were planned
     records/BOARD/RUN/record.json     a run's record, its paths taken out, sealed anew
     records/BOARD/RUN/samples.parquet its figures by item; texts of data and models are not published
-    boards/BOARD.md                   made of those, byte for byte
+    boards/BOARD.md, boards/BOARD.svg made of those, byte for byte
 
 A board's folder of records is a store: every command that takes `--store` reads it.
 """
@@ -15,8 +15,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from harness.contracts import HarnessError
 from harness.records.schema import Record
 from harness.records.seals import write_sealed
@@ -27,47 +25,17 @@ from harness.util.safe_text import json_text
 from leaderboards import ranked
 from leaderboards.board import board_page
 from leaderboards.load import SAMPLES
+from leaderboards.panels import panels
+from leaderboards.picture import picture
+from leaderboards.planned import PLAN, missing, plan_of
 from leaderboards.render import json_schema
 from leaderboards.validate import faults
 
 ROOT = Path("leaderboards")
-PLAN = "board.yaml"
 SCHEMA = "leaderboard.schema.json"
 ORIGINAL = b"sha256 of the run's own samples"
 """Key of the Parquet file's metadata: by it other records name the answers that theirs were held against."""
 _PLACE = re.compile(r"(?:file://)?(?:[A-Za-z]:)?(?:[\\/][^\\/\s'\"@:]+)+[\\/](?=[^\\/\s'\"]*)")
-
-
-class PlannedRow(BaseModel):
-    """Cells of one task that a board is to have."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    task: str
-    rows: tuple[str, ...]
-    draws: tuple[int, ...]
-
-
-class BoardPlan(BaseModel):
-    """What stands in `board.yaml`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    title: str
-    about: str = Field(description="what the board asks, what was run, and what its figures cannot say")
-    planned: tuple[PlannedRow, ...] = ()
-
-
-def plan_of(folder: Path) -> BoardPlan:
-    """The plan of a board. Raises HarnessError where it is missing or no plan."""
-    import yaml
-
-    try:
-        return BoardPlan.model_validate(yaml.safe_load((folder / PLAN).read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise HarnessError(f"{folder.name} has no {PLAN}; write title, about and planned into it") from error
-    except (yaml.YAMLError, ValidationError) as error:
-        raise HarnessError(f"{folder / PLAN} is no plan of a board: {str(error).splitlines()[-1][:80]}") from error
 
 
 def publish(store: Path, runs: Sequence[str], board: str, root: Path = ROOT) -> list[Path]:
@@ -147,11 +115,19 @@ def pages(root: Path = ROOT) -> dict[Path, bytes]:
     """Every generated file below `boards/`, and what it has to hold."""
     made = {root / "boards" / SCHEMA: (json_text(json_schema(), indent=1) + "\n").encode()}
     for folder in _boards(root):
-        plan = plan_of(folder)
-        wanted = [(one.task, row, draw) for one in plan.planned for row in one.rows for draw in one.draws]
-        page = board_page(ranked(folder), plan.title, plan.about, wanted)
+        page, drawn = _board(folder)
         made[root / "boards" / f"{folder.name}.md"] = page.encode()
+        made[root / "boards" / f"{folder.name}.svg"] = drawn.encode()
     return made
+
+
+def _board(folder: Path) -> tuple[str, str]:
+    """A board's page and its picture."""
+    plan, found = plan_of(folder), ranked(folder)
+    cells = plan.cells()
+    left, shown = missing(found.tables, found.entries, cells), panels(found.tables)
+    page = board_page(found, plan, left, shown, picture=f"{folder.name}.svg")
+    return page, picture(plan.title, shown, left, len(cells))
 
 
 def render(root: Path = ROOT) -> list[Path]:

@@ -9,12 +9,13 @@ import yaml
 
 from harness import __version__
 from harness.cli.find import Found
-from harness.contracts import BASE, HarnessError
-from harness.records.schema import Record, Score
+from harness.contracts import BASE
+from harness.records.schema import Record
 from harness.util.safe_text import code, markdown
 
 if TYPE_CHECKING:
-    from harness.stats import Paired
+    from harness.stats import Estimate
+    from leaderboards.table import MethodRow, Table, Versus
 
 USE = """```python
 from peft import AutoPeftModelForCausalLM
@@ -81,50 +82,95 @@ def _paper(record: Record) -> str:
 
 
 def _scores(found: Found) -> Iterator[str]:
-    """The run's row: every metric with its interval, the base model's beside it, and the paired difference."""
-    record = found.record
-    base = _base(found)
-    yield f"| {markdown(record.task.name)} | this model | base model | difference | p |"
+    """The row of the run, of all folds where it holds out one: each metric with its interval, base's, the difference.
+
+    The control on shuffled labels has a line below where the table asks for it, and so has what is doubtful.
+    """
+    table = _table(found)
+    row = next(row for row in table.rows if found.record.id in row.records)
+    base = next((one for one in table.rows if one.role == BASE), None)
+    fold = found.record.data.fold
+    if fold is not None:
+        yield (
+            f"The pairs were divided into {fold.of} folds, and this is the fit that held out fold {fold.index + 1}. "
+            f"The figures are those of all {fold.of} fits together: each was evaluated on the pairs that it held out."
+        )
+        yield ""
+    yield f"| {markdown(found.record.task.name)} | {_whose(fold)} | base model | difference | p |"
     yield "|---|---|---|---|---|"
-    names = sorted(record.scores, key=lambda name: (name != record.task.main_metric, name))
-    for name in names:
-        versus = _compared(found, base, name)
-        before = base.scores.get(name) if base is not None else None
-        interval = f" [{versus.ci95[0]:+.3f}, {versus.ci95[1]:+.3f}]" if versus is not None and versus.ci95 else ""
-        difference = "-" if versus is None else f"{versus.difference:+.3f}{interval}"
-        p = "-" if versus is None else f"{versus.p:.3g}"
-        figure = _figure(record.scores[name])
-        yield f"| {markdown(name)} | {figure} | {_figure(before) if before else '-'} | {difference} | {p} |"
+    for name, metric in row.metrics.items():
+        before = base.metrics.get(name) if base is not None and base is not row else None
+        cells = (_figure(metric.score), _figure(before.score) if before else "-", *_difference(metric.versus_base))
+        yield f"| {markdown(name)} | {' | '.join(cells)} |"
+    yield from _beside(row)
 
 
-def _figure(score: Score) -> str:
+def _whose(fold: object) -> str:
+    return "this model" if fold is None else "mean of the folds' models"
+
+
+def _beside(row: MethodRow) -> Iterator[str]:
+    """What the row says beyond its figures."""
+    if row.versus_control is not None:
+        difference, p = _difference(row.versus_control)
+        yield ""
+        yield f"Less the same method on shuffled labels: {difference} (p {p})."
+    if row.verdict is not None:
+        yield ""
+        yield f"Verdict, of this method alone: {row.verdict}."
+    for remark in row.remarks:
+        yield ""
+        yield f"Remark: {markdown(remark)}."
+
+
+def _table(found: Found) -> Table:
+    """The table of the run's method alone: its folds of the same draw and seed, their controls, and base."""
+    from leaderboards import rank
+    from leaderboards.load import records, with_samples
+
+    own = found.record
+    everything, _ = records(found.store.root)
+    chosen = {folder: record for folder, record in everything.items() if _belongs(record, own)}
+    tables = rank(with_samples(chosen))
+    return next(table for table in tables if any(own.id in row.records for row in table.rows))
+
+
+def _belongs(record: Record, own: Record) -> bool:
+    """Whether a record is the run itself, another fold of it, a control of those, or what they are compared with."""
+    from leaderboards.folds import place
+    from leaderboards.settings import changed, setting
+
+    def method(one: Record) -> tuple[object, ...]:
+        settings = {name: value for name, value in changed(one).items() if name != "labels"}
+        return one.aligner.name, one.aligner.version, settings, place(one)[:2], setting(one, ()).key()
+
+    if record.id == own.id or own.aligner.name == BASE:
+        return record.id == own.id
+    if record.aligner.name == BASE:
+        return record.task.name == own.task.name
+    again = changed(record) == changed(own) and place(record) == place(own)  # the same cell under other code
+    return method(record) == method(own) and not again
+
+
+def _figure(score: Estimate) -> str:
     interval = f" [{score.ci95[0]:.3f}, {score.ci95[1]:.3f}]" if score.ci95 else ""
     return f"{score.mean:.3f}{interval} (n {score.n})"
 
 
-def _base(found: Found) -> Record | None:
-    against = found.record.manifest.compared.get(BASE)
-    return None if against is None else found.store.record(against["run"])
-
-
-def _compared(found: Found, base: Record | None, metric: str) -> Paired | None:
-    """The run against base on this metric; None without base, and for a metric that is no mean over the same items."""
-    from harness.stats import paired_test
-
-    if base is None or found.record.scores[metric].whole:
-        return None
-    rows, before = found.store.samples(found.record), found.store.samples(base)
-    values, base_values = ({r.id: r.values[metric] for r in each if metric in r.values} for each in (rows, before))
-    try:
-        return paired_test(values, base_values, {row.id: row.unit for row in rows})
-    except HarnessError:
-        return None
+def _difference(versus: Versus | None) -> tuple[str, str]:
+    """A difference with its interval, and its p, not adjusted."""
+    if versus is None:
+        return "-", "-"
+    interval = f" [{versus.ci95[0]:+.3f}, {versus.ci95[1]:+.3f}]" if versus.ci95 else ""
+    return f"{versus.difference:+.3f}{interval}", "-" if versus.p is None else f"{versus.p:.3g}"
 
 
 def _limits(record: Record) -> Iterator[str]:
     """What the figures are, and what they are not."""
+    folds = "held-out items, which count half, for the fits share data"
+    units = "independent items" if record.data.fold is None else folds
     yield (
-        f"Main metric: {code(record.task.main_metric)}. Intervals are 95 % over independent items; p compares with the "
-        "base model on the same items. One training seed says nothing of other seeds, and one draw of labels nothing "
-        "of other draws."
+        f"Main metric: {code(record.task.main_metric)}. Intervals are 95 % over {units}; p compares with the base "
+        "model on the same items. One training seed says nothing of other seeds, and one draw of labels nothing of "
+        "other draws."
     )

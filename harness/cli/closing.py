@@ -2,78 +2,138 @@
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.config import RunConfig
+from harness.config import CPU_DEMO, DEFAULT_MODEL, RunConfig, named_budget
 
 if TYPE_CHECKING:
     from leaderboards.table import Table
 
 MORE_ITEMS = 4
 """Four times the items halve the smallest difference that is seen."""
-CARRIED = (
-    *("model", "model_revision", "data", "train_on", "num_fewshot", "judge", "baseline", "device", "precision"),
-    "fast_paths",
+FLAGS = frozenset({"trust_remote_code"})
+WITHOUT_OPTION = ("checkpoint_steps", "fold")
+"""Fields of a cell that `--set` alone reaches."""
+SECTIONS = ("groups", "lora", "lengths")
+TOLD_APART = frozenset(
+    {"aligner", "aligner_config", "shuffle_labels", "task", "budget", "limit", "seed", "profile", "store", *SECTIONS}
 )
-"""Fields of a cell that are options of the same name, and are repeated where they are not the defaults."""
+"""Fields of a cell that have a place of their own in the command."""
 
 
-def words(tables: Sequence[Table], configs: Sequence[RunConfig]) -> Iterator[str]:
-    """The closing sentences of each table, then one command."""
+def words(tables: Sequence[Table], configs: Sequence[RunConfig], beside: Sequence[str] = ()) -> Iterator[str]:
+    """The closing sentences of each table, then one command; see `more`."""
     from leaderboards.closing import closing
 
     for table in tables:
         yield from closing(table)
     if tables:
-        yield f"To see more: {more(tables[-1], configs)}"
+        yield f"To see more: {more(tables[-1], configs, beside)}"
 
 
-def more(table: Table, configs: Sequence[RunConfig]) -> str:
-    """The command whose table would show smaller differences: more items where there are more, else other seeds."""
+def more(table: Table, configs: Sequence[RunConfig], beside: Sequence[str] = ()) -> str:
+    """The command whose table would show smaller differences: more items where there are more, else other seeds.
+
+    `configs` are the cells as they were asked for, before folds and controls come to them. `beside` are the options
+    that no cell keeps, as they were typed.
+    """
     first = configs[0]
-    parts = ["python", "-m", "harness", "run", "--aligner", ",".join(dict.fromkeys(c.aligner for c in configs))]
-    parts += ["--task", first.task, *_carried(first), *_settings(configs)]
+    parts = ["python", "-m", "harness", "run", "--aligner", ",".join(dict.fromkeys(_methods(configs)))]
+    if all(config.task == first.task for config in configs):
+        parts += ["--task", first.task]
+    parts += [*_carried(configs), *_settings(configs), *beside]
     if first.profile is None:
         parts += ["--budget", ",".join(dict.fromkeys(c.budget.preset for c in configs))]
-    if first.limit is not None and table.n_units >= first.limit:
-        parts += ["--limit", str(MORE_ITEMS * first.limit)]
+    parts += _limit(table, first)
     seeds = sorted({c.seed for c in configs})
     parts += ["--seed", ",".join(map(str, seeds if len(seeds) > 1 else range(seeds[0], seeds[0] + 3)))]
     return shlex.join(parts)
 
 
-def _carried(config: RunConfig) -> Iterator[str]:
-    for name in CARRIED:
-        value = getattr(config, name)
-        if value != RunConfig.model_fields[name].default:
-            yield from (f"--{name.replace('_', '-')}", str(value))
-    if config.columns:
-        yield from ("--columns", ",".join(f"{ours}={yours}" for ours, yours in config.columns.items()))
-    if config.split_file is not None:
-        yield from ("--split-file", str(config.split_file))
-    if config.folds is not None:
-        yield from ("--folds", str(config.folds))
-    if config.draw_seed:
-        yield from ("--draw-seed", str(config.draw_seed))
-    if str(config.store) != "runs":
-        yield from ("--store", str(config.store))
-    if config.shuffle_labels:
+def one_of_each(configs: Sequence[RunConfig]) -> bool:
+    """Whether the cells differ in nothing that their command names once: a config file may have listed more."""
+    several = {"aligner", "aligner_config", "shuffle_labels", "budget", "seed"}
+    return len({config.model_dump_json(exclude=several) for config in configs}) == 1
+
+
+def _limit(table: Table, config: RunConfig) -> list[str]:
+    """Four times the items where the limit is what there is too little of, else the limit as it was asked for."""
+    usual = CPU_DEMO["limit"] if config.profile else None
+    if config.limit is None:
+        return ["--set", "limit=null"] if usual else []
+    short = table.n_units >= config.limit * (table.setting.folds or 1)
+    asked = MORE_ITEMS * config.limit if short else config.limit
+    return [] if asked == usual else ["--limit", str(asked)]
+
+
+def _methods(configs: Sequence[RunConfig]) -> Iterator[str]:
+    """Every method as `--aligner` names it, with settings in brackets where methods differ in theirs."""
+    alone = _one_method(configs)
+    for config in configs:
+        own = {} if alone else config.aligner_config
+        shuffled = ["labels=shuffled"] if config.shuffle_labels and not _all_shuffled(configs) else []
+        settings = [*(f"{name}={_text(value)}" for name, value in own.items()), *shuffled]
+        yield f"{config.aligner}[{','.join(settings)}]" if settings else config.aligner
+
+
+def _one_method(configs: Sequence[RunConfig]) -> bool:
+    return len({json.dumps([c.aligner, c.aligner_config], sort_keys=True, default=str) for c in configs}) == 1
+
+
+def _all_shuffled(configs: Sequence[RunConfig]) -> bool:
+    return all(config.shuffle_labels for config in configs)
+
+
+def _carried(configs: Sequence[RunConfig]) -> Iterator[str]:
+    """Every option that is not its default, and that all cells agree on."""
+    first = configs[0]
+    for name, field in RunConfig.model_fields.items():
+        value = getattr(first, name)
+        usual = field.get_default(call_default_factory=True)
+        if name in TOLD_APART or value == usual or any(getattr(one, name) != value for one in configs):
+            continue
+        option = f"--{name.replace('_', '-')}"
+        if name in FLAGS:
+            yield option
+        elif name in WITHOUT_OPTION:
+            yield from ("--set", f"{name}={_text(value)}")
+        elif isinstance(value, Mapping):
+            yield from (option, ",".join(f"{ours}={yours}" for ours, yours in value.items()))
+        else:
+            yield from (option, str(value))
+    if str(first.store) != "runs":
+        yield from ("--store", str(first.store))
+    if _all_shuffled(configs):
         yield "--shuffle-labels"
 
 
 def _settings(configs: Sequence[RunConfig]) -> Iterator[str]:
-    """`--set` of what was set: shared lengths and adapter shape, and of a single method its own."""
+    """`--set` of what was set: the budget beside its number of labels, the shared sections, a single method's own."""
     first = configs[0]
-    shared: dict[str, Any] = {
-        f"{section}.{name}": value
-        for section in ("lengths", "lora")
-        for name, value in getattr(first, section).model_dump(exclude_unset=True).items()
-        if not (first.profile and name == "sample_prompts")
-    }
-    if len({config.aligner for config in configs}) == 1:
-        shared |= {f"aligner.{name}": value for name, value in first.aligner_config.items()}
-    for name, value in shared.items():
+    found: dict[str, Any] = {f"budget.{name}": value for name, value in _bought(first).items()}
+    if first.profile and first.model != DEFAULT_MODEL:
+        found["profile"] = first.profile
+    for section in SECTIONS:
+        by_profile = CPU_DEMO.get(section, {}) if first.profile else {}
+        for name, value in getattr(first, section).model_dump(exclude_unset=True).items():
+            if by_profile.get(name) != value:
+                found[f"{section}.{name}"] = value
+    if _one_method(configs):
+        found |= {f"aligner.{name}": value for name, value in first.aligner_config.items()}
+    for name, value in found.items():
         if value is not None:
-            yield from ("--set", f"{name}={value}")
+            yield from ("--set", f"{name}={_text(value)}")
+
+
+def _bought(config: RunConfig) -> dict[str, Any]:
+    """What of the budget does not follow from its number of labels."""
+    usual = named_budget(config.budget.preset, "budget").model_dump()
+    return {name: value for name, value in config.budget.model_dump().items() if value != usual[name]}
+
+
+def _text(value: object) -> str:
+    """A value as `--set` reads it."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -45,7 +45,7 @@ PUBLISHED = Annotated[
 def leaderboard(
     *,
     context: typer.Context,
-    store: shared.StoreFolder = shared.DEFAULT_STORE,
+    store: shared.Stores = None,
     task: Annotated[str | None, typer.Option(help="Only this task.", show_default=False)] = None,
     form: Annotated[
         Format | None, typer.Option("--format", help="The form of the tables (default: md).", show_default=False)
@@ -71,27 +71,28 @@ def leaderboard(
     ] = False,
     published: PUBLISHED = Path("leaderboards"),
 ) -> None:
-    """Turn a store's records into tables, pages and figures: score, interval, paired p against base, cost, status."""
+    """Turn the records of stores into tables, pages, figures: score, interval, paired p against base, cost, status."""
     if context.invoked_subcommand is not None:
         return
     if check:
         _check(published)
         return
+    stores = store or [shared.DEFAULT_STORE]
     if out is None:
-        _print(store, task, form or Format.md, figures)
+        _print(stores, task, form or Format.md, figures)
         return
     with storage(out):
-        for path in _written(store, task, form, out, figures=figures, price=price):
+        for path in _written(stores, task, form, out, figures=figures, price=price):
             say(str(path))
 
 
 def show_tables(
-    store: Path, *, task: str | None = None, form: Format = Format.md, beside: Sequence[Record] = ()
+    stores: Sequence[Path], *, task: str | None = None, form: Format = Format.md, beside: Sequence[Record] = ()
 ) -> list[Table]:
-    """Print the tables, or those of some runs alone. Raises HarnessError when the store has no run that matches."""
+    """Print the tables, or those of some runs alone. Raises HarnessError when no store has a run that matches."""
     import leaderboards
 
-    found = leaderboards.tables(store, task=task, beside=beside)
+    found = leaderboards.tables(stores, task=task, beside=beside)
     say(leaderboards.render(found, form.value).rstrip("\n"))
     return found
 
@@ -106,20 +107,20 @@ def _check(published: Path) -> None:
         raise typer.Exit(1)
 
 
-def _print(store: Path, task: str | None, form: Format, figures: bool) -> None:
+def _print(stores: Sequence[Path], task: str | None, form: Format, figures: bool) -> None:
     if figures or form in NEED_A_FOLDER:
         what = "figures" if figures else form.value
         raise HarnessError(f"{what} cannot be printed; say where to write: --out {FOLDER}")
-    show_tables(store, task=task, form=form)
+    show_tables(stores, task=task, form=form)
 
 
 def _written(
-    store: Path, task: str | None, form: Format | None, out: Path, *, figures: bool, price: float | None
+    stores: Sequence[Path], task: str | None, form: Format | None, out: Path, *, figures: bool, price: float | None
 ) -> list[Path]:
     """Write what was asked for; returns what somebody would open."""
     import leaderboards
 
-    found = leaderboards.ranked(store, task)
+    found = leaderboards.ranked(stores, task)
     paths: list[Path] = []
     if form is None:
         paths += leaderboards.write(found.tables, out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import typer
 
 from harness.cli import options as shared
 from harness.cli import run_options as asked
-from harness.cli.closing import words
+from harness.cli.closing import one_of_each, words
 from harness.cli.errors import MISTAKE, complain
 from harness.cli.leaderboard import show_tables
 from harness.cli.output import emit_json, note, say
@@ -82,13 +82,26 @@ def run(
     registry = shared.registry(no_plugins, plugins)
     shared.tell_skipped(registry)
     options = _options(typed)
-    configs = every_cell(cells(options, registry), registry, control=control)
+    wanted = cells(options, registry)
+    configs = every_cell(wanted, registry, control=control)
     if dry_run:
         _forecast(configs, registry, as_json=as_json)
         return
     keeping = _keeping(show, force, no_texts)
     records = execute(configs, registry, keeping, quiet=quiet, forgiving=options.aligner == EVERY)
-    report(records, configs, as_json=as_json)
+    report(records, wanted, as_json=as_json, beside=list(_beside(typed, wanted)))
+
+
+def _beside(typed: Mapping[str, Any], wanted: Sequence[RunConfig]) -> Iterator[str]:
+    """The options that were typed and that no cell keeps, but that decide what a table shows or a store holds."""
+    if typed["control"] is not None:
+        yield "--control" if typed["control"] else "--no-control"
+    if typed["config"] is not None and not one_of_each(wanted):
+        yield from ("--config", str(typed["config"]))
+    for name in ("include_path", "plugins"):
+        if typed[name] is not None:
+            yield from (f"--{name.replace('_', '-')}", str(typed[name]))
+    yield from (f"--{name.replace('_', '-')}" for name in ("no_plugins", "no_texts") if typed[name])
 
 
 def _keeping(show: int, force: bool, no_texts: bool) -> Keeping:
@@ -193,15 +206,20 @@ def announce(config: RunConfig, progress: Progress) -> None:
         )
 
 
-def report(records: Sequence[Record], configs: Sequence[RunConfig], *, as_json: bool) -> None:
-    """The records as JSON, or a summary, the task's table and what it says. Raises typer.Exit(1) when a cell failed."""
+def report(
+    records: Sequence[Record], wanted: Sequence[RunConfig], *, as_json: bool, beside: Sequence[str] = ()
+) -> None:
+    """The records as JSON, or a summary, the task's table and what it says. Raises typer.Exit(1) when a cell failed.
+
+    `wanted` are the cells as they were asked for, and `beside` the options that none of them keeps.
+    """
     if as_json:
         values = [record.model_dump(mode="json") for record in records]
         emit_json(values[0] if len(values) == 1 else values)
     else:
         for record in records:
             say(line(summary(record)))
-        _stand(records, configs)
+        _stand(records, wanted, beside)
     failed = [record for record in records if record.status == "failed"]
     for record in failed:
         complain(f"run {record.id} failed: {record.failure.reason if record.failure else record.reason}")
@@ -209,15 +227,15 @@ def report(records: Sequence[Record], configs: Sequence[RunConfig], *, as_json: 
         raise typer.Exit(FAILED)
 
 
-def _stand(records: Sequence[Record], configs: Sequence[RunConfig]) -> None:
+def _stand(records: Sequence[Record], wanted: Sequence[RunConfig], beside: Sequence[str]) -> None:
     """Where the runs stand; a table that cannot be made is a remark, for the runs are done and kept."""
     say("")
     try:
-        shown = show_tables(configs[0].store, task=records[0].task.name, beside=records)
+        shown = show_tables([wanted[0].store], task=records[0].task.name, beside=records)
     except HarnessError as error:
         note(f"no table: {error}")
         return
-    say("\n".join(["", *words(shown, configs)]))
+    say("\n".join(["", *words(shown, wanted, beside)]))
 
 
 def _which(record: Record) -> str:

@@ -11,10 +11,10 @@ from harness.util.hashes import content_hash
 
 T = TypeVar("T")
 
-SFT_RATE = 5e-4
-"""Peak learning rate of fine-tuning for an adapter: of `sft`, and of methods that begin as it does.
+SFT_RATE = 1e-3
+"""Peak learning rate, for an adapter, of methods with a likelihood term: `sft`, `orpo`, `irpo`, and `gem`'s first phase.
 
-Above the pilot search's 2e-4, under which few of `gem`'s samples close by themselves (docs/methods/learning-rates.md).
+The search's choice for `sft` (docs/methods/learning-rates.md).
 """
 CONTRAST_RATE = 5e-5
 """Peak learning rate, for an adapter, of methods without a likelihood term: `dpo`, its kin, and what trains with it."""

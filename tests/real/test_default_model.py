@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -13,17 +14,25 @@ import pytest
 
 from harness.config import DEFAULT_MODEL, Lora
 from harness.contracts import HarnessError, user
+from harness.data.sources import open_source
 from harness.fit.bench import LocalBench
 from harness.fit.trl import shared_prefix_dpo
+from harness.lm.backends.hf import HfEngine
+from harness.lm.language_model import ModelAligned
 from harness.meter import Meter
 from harness.models import builtin, find, hashes, load, wheels
 from harness.util.chat import end_of_turn, render_prompt
+from tasks.datasets.medqa import DATASET, DOCUMENTS, asked
+from tasks.measures.rotations import figures, shares
 from tests.recipe.test_paired import REGIME, computed, perturb, plain
+from tests.unit.tasks.measures.test_rotations import by_hand
 
 pytestmark = pytest.mark.realmodel
 
 WEIGHTS_HASH = "6eba4b4eaaf479a659d08b38ca674085a280a25cd7d2e32211b9e6f09a08c688"
 """Of the weights that transformers 5.19 gives for this GGUF file without any help of ours."""
+QUESTIONS = int(os.environ.get("HARNESS_QUESTIONS", "3"))
+"""Medical questions whose shares are computed twice; each takes sixteen whole forwards."""
 SOURCES = {source.name: source for source in builtin.harness_models()}
 RESOLVE = """
 import json, sys
@@ -81,6 +90,17 @@ def test_its_dpo_step_has_trls_loss_and_gradient(files: wheels.ModelFiles, tmp_p
     assert ours == pytest.approx(theirs, abs=1e-4)
     assert float((found - wanted).norm() / wanted.norm()) < 1e-4
     assert abs(theirs - 0.6931) > 0.01, "the policy is not the reference"
+
+
+def test_its_shares_of_medical_options_equal_an_independent_computation(files: wheels.ModelFiles) -> None:
+    model, tokenizer = load.load(files, device="cpu", precision="fp32")
+    questions = [asked(row) for row in DOCUMENTS.rows(open_source("sample", DATASET), "eval")[:QUESTIONS]]
+    found = shares(ModelAligned(HfEngine(model, tokenizer), 512, 256), questions)
+    assert found is not None
+    for question, share in zip(questions, found, strict=True):
+        expected = by_hand(model, tokenizer, question)
+        assert share == pytest.approx(expected, abs=1e-5)
+        assert figures(share, question.gold) == pytest.approx(figures(tuple(expected), question.gold), abs=1e-5)
 
 
 def test_two_processes_at_once_convert_once(files: wheels.ModelFiles, tmp_path: Path) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from harness.cli import app
-from leaderboards import FORMATS, load
+from leaderboards import FORMATS, load, tables
 from tests.tiny import tiny_folder
 
 pytestmark = pytest.mark.recipe
@@ -100,5 +101,43 @@ def test_answers_can_be_compared_and_the_adapter_has_a_card(place: Path, tmp_pat
     assert "goats" in shown
     call(place, "export", dpo.id, "--as", "card", "--out", str(tmp_path / "card"), "--store", str(place / "runs"))
     card = (tmp_path / "card" / "README.md").read_text()
-    assert "| pref_gain |" in card
     assert "pref_written" in card
+    [table] = tables(place / "runs")
+    found = table.row("dpo")
+    score, versus = found.metrics["pref_gain"].score, found.versus_control
+    assert (score.n, found.verdict is None, versus is None) == (40, False, False)
+    assert score.ci95 is not None
+    limits = f"[{score.ci95[0]:.3f}, {score.ci95[1]:.3f}]"
+    assert f"| pref_gain | {score.mean:.3f} {limits} (n 40) |" in card.replace("\\", ""), "the mean of both folds"
+    assert dpo.data.fold is not None
+    assert f"held out fold {dpo.data.fold.index + 1}. The figures are those of all 2 fits together" in card
+    assert f"Less the same method on shuffled labels: {versus.difference:+.3f}" in card
+    assert f"Verdict, of this method alone: {found.verdict}." in card
+
+
+def test_a_card_of_a_fold_whose_other_folds_are_missing_says_so(place: Path, tmp_path: Path) -> None:
+    """After the run above: a single fold's figures are of other pairs than the row's."""
+    records = [entry.record for entry in load(place / "runs")]
+    dpo = next(one for one in records if one.aligner.name == "dpo" and not one.data.shuffled_labels)
+    alone = tmp_path / "runs"
+    shutil.copytree(place / "runs" / dpo.id, alone / dpo.id)
+    call(place, "export", dpo.id, "--as", "card", "--out", str(tmp_path / "card"), "--store", str(alone))
+    card = (tmp_path / "card" / "README.md").read_text()
+    assert dpo.data.fold is not None
+    assert f"fold {2 - dpo.data.fold.index} has no score" in card
+    assert "| pref_gain |" not in card.replace("\\", "")
+
+
+def test_a_table_reads_several_stores(place: Path, tmp_path: Path) -> None:
+    """After the run above: methods and base in one store, controls in another, one run in both."""
+    for folder in (place / "runs").glob("[!.]*"):
+        record = json.loads((folder / "record.json").read_text())
+        control, base = record["data"]["shuffled_labels"], record["aligner"]["name"] == "base"
+        for name in ("methods", "controls") if base else ("controls",) if control else ("methods",):
+            shutil.copytree(folder, tmp_path / name / folder.name)
+    stores = ("--store", str(tmp_path / "methods"), "--store", str(tmp_path / "controls"))
+    together = call(place, "leaderboard", *stores, "--format", "json").stdout
+    whole = call(place, "leaderboard", "--store", str(place / "runs"), "--format", "json").stdout
+    assert json.loads(together)["tables"] == json.loads(whole)["tables"]
+    apart = call(place, "leaderboard", *stores[:2], "--format", "json").stdout
+    assert json.loads(apart)["tables"] != json.loads(whole)["tables"]

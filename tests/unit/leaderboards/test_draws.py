@@ -12,6 +12,8 @@ import pytest
 import leaderboards
 from leaderboards.board import board_page
 from leaderboards.draws import over_draws
+from leaderboards.panels import panels
+from leaderboards.planned import BoardPlan, PlannedRow, missing
 from tests.unit.leaderboards.test_leaderboards import add, answers
 
 pytestmark = pytest.mark.core
@@ -54,8 +56,22 @@ def test_one_table_is_not_taken_together_with_itself(found: leaderboards.Ranking
     assert over_draws(found.tables[:1]) == []
 
 
+def test_rows_of_other_draws_of_the_same_items_are_not_taken_together(tmp_path: Path) -> None:
+    add(tmp_path, "base", answers(10))
+    for draw in (0, 1):
+        add(tmp_path, "sft", answers(30), seed__draw=draw, data__pair_ids=[f"p{draw}"])
+    add(tmp_path, "dpo", answers(20), data__pair_ids=["p0"])
+    found = leaderboards.ranked(tmp_path)
+    assert sorted(table.setting.draw_seeds for table in found.tables) == [(0,), (0, 1)]
+    assert over_draws(found.tables) == []
+    (panel,) = panels(found.tables)
+    assert {row.label: row.points[32].draws for row in panel.rows} == {"base": 1, "sft": 2, "dpo": 1}
+
+
 def test_a_board_shows_them_and_what_is_missing(found: leaderboards.Ranking) -> None:
-    planned = [("medqa", row, draw) for row in ("gpo", "ridge") for draw in (0, 1, 2)]
-    page = board_page(found, "Opinions", "About.", planned)
+    part = PlannedRow(task="medqa", rows=("gpo", "ridge"), draws=(0, 1, 2))
+    plan = BoardPlan(title="Opinions", about="About.", planned=(part,))
+    left = missing(found.tables, found.entries, plan.cells())
+    page = board_page(found, plan, left, panels(found.tables), picture="x.svg")
     assert "| gpo | 3 | 0.6000 ± 0.0577 | +0.4000 ± 0.0577 | better 3 |" in page
     assert "1 of 6 planned cells have not been run:\n\n- `medqa`, `ridge`: draws 2" in page

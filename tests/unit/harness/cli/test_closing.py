@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+import harness.cli.run
+import harness.run.cells
+from harness.cli import app
 from harness.cli.closing import more, words
 from harness.cli.resolve import Options, cells
 from harness.config import RunConfig
@@ -36,7 +41,8 @@ def test_more_items_and_seeds_of_the_default_run(tmp_path: Path) -> None:
 
 def test_items_that_are_all_used_cannot_be_more(tmp_path: Path) -> None:
     assert "--limit" not in command(tmp_path / "a", limit=None)
-    assert "--limit" not in command(tmp_path / "b", limit=64), "64 were asked for and there are 40"
+    found = command(tmp_path / "c", limit=64)
+    assert found[found.index("--limit") + 1] == "64", "64 were asked for and there are 40"
 
 
 def test_what_was_asked_for_is_asked_for_again(tmp_path: Path) -> None:
@@ -87,3 +93,78 @@ def test_each_table_has_its_sentences_and_all_have_one_command(tmp_path: Path) -
     assert sum(sentence.startswith("Nothing in this table") for sentence in found) == 2
     assert [sentence for sentence in found if "python -m harness" in sentence] == found[-1:]
     assert list(words([], [config])) == []
+
+
+class Asked:
+    """What a command line comes to: its cells, the word on controls, and the options that no cell keeps."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.cells: list[RunConfig] = []
+        self.control: bool | None = None
+        self.beside: list[str] = []
+
+        def every_cell(configs: Any, registry: Any, *, control: bool | None = None) -> Any:
+            self.control = control
+            return configs
+
+        def report(records: Any, wanted: Any, *, as_json: bool, beside: Any) -> None:
+            self.cells, self.beside = list(wanted), list(beside)
+
+        monkeypatch.setattr(harness.run.cells, "every_cell", every_cell)
+        monkeypatch.setattr(harness.cli.run, "execute", lambda *a, **k: [])
+        monkeypatch.setattr(harness.cli.run, "report", report)
+
+    def by(self, words: list[str]) -> tuple[list[dict[str, Any]], bool | None, list[str]]:
+        """The cells less the seed and the limit, which the next command raises."""
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, done.output
+        cells_ = [
+            config.model_dump(mode="json", exclude={"seed", *(["limit"] if config.limit else [])})
+            for config in self.cells
+        ]
+        return list({str(cell): cell for cell in cells_}.values()), self.control, self.beside
+
+
+OWN = "--aligner dpo --task preference --train-on pairs --data my.csv --no-plugins"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        f"{OWN} --columns 'prompt=the question,chosen=good one,rejected=bad one' --folds 2 --budget 8 --no-control "
+        "--set budget.min_steps=8 --set budget.batch=2 --set aligner.learning_rate=2e-4",
+        f"{OWN} --split-file held.txt --draw-seed 3 --judge similarity --budget 8,23 --no-texts --set lora.r=4",
+        f"{OWN} --budget max --set lengths.completion=24 --set checkpoint_steps=4 --limit 5",
+        "--aligner sft,dpo,gem[weights=random,k=3],dpo[labels=shuffled] --task medqa --control --no-plugins",
+        "--aligner sft --task alpaca_eval --judge local --baseline base --tune 2 --budget 32 --fast-paths off "
+        "--no-plugins",
+        "--aligner sft --task medqa --track labels+compute --cap-flops 1e15 --set lora.r=3 "
+        "--set lengths.sample_prompts=3",
+        "--aligner sft --task medqa --device cpu --set limit=null",
+        "--aligner sft --task medqa --device cpu --precision fp32 --trust-remote-code --shuffle-labels --limit 7",
+        "--aligner icl --task medqa --budget 8 --num-fewshot 2 --backend hf --model hub/name --model-revision abc",
+        "--config cells.yaml --aligner sft --budget 32 --include-path own_tasks --no-plugins",
+    ],
+)
+def test_the_next_command_asks_for_the_same_cells_whatever_decided_them(
+    typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HARNESS_DATA", raising=False)
+    monkeypatch.setenv("HARNESS_LM_EVAL_TASKS", "put back after the test")
+    Path("cells.yaml").write_text("task: [medqa, pubmedqa]\nlimit: 5\nset: {budget.min_steps: 3}\n")
+    asked = Asked(monkeypatch)
+    before = asked.by(["run", *shlex.split(typed)])
+    next_ = shlex.split(more(table_of(tmp_path), asked.cells, asked.beside))
+    assert next_[:4] == ["python", "-m", "harness", "run"]
+    assert asked.by(next_[3:]) == before
+    assert {cell.seed for cell in asked.cells} == {0, 1, 2}
+
+
+def test_a_limit_that_every_fold_keeps_below_is_asked_for_again(tmp_path: Path) -> None:
+    table = table_of(tmp_path)  # 40 units
+    folded = replace(table, setting=replace(table.setting, folds=5))
+    config = RunConfig(aligner="sft", task="medqa", limit=24, folds=5)
+    assert "--limit 24" in more(folded, [config]), "8 items a fold"
+    assert "--limit 20" in more(folded, [config.model_copy(update={"limit": 5})])
+    assert "--limit" not in more(folded, [config.model_copy(update={"profile": "cpu-demo"})]), "the profile says it"

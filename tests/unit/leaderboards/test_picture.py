@@ -1,0 +1,160 @@
+"""A board's picture, and what its plan says is missing."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import leaderboards
+from harness.contracts import HarnessError
+from leaderboards.board import board_page
+from leaderboards.panels import panels
+from leaderboards.picture import picture
+from leaderboards.planned import BoardPlan, Missing, PlannedCell, PlannedRow, missing, plan_of
+from tests.unit.leaderboards.site_store import ATTACK, fill
+from tests.unit.leaderboards.test_leaderboards import add, answers
+
+pytestmark = pytest.mark.core
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def drawn(store: Path, cells: list[PlannedCell] | None = None, title: str = "A board") -> ElementTree.Element:
+    found = leaderboards.ranked(store)
+    left = missing(found.tables, found.entries, cells or [])
+    text = picture(title, panels(found.tables), left, len(cells or []))
+    assert text == picture(title, panels(found.tables), left, len(cells or [])), "the same bytes for the same records"
+    assert len(text.encode()) < 200 * 1024
+    return ElementTree.fromstring(text)
+
+
+def texts(svg: ElementTree.Element) -> list[str]:
+    return [found.text or "" for found in svg.iter(f"{SVG}text")]
+
+
+def marks(svg: ElementTree.Element, kind: str) -> int:
+    return sum(kind in found.get("class", "").split() and "mark" in found.get("class", "") for found in svg.iter())
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = tmp_path_factory.mktemp("store")
+    fill(store, budgets=(8, 32, 128))
+    return store
+
+
+def test_one_budget_has_a_line_for_every_row(tmp_path: Path) -> None:
+    add(tmp_path, "base", answers(10))
+    for name, right in (("dpo", 30), ("sft", 1), ("random", 12), ("orpo", 11)):
+        add(tmp_path, name, answers(right))
+    add(tmp_path, "gem", answers(9), status="degenerate", reason="flat")
+    cells = [PlannedCell("medqa", label, 0) for label in ("dpo", "selfie")]
+    svg = drawn(tmp_path, cells)
+    for kind in ("better", "worse", "cannot-tell", "control", "base", "degenerate"):
+        assert marks(svg, kind) == 2, f"{kind}: the row's mark and the legend's"
+    assert texts(svg).count("not run") == 1
+    assert "selfie" in texts(svg)
+    assert "1 of 2 planned cells have no score yet; the board's page lists them." in texts(svg)
+    told = svg.find(f"{SVG}desc").text
+    assert "medqa: 32 labels, accuracy, higher is better" in told
+    assert "dpo 0.750 [" in told
+    assert svg.find(f"{SVG}title").text == "A board"
+    assert "prefers-color-scheme:dark" in svg.find(f"{SVG}style").text
+
+
+def test_several_budgets_have_curves(several: Path) -> None:
+    svg = drawn(
+        several, [PlannedCell("medqa", "kto", 0, 8), PlannedCell("medqa", "sft", 0, 8), PlannedCell("gsm8k", "sft", 0)]
+    )
+    lines = list(svg.iter(f"{SVG}polyline"))
+    assert len(lines) == 4
+    assert all(len(line.get("points", "").split()) == 3 for line in lines)
+    assert sum("control-line" in line.get("class", "") for line in lines) == 1
+    assert "Without a score: kto failed" in texts(svg)
+    assert "Nothing has been run yet of gsm8k." in texts(svg)
+    assert {"8", "32", "128"} <= set(texts(svg))
+
+
+def test_names_beside_curves_do_not_lie_on_each_other(tmp_path: Path) -> None:
+    for labels in (8, 32):
+        budget = {"budget__labels": labels, "budget__preset": str(labels)}
+        add(tmp_path, "base", answers(10), **budget)
+        for name in ("sft", "dpo", "gem", "kto", "orpo", "simpo", "ipo", "selfie", "random"):
+            add(tmp_path, name, answers(20), **budget)
+    svg = drawn(tmp_path)
+    names = [found for found in svg.iter(f"{SVG}text") if "-name" in found.get("class", "")]
+    places = sorted(float(found.get("y", "")) for found in names)
+    assert len(places) == 10
+    assert min(b - a for a, b in pairwise(places)) >= 12
+
+
+def test_texts_of_strangers_stay_texts(several: Path) -> None:
+    svg = drawn(several, title=ATTACK)
+    assert {found.tag.removeprefix(SVG) for found in svg.iter()} <= {
+        *("svg", "title", "desc", "style", "rect", "text", "path", "circle", "polyline"),
+    }
+    assert not any(name.startswith("on") or "href" in name for found in svg.iter() for name in found.attrib)
+    assert not {"\x1b", "\u202e"} & set("".join(svg.itertext()))
+
+
+# ---------------------------------------------------------------- what is missing
+
+
+def test_cells_are_asked_for_by_budget_track_and_pool(several: Path) -> None:
+    found = leaderboards.ranked(several)
+    there = [
+        PlannedCell("medqa", "sft", 0),
+        PlannedCell("medqa", "sft", 1, 8, "labels", "medqa"),
+        PlannedCell("medqa", "base", 1, 128),  # one run of base serves all draws
+        PlannedCell("medqa", "gem", 0, 8),  # degenerate, which is a score
+    ]
+    not_there = [
+        PlannedCell("medqa", "sft", 2),
+        PlannedCell("medqa", "sft", 0, 16),
+        PlannedCell("medqa", "sft", 0, 8, "labels+compute"),
+        PlannedCell("medqa", "sft", 0, 8, None, "gsm8k"),
+    ]
+    left = missing(found.tables, found.entries, [*there, *not_there])
+    assert left == [Missing(cell, None) for cell in not_there]
+
+
+def test_a_failed_cell_is_told_from_one_that_was_not_run(several: Path) -> None:
+    found = leaderboards.ranked(several)
+    parts = (
+        PlannedRow(task="medqa", rows=("sft", "kto"), draws=(0, 2), labels=(8,)),
+        PlannedRow(task="gsm8k", rows=("sft",), draws=(0, 1), why="no GPU was at hand"),
+    )
+    plan = BoardPlan(title="A board", about="About.", planned=parts)
+    left = missing(found.tables, found.entries, plan.cells())
+    page = board_page(found, plan, left, panels(found.tables), picture="a.svg")
+    assert "4 of 6 planned cells have not been run:\n\n- `medqa`, `sft`, 8 labels: draws 2\n" in page
+    assert "- `gsm8k`, `sft`: draws 0, 1: no GPU was at hand" in page
+    assert (
+        "1 of 6 planned cells were run and failed, so that they have no score:\n\n- `medqa`, `kto`, 8 labels:" in page
+    )
+    assert "](a.svg)" in page
+
+
+def test_a_board_of_several_budgets_has_them_side_by_side(several: Path) -> None:
+    found = leaderboards.ranked(several)
+    page = board_page(found, BoardPlan(title="B", about="A"), [], panels(found.tables), picture="b.svg")
+    assert "| aligner | 8 labels | 32 labels | 128 labels |" in page
+    score = found.tables[0].row("sft").metrics["accuracy"].score
+    assert f"| sft | {score.mean:.3f} [{score.ci95[0]:.3f}, {score.ci95[1]:.3f}] cannot tell |" in page
+    assert "With fewer than 5 budgets no curve is fitted" in page
+
+
+def test_with_five_budgets_the_page_says_how_many_labels_reach_the_reference(tmp_path: Path) -> None:
+    fill(tmp_path)
+    found = leaderboards.ranked(tmp_path)
+    page = board_page(found, BoardPlan(title="B", about="A"), [], panels(found.tables), picture="b.svg")
+    assert "labels reach the score that `sft` has with 128" in page
+    assert "no curve is fitted" not in page
+
+
+def test_a_plan_that_is_none_says_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "board.yaml").write_text("title: x\nabout: y\nplanned: [{task: medqa, rows: [sft], draw: [0]}]\n")
+    with pytest.raises(HarnessError, match=r"is no plan of a board: planned\.0\.draws: Field required"):
+        plan_of(tmp_path)
