@@ -35,10 +35,12 @@ RESULTS = ROOT / "benchmarks" / "learning_rates.jsonl"
 BEGIN, END = "<!-- search: begin -->", "<!-- search: end -->"
 MODEL = "smollm2-135m-instruct"
 LENGTHS = Lengths(prompt=128, completion=80, new_tokens=64, sample_prompts=2)
-LABELS, DRAWS = 32, (0, 1, 2)
+LABELS = 32
 SERIES = tuple(round(figure * 10.0**power, 9) for power in range(-7, 0) for figure in (1, 2, 5))
 """The rates that there are: neighbours are next to each other here."""
-COARSE = {"likelihood": (2e-4, 1e-3, 5e-3), "contrast": (5e-5, 2e-4, 1e-3)}
+COARSE = (2e-4, 1e-3, 5e-3)
+DRAWS = {"likelihood": (0, 1, 2), "contrast": (3, 4, 5)}
+"""Draws 0 and 1 of `contrast` were run under the rule's first wording, which they led to amend: they decide nothing."""
 FAMILY = {
     **dict.fromkeys(("sft", "orpo", "irpo"), "likelihood"),
     **dict.fromkeys(("dpo", "ipo", "simpo", "kto"), "contrast"),
@@ -198,10 +200,10 @@ def level_with_best(
 
 
 def choose(found: Found, rates: Iterable[float], draws: Sequence[int], base: Sequence[float]) -> float:
-    """Written answers, then accuracy, then a loss that is not above base's; what is level with the best is lower."""
+    """Written answers, then accuracy, then the lowest loss, which must not be above base's."""
     left = level_with_best(found, rates, draws, "form", 1)
     left = level_with_best(found, left, draws, "accuracy", 1)
-    return min(unharmed(found, left, draws, base) or left)
+    return min(unharmed(found, left, draws, base) or left, key=lambda rate: (mean(found, rate, draws, "loss"), rate))
 
 
 def unharmed(found: Found, rates: Iterable[float], draws: Sequence[int], base: Sequence[float]) -> list[float]:
@@ -219,31 +221,29 @@ def neighbours(rate: float) -> tuple[float, float]:
     return SERIES[place - 1], SERIES[place + 1]
 
 
-def wanted(found: Found, coarse: Sequence[float], base: Sequence[float]) -> list[tuple[float, int]]:
+def wanted(found: Found, draws: Sequence[int], base: Sequence[float]) -> list[tuple[float, int]]:
     """The next cells that the rule needs; empty once it has decided.
 
-    Draw 0 of the coarse rates first, then of the neighbours of the best of them until the best has both; then the other
-    draws of the best, its neighbours, and every lower rate within two standard errors of it; until the best of those
-    with all draws has all draws of both neighbours too.
+    The first draw of the coarse rates, then of the neighbours of the best of them until the best has both; then the
+    other draws of the best and its neighbours, until the best of those with all draws has all draws of both neighbours.
     """
-    first = DRAWS[:1]
-    if missing := [(rate, first[0]) for rate in coarse if (rate, first[0]) not in found]:
+    first = draws[:1]
+    if missing := [(rate, first[0]) for rate in COARSE if (rate, first[0]) not in found]:
         return missing
     tried = sorted({rate for rate, draw in found if draw == first[0]})
     best = choose(found, tried, first, base)
     if missing := [(rate, first[0]) for rate in neighbours(best) if (rate, first[0]) not in found]:
         return missing
-    lower = level_with_best(found, level_with_best(found, tried, first, "form", 2), first, "accuracy", 2)
-    kept = sorted({best, *neighbours(best), *(rate for rate in lower if rate < best), *complete(found)})
-    if missing := [(rate, draw) for draw in DRAWS for rate in kept if (rate, draw) not in found]:
+    kept = sorted({best, *neighbours(best), *complete(found, draws)})
+    if missing := [(rate, draw) for draw in draws for rate in kept if (rate, draw) not in found]:
         return missing
-    best = choose(found, complete(found), DRAWS, base)
-    return [(rate, draw) for draw in DRAWS for rate in neighbours(best) if (rate, draw) not in found]
+    best = choose(found, complete(found, draws), draws, base)
+    return [(rate, draw) for draw in draws for rate in neighbours(best) if (rate, draw) not in found]
 
 
-def complete(found: Found) -> list[float]:
+def complete(found: Found, draws: Sequence[int]) -> list[float]:
     """The rates that every draw was run at."""
-    return sorted({rate for rate, _ in found if all((rate, draw) in found for draw in DRAWS)})
+    return sorted({rate for rate, _ in found if all((rate, draw) in found for draw in draws)})
 
 
 # ---------------------------------------------------------------- running a cell
@@ -368,7 +368,7 @@ def search(method: str, results: Path, limit: int) -> None:
     for _ in range(limit):
         rows = read(results)
         base = base_row(rows)
-        missing = wanted(cells(rows, method), COARSE[FAMILY[method]], base["loss"])
+        missing = wanted(cells(rows, method), DRAWS[FAMILY[method]], base["loss"])
         if not missing:
             return
         append(results, run_cell(method, *missing[0], base))
@@ -384,14 +384,16 @@ def page_table(rows: Sequence[Mapping[str, Any]]) -> str:
     said: list[str] = []
     for method in (name for name in FAMILY if any(row["method"] == name for row in rows)):
         found, mine = cells(rows, method), [row for row in rows if row["method"] == method]
-        decided = not wanted(found, COARSE[FAMILY[method]], base["loss"])
-        best = choose(found, complete(found), DRAWS, base["loss"]) if complete(found) else None
-        for rate in sorted({row["rate"] for row in mine}):
-            at_rate = sorted((row for row in mine if row["rate"] == rate), key=lambda row: row["draw"])
-            mark = "**" if decided and rate == best else ""
-            draws = ", ".join(str(row["draw"]) for row in at_rate)
-            lines.append(_line(method, f"{mark}{_short(rate)}{mark}", draws, at_rate))
-        said.append(_verdict(method, found, base["loss"], decided=decided, best=best))
+        draws = DRAWS[FAMILY[method]]
+        decided = not wanted(found, draws, base["loss"])
+        best = choose(found, rates, draws, base["loss"]) if (rates := complete(found, draws)) else None
+        for counts, rate in sorted({(row["draw"] in draws, row["rate"]) for row in mine}):
+            at_rate = [row for row in mine if row["rate"] == rate and (row["draw"] in draws) == counts]
+            mark = "**" if decided and counts and rate == best else ""
+            numbers = ", ".join(str(draw) for draw in sorted(row["draw"] for row in at_rate))
+            shown = numbers if counts else f"({numbers})"
+            lines.append(_line(method, f"{mark}{_short(rate)}{mark}", shown, at_rate))
+        said.append(_verdict(method, found, draws, base["loss"], decided=decided, best=best))
     return "\n".join([*lines, "", *said])
 
 
@@ -401,10 +403,12 @@ def _line(method: str, rate: str, draws: str, rows: Sequence[Mapping[str, Any]])
     return f"| {method} | {rate} | {draws} | " + " | ".join(f"{value:.3f}" for value in (*means, *more)) + " |"
 
 
-def _verdict(method: str, found: Found, base: Sequence[float], *, decided: bool, best: float | None) -> str:
+def _verdict(
+    method: str, found: Found, draws: Sequence[int], base: Sequence[float], *, decided: bool, best: float | None
+) -> str:
     if not decided or best is None:
         return f"- `{method}`: not decided yet."
-    harm = "" if unharmed(found, [best], DRAWS, base) else "; its loss is above base's, as that of all that were level"
+    harm = "" if unharmed(found, [best], draws, base) else "; its loss is above base's, as that of all that were level"
     return f"- `{method}`: {_short(best)}{harm}."
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from harness.contracts import BASE
 from harness.records.schema import Record
-from harness.stats.curves import LEAST_BUDGETS, Reached
+from harness.stats.curves import LEAST_BUDGETS
 from harness.util.safe_text import code, markdown
 from leaderboards import Ranking
 from leaderboards.closing import closing
-from leaderboards.curves import Curves, curves
+from leaderboards.curves import Curves, curves, labels_text
 from leaderboards.draws import Average, DrawnRow, DrawnTable, over_draws
 from leaderboards.panels import BoardPanel, ScorePoint
 from leaderboards.planned import BoardPlan, Missing, PlannedCell
@@ -112,8 +111,8 @@ def _point(point: ScorePoint | None, role: str) -> str:
 def _reached(found: Sequence[Curves]) -> Iterator[str]:
     """How many labels reach the score of the reference, where there are budgets enough to fit a curve."""
     lines = [
-        f"- {code(one.setting.task)}, {code(row.label)}: {_labels(row.reached)} labels reach the score that "
-        f"{code(one.target)} has with {one.budgets[-1]}"
+        f"- {code(one.setting.task)}: {code(row.label)} needs {labels_text(row.reached, one.budgets)} labels for the "
+        f"score that {code(one.target)} has with {one.budgets[-1]}"
         for one in found
         for row in one.lines
         if row.reached is not None and one.target is not None
@@ -125,12 +124,6 @@ def _reached(found: Sequence[Curves]) -> Iterator[str]:
             f"With fewer than {LEAST_BUDGETS} budgets no curve is fitted, and it is not estimated how many labels a "
             "method needs for the score of another."
         )
-
-
-def _labels(reached: Reached) -> str:
-    low, high = reached.ci95
-    ends = f"[{low:.0f}, {high:.0f}]" if high < math.inf else f"[{low:.0f}, beyond the range]"
-    return f"{'more than all' if reached.labels is None else f'{reached.labels:.0f}'} {ends}"
 
 
 # ---------------------------------------------------------------- several draws

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -58,6 +59,17 @@ def curves(tables: Sequence[Table], entries: Mapping[str, Entry]) -> list[Curves
         groups[key][labels] = table
     kept = ({n: table for n, table in group.items() if (key, n) not in twice} for key, group in groups.items())
     return [_curves(dict(sorted(group.items())), entries) for group in kept if len(group) > 1]
+
+
+def labels_text(reached: Reached, budgets: Sequence[int]) -> str:
+    """How many labels reach the target, with the interval: `40 [fewer than 8, more than 128]`."""
+    least, most = budgets[0], budgets[-1]
+
+    def text(labels: float) -> str:
+        return f"fewer than {least}" if labels < least else f"more than {most}" if labels > most else f"{labels:.0f}"
+
+    middle = math.inf if reached.labels is None else reached.labels
+    return f"{text(middle)} [{', '.join(map(text, reached.ci95))}]"
 
 
 def _curves(group: Mapping[int, Table], entries: Mapping[str, Entry]) -> Curves:

@@ -32,6 +32,7 @@ class DrawnRow:
     """A row over its draws."""
 
     label: str
+    aligner: str
     role: str
     draws: int
     score: Average
@@ -88,6 +89,7 @@ def _row(label: str, rows: Sequence[MethodRow], main: str, metrics: Sequence[str
     values = {name: [row.metrics[name].score.mean for row in rows if name in row.metrics] for name in metrics}
     return DrawnRow(
         label=label,
+        aligner=rows[0].aligner,
         role=rows[0].role,
         draws=len(rows),
         score=_average([row.metrics[main].score.mean for row in rows]),

@@ -83,16 +83,16 @@ def _without_places(record: Record, files: dict[str, str]) -> dict[str, Any]:
     """The record as JSON values, without where things lay on the machine that made it."""
     value = record.model_dump(mode="json")
     manifest = value["manifest"]
-    manifest["command"] = ["python", *map(_word, manifest["command"][1:])]
+    manifest["command"] = placeless_command(manifest["command"])
     manifest["code_url"] = _placeless(manifest["code_url"])
     manifest["also_read"] = _deep(manifest["also_read"])
     manifest["files"] = files
     return {**value, "failure": _deep(value["failure"]), "reason": _deep(value["reason"])}
 
 
-def _word(text: str) -> str | None:
-    """A word of a command: `PATH` where it is a place of the machine's."""
-    return "PATH" if Path(text).is_absolute() else _placeless(text)
+def placeless_command(words: Sequence[str]) -> list[str]:
+    """A command without where things lay on the machine that ran it: `PATH` for a place, its last part in a word."""
+    return ["python", *("PATH" if Path(word).is_absolute() else _PLACE.sub("", word) for word in words[1:])]
 
 
 def _placeless(text: str | None) -> str | None:

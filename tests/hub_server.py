@@ -1,7 +1,11 @@
-"""A stand-in of the model hub: folders served as repositories, with the answers that its client reads."""
+"""A stand-in of the model hub: folders served as repositories, with the answers that its client reads.
+
+Models are flat folders and are read only; data sets may have folders inside, and take commits.
+"""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -13,15 +17,21 @@ from pathlib import Path
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 """The one commit of every repository; `main` is its branch."""
-INFO = re.compile(r"/api/models/(?P<name>[^/]+/[^/]+)(?:/revision/(?P<revision>[^/?]+))?/?$")
-TREE = re.compile(r"/api/models/(?P<name>[^/]+/[^/]+)/tree/(?P<revision>[^/?]+)")
-FILE = re.compile(r"/(?P<name>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>[^?]+)")
+NAME = r"(?P<name>(?:datasets/)?[^/]+/[^/]+)"
+INFO = re.compile(rf"/api/(?:models/)?{NAME}(?:/revision/(?P<revision>[^/?]+))?/?$")
+TREE = re.compile(rf"/api/(?:models/)?{NAME}/tree/(?P<revision>[^/?]+)")
+FILE = re.compile(rf"/{NAME}/resolve/(?P<revision>[^/]+)/(?P<file>[^?]+)")
+WRITE = re.compile(rf"/api/{NAME}/(?P<what>preupload|commit)/(?P<revision>[^/?]+)")
 GATED = "Access to model is restricted and you are not in the authorized list."
 
 
 @contextmanager
-def hub(folders: Mapping[str, Path], gated: frozenset[str] = frozenset()) -> Iterator[str]:
-    """Serve `folders` by name; the address. Files of the `gated` names are listed and not given."""
+def hub(folders: Mapping[str, Path], gated: frozenset[str] = frozenset(), account: Path | None = None) -> Iterator[str]:
+    """Serve `folders` by name; the address. Files of the `gated` names are listed and not given.
+
+    Data sets are named `datasets/OWNER/NAME`; where there is an `account`, new ones are made below it.
+    """
+    folders = dict(folders)
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
@@ -32,6 +42,33 @@ def hub(folders: Mapping[str, Path], gated: frozenset[str] = frozenset()) -> Ite
 
         def log_message(self, *_: object) -> None:
             """Say nothing on the terminal."""
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            path = self.path.partition("?")[0]
+            found = WRITE.match(path)
+            if path == "/api/repos/create" and account is not None:
+                asked = json.loads(body)
+                name = f"datasets/{asked['organization']}/{asked['name']}"
+                folders.setdefault(name, account / name).mkdir(parents=True, exist_ok=True)
+                self.send_json({"url": f"/{name}"})
+            elif found is None or found["name"] not in folders or account is None:
+                self.refuse(403, "Forbidden", "This account may write nothing here")
+            elif found["what"] == "preupload":
+                asked = [file["path"] for file in json.loads(body)["files"]]
+                self.send_json(
+                    {"files": [{"path": name, "uploadMode": "regular", "shouldIgnore": False} for name in asked]}
+                )
+            else:
+                for one in map(json.loads, body.splitlines()):
+                    if one["key"] == "file":
+                        path = folders[found["name"]] / one["value"]["path"]
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                        path.write_bytes(base64.b64decode(one["value"]["content"]))
+                self.send_json({"commitUrl": f"/{found['name']}/commit/{COMMIT}", "commitOid": COMMIT})
+
+        def send_json(self, value: object) -> None:
+            self.send(json.dumps(value).encode(), {"Content-Type": "application/json"})
 
         def respond(self) -> None:
             path = self.path.partition("?")[0]
@@ -46,10 +83,15 @@ def hub(folders: Mapping[str, Path], gated: frozenset[str] = frozenset()) -> Ite
                 self.list_files(found["name"], tree=TREE.match(path) is not None)
 
         def list_files(self, name: str, *, tree: bool) -> None:
-            files = sorted(p for p in folders[name].iterdir() if p.is_file())
-            rows = [{"type": "file", "path": p.name, "size": p.stat().st_size, "oid": etag(p)} for p in files]
-            about = {"id": name, "sha": COMMIT, "siblings": [{"rfilename": p.name} for p in files]}
-            self.send(json.dumps(rows if tree else about).encode(), {"Content-Type": "application/json"})
+            files = {p.relative_to(folders[name]).as_posix(): p for p in folders[name].rglob("*") if p.is_file()}
+            rows = [
+                {"type": "file", "path": at, "size": p.stat().st_size, "oid": etag(p)}
+                for at, p in sorted(files.items())
+            ]
+            siblings = [{"rfilename": at} for at in sorted(files)]
+            self.send_json(
+                rows if tree else {"id": name.removeprefix("datasets/"), "sha": COMMIT, "siblings": siblings}
+            )
 
         def give_file(self, name: str, file: str) -> None:
             path = folders[name] / file
@@ -68,7 +110,7 @@ def hub(folders: Mapping[str, Path], gated: frozenset[str] = frozenset()) -> Ite
             for key, value in {**headers, "Content-Length": str(len(body))}.items():
                 self.send_header(key, value)
             self.end_headers()
-            if self.command == "GET":
+            if self.command in ("GET", "POST"):
                 self.wfile.write(body)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

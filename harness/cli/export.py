@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,8 @@ from harness.cli.output import emit_json, note, say
 from harness.contracts import HarnessError
 from harness.models.hashes import model_hashes
 from harness.records.exports import logged_samples, model_outputs
-from harness.records.foreign import import_runs
+from harness.records.foreign import Imported, import_runs
+from harness.records.hub import DataSet, data_set, fetched, sent
 from harness.records.store import Store
 from harness.util.files import storage, write_atomic, write_json
 from harness.util.names import nearest
@@ -36,16 +38,31 @@ class Form(StrEnum):
     adapter = "adapter"
     merged = "merged"
     card = "card"
+    run = "run"
+    every_eval_ever = "every_eval_ever"
+
+
+ONE_FILE = (Form.alpaca_eval, Form.adapter, Form.merged, Form.card)
+"""Forms whose files have the same names for every run."""
 
 
 def export(
     *,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, its beginning, or its folder.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="A run's id, its beginning, or its folder.")],
     form: Annotated[
-        Form, typer.Option("--as", help="alpaca_eval: model_outputs.json; lm_eval: samples JSONL; card: README.md.")
+        Form,
+        typer.Option(
+            "--as",
+            help="alpaca_eval: model_outputs.json; lm_eval: samples JSONL; card: README.md; run: the run itself, for "
+            "another store; every_eval_ever: the shared schema of evaluation results.",
+        ),
     ],
     out: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="The folder to write to; files of the same name are replaced.")
+        Path,
+        typer.Option(
+            metavar="FOLDER",
+            help="The folder to write to; files of the same name are replaced. For run also hub:OWNER/NAME.",
+        ),
     ],
     model: Annotated[
         str | None,
@@ -55,22 +72,70 @@ def export(
             show_default=False,
         ),
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="For every_eval_ever: who ran the evaluation.", show_default=False),
+    ] = None,
     store: shared.Stores = None,
 ) -> None:
-    """Write a run for other tools: answers, samples, the adapter (PEFT), merged weights, a model card."""
-    found = find(run, store)
+    """Write runs for other tools: answers, samples, the adapter (PEFT), merged weights, a card, the run itself."""
+    found = [find(run, store) for run in runs]
+    if len(found) > 1 and form in ONE_FILE:
+        raise HarnessError(f"{form.value} is written for one run at a time, and {len(found)} are named")
+    target = data_set(str(out))
+    if target is not None:
+        _to_hub(found, form, target)
+    else:
+        with storage(out):
+            out.mkdir(parents=True, exist_ok=True)
+            for one in found:
+                for path in _written(one, form, out, model, by):
+                    say(str(path))
+    note(PRIVACY)
+
+
+def _written(found: Found, form: Form, out: Path, model: str | None, by: str | None) -> list[Path]:
     writers: Mapping[Form, Callable[[], list[Path]]] = {
         Form.alpaca_eval: lambda: _alpaca(found, out),
         Form.lm_eval: lambda: _lm_eval(found, out),
         Form.adapter: lambda: [*_adapter(found, out), _card(found, out)],
         Form.merged: lambda: [*_merged(found, out, model), _card(found, out)],
         Form.card: lambda: [_card(found, out)],
+        Form.run: lambda: [_run(found, out)],
+        Form.every_eval_ever: lambda: _every_eval_ever(found, out, by),
     }
-    with storage(out):
-        out.mkdir(parents=True, exist_ok=True)
-        for path in writers[form]():
-            say(str(path))
-    note(PRIVACY)
+    return writers[form]()
+
+
+def _to_hub(found: Sequence[Found], form: Form, target: DataSet) -> None:
+    if form is not Form.run:
+        raise HarnessError(f"{form.value} is written to a folder; only --as run goes to a data set of the hub")
+    for one in found:
+        one.store.verified(one.record.id)
+    say(sent(target, [one.store.run_dir(one.record.id) for one in found]))
+
+
+def _run(found: Found, out: Path) -> Path:
+    """The run's folder in another store, checked as any foreign run is."""
+    [result] = import_runs(found.store.run_dir(found.record.id), Store(out))
+    if result.run_id is None:
+        raise HarnessError(f"run {found.record.id} is not exported: {result.said}")
+    return Store(out).run_dir(result.run_id)
+
+
+def _every_eval_ever(found: Found, out: Path, by: str | None) -> list[Path]:
+    """The run in the shared schema, with what its table says of it."""
+    from leaderboards import PARITY, tables
+    from leaderboards.every_eval_ever import write_log
+
+    if by is None:
+        raise HarnessError("every_eval_ever names who ran the evaluation; say it by --by NAME")
+    record = found.record
+    parity = record.budget.track == PARITY
+    rows = [] if parity else [row for table in tables(found.store.root, beside=[record]) for row in table.rows]
+    row = next((row for row in rows if record.id in row.records), None)
+    samples = found.store.samples(record) if record.scores else []
+    return write_log(record, samples, row, out, organisation=by)
 
 
 def _alpaca(found: Found, out: Path) -> list[Path]:
@@ -131,15 +196,28 @@ def _merged(found: Found, out: Path, model: str | None) -> list[Path]:
     return sorted(path for path in out.iterdir() if path.name in {*model_hashes(out), "model.safetensors"})
 
 
+def _imported(place: Path, store: Store) -> list[Imported]:
+    """What came of the runs of a folder, or of a data set of the hub, which is fetched first."""
+    source = data_set(str(place))
+    if source is None:
+        return list(import_runs(place, store))
+    with fetched(source) as folder:
+        found = list(import_runs(folder, store))
+    return [replace(one, folder=place / one.folder.relative_to(folder)) for one in found]
+
+
 def import_(
     places: Annotated[
-        list[Path], typer.Argument(metavar="FOLDER...", help="Stores (folders of runs), or folders of single runs.")
+        list[Path],
+        typer.Argument(
+            metavar="FOLDER...", help="Stores (folders of runs), folders of single runs, or hub:OWNER/NAME[@REVISION]."
+        ),
     ],
     store: shared.StoreFolder = shared.DEFAULT_STORE,
     as_json: shared.Json = False,
 ) -> None:
-    """Copy runs of another store into yours after checking each. Exit code 1 if a run is refused."""
-    results = [result for place in places for result in import_runs(place, Store(store))]
+    """Copy runs that were made elsewhere into a store, after checking each. Exit code 1 if a run is refused."""
+    results = [result for place in places for result in _imported(place, Store(store))]
     if as_json:
         emit_json([{"folder": str(r.folder), "run": r.run_id, "said": r.said} for r in results])
     else:

@@ -12,7 +12,7 @@ from harness.util.hashes import content_hash
 T = TypeVar("T")
 
 SFT_RATE = 1e-3
-"""Peak learning rate, for an adapter, of methods with a likelihood term: `sft`, `orpo`, `irpo`, `gem`'s first phase.
+"""Peak learning rate, for an adapter, of methods with a likelihood term: `sft`, `orpo`, `irpo`, `gem` (SFT).
 
 The search's choice for `sft` (docs/methods/learning-rates.md).
 """

@@ -187,7 +187,7 @@ def row_kind(row: MethodRow) -> str:
     """A row's verdict, or why it has none."""
     if row.status == "failed" and not row.metrics:
         return "failed"
-    return "degenerate" if row.degenerate else kind_of(row)
+    return kind_of(row)
 
 
 def short(label: str) -> str:

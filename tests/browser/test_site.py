@@ -1,7 +1,8 @@
-"""The site in a real browser, opened from its folder. Outside CI: it needs Chromium, Playwright and axe-core.
+"""The site in a real browser, opened from its folder. Outside CI: it needs Chromium, Playwright, and axe-core for some.
 
-pip install playwright && apt-get install chromium && npm pack axe-core && tar xf axe-core-*.tgz
-HARNESS_AXE=package/axe.min.js pytest tests/browser -m browser
+apt-get install chromium && npm install --no-save axe-core && tox -e browser
+
+HARNESS_CHROMIUM names another Chromium, HARNESS_AXE another axe.min.js than that of `node_modules`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,16 @@ from tests.unit.leaderboards.site_store import BUDGETS, fill, put
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright")
 pytest.importorskip("vl_convert", reason="the extra `site` is not installed")
 
+ROOT = Path(__file__).parents[2]
 CHROMIUM = os.environ.get("HARNESS_CHROMIUM") or shutil.which("chromium")
-AXE = os.environ.get("HARNESS_AXE")
+AXE = Path(os.environ.get("HARNESS_AXE") or ROOT / "node_modules/axe-core/axe.min.js")
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
+    "--disable-sync",
+)
+BOARDS = sorted(path.parent.name for path in (ROOT / "leaderboards/records").glob("*/board.yaml"))
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no chromium")]
-PHONE = {"width": 390, "height": 844}
+DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +44,19 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_site(leaderboards.ranked(store), tmp_path_factory.mktemp("site"), price=2.5).parent
 
 
+@pytest.fixture(scope="module", params=BOARDS)
+def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site of a published board."""
+    from leaderboards.html import write_site
+
+    store = ROOT / "leaderboards/records" / request.param
+    return write_site(leaderboards.ranked(store), tmp_path_factory.mktemp(request.param)).parent
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         yield browser
         browser.close()
 
@@ -75,19 +92,60 @@ def named(site: Path, name: str) -> str:
 
 
 @pytest.mark.parametrize("name", PAGES)
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_no_serious_fault_of_access_and_no_scrolling_sideways(chromium: Any, site: Path, name: str, dark: bool) -> None:
-    for size in ({"width": 1280, "height": 900}, PHONE):
-        context = chromium.new_context(viewport=size, color_scheme="dark" if dark else "light")
-        page = opened(context.new_page(), site, named(site, name))
-        page.wait_for_timeout(700)
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_nothing_scrolls_sideways(chromium: Any, site: Path, name: str, size: dict[str, int]) -> None:
+    with looked_at(chromium, site, name, size, dark=False) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
-        if AXE:
-            page.evaluate(f"{Path(AXE).read_text()};0")
-            found = page.evaluate("axe.run(document, {resultTypes: ['violations'], preload: false})")
-            serious = [fault["id"] for fault in found["violations"] if fault["impact"] in ("serious", "critical")]
-            assert serious == []
-        context.close()
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="no axe-core: npm install --no-save axe-core, or HARNESS_AXE=axe.min.js")
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_axe_finds_no_serious_fault(chromium: Any, site: Path, name: str, size: dict[str, int], dark: bool) -> None:
+    with looked_at(chromium, site, name, size, dark=dark) as page:
+        assert serious_faults(page) == []
+
+
+@contextmanager
+def looked_at(chromium: Any, site: Path, name: str, size: dict[str, int], *, dark: bool) -> Iterator[Any]:
+    context = chromium.new_context(viewport=size, color_scheme="dark" if dark else "light")
+    page = opened(context.new_page(), site, named(site, name))
+    page.wait_for_timeout(700)
+    yield page
+    context.close()
+
+
+def serious_faults(page: Any) -> list[str]:
+    page.evaluate(f"{AXE.read_text()};0")
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations'], preload: false})")
+    assert found["testEngine"]["name"] == "axe-core"
+    return [fault["id"] for fault in found["violations"] if fault["impact"] in ("serious", "critical")]
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="no axe-core: npm install --no-save axe-core, or HARNESS_AXE=axe.min.js")
+def test_axe_finds_a_fault_where_there_is_one(chromium: Any, site: Path) -> None:
+    with looked_at(chromium, site, "index.html", DESK, dark=False) as page:
+        page.evaluate("document.querySelector('main').append(document.createElement('select'))")
+        assert serious_faults(page) == ["select-name"]
+
+
+def test_the_site_of_a_published_board(page: Any, published: Path) -> None:
+    opened(page, published, "index.html")
+    assert page.locator(".board:visible").count() > 0
+    page.locator(".board h2 a").first.click()
+    page.wait_for_selector("#scores svg.marks")
+    page.wait_for_selector("#pareto-labels svg.marks")
+    page.locator("#axis").select_option("pareto-flops")
+    page.wait_for_selector("#pareto-flops svg.marks")
+    opened(page, published, "samples.html")
+    page.wait_for_selector(".item")
+    opened(page, published, "records.html")
+    page.locator("#records tbody th a").first.click()
+    assert "python -m harness run" in page.locator("pre code").first.inner_text()
+    if (published / "curves.html").exists():
+        opened(page, published, "curves.html")
+        page.wait_for_selector("#curve-1 svg.marks")
 
 
 def test_overview_filters_and_sorts_by_keyboard(page: Any, site: Path) -> None:
@@ -95,7 +153,7 @@ def test_overview_filters_and_sorts_by_keyboard(page: Any, site: Path) -> None:
     assert page.locator(".board:visible").count() == len(BUDGETS)
     page.locator("[data-filter=labels]").select_option("32")
     assert page.locator(".board:visible").count() == 1
-    assert page.locator("#shown").inner_text() == "1 tables shown"
+    assert page.locator("#shown").inner_text() == "1 table shown"
     page.locator("[data-filter=aligner]").select_option("sft")
     assert page.locator(".board:visible tbody tr:visible").count() == 2, "the method and base"
     page.get_by_role("button", name="Clear").click()

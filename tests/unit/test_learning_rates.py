@@ -40,7 +40,7 @@ def forged(search: ModuleType, rates: Mapping[float, tuple[float, float, float]]
 def test_the_pool_keeps_labels_and_held_out_questions_apart(search: ModuleType) -> None:
     held = {pair.id for pair in search.held_out()}
     assert len(held) == search.HELD_OUT
-    for draw in search.DRAWS:
+    for draw in (*search.DRAWS["likelihood"], *search.DRAWS["contrast"]):
         bought = {pair.id for pair in search.labels(draw)}
         asked = {prompt.id.removeprefix("u") for prompt in search.prompts(draw)}
         assert len(bought) == len(asked) == search.LABELS
@@ -50,7 +50,7 @@ def test_the_pool_keeps_labels_and_held_out_questions_apart(search: ModuleType) 
 
 
 def test_every_chosen_answer_has_the_form_and_half_of_the_rejected_ones(search: ModuleType) -> None:
-    for pairs in (search.held_out(), *map(search.labels, search.DRAWS)):
+    for pairs in (search.held_out(), *map(search.labels, range(6))):
         assert all(search.has_form(pair.chosen) and not search.loops(pair.chosen) for pair in pairs)
         assert sum(search.has_form(pair.rejected) for pair in pairs) == len(pairs) / 2
 
@@ -62,6 +62,11 @@ def test_form_and_loops(search: ModuleType) -> None:
     assert not search.has_form(right.replace("today", "tomorrow"))
     assert search.loops("see the doctor " * 3)
     assert not search.loops("see the doctor " * 2)
+
+
+def test_where_nobody_writes_the_form_the_lower_loss_decides_and_not_the_lower_rate(search: ModuleType) -> None:
+    rates = {1e-4: (0.0, 0.7, 1.8), 1e-3: (0.0, 0.7, 1.2), 5e-3: (0.0, 0.7, 1.6)}
+    assert search.choose(forged(search, rates, (0,)), rates, (0,), BASE) == 1e-3
 
 
 def test_written_answers_decide_before_accuracy_and_accuracy_before_the_lower_rate(search: ModuleType) -> None:
@@ -93,16 +98,17 @@ def test_the_rates_go_on_until_the_best_lies_inside(search: ModuleType, best: fl
     def figures(rate: float) -> tuple[float, float, float]:
         return 0.9 - 0.1 * abs(search.SERIES.index(rate) - search.SERIES.index(best)), 0.9, 1.0
 
+    draws = search.DRAWS["contrast"]
     found: dict[tuple[float, int], object] = {}
     for _ in range(60):
-        missing = search.wanted(found, search.COARSE["likelihood"], BASE)
+        missing = search.wanted(found, draws, BASE)
         if not missing:
             break
         rate, draw = missing[0]
         found.update(forged(search, {rate: figures(rate)}, (draw,)))  # type: ignore[call-overload]
-    assert not search.wanted(found, search.COARSE["likelihood"], BASE)
-    assert search.choose(found, search.complete(found), search.DRAWS, BASE) == best
-    assert set(search.neighbours(best)) <= set(search.complete(found))
+    assert not search.wanted(found, draws, BASE)
+    assert search.choose(found, search.complete(found, draws), draws, BASE) == best
+    assert set(search.neighbours(best)) <= set(search.complete(found, draws))
 
 
 def test_the_page_has_the_table_of_the_results(search: ModuleType) -> None:

@@ -60,12 +60,14 @@
 
   // ---------------------------------------------------------------- filters
 
+  const counted = (number, what) => `${number} ${what}${number === 1 ? "" : "s"} shown`;
+
   function filters(form) {
     const chosen = () => Object.fromEntries([...form.querySelectorAll("[data-filter]")].map((s) => [s.dataset.filter, s.value]));
     const apply = () => {
       const wanted = chosen();
       let shown = 0;
-      for (const board of document.querySelectorAll(".board")) {
+      for (const board of document.querySelectorAll(".board, .together")) {
         const fits = ["task", "model", "labels", "track"].every((name) => !wanted[name] || board.dataset[name] === wanted[name]);
         const rows = [...board.querySelectorAll("tbody tr")];
         rows.forEach((row) => {
@@ -73,9 +75,9 @@
         });
         const has = !wanted.aligner || rows.some((row) => row.dataset.aligner === wanted.aligner);
         board.hidden = !(fits && has);
-        shown += !board.hidden;
+        shown += board.classList.contains("board") && !board.hidden;
       }
-      document.getElementById("shown").textContent = `${shown} tables shown`;
+      document.getElementById("shown").textContent = counted(shown, "table");
     };
     form.addEventListener("change", apply);
     form.addEventListener("reset", () => setTimeout(apply));
@@ -92,7 +94,7 @@
         row.hidden = !words.every((word) => text.includes(word));
         return !row.hidden;
       });
-      document.getElementById("shown").textContent = `${hits.length} records shown`;
+      document.getElementById("shown").textContent = counted(hits.length, "record");
     };
     form.addEventListener("input", apply);
     form.addEventListener("submit", (event) => event.preventDefault());

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
@@ -10,7 +12,9 @@ import pytest
 
 import leaderboards
 from harness.contracts import HarnessError
+from harness.stats.curves import Reached
 from leaderboards.board import board_page
+from leaderboards.curves import labels_text
 from leaderboards.panels import panels
 from leaderboards.picture import picture
 from leaderboards.planned import BoardPlan, Missing, PlannedCell, PlannedRow, missing, plan_of
@@ -150,8 +154,21 @@ def test_with_five_budgets_the_page_says_how_many_labels_reach_the_reference(tmp
     fill(tmp_path)
     found = leaderboards.ranked(tmp_path)
     page = board_page(found, BoardPlan(title="B", about="A"), [], panels(found.tables), picture="b.svg")
-    assert "labels reach the score that `sft` has with 128" in page
+    assert re.search(r"- `medqa`: `random` needs .* \[.*\] labels for the score that `sft` has with 128", page)
     assert "no curve is fitted" not in page
+
+
+@pytest.mark.parametrize(
+    ("labels", "ends", "text"),
+    [
+        (40.3, (0.0, math.inf), "40 [fewer than 8, more than 128]"),
+        (None, (90.2, math.inf), "more than 128 [90, more than 128]"),
+        (8.0, (0.0, 8.0), "8 [fewer than 8, 8]"),
+        (None, (math.inf, math.inf), "more than 128 [more than 128, more than 128]"),
+    ],
+)
+def test_labels_to_reach_a_score_in_words(labels: float | None, ends: tuple[float, float], text: str) -> None:
+    assert labels_text(Reached(labels, ends, 0.0, 0.0, 0.5), (8, 32, 128)) == text
 
 
 def test_a_plan_that_is_none_says_what_is_wrong(tmp_path: Path) -> None:
