@@ -118,7 +118,7 @@ class Engine(Protocol):
 
 @runtime_checkable
 class HasParts(Protocol):
-    """Implemented by an engine that says what did each part of its work, a library or another engine, for the record."""
+    """Implemented by an engine that says what did each part of its work: a library or another engine."""
 
     def parts(self) -> dict[str, str]:
         """By part of the work: what does it, with its version, and how that was checked."""
