@@ -97,7 +97,7 @@ def _measured(model: str, device: str) -> Iterator[Finding]:
     yield Finding("fast paths", "ok", detail)
     kept, found = engines(model, device)
     shown = [
-        f"{name} {one:.0f} tokens/s" if isinstance(one, float) else f"{name}: {one}" for name, one in found.items()
+        f"{name}: {one:.0f} tokens/s" if isinstance(one, float) else f"{name}: {one}" for name, one in found.items()
     ]
     yield Finding("sampling", "ok", f"{kept}: {'; '.join(shown)}; --backend auto takes the fastest")
 
