@@ -64,11 +64,17 @@ def export(
     out: Annotated[
         Path,
         typer.Option(
-            metavar="FOLDER", help="Written there; what has the same name is replaced. For run also hub:OWNER/NAME."
+            metavar="FOLDER",
+            help="The folder to write to; files of the same name are replaced. For run also hub:OWNER/NAME.",
         ),
     ],
     model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="For merged: where the base model is now.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="For merged: the name or folder of the base model, if it is not where it was.",
+            show_default=False,
+        ),
     ] = None,
     by: Annotated[
         str | None,
@@ -219,12 +225,14 @@ def _imported(place: Path, store: Store) -> list[Imported]:
 def import_(
     places: Annotated[
         list[Path],
-        typer.Argument(metavar="FOLDER...", help="Stores, folders of single runs, or hub:OWNER/NAME[@REVISION]."),
+        typer.Argument(
+            metavar="FOLDER...", help="Stores (folders of runs), folders of single runs, or hub:OWNER/NAME[@REVISION]."
+        ),
     ],
     store: shared.StoreFolder = shared.DEFAULT_STORE,
     as_json: shared.Json = False,
 ) -> None:
-    """Take over runs that were made elsewhere, each checked first; exit 1 where a run is refused."""
+    """Copy runs that were made elsewhere into a store, after checking each. Exit code 1 if a run is refused."""
     results = [result for place in places for result in _imported(place, Store(store))]
     if as_json:
         emit_json([{"folder": str(r.folder), "run": r.run_id, "said": r.said} for r in results])

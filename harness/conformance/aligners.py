@@ -35,6 +35,9 @@ from harness.conformance.toy import tiny_model
 from harness.contracts import Aligned, Aligner, FewShot, Finishes, HarnessError, Loads, Need
 from harness.fit.demands import asks, can, takes
 
+COST_TOLERANCE = 0.1
+"""How far a stated cost may be off what the meter counts, as a share."""
+
 
 def aligner_checks(aligner: type[Aligner] | Aligner) -> Iterator[Check]:
     """All checks of one aligner, in order. They share fits, so one generator's checks are cheaper than many's.
@@ -81,7 +84,7 @@ SAME = 1e-3
 
 
 def check_base_untouched(lab: Lab) -> str:
-    """A fit changes the adapter only: the base model's weights and its answers are the same, bit for bit."""
+    """A fit changes only the adapter: the base model's weights and answers stay the same, bit for bit."""
     name, plain = lab.aligner_class.name, lab.plain
     required(
         plain.session.base() == plain.base, f"{name}: the base model's weights are not what they were before the fit"
@@ -103,7 +106,7 @@ def check_takes_what_it_says(lab: Lab) -> str:
 
 
 def check_can_what_it_says(lab: Lab) -> str:
-    """The result can do no more than the class declares, and something at all."""
+    """The result can do something, and nothing beyond what the class declares."""
     found, declared = lab.result().capabilities, can(lab.aligner_class)
     name, listed = lab.aligner_class.name, ", ".join(sorted(declared))
     required(bool(found), f"{name}: its result can do nothing; {listed} was declared")
@@ -139,7 +142,7 @@ def guard(few_shot: FewShot, declared: frozenset[str]) -> Guarded:
 
 
 def check_same_seed_same_adapter(lab: Lab) -> str:
-    """The training seed decides everything: global random states do not reach the result."""
+    """The training seed decides everything: the process's random states do not change the result."""
     first, second = lab.result(), lab.result(Trial(salt=1))
     same = (first.adapter, first.behaviour) == (second.adapter, second.behaviour)
     required(same, f"{lab.aligner_class.name}: two fits with one seed differ; draw every random number from bench.seed")
@@ -158,7 +161,7 @@ def check_other_seed_other_adapter(lab: Lab) -> str:
 
 
 def check_trained_by_the_bench(lab: Lab) -> str:
-    """Trainers are run by `bench.train`, which meters, stores and resumes them, and never by themselves."""
+    """Trainers are run by `bench.train`, which meters, checkpoints and resumes them, and never by themselves."""
     outside = sorted(set(lab.result().outside))
     required(
         not outside,
@@ -169,7 +172,7 @@ def check_trained_by_the_bench(lab: Lab) -> str:
 
 
 def check_budget_stops(lab: Lab) -> str:
-    """At the cap a fit ends at once and in good order, with the best adapter that was kept, if any."""
+    """At the cap a fit ends at once and in good order, with the best adapter that it has kept, if any."""
     name = lab.aligner_class.name
     trial = Trial(regime=SHORT.with_budget(selection="holdout25"))
     whole = lab.result(trial).flops
@@ -203,7 +206,7 @@ def check_positive_control(lab: Lab) -> str:
 
 
 def check_labels_swapped(lab: Lab) -> str:
-    """With chosen and rejected exchanged the method learns the opposite: the held-out margin changes its sign."""
+    """If chosen and rejected are exchanged, the method learns the opposite: the held-out margin changes its sign."""
     lab.unless_it_takes("pairs")
     right, swapped = (lab.gain(lab.result(trial)) for trial in (FULL, replace(AGAINST, swapped=True)))
     figures = f"over base the mean margin is {right:+.3f} nats with the labels and {swapped:+.3f} with swapped ones"
@@ -212,7 +215,7 @@ def check_labels_swapped(lab: Lab) -> str:
 
 
 def check_labels_shuffled(lab: Lab) -> str:
-    """With half of the labels exchanged there is nothing to learn: held-out accuracy stays near one half."""
+    """If half of the labels are exchanged, there is nothing to learn: held-out accuracy stays near one half."""
     lab.unless_it_takes("pairs")
     accuracy = lab.result(replace(FULL, shuffled=True)).accuracy
     figures = f"held-out accuracy {accuracy:.2f} after labels that say nothing"
@@ -224,7 +227,7 @@ def check_labels_shuffled(lab: Lab) -> str:
 
 
 def check_groups_swapped(lab: Lab) -> str:
-    """A group that likes everything is told from one that likes nothing, also when the two change places."""
+    """The result tells a group that likes everything from one that likes nothing, also if they change places."""
     lab.unless_it_takes("groups")
     leans = [_lean(lab.result(Trial(opinions=True, swapped=swapped)).choices) for swapped in (False, True)]
     figures = f"P(yes) of the first group less that of the second: {leans[0]:+.3f}, and {leans[1]:+.3f} when swapped"
@@ -266,7 +269,7 @@ def check_alone_as_in_company(lab: Lab) -> str:
 
 
 def check_save_load(lab: Lab) -> str:
-    """What `save` writes is safetensors and JSON only, and on the base model it answers as the fitted model did."""
+    """`save` writes only safetensors and JSON, and on the base model they answer as the fitted model did."""
     from peft import PeftModel
 
     name, aligned, folder = lab.aligner_class.name, lab.plain.aligned, lab.plain.session.folder / "saved"
@@ -288,6 +291,28 @@ SAVED_SUFFIXES = (".safetensors", ".json", ".md")
 """Markdown is the model card that PEFT writes."""
 
 
+def check_cost(lab: Lab) -> str:
+    """What the method states of its work is what the meter counts, within a tenth."""
+    from aligners.costs import stated
+    from harness.costs.sizes import sizes_of
+    from harness.lm.metering import flop_model
+
+    session = lab.plain.session
+    bench, spend = session.bench, session.meter.spend
+    sizes = sizes_of(bench.tokenizer, bench.regime, session.few_shot, bench.split(session.few_shot.pairs), 0.0)
+    work = stated(session.aligner, sizes)
+    if work is None:
+        raise unittest.SkipTest(f"aligner {session.aligner.name} states no cost")
+    if work.samples:
+        kept = 1.0 - bench.ledger.alive.get("dropped", 0.0)
+        sizes = replace(sizes, sampled=spend.generated_tokens / work.samples, kept=kept)
+        work = stated(session.aligner, sizes) or work
+    expected, counted = work.flops(flop_model(bench.policy)), lab.plain.result.flops
+    off = abs(expected - counted) / max(counted, 1.0)
+    required(off <= COST_TOLERANCE, f"the stated cost is {expected:.3e} FLOPs, and the meter counts {counted:.3e}")
+    return f"{expected / max(counted, 1.0):.3f} of what is counted"
+
+
 CHECKS: tuple[Callable[[Lab], str], ...] = (
     check_parameters_plain,
     check_parameters_documented,
@@ -299,6 +324,7 @@ CHECKS: tuple[Callable[[Lab], str], ...] = (
     check_other_seed_other_adapter,
     check_trained_by_the_bench,
     check_budget_stops,
+    check_cost,
     check_positive_control,
     check_labels_swapped,
     check_labels_shuffled,
