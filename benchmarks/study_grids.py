@@ -1,8 +1,8 @@
 """The grids that a study's speed is measured on, in three sizes, as plain values of a study file.
 
 `full` is 6 methods x 2 tasks x 2 budgets x 2 draws with the default model on the sample data; `corner` is 3 methods x
-2 tasks x 1 budget x 2 draws in small: starting processes weighs more there than in `full`. `tiny` is one draw of that corner on the tiny model of the conformance kit: it
-shows that the scripts work, and no speed.
+2 tasks x 1 budget x 2 draws in small: starting processes weighs more there than in `full`. `tiny` is one draw of that
+corner on the tiny model of the conformance kit: it shows that the scripts work, and no speed.
 """
 
 from __future__ import annotations
