@@ -15,9 +15,10 @@ METHODS = ("sft", "dpo", "kto", "simpo", "orpo", "ipo")
 BY_HAND = METHODS[:3]
 """Those that a released trainer of TRL's stable part fits without code of one's own."""
 TASKS = ("medqa", "gsm8k")
+# Long enough for the prompts of the sample: TRL cuts a sequence at its end, and drops one that is all prompt.
 LENGTHS = {
-    "tiny": {"prompt": 96, "completion": 32, "new_tokens": 8, "sample_prompts": 2},
-    "corner": {"prompt": 128, "completion": 48, "new_tokens": 24, "sample_prompts": 2},
+    "tiny": {"prompt": 704, "completion": 128, "new_tokens": 8, "sample_prompts": 2},
+    "corner": {"prompt": 256, "completion": 64, "new_tokens": 32, "sample_prompts": 2},
     "full": {"prompt": 384, "completion": 128, "new_tokens": 128, "sample_prompts": 2},
 }
 LIMITS = {"tiny": 4, "corner": 4, "full": 24}
