@@ -26,7 +26,7 @@ def aligner(
     plugins: shared.Plugins = None,
     as_json: shared.Json = False,
 ) -> None:
-    """Show a method's settings with default, range and source; each is set by --set aligner.SETTING=VALUE."""
+    """Show a method's settings with default, range and source. Each is set by --set aligner.SETTING=VALUE."""
     found = shared.registry(no_plugins, plugins).aligner(name)
     if as_json:
         emit_json(described(found))
@@ -34,11 +34,8 @@ def aligner(
     facts = described(found)
     say(line(f"{facts['name']}, version {facts['version']}: {facts['about']}"))
     say(line(f"paper: {facts['paper'] or 'none, a control'}"))
-    say(
-        line(
-            f"requires: {', '.join(facts['requires']) or 'nothing'}; takes: {', '.join(facts['accepts']) or 'no more'}"
-        )
-    )
+    needs, takes = (", ".join(facts[name]) for name in ("requires", "accepts"))
+    say(line(f"requires: {needs or 'nothing'}; takes, where the pool has it: {takes or 'nothing else'}"))
     say("")
     table(facts["name"], HEADINGS, settings_rows(found))
 

@@ -42,7 +42,7 @@ def _check_axes(axes: Mapping[str, list[Any]], where: str) -> None:
     count = 1
     for key, values in axes.items():
         if not values:
-            raise HarnessError(f"{where}: {key} is an empty list; give it a value, or leave it out")
+            raise HarnessError(f"{where}: {key} is an empty list; give it a value, or leave the key out")
         count *= len(values)
     if count > MOST_CELLS:
         raise HarnessError(f"{where}: its lists make {count} cells; at most {MOST_CELLS} were expected")

@@ -15,37 +15,48 @@ from harness.contracts import AskedLengths, HarnessError, OwnRows, Pool, Reading
 from harness.data.check import DataReport, check
 from harness.plugins.registry import Registry
 
-app = typer.Typer(help="Data: what a file or a folder holds.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Look at data before a run trains on them.", no_args_is_help=True, rich_markup_mode=None)
 
 OWN = "pairs"
 
 
 @app.callback()
 def _data() -> None:
-    """Look at data before anybody trains on them."""
+    """Look at data before a run trains on them."""
 
 
 @app.command("check")
 def check_(
     *,
-    path: Annotated[str, typer.Argument(metavar="PATH", help="As --data of a run: a file, a folder, sample, hub:ID.")],
-    pool: Annotated[str, typer.Option(metavar="NAME", help="The pool whose rows these are; your own: pairs.")] = OWN,
+    path: Annotated[
+        str,
+        typer.Argument(metavar="PATH", help="What --data of a run takes: a file, a folder, sample, or hub:OWNER/NAME."),
+    ],
+    pool: Annotated[
+        str, typer.Option(metavar="NAME", help="The pool that reads these rows; for your own pairs: pairs.")
+    ] = OWN,
     columns: Annotated[
         str | None,
         typer.Option(metavar="OURS=YOURS,...", help="prompt=question,chosen=better,...", show_default=False),
     ] = None,
     split_file: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Names the held-out rows.", show_default=False)
+        str | None,
+        typer.Option(metavar="FILE", help="A file with the ids or prompts of the held-out rows.", show_default=False),
     ] = None,
-    model: Annotated[str, typer.Option(help="Whose tokenizer counts; no weights are loaded.")] = DEFAULT_MODEL,
+    model: Annotated[
+        str, typer.Option(help="The model whose tokenizer counts the lengths; its weights are not loaded.")
+    ] = DEFAULT_MODEL,
     sets: Annotated[
-        list[str] | None, typer.Option("--set", metavar="lengths.KEY=N", help="The study's lengths.")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="lengths.KEY=N", help="The maximum lengths of a run, as in `run`: lengths.completion=128"
+        ),
     ] = None,
     no_plugins: shared.NoPlugins = False,
     plugins: shared.Plugins = None,
     as_json: shared.Json = False,
 ) -> None:
-    """Say what data hold, what is left out and why, how long it is, and what gives the better answer away."""
+    """Say what the data hold, what is left out and why, how long texts are, and what tells answers apart unread."""
     registry = shared.registry(no_plugins, plugins)
     lengths = _lengths(sets or ())
     with stdout_to_stderr():

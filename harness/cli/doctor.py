@@ -32,8 +32,12 @@ NEEDED_DISK_GIB = 2.0
 Measure = Annotated[
     bool, typer.Option("--measure", help="Time a training step with fast paths and without; runs then choose by it.")
 ]
-MeasuredModel = Annotated[str, typer.Option("--model", help="What --measure times: any model of the kind you use.")]
-MeasuredDevice = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where --measure times it.")]
+MeasuredModel = Annotated[
+    str, typer.Option("--model", help="The model that --measure times: any of the kind that you use.")
+]
+MeasuredDevice = Annotated[
+    str, typer.Option("--device", metavar="auto|cpu|cuda", help="The device on which --measure times it.")
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,24 +16,39 @@ from harness.judging.calibration import Calibration, Figures, file_of, load
 from harness.records.schema import Score
 from harness.records.store import Store
 
-app = typer.Typer(help="Judges: how far each agrees with people.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Measure how far a judge agrees with people.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("check")
 def check(
     *,
-    name: Annotated[str, typer.Argument(help="similarity, local, local:MODEL, alpaca_eval:ANNOTATOR, or another's.")],
+    name: Annotated[
+        str, typer.Argument(help="similarity, local, local:MODEL, alpaca_eval:ANNOTATOR, or a plug-in's judge.")
+    ],
     set_of: Annotated[
-        str, typer.Option("--set-of", metavar="llmbar|mtbench|autoj|sample", help="Pairs; also llmbar_adversarial.")
+        str,
+        typer.Option(
+            "--set-of",
+            metavar="llmbar|mtbench|autoj|sample",
+            help="The labelled pairs; llmbar_adversarial is a part of llmbar.",
+        ),
     ] = "sample",
     data: Annotated[
-        str | None, typer.Option(metavar="sample|PATH", help="Folder that holds judge_pairs; else HARNESS_DATA.")
+        str | None,
+        typer.Option(
+            metavar="sample|PATH", help="The folder that holds judge_pairs. If it is not given: HARNESS_DATA."
+        ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="The first N pairs.", show_default=False)
+        int | None, typer.Option(metavar="N", min=1, help="Judge only the first N pairs.", show_default=False)
     ] = None,
     repeat: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Pairs judged again: second run, constant answer, other order.")
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="How many pairs are judged again: in a second run, against a constant answer, in the other order.",
+        ),
     ] = 64,
     model: Annotated[str, typer.Option(help="The study's model, for a judge that uses it.")] = DEFAULT_MODEL,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda")] = "auto",
@@ -41,7 +56,7 @@ def check(
     no_plugins: shared.NoPlugins = False,
     plugins: shared.Plugins = None,
     as_json: shared.Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the result.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress, only the result.")] = False,
 ) -> None:
     """Measure a judge: agreement with people, biases of position and length, consistency, a constant answer's wins."""
     registry = shared.registry(no_plugins, plugins)
@@ -72,7 +87,7 @@ def check(
 
 @app.command("list")
 def list_(store: shared.StoreFolder = shared.DEFAULT_STORE, as_json: shared.Json = False) -> None:
-    """List what was measured in a store."""
+    """List the judges that were measured, and what was found."""
     found = list(load(store))
     if as_json:
         emit_json([calibration.model_dump(mode="json") for calibration in found])

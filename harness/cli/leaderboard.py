@@ -16,6 +16,7 @@ from harness.records.schema import Record
 from harness.util.files import storage
 
 if TYPE_CHECKING:
+    from leaderboards.planned import BoardPlan
     from leaderboards.table import Table
 
 app = typer.Typer(help="Tables, pages and figures from records.", rich_markup_mode=None)
@@ -36,7 +37,8 @@ NEED_A_FOLDER = (Format.parquet, Format.html)
 """Forms that are no text."""
 FOLDER = "FOLDER"
 PUBLISHED = Annotated[
-    Path, typer.Option("--published", metavar=FOLDER, help="Holds records/ and boards/: leaderboards/ of a checkout.")
+    Path,
+    typer.Option("--published", metavar=FOLDER, help="The folder with records/ and boards/: leaderboards/ of a clone."),
 ]
 
 
@@ -47,19 +49,26 @@ def leaderboard(
     store: shared.Stores = None,
     task: Annotated[str | None, typer.Option(help="Only this task.", show_default=False)] = None,
     form: Annotated[
-        Format | None, typer.Option("--format", help="md is printed where none is named.", show_default=False)
+        Format | None, typer.Option("--format", help="The form of the tables (default: md).", show_default=False)
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar=FOLDER, help="Write there; without --format every text form.", show_default=False),
+        typer.Option(
+            metavar=FOLDER, help="Write files into this folder; without --format, every text form.", show_default=False
+        ),
     ] = None,
     figures: Annotated[bool, typer.Option("--figures", help="Write the charts too, as SVG and PNG.")] = False,
     price: Annotated[
         float | None,
-        typer.Option("--price", metavar="X", min=0, help="Money for an hour of the machine: scores against money."),
+        typer.Option(
+            "--price",
+            metavar="X",
+            min=0,
+            help="What an hour of the machine costs; adds a chart of scores against money.",
+        ),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Fail where a published record or board does not hold.")
+        bool, typer.Option("--check", help="Fail if a published record or page is not what it should be.")
     ] = False,
     published: PUBLISHED = Path("leaderboards"),
 ) -> None:
@@ -119,7 +128,7 @@ def _written(
     elif form is Format.html:
         from leaderboards.html import write_site
 
-        paths.append(write_site(found, out, price=price))
+        paths.append(write_site(found, out, price=price, plan=_plan(stores)))
     elif form is Format.parquet:
         from leaderboards.parquet import write_parquet
 
@@ -133,10 +142,19 @@ def _written(
     return paths
 
 
+def _plan(stores: Sequence[Path]) -> BoardPlan | None:
+    """The plan of a published board, where its folder of records is the one store."""
+    from leaderboards.planned import PLAN, plan_of
+
+    return plan_of(stores[0]) if len(stores) == 1 and (stores[0] / PLAN).is_file() else None
+
+
 @app.command("serve")
 def serve(
-    folder: Annotated[Path, typer.Argument(metavar=FOLDER, help="A site that --format html --out wrote.")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    folder: Annotated[
+        Path, typer.Argument(metavar=FOLDER, help="A site that `leaderboard --format html --out FOLDER` wrote.")
+    ],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0: any free port.")] = 8000,
 ) -> None:
     """Show a site in a browser on this machine: binds to 127.0.0.1 and does nothing else."""
     from leaderboards.serve import server
@@ -158,7 +176,7 @@ def validate(
         for fault in found:
             say(f"{path}: {fault}")
         if not found:
-            say(f"{path}: holds what it says")
+            say(f"{path}: nothing is wrong")
     if any(wrong.values()):
         raise typer.Exit(1)
 
@@ -167,18 +185,23 @@ def validate(
 def publish(
     board: Annotated[str | None, typer.Argument(help="Name of the board.", show_default=False)] = None,
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="RUN...", help="All of the store where none is named.")
+        list[str] | None,
+        typer.Argument(metavar="RUN...", help="Ids of the runs to publish; without any, all runs of the store."),
     ] = None,
     store: shared.StoreFolder = shared.DEFAULT_STORE,
     published: PUBLISHED = Path("leaderboards"),
-    render: Annotated[bool, typer.Option("--render", help="Only make the boards' pages again.")] = False,
+    render: Annotated[
+        bool, typer.Option("--render", help="Make the pages of all boards again, and publish nothing.")
+    ] = False,
 ) -> None:
     """Put runs of a store into a published board, without texts and paths, and make the boards' pages."""
     from leaderboards.published import publish as into
     from leaderboards.published import render as pages
 
     if board is None and not render:
-        raise HarnessError("which board? name one of leaderboards/records, or pass --render")
+        raise HarnessError(
+            "publish needs the name of a board, a folder of leaderboards/records; --render makes all pages again"
+        )
     with storage(published):
         for folder in into(store, runs or (), board, published) if board is not None else ():
             say(str(folder))

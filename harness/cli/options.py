@@ -17,10 +17,11 @@ Plugins = Annotated[
     str | None,
     typer.Option("--plugins", metavar="A,B", help="Load only these third-party plug-ins.", show_default=False),
 ]
-Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, and nothing else there.")]
-StoreFolder = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="Where runs are kept.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")]
+StoreFolder = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="The folder of runs.")]
 Stores = Annotated[
-    list[Path] | None, typer.Option("--store", metavar="FOLDER", help="Where runs are kept (runs); may be repeated.")
+    list[Path] | None,
+    typer.Option("--store", metavar="FOLDER", help="The folder of runs (default: runs); may be given twice."),
 ]
 
 DEFAULT_STORE = Path("runs")

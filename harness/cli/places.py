@@ -27,4 +27,4 @@ def refuse_nowhere() -> None:
     try:
         Path.cwd()
     except FileNotFoundError as error:
-        raise HarnessError("the working folder is gone; change to a folder that is there") from error
+        raise HarnessError("the working folder was deleted; change to another folder") from error

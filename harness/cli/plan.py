@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 GIB, MIB = 2**30, 2**20
 STATES = {
     "new": "to be computed",
-    "begun": "is gone on with",
-    "fitted": "is fitted; to be scored",
+    "begun": "begun, to be continued",
+    "fitted": "fitted, to be scored",
     "done": "is there already",
 }
 HEADINGS = ("cell", "run", "labels", "state", "fit", "scoring", "FLOPs", "memory", "disk")
@@ -33,7 +33,7 @@ CUT = {
 
 
 def plan(**typed: Any) -> None:
-    """Show what `run` with these options would do, without doing it: cells, refusals, cost, what it could show."""
+    """Show which cells `run` with these options would compute, at what cost, and what their table could show."""
     run(**typed, dry_run=True, quiet=True)
 
 
@@ -95,7 +95,7 @@ def sentences(found: Forecast) -> Iterator[str]:
             f"These figures come from {total.basis}."
         )
     elif found.cells:
-        yield f"All {len(found.cells)} cells are there already."
+        yield f"All {len(found.cells)} cells have been computed already."
     yield from dict.fromkeys(text for cell in found.cells for text in _lengths(cell))
     for showing in found.shows:
         yield from _shows(showing)

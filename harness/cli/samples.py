@@ -26,7 +26,7 @@ Html = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write one HTML page instead, without scripts.", show_default=False)
 ]
 Wins = Annotated[bool, typer.Option("--wins", help="Only items on which the run (the first of two) is better.")]
-Losses = Annotated[bool, typer.Option("--losses", help="Only items on which it is worse.")]
+Losses = Annotated[bool, typer.Option("--losses", help="Only items on which the run (the first of two) is worse.")]
 LIMIT = 20
 
 
@@ -40,7 +40,7 @@ def samples(
     html: Html = None,
     as_json: shared.Json = False,
 ) -> None:
-    """Show a run's items: prompt, answer, what it is held against, figures. Wins and losses are against base."""
+    """Show a run's items: prompt, answer, reference, figures. Wins and losses are in comparison with base."""
     found = find(run, store)
     items = shown_rows(found)
     if wins or losses:
@@ -62,10 +62,12 @@ def samples(
 
 def compare(
     *,
-    first: Annotated[str, typer.Argument(metavar="RUN", help="Wins and losses are this run's.")],
+    first: Annotated[str, typer.Argument(metavar="RUN", help="The run whose wins and losses are meant.")],
     second: Annotated[str, typer.Argument(metavar="RUN")],
     store: shared.Stores = None,
-    metric: Annotated[str | None, typer.Option(help="Who wins, by this; else the task's main metric.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="The metric that decides which run is better (default: the task's main metric).")
+    ] = None,
     wins: Wins = False,
     losses: Losses = False,
     disagreements: Annotated[
@@ -203,7 +205,7 @@ def _styled(parts: Sequence[Part]) -> Text:
 
 
 def labels(run: RunId, store: shared.Stores = None, as_json: shared.Json = False) -> None:
-    """Print the labels that a run learnt from: its pairs as the method was handed them."""
+    """Print the labels that a run learnt from, as its method received them."""
     found = find(run, store)
     pairs = labelled(found)
     if as_json:

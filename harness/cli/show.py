@@ -23,12 +23,14 @@ def show(
     store: shared.Stores = None,
     why: Annotated[bool, typer.Option("--why", help="Show everything that decides the run's id.")] = False,
     diff: Annotated[
-        tuple[str, str] | None, typer.Option("--diff", metavar="A B", help="Say why two runs are two.")
+        tuple[str, str] | None, typer.Option("--diff", metavar="A B", help="Say what makes the ids of two runs differ.")
     ] = None,
-    as_yaml: Annotated[bool, typer.Option("--yaml", help="Its settings, for run --config.")] = False,
+    as_yaml: Annotated[
+        bool, typer.Option("--yaml", help="Print the run's settings as a file for `run --config`.")
+    ] = False,
     as_json: shared.Json = False,
 ) -> None:
-    """Show one run: scores, cost, liveness, and what produced it."""
+    """Show one run: scores, cost, liveness figures, settings, and the versions that produced it."""
     if diff is not None:
         _why_two(find(diff[0], store).record, find(diff[1], store).record, as_json=as_json)
         return

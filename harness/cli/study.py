@@ -20,19 +20,28 @@ if TYPE_CHECKING:
     from harness.study.outlook import StudyForecast
     from harness.study.plan import PlannedRun, StudyPlan
 
-app = typer.Typer(help="Many cells by one file.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Compute many cells from one file.", no_args_is_help=True, rich_markup_mode=None)
 
 FAILED, INCOMPLETE = 1, 3
 """Exit codes: a cell failed; cells are missing."""
 
-File = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study; `study init` writes one.")]
-Sets = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="draws=6, aligners=sft,dpo, shared.limit=16")
+File = Annotated[
+    Path, typer.Argument(metavar="STUDY.yaml", help="The study file; `study init` writes a first version.")
 ]
-Executor = Annotated[str | None, typer.Option(metavar="NAME", help="local, ray, slurm; over the file's.")]
-MaxHours = Annotated[float | None, typer.Option(metavar="H", min=0, help="Stop between cells after so many hours.")]
-MaxFlops = Annotated[float | None, typer.Option(metavar="X", min=0, help="Stop between cells after so many FLOPs.")]
-MaxUsd = Annotated[float | None, typer.Option(metavar="USD", min=0, help="Stop when judges have cost so much.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a key of the file: draws=6, aligners=sft,dpo, shared.limit=16"
+    ),
+]
+Executor = Annotated[
+    str | None, typer.Option(metavar="NAME", help="local, ray, slurm or a plug-in's executor, in place of the file's.")
+]
+MaxHours = Annotated[float | None, typer.Option(metavar="H", min=0, help="Start no cell after this many hours.")]
+MaxFlops = Annotated[float | None, typer.Option(metavar="X", min=0, help="Start no cell after this many FLOPs.")]
+MaxUsd = Annotated[
+    float | None, typer.Option(metavar="USD", min=0, help="Start no cell once the judges have cost this much.")
+]
 
 
 def _study(file: Path, sets: Sequence[str] | None, no_plugins: bool, plugins: str | None, **given: object) -> Study:
@@ -52,20 +61,20 @@ def _study(file: Path, sets: Sequence[str] | None, no_plugins: bool, plugins: st
 
 @app.command("init")
 def init(
-    path: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="Where to write it.")] = Path("study.yaml"),
+    path: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The file to write.")] = Path("study.yaml"),
 ) -> None:
     """Write a study file with a comment on every key."""
     from harness.study.template import template
 
     if path.exists():
-        raise HarnessError(f"{path} is there already; name another file")
+        raise HarnessError(f"{path} exists already; name another file")
     write_atomic(path, template(path.stem, str(path)).encode())
     say(f"{path} is written; next: python -m harness study plan {path}")
 
 
 @app.command("schema")
 def schema() -> None:
-    """The JSON schema of study files, for editors."""
+    """Print the JSON schema of study files, for editors."""
     from harness.study.file import schema as made
 
     emit_json(made())
@@ -80,9 +89,9 @@ def plan(
     no_plugins: shared.NoPlugins = False,
     plugins: shared.Plugins = None,
     as_json: shared.Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the result.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress, only the result.")] = False,
 ) -> None:
-    """What would be computed, what is there, and what lacks something. Exit code 3 where a cell lacks something."""
+    """Show what would be computed, at what cost, and which cells lack something (then the exit code is 3)."""
     study = _study(file, sets, no_plugins, plugins, executor=executor)
     with watching(quiet) as progress:
         made = study.plan(progress)
@@ -105,7 +114,8 @@ def run(
     sets: Sets = None,
     executor: Executor = None,
     retry: Annotated[
-        str | None, typer.Option(metavar="failed", help="Compute failed cells again.", show_default=False)
+        str | None,
+        typer.Option(metavar="failed", help="`--retry failed` computes failed cells again.", show_default=False),
     ] = None,
     max_hours: MaxHours = None,
     max_flops: MaxFlops = None,
@@ -113,9 +123,9 @@ def run(
     no_plugins: shared.NoPlugins = False,
     plugins: shared.Plugins = None,
     as_json: shared.Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the result.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress, only the result.")] = False,
 ) -> None:
-    """Compute the cells that are not there yet. Exit code 1 where a cell failed, 3 where cells are missing."""
+    """Compute the cells that have no record yet. Exit code 1 if a cell failed, 3 if cells are missing."""
     if retry not in (None, "failed"):
         raise HarnessError(f"--retry takes failed, not {retry[:80]!r}")
     study = _study(
@@ -142,7 +152,7 @@ def status(
     plugins: shared.Plugins = None,
     as_json: shared.Json = False,
 ) -> None:
-    """How far the study is, whoever computes it. Exit code 3 where cells are missing."""
+    """Show how far the study is, whichever process computes it. Exit code 3 if cells are missing."""
     study = _study(file, sets, no_plugins, plugins)
     made = study.plan()
     states = {name: _now(study, planned) for name, planned in made.runs.items()}
@@ -164,13 +174,14 @@ def report(
     file: File,
     sets: Sets = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write report.md and report.json there.", show_default=False)
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write report.md and report.json into this folder.", show_default=False),
     ] = None,
     no_plugins: shared.NoPlugins = False,
     plugins: shared.Plugins = None,
     as_json: shared.Json = False,
 ) -> None:
-    """What the study found: scores, tests, learning curves, and what it could have shown."""
+    """Show the study's results: scores, tests, learning curves, and what the data could have shown."""
     made = _study(file, sets, no_plugins, plugins).report()
     if output is not None:
         write_atomic(output / "report.md", made.markdown().encode())
@@ -259,7 +270,7 @@ def _show_outcome(outcome: StudyOutcome, file: Path) -> None:
         if run.phase in ("failed", "missing"):
             say(f"{run.phase}: {run.planned.words}: {run.reason}")
     if outcome.stopped:
-        note(f"stopped: {outcome.stopped}; the same command goes on")
+        note(f"stopped: {outcome.stopped}; the same command continues the study")
     parts = [f"{count} {phase}" for phase, count in outcome.counts().items() if count]
     say(f"{', '.join(parts)}; {outcome.seconds:.0f} s, {outcome.flops:.2e} FLOPs")
     say(f"next: python -m harness study report {file}")

@@ -84,7 +84,7 @@ SAME = 1e-3
 
 
 def check_base_untouched(lab: Lab) -> str:
-    """A fit changes the adapter only: the base model's weights and its answers are the same, bit for bit."""
+    """A fit changes only the adapter: the base model's weights and answers stay the same, bit for bit."""
     name, plain = lab.aligner_class.name, lab.plain
     required(
         plain.session.base() == plain.base, f"{name}: the base model's weights are not what they were before the fit"
@@ -106,7 +106,7 @@ def check_takes_what_it_says(lab: Lab) -> str:
 
 
 def check_can_what_it_says(lab: Lab) -> str:
-    """The result can do no more than the class declares, and something at all."""
+    """The result can do something, and nothing beyond what the class declares."""
     found, declared = lab.result().capabilities, can(lab.aligner_class)
     name, listed = lab.aligner_class.name, ", ".join(sorted(declared))
     required(bool(found), f"{name}: its result can do nothing; {listed} was declared")
@@ -142,7 +142,7 @@ def guard(few_shot: FewShot, declared: frozenset[str]) -> Guarded:
 
 
 def check_same_seed_same_adapter(lab: Lab) -> str:
-    """The training seed decides everything: global random states do not reach the result."""
+    """The training seed decides everything: the process's random states do not change the result."""
     first, second = lab.result(), lab.result(Trial(salt=1))
     same = (first.adapter, first.behaviour) == (second.adapter, second.behaviour)
     required(same, f"{lab.aligner_class.name}: two fits with one seed differ; draw every random number from bench.seed")
@@ -161,7 +161,7 @@ def check_other_seed_other_adapter(lab: Lab) -> str:
 
 
 def check_trained_by_the_bench(lab: Lab) -> str:
-    """Trainers are run by `bench.train`, which meters, stores and resumes them, and never by themselves."""
+    """Trainers are run by `bench.train`, which meters, checkpoints and resumes them, and never by themselves."""
     outside = sorted(set(lab.result().outside))
     required(
         not outside,
@@ -172,7 +172,7 @@ def check_trained_by_the_bench(lab: Lab) -> str:
 
 
 def check_budget_stops(lab: Lab) -> str:
-    """At the cap a fit ends at once and in good order, with the best adapter that was kept, if any."""
+    """At the cap a fit ends at once and in good order, with the best adapter that it has kept, if any."""
     name = lab.aligner_class.name
     trial = Trial(regime=SHORT.with_budget(selection="holdout25"))
     whole = lab.result(trial).flops
@@ -206,7 +206,7 @@ def check_positive_control(lab: Lab) -> str:
 
 
 def check_labels_swapped(lab: Lab) -> str:
-    """With chosen and rejected exchanged the method learns the opposite: the held-out margin changes its sign."""
+    """If chosen and rejected are exchanged, the method learns the opposite: the held-out margin changes its sign."""
     lab.unless_it_takes("pairs")
     right, swapped = (lab.gain(lab.result(trial)) for trial in (FULL, replace(AGAINST, swapped=True)))
     figures = f"over base the mean margin is {right:+.3f} nats with the labels and {swapped:+.3f} with swapped ones"
@@ -215,7 +215,7 @@ def check_labels_swapped(lab: Lab) -> str:
 
 
 def check_labels_shuffled(lab: Lab) -> str:
-    """With half of the labels exchanged there is nothing to learn: held-out accuracy stays near one half."""
+    """If half of the labels are exchanged, there is nothing to learn: held-out accuracy stays near one half."""
     lab.unless_it_takes("pairs")
     accuracy = lab.result(replace(FULL, shuffled=True)).accuracy
     figures = f"held-out accuracy {accuracy:.2f} after labels that say nothing"
@@ -227,7 +227,7 @@ def check_labels_shuffled(lab: Lab) -> str:
 
 
 def check_groups_swapped(lab: Lab) -> str:
-    """A group that likes everything is told from one that likes nothing, also when the two change places."""
+    """The result tells a group that likes everything from one that likes nothing, also if they change places."""
     lab.unless_it_takes("groups")
     leans = [_lean(lab.result(Trial(opinions=True, swapped=swapped)).choices) for swapped in (False, True)]
     figures = f"P(yes) of the first group less that of the second: {leans[0]:+.3f}, and {leans[1]:+.3f} when swapped"
@@ -269,7 +269,7 @@ def check_alone_as_in_company(lab: Lab) -> str:
 
 
 def check_save_load(lab: Lab) -> str:
-    """What `save` writes is safetensors and JSON only, and on the base model it answers as the fitted model did."""
+    """`save` writes only safetensors and JSON, and on the base model they answer as the fitted model did."""
     from peft import PeftModel
 
     name, aligned, folder = lab.aligner_class.name, lab.plain.aligned, lab.plain.session.folder / "saved"

@@ -118,7 +118,7 @@ def _vocabulary(engine: Engine) -> int:
 
 
 def check_opens(lab: BackendLab) -> str:
-    """An engine says what it runs: a tokenizer that gives texts back, room for tokens, a number of weights."""
+    """An engine has a tokenizer that gives texts back, room for tokens, and a number of weights."""
     with lab.engine() as engine:
         ids = engine.tokenizer.encode(TEXTS[0], add_special_tokens=False)
         _require(engine.tokenizer.decode(ids) == TEXTS[0], f"{lab.name}: its tokenizer does not give a text back")
@@ -158,7 +158,7 @@ def check_likelihoods_add_up(lab: BackendLab) -> str:
 
 
 def check_greedy_is_most_likely(lab: BackendLab) -> str:
-    """Just the most likely continuation is called greedy, and temperature 0 samples it."""
+    """Only the most likely continuation is called greedy, and temperature 0 samples it."""
     lab.unless_it_can("loglik", "generate")
     with lab.engine() as engine:
         for context in CONTEXTS:
@@ -189,7 +189,7 @@ def check_long_contexts_are_clipped(lab: BackendLab) -> str:
 
 
 def check_scores_agree(lab: BackendLab) -> str:
-    """`score` gives token by token what `loglik` sums, and `logits` the same out of the whole distribution."""
+    """`score` gives for each token what `loglik` sums, and `logits` gives the same within the whole distribution."""
     lab.unless_it_can("loglik", "score")
     with lab.engine() as engine:
         for context in CONTEXTS:
@@ -204,7 +204,7 @@ def check_scores_agree(lab: BackendLab) -> str:
 
 
 def check_entropies_agree(lab: BackendLab) -> str:
-    """The entropy behind every token is that of the distribution which `logits` gives there."""
+    """The entropy at every token is that of the distribution which `logits` gives there."""
     lab.unless_it_can("entropy", "score", "logits")
     with lab.engine() as engine:
         found = engine.score([Group(CONTEXTS[0], [ANSWER])], entropy=True)[0][0].entropies
@@ -217,7 +217,7 @@ def check_entropies_agree(lab: BackendLab) -> str:
 
 
 def check_samples_are_whole(lab: BackendLab) -> str:
-    """As many samples as were asked for, none too long, each with its own text, and the right word for its end."""
+    """There are as many samples as were asked for, none too long, each with its own text and the right `finish`."""
     lab.unless_it_can("generate")
     with lab.engine() as engine:
         groups = engine.generate(CONTEXTS, n=3, max_new_tokens=SHORT, seed=1)
@@ -232,7 +232,7 @@ def check_samples_are_whole(lab: BackendLab) -> str:
 
 
 def check_seed_decides(lab: BackendLab) -> str:
-    """One seed gives one set of samples, another seed another; the process's random states do not matter."""
+    """The same seed gives the same samples, another seed gives others; the process's random states do not matter."""
     lab.unless_it_can("generate")
     with lab.engine() as engine:
         ask = partial(engine.generate, CONTEXTS, n=2, max_new_tokens=SHORT)
@@ -276,7 +276,7 @@ def check_alone_as_in_company(lab: BackendLab) -> str:
 
 
 def check_adapter(lab: BackendLab) -> str:
-    """`load` changes the answers, `adapter_off` takes that back for a while, `drop` for good, to the last digit."""
+    """`load` changes the answers, `adapter_off` undoes this inside its block, and `drop` for good, bit for bit."""
     lab.unless_it_can("adapters", "loglik")
     with lab.engine() as engine, tempfile.TemporaryDirectory() as folder:
         ask = partial(_loglik, engine, CONTEXTS[0], ANSWER)
@@ -311,7 +311,7 @@ def _adapted(folder: Path, head: int | None) -> float:
 
 
 def check_embeddings(lab: BackendLab) -> str:
-    """One row for each text, the same whoever stands beside it, another for another text or way of pooling."""
+    """There is one row for each text, whatever stands beside it, and another row for another text or pooling."""
     lab.unless_it_can("embed")
     with lab.engine() as engine:
         rows = engine.embed(TEXTS)
@@ -326,7 +326,7 @@ def check_embeddings(lab: BackendLab) -> str:
 
 
 def check_counts_what_it_reads(lab: BackendLab) -> str:
-    """Inside `metered` the tokens that are read are counted, and outside it nothing is."""
+    """Tokens that are read inside `metered` are counted, and others are not."""
     lab.unless_it_can("loglik")
     with lab.engine() as engine:
         meter = Meter()
@@ -341,7 +341,7 @@ def check_counts_what_it_reads(lab: BackendLab) -> str:
 
 
 def check_opens_again(lab: BackendLab) -> str:
-    """Opened again after `close`, the same files give the same answers."""
+    """After `close`, opening the same files again gives the same answers."""
     lab.unless_it_can("loglik")
     answers = []
     with lab.files() as files:

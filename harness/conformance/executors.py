@@ -174,7 +174,7 @@ def _raised(call: Callable[[], None]) -> str:
 
 
 def check_refuses_unknown_options(lab: ExecutorLab) -> str:
-    """A mistyped option is refused when the executor is opened."""
+    """An unknown option is refused when the executor is opened."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             lab.kind(Resources(Path(folder), 1, 1, 0.0, {**lab.options, "no_such_option": 1})).close()
@@ -184,7 +184,7 @@ def check_refuses_unknown_options(lab: ExecutorLab) -> str:
 
 
 def check_same_records(lab: ExecutorLab) -> str:
-    """What it computes is what this process computes: the same runs, scores, answers and adapter."""
+    """The records have the same ids, scores, answers and adapters as those of a process without the executor."""
     found = lab.computed.records
     for name, record in expected_records().items():
         other = found[name]
@@ -201,32 +201,32 @@ def check_same_records(lab: ExecutorLab) -> str:
 
 
 def check_ends(lab: ExecutorLab) -> str:
-    """A cell with a record, and one whose input was refused, have ended; neither is lost."""
+    """A cell with a record and a cell whose input was refused are both `ended`, and not `lost`."""
     for name, state in lab.computed.ended.items():
         required(state.phase == "ended", f"{lab.name}: cell {name} is {state.phase} ({state.note})")
     return ""
 
 
 def check_tells_refusals(lab: ExecutorLab) -> str:
-    """Why an input was refused stands beside the cell's file."""
+    """The reason why an input was refused stands beside the cell's file."""
     required("absent" in lab.computed.refused, f"{lab.name}: does not say why a cell was refused")
     return ""
 
 
 def check_finds_what_is_there(lab: ExecutorLab) -> str:
-    """A cell whose record is there ends at once, and its record stays."""
+    """A cell that has a record ends at once, and its record is not changed."""
     required(lab.computed.again.phase == "ended", f"{lab.name}: a finished cell is {lab.computed.again.phase}")
     return ""
 
 
 def check_unknown_handles(lab: ExecutorLab) -> str:
-    """A handle that it does not know is a lost cell, and no error: the driver may be a later one."""
+    """A handle that the executor does not know is `lost` and no error, because a later process may ask about it."""
     required(lab.computed.unknown.phase == "lost", f"{lab.name}: an unknown handle is {lab.computed.unknown.phase}")
     return ""
 
 
 def check_closes_twice(lab: ExecutorLab) -> str:
-    """`close` may be called again."""
+    """`close` may be called twice."""
     required(not lab.computed.closed_twice, f"{lab.name}: a second close raises {lab.computed.closed_twice}")
     return ""
 

@@ -160,7 +160,7 @@ def _same(lab: JudgeLab, what: str, first: Sequence[float], second: Sequence[flo
 
 
 def check_one_verdict_each(lab: JudgeLab) -> str:
-    """One verdict per item, in their order, also of items that are equal; none for none."""
+    """There is one verdict for each item, in the order of the items; without items there is none."""
     item = plain_items()[0]
     lab.ask([])
     lab.ask([item, replace(item, id="again"), *plain_items()[1:]])
@@ -168,7 +168,7 @@ def check_one_verdict_each(lab: JudgeLab) -> str:
 
 
 def check_figures_valid(lab: JudgeLab) -> str:
-    """Probabilities lie in 0..1, `p_a` and those of each order; tokens and cost are not negative."""
+    """`p_a` and the values of each order lie in [0, 1]; tokens and cost are not negative."""
     for verdict in lab.ask(plain_items()):
         for p in (verdict.p_a, *verdict.per_order):
             required(math.isfinite(p) and 0 <= p <= 1, f"{lab.name} gives {p} as a probability")
@@ -178,7 +178,7 @@ def check_figures_valid(lab: JudgeLab) -> str:
 
 
 def check_statuses(lab: JudgeLab) -> str:
-    """Odd items (no reference, empty answers, braces, a conversation) get a verdict, or a reason at P 0.5: no crash."""
+    """Odd items (no reference, empty answers, braces, a conversation) get a verdict, or a `status` and P 0.5."""
     asked = user("Say {hello}.")
     turns = (*user("Hello."), Message("assistant", "Hello, how can I help?"), *user("Name a colour."))
     odd = [
@@ -207,19 +207,19 @@ def check_same_twice(lab: JudgeLab) -> str:
 
 
 def check_antisymmetric(lab: JudgeLab) -> str:
-    """With the two answers exchanged, P(a better) becomes 1 - P(a better)."""
+    """If the two answers change places, P(a better) becomes 1 - P(a better)."""
     before, after = lab.probabilities(plain_items()), lab.probabilities(_swapped(plain_items()))
     return _same(lab, "exchanging the answers", before, [1 - p for p in after])
 
 
 def check_identical_pair_is_a_tie(lab: JudgeLab) -> str:
-    """An answer is not better than itself."""
+    """Two identical answers are a tie."""
     same = [replace(item, b=item.a) for item in plain_items()]
     return _same(lab, "an answer against itself", lab.probabilities(same), [0.5] * len(same))
 
 
 def check_order_of_items(lab: JudgeLab) -> str:
-    """The order in which items come changes no verdict."""
+    """The order of the items changes no verdict."""
     items = plain_items()
     backwards = lab.probabilities(items[::-1])[::-1]
     return _same(lab, "another order of the items", lab.probabilities(items), backwards)
@@ -252,7 +252,7 @@ def check_positive_control(lab: JudgeLab) -> str:
 
 
 def check_null_answer(lab: JudgeLab) -> str:
-    """A constant answer that says nothing does not win against plainly good ones."""
+    """A constant answer that says nothing does not win against plainly good answers."""
     items = [
         JudgeItem(f"null-{index}", user(asked), *((NULL_ANSWER, good) if index % 2 else (good, NULL_ANSWER)), reference)
         for index, (asked, good, _, reference) in enumerate(PLAIN)

@@ -14,7 +14,7 @@ from harness.conformance.lab import Lab
 
 
 def check_parameters_plain(lab: Lab) -> str:
-    """Config has defaults, refuses unknown keys, cannot be changed, survives JSON; the constructor only stores it."""
+    """Config has defaults, refuses unknown keys, is frozen and survives JSON; the constructor only stores it."""
     name, config_class = lab.aligner_class.name, lab.aligner_class.Config
     try:
         config = config_class()
@@ -34,7 +34,7 @@ def check_parameters_plain(lab: Lab) -> str:
 
 
 def check_parameters_documented(lab: Lab) -> str:
-    """Every hyper-parameter has a description, and either a valid probe value or the reason why it changes nothing."""
+    """Every hyper-parameter has a description, and a valid probe value or the reason why it changes nothing."""
     for parameter, info in lab.aligner_class.Config.model_fields.items():
         label = f"{lab.aligner_class.name}.{parameter}"
         required(bool((info.description or "").strip()), f"{label} has no description")
@@ -55,7 +55,7 @@ def check_parameters_documented(lab: Lab) -> str:
 
 
 def check_parameters_matter(lab: Lab) -> str:
-    """Every hyper-parameter's probe value changes the fitted model; one said to have no effect is at least read."""
+    """Every probe value changes the fitted model; a hyper-parameter that is said to change nothing is at least read."""
     faults, remarks = [], []
     for parameter, info in lab.aligner_class.Config.model_fields.items():
         extra = _extra(info)

@@ -87,7 +87,7 @@ def _twice(ids: Iterable[str]) -> list[str]:
 
 
 def check_ids_unique(lab: PoolLab) -> str:
-    """Every pair has an id of its own, and so has every prompt; none is empty."""
+    """Every pair has an id of its own, and so has every prompt; no id is empty."""
     pool = lab.make()
     for what, ids in (
         ("pairs", [pair.id for pair in lab.pairs()]),
@@ -114,13 +114,13 @@ def check_ids_stable(lab: PoolLab) -> str:
 
 
 def check_same_twice(lab: PoolLab) -> str:
-    """Read again, by a new instance, the pool says the same."""
+    """A new instance gives the same pairs, prompts, groups and revision."""
     required(_said(lab, lab.source) == _said(lab, lab.source), f"{lab.name} says something else when read again")
     return ""
 
 
 def check_sides_differ(lab: PoolLab) -> str:
-    """Of every pair both answers hold text and differ, and its prompt ends with the user's turn."""
+    """Both answers of a pair hold text and differ, and its prompt ends with the user's turn."""
     for pair in [*lab.pairs(), *lab.pairs("eval")]:
         required(bool(pair.chosen.strip() and pair.rejected.strip()), f"{lab.name}: pair {pair.id!r} has an empty side")
         required(pair.chosen != pair.rejected, f"{lab.name}: both sides of pair {pair.id!r} are equal")
@@ -130,7 +130,7 @@ def check_sides_differ(lab: PoolLab) -> str:
 
 
 def check_questions_cover(lab: PoolLab) -> str:
-    """Every pair and every prompt has a question, by its own id or by its unit: what the leak gate reads."""
+    """Every pair and every prompt has a question for the leak gate, by its own id or by its unit."""
     pairs, questions = lab.pairs(), lab.make().questions(lab.source)
     missing = [pair.id for pair in pairs if pair.id not in questions and pair.unit not in questions]
     required(not missing, f"{lab.name}: {len(missing)} pairs have no question, first {missing[:1]}")
@@ -142,7 +142,7 @@ def check_questions_cover(lab: PoolLab) -> str:
 
 
 def check_prompts_apart(lab: PoolLab) -> str:
-    """A draw of pairs leaves prompts that none of them asks: a pool of prompts is more than its pairs' own."""
+    """A draw of pairs leaves prompts that no drawn pair asks: the pool's prompts are more than its pairs' prompts."""
     pairs, prompts = lab.pairs(), lab.make().prompts(lab.source)
     if not (pairs and prompts):
         raise unittest.SkipTest("the pool has no pairs or no prompts")
@@ -155,7 +155,7 @@ def check_prompts_apart(lab: PoolLab) -> str:
 
 
 def check_revision_follows_data(lab: PoolLab) -> str:
-    """Whatever changes pairs, prompts, groups or what the verifier says changes the revision."""
+    """Every change of pairs, prompts, groups or verdicts of the verifier changes the revision."""
     watched = Watched(lab.source)
     before, revision = _said(lab, watched), lab.make().revision(watched)
     if not watched.read:
@@ -174,7 +174,7 @@ def check_revision_follows_data(lab: PoolLab) -> str:
 
 
 def check_splits_apart(lab: PoolLab) -> str:
-    """Held-out pairs have other ids, units and prompts than those that are trained on."""
+    """Held-out pairs share no id, unit or prompt with the pairs that are trained on."""
     train, held = lab.pairs(), lab.pairs("eval")
     if not (train and held):
         raise unittest.SkipTest("the pool has no pairs, or none that are held out")
@@ -185,7 +185,7 @@ def check_splits_apart(lab: PoolLab) -> str:
 
 
 def check_verifier(lab: PoolLab) -> str:
-    """Rewards lie in 0..1 for every prompt and any text; an unknown prompt is a KeyError."""
+    """Rewards lie in [0, 1] for every prompt and any text; an unknown prompt raises KeyError."""
     pool = lab.make()
     verifier = pool.verifier(lab.source)
     if verifier is None:
@@ -203,7 +203,7 @@ def check_verifier(lab: PoolLab) -> str:
 
 
 def check_groups_valid(lab: PoolLab) -> str:
-    """Every rating has two options or more, shares that sum to 1, and a question once in its group."""
+    """Every rating has two options or more and shares that sum to 1, and no group rates a question twice."""
     groups = lab.make().groups(lab.source)
     if not groups:
         raise unittest.SkipTest("the pool has no groups")

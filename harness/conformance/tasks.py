@@ -235,7 +235,7 @@ def _rows(scores: Scores) -> list[dict[str, Any]]:
 
 
 def check_metrics_declared(lab: TaskLab) -> str:
-    """Every metric that is returned is declared, and the main one is among them."""
+    """Every metric that is returned is declared, and the main metric is among them."""
     task, found = lab.task(), returned(lab.evaluate(paired=True))
     unknown = sorted(found - set(task.metrics))
     named = not unknown or isinstance(task, NamesMetricsLater)
@@ -247,7 +247,7 @@ def check_metrics_declared(lab: TaskLab) -> str:
 
 
 def check_metrics_returned(lab: TaskLab) -> str:
-    """Every metric that is declared has a meaning, and is returned somewhere."""
+    """Every declared metric has a meaning and is returned for some item or for the whole set."""
     metrics = lab.task().metrics
     empty = [name for name, meaning in metrics.items() if not meaning.strip()]
     _require(not empty, f"{lab.name} does not say what {', '.join(empty)} means")
@@ -257,7 +257,7 @@ def check_metrics_returned(lab: TaskLab) -> str:
 
 
 def check_ids_unique(lab: TaskLab) -> str:
-    """Every row has an id of its own and a unit, and every question of the leak gate is a row's or a unit's."""
+    """Every row has a unit and an id of its own, and every question of the leak gate belongs to a row or a unit."""
     scores, ids = lab.evaluate(limit=None, paired=True), set[str]()
     for row in scores.rows:
         _require(bool(row.id and row.unit), f"{lab.name} has a row without an id or a unit")
@@ -270,7 +270,7 @@ def check_ids_unique(lab: TaskLab) -> str:
 
 
 def check_values_finite(lab: TaskLab) -> str:
-    """Every value is a finite number, of rows, notes and whole sets; what is kept beside them is JSON."""
+    """Every value of rows, notes and whole sets is a finite number, and what is kept beside them is JSON."""
     scores = lab.evaluate(paired=True)
     figures = [(row.id, name, value) for row in scores.rows for name, value in row.values.items()]
     figures += [("a note", name, value) for name, value in scores.notes.items()]
@@ -292,7 +292,7 @@ def check_model_matters(lab: TaskLab) -> str:
 
 
 def check_same_twice(lab: TaskLab) -> str:
-    """Evaluated again, by a new instance, the task says the same; so do its revision and its questions."""
+    """A new instance gives the same rows, the same revision and the same questions."""
     _require(lab.evaluate() == lab.evaluate(), f"{lab.name} gives other scores when asked again")
     for what in ("revision", "questions"):
         arguments = (lab.source,) if what == "revision" else (lab.source, None)
@@ -305,7 +305,7 @@ def check_same_twice(lab: TaskLab) -> str:
 
 
 def check_limit(lab: TaskLab) -> str:
-    """With a limit of 2 there are two units at most, which are asked as they are without a limit."""
+    """With a limit of 2 there are at most two units, and they are asked as they are without a limit."""
     few, everything = lab.evaluate(limit=2), {row.id: row for row in lab.evaluate(limit=None).rows}
     units = {row.unit for row in few.rows}
     _require(0 < len(units) <= 2, f"{lab.name} scores {len(units)} units with a limit of 2")
@@ -318,7 +318,7 @@ def check_limit(lab: TaskLab) -> str:
 
 
 def check_requires_honest(lab: TaskLab) -> str:
-    """What `requires` names is enough, where it is empty each of `accepts`; a model without it is refused.
+    """What `requires` names is enough, or any of `accepts` where it is empty; a model without it is refused.
 
     What is accepted beside a requirement may be there or not.
     """
@@ -344,7 +344,7 @@ def check_requires_honest(lab: TaskLab) -> str:
 
 
 def check_revision_follows_data(lab: TaskLab) -> str:
-    """Whatever change of the rows changes what is asked or scored changes the revision."""
+    """Every change of the rows that changes what is asked or scored changes the revision."""
     watched = Watched(lab.source)
     before = _rows(lab.evaluate(source=watched, limit=None))
     revision, moved = lab.task().revision(watched), 0
@@ -363,7 +363,7 @@ def check_revision_follows_data(lab: TaskLab) -> str:
 
 
 def check_pool_split_unread(lab: TaskLab) -> str:
-    """Without few-shot examples the rows that methods train on are not read."""
+    """Without few-shot examples, the rows that methods train on are not read."""
     watched = Watched(lab.source)
     lab.evaluate(source=watched)
     lab.task().revision(watched)

@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 
 class Aligner(Protocol):
-    """A method. One file each; constructed with its validated config; holds no other state.
+    """A method that fits a model to labels. It is constructed with its validated config and holds no other state.
 
-    It is given what it requires and accepts of the few-shot data, and nothing else. A method whose result is more than
-    the adapted language model also implements `Loads`; a method that goes by other names, `HasAliases`; a method whose
-    result can do less than a language model, `DeclaresCapabilities`; a method whose result asks other things of the
-    engine, `AsksEngine`.
+    Of the few-shot data it receives what it requires and what it accepts, and nothing else. Further protocols are
+    implemented only where they apply: `Loads` if the result is more than the adapted language model, `HasAliases` if
+    the method has other names, `DeclaresCapabilities` if the result can do less than a language model, and
+    `AsksEngine` if the result asks other things of the engine.
     """
 
     name: ClassVar[str]
     paper: ClassVar[str]
     """arXiv id or URL; empty for controls."""
     version: ClassVar[str]
-    """Raise it when a change alters results: it is part of a run's identity."""
+    """Part of a run's identity. Raise it when a change alters results."""
     requires: ClassVar[frozenset[Need]]
-    """All of these must be there, or the cell is refused before anything runs."""
+    """Data without which the method cannot work. If the pool lacks any of them, the cell is refused before it runs."""
     accepts: ClassVar[frozenset[Need]]
-    """Each of these is given where the pool has it; a method that requires nothing needs at least one of them."""
+    """Data that the method uses if the pool has them. A method that requires nothing needs at least one of them."""
     Config: ClassVar[type[BaseModel]]
     """Frozen pydantic model. Every field carries `description` (with its source) and, in `json_schema_extra`, a
     `probe`: a second valid value that must change the result."""
@@ -43,64 +43,71 @@ class Aligner(Protocol):
     def __init__(self, config: Any) -> None: ...
 
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
-        """Train on `few_shot` through `bench`."""
+        """Train on `few_shot` through `bench`, and return what answers for the fitted model.
+
+        Raises HarnessError if the data do not suffice. Let BudgetExceeded pass: it ends the fit at the track's cap.
+        """
         ...
 
 
 @runtime_checkable
 class AsksEngine(Protocol):
-    """What an aligner's class adds when the result is no adapter, or asks more of the engine than an adapter does."""
+    """Added by an aligner's class if the result is not an adapter, or asks more of the engine than an adapter does."""
 
     asks: ClassVar[frozenset[EngineCapability]]
-    """What the result needs of the engine, beside what a task asks for; a class that does not say needs `adapters`."""
+    """What the result needs of the engine, in addition to what a task needs. Without this protocol: `adapters`."""
 
 
 @runtime_checkable
 class HasAliases(Protocol):
-    """What an aligner's class adds when the aligner has other names too."""
+    """Added by an aligner's class if the aligner has other names too."""
 
     aliases: ClassVar[tuple[str, ...]]
+    """Names that `--aligner` takes beside `name`."""
 
 
 @runtime_checkable
 class DeclaresCapabilities(Protocol):
-    """What an aligner's class adds when the result cannot do all that a language model can."""
+    """Added by an aligner's class if the result cannot do everything that a language model can do."""
 
     capabilities: ClassVar[frozenset[Capability]]
-    """What the result can do at most."""
+    """The most that the result can do."""
 
 
 @runtime_checkable
 class Loads(Protocol):
-    """What an aligner adds when tasks must not ask the adapted language model directly (a re-ranker, a module)."""
+    """Added by an aligner whose result stands between tasks and the adapted language model (a re-ranker, a module)."""
 
     @classmethod
     def load(cls, model: LanguageModel, folder: Path) -> Aligned:
-        """The result of a fit from what its `save` wrote, around the model with the fit's adapter."""
+        """Rebuild the result of a fit from the files that its `save` wrote; `model` has the fit's adapter."""
         ...
 
 
 @runtime_checkable
 class Finishes(Protocol):
-    """What an aligner adds when its result is not the adapted model itself: called where the cap stopped `fit`."""
+    """Added by an aligner whose result is not the adapted model itself, for fits that the compute cap stops."""
 
     def finish(self, bench: Bench) -> Aligned:
-        """The result with the adapter as it stands: the best that was kept, else the last."""
+        """The result, made of the adapter that the fit has: the best that was kept, or else the last.
+
+        Called in place of the rest of `fit`.
+        """
         ...
 
 
 @runtime_checkable
 class SaysAhead(Protocol):
-    """What an aligner adds when a user should read something before anything is fitted: a choice, or a cost."""
+    """Added by an aligner that has something to say before anything is fitted: a choice that it made, or a cost."""
 
     def ahead(self, regime: Regime, few_shot: FewShot) -> tuple[str, ...]:
-        """Lines to be shown with the plan; called where the method's settings and all its data are known."""
+        """Lines that are shown with the plan. Called once the method's settings and all its data are known."""
         ...
 
 
 @runtime_checkable
 class AsksJudge(Protocol):
-    """What an aligner adds when it may ask a registered judge while it fits; the judge's version is part of the fit."""
+    """Added by an aligner that may ask a registered judge while it fits. The judge's version is then part of the id."""
 
     @property
     def asked_judge(self) -> str | None:

@@ -37,10 +37,11 @@ class Schedule:
     """The highest rate of the phase."""
     steps: int
     warmup: float = 0.0
-    """Steps with rising rate: below 1 a share of all steps, rounded up; from 1 on their number."""
+    """Steps during which the rate rises: below 1 a share of all steps, rounded up; from 1 on their number."""
     shape: Literal["cosine", "constant"] = "cosine"
     """After the rise: a cosine to 0, or no change."""
     max_grad_norm: float = 1.0
+    """Gradients with a larger norm are scaled down to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class TokenLogprobs:
 
 @dataclass(frozen=True, slots=True)
 class LoneAnswer:
-    """An answer with a label of its own, and another prompt's answer put under the same prompt: a row of KTO."""
+    """A row of KTO: an answer that is desirable or not, and beside it an answer to another prompt (`mismatched`)."""
 
     prompt: Messages
     answer: str
@@ -65,10 +66,10 @@ class LoneAnswer:
 
 
 Reward = Callable[[int, Sequence[str], Sequence[str]], list[float]]
-"""From (step, ids of prompts, answers), one answer an id, to the answers' rewards."""
+"""A function of (step, ids of prompts, answers), with one answer for each id, that returns the answers' rewards."""
 
 StepLoss = Callable[[int, Sequence[RowT]], "Tensor | None"]
-"""From (step, rows) to the loss to differentiate; None where there is nothing to learn from."""
+"""A function of (step, rows) that returns the loss to differentiate, or None if there is nothing to learn from."""
 
 
 class Trainers(Protocol):
@@ -135,11 +136,11 @@ class Trainers(Protocol):
 
 
 class Bench(Protocol):
-    """All that an aligner may use. Every use is metered against the budget.
+    """Everything that an aligner may use. All use is metered against the budget.
 
-    Adapters go by name: `contracts.POLICY` is the live one, `contracts.BASE` the model with adapters off, others are
-    made by `fork`. Completions are given either as text (encoded with a closing end-of-turn token) or as `Completion`
-    (its own ids are used: a truncated one has no end-of-turn token).
+    Adapters have names: `contracts.POLICY` is the adapter that is being trained, `contracts.BASE` stands for the model
+    with adapters off, and `fork` makes others. A completion is a text, which is encoded with an end-of-turn token at
+    its end, or a `Completion`, whose own ids are used (a truncated completion has no end-of-turn token).
     """
 
     @property
@@ -148,14 +149,18 @@ class Bench(Protocol):
         ...
 
     @property
-    def tokenizer(self) -> Any: ...
+    def tokenizer(self) -> Any:
+        """The model's tokenizer, with transformers' interface."""
+        ...
 
     @property
-    def seed(self) -> int: ...
+    def seed(self) -> int:
+        """The training seed. Everything random in a fit must follow from it."""
+        ...
 
     @property
     def workdir(self) -> Path:
-        """A folder that survives a crash and is deleted when the fit is done."""
+        """A folder for files of the fit. It survives a crash and is deleted when the fit is done."""
         ...
 
     @property
@@ -171,15 +176,18 @@ class Bench(Protocol):
         ...
 
     def liveness(self, *, degenerate: str | None = None, **figures: float) -> None:
-        """Figures that show the method did its work; `degenerate` says why the run is below its floor."""
+        """Record figures that show whether the method did its work.
+
+        `degenerate` is a sentence for the record if the run falls below the method's floor; otherwise leave it out.
+        """
         ...
 
     def tally(self, **figures: float) -> Mapping[str, float]:
-        """Add to running sums that survive a resume (unlike attributes of a trainer); returns all sums."""
+        """Add to running sums, which survive an interruption (attributes of a trainer do not). Returns all sums."""
         ...
 
     def latest(self, name: str, figures: Sequence[float], *, keep: int) -> list[float]:
-        """Append to a list of at most `keep` figures that survives a resume; returns it, the oldest first."""
+        """Append to a list of at most `keep` figures, which survives an interruption. Returns it, the oldest first."""
         ...
 
     def render(self, prompt: Messages) -> list[int]:
@@ -198,7 +206,7 @@ class Bench(Protocol):
         ...
 
     def split(self, pairs: Sequence[Pair]) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-        """(training, held-out) pairs under the regime's selection: nothing is held out but under `holdout25`."""
+        """Divide pairs into (training, held-out). Only under the selection `holdout25` are any held out."""
         ...
 
     def train(self, trainer: Any, *, held_out: Sequence[Pair] = (), fit_steps: int | None = None) -> int | None:
@@ -229,7 +237,7 @@ class Bench(Protocol):
         ...
 
     def fork(self, name: str, of: str = POLICY) -> None:
-        """Copy an adapter under a new name, frozen."""
+        """Make a frozen copy of an adapter under a new name."""
         ...
 
     def drop(self, name: str) -> None:
@@ -309,9 +317,9 @@ class Bench(Protocol):
         ...
 
     def spend(self, flops: float) -> None:
-        """Count work done outside the language model."""
+        """Count FLOPs that were spent outside the language model."""
         ...
 
     def aligned(self, demonstrations: Sequence[Pair] = ()) -> LanguageModel:
-        """The live policy as the result of the fit, behind optional in-context demonstrations."""
+        """The trained model as the result of the fit; `demonstrations` are put before every prompt."""
         ...

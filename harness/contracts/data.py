@@ -27,7 +27,7 @@ class Source(Protocol):
         ...
 
     def rows(self, dataset: Dataset, split: str) -> Sequence[Mapping[str, Any]]:
-        """All rows of one split. Raises HarnessError naming dataset, split and place when they cannot be had."""
+        """All rows of one split. Raises HarnessError naming data set, split and place if they cannot be read."""
         ...
 
 
@@ -53,7 +53,7 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """How many rows of a split were read, how many gave nothing by reason, and the first row of each reason."""
+    """How many rows of a split were read, how many were left out for each reason, and the first row of each reason."""
 
     rows: int
     reasons: Mapping[str, int]
@@ -111,16 +111,16 @@ class Pool(Protocol):
 
 @runtime_checkable
 class CountsRows(Protocol):
-    """A pool that leaves rows out, and says how many and why."""
+    """Implemented by a pool that leaves rows out, to say how many and why."""
 
     def left_out(self, source: Source, split: str = "pool") -> LeftOut:
-        """What a split holds, and what of it gives nothing."""
+        """How many rows a split holds, and which of them are left out."""
         ...
 
 
 @runtime_checkable
 class OwnRows(Protocol):
-    """A pool of the user's own rows: the user may say how they are to be read."""
+    """Implemented by a pool of the user's own rows, so that the user can say how to read them."""
 
     def reading(self, how: Reading) -> Pool:
         """The same pool, its rows read as `how` says."""
@@ -155,6 +155,6 @@ class DividesInFolds(Protocol):
 
 @runtime_checkable
 class DeclaresSpans(Protocol):
-    """What a pool adds when its answers carry no final-answer marker: `spans = "positional"` (else `marker`)."""
+    """Implemented by a pool whose answers have no final-answer marker: `spans = "positional"`. Others have `marker`."""
 
     spans: ClassVar[Spans]

@@ -24,14 +24,20 @@ class JudgeItem:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """P(a better) with the per-order values behind it; `status` is `ok` or says why there is no verdict."""
+    """What a judge says of two answers."""
 
     p_a: float
+    """P(a better), in [0, 1]; 0.5 is a tie."""
     per_order: tuple[float, ...]
+    """P(a better) for each order in which the answers were shown; `p_a` is made of these."""
     raw: str
+    """What the judge wrote, for audits."""
     tokens: int
+    """Tokens that the judge's model read and wrote."""
     cost: float
+    """US dollars."""
     status: str = "ok"
+    """`ok`, or why there is no verdict."""
 
 
 @runtime_checkable
@@ -41,12 +47,14 @@ class Judge(Protocol):
     name: ClassVar[str]
     version: ClassVar[str]
 
-    def compare(self, items: Sequence[JudgeItem]) -> list[Verdict]: ...
+    def compare(self, items: Sequence[JudgeItem]) -> list[Verdict]:
+        """A verdict for each item, in order. An item that cannot be judged gets a `status` that says why."""
+        ...
 
 
 @runtime_checkable
 class ComparesWithReference(Protocol):
-    """What a judge's class adds when the judge may measure closeness to the reference answer."""
+    """Implemented by a judge's class if the judge may measure closeness to the reference answer."""
 
     compares_with_reference: ClassVar[bool]
     """True: the reference would beat everything, so answers are judged against the base model's unless the user says
@@ -66,7 +74,7 @@ class JudgeTools:
 
 @runtime_checkable
 class SaysWhatIsMissing(Protocol):
-    """What a judge adds when it can tell without its tools that it cannot judge: no key, no package."""
+    """Implemented by a judge that can tell without its tools that it cannot judge: no key, no package."""
 
     def ready(self) -> None:
         """Called before anything is fitted or generated. Raises HarnessError naming what is missing."""
@@ -75,7 +83,7 @@ class SaysWhatIsMissing(Protocol):
 
 @runtime_checkable
 class TakesTools(Protocol):
-    """What a judge adds when it needs a model, a cache or progress."""
+    """Implemented by a judge that needs a model, a cache or a progress display."""
 
     def with_tools(self, tools: JudgeTools) -> Judge:
         """This judge with its tools; called once, before it compares anything."""
@@ -84,7 +92,7 @@ class TakesTools(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class JudgeBasis:
-    """What a judge's verdicts rest on beside its code, its name and its version: part of the id of what it judged."""
+    """What a judge's verdicts depend on beside its code, its name and its version. It enters the id of judged runs."""
 
     models: tuple[str, ...] = ()
     """Names that it gives to `JudgeTools.load`; the study's own ("") needs no mention."""
@@ -94,8 +102,8 @@ class JudgeBasis:
 
 @runtime_checkable
 class HasBasis(Protocol):
-    """What a judge adds when its verdicts rest on more than its code: a model, an endpoint, a file."""
+    """Implemented by a judge whose verdicts depend on more than its code: a model, an endpoint, a file."""
 
     def basis(self) -> JudgeBasis:
-        """Asked of a judge without tools, before anything is judged; must cost little and ask no endpoint."""
+        """What the verdicts depend on. Called without tools, before anything is judged; it must ask no endpoint."""
         ...

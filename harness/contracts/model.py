@@ -32,7 +32,10 @@ class TokenScores:
 
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
-    """A generation: `context` is raw text (already templated) or a conversation."""
+    """Asks for `n` samples of at most `max_new_tokens` tokens. Temperature 0 is greedy decoding.
+
+    `context` is a conversation, or a text to which a chat template has been applied already.
+    """
 
     context: str | Messages
     max_new_tokens: int
@@ -45,7 +48,7 @@ class GenerateRequest:
 
 @dataclass(frozen=True, slots=True)
 class LoglikRequest:
-    """Score `continuation` after `context`, both as token ids, as lm-eval encodes them."""
+    """Asks how likely `continuation` is after `context`. Both are token ids, encoded as lm-eval encodes them."""
 
     context: tuple[int, ...]
     continuation: tuple[int, ...]
@@ -62,7 +65,7 @@ class Loglik:
 
 @dataclass(frozen=True, slots=True)
 class ChooseRequest:
-    """A closed question with labelled options, asked on behalf of `group` where there is one."""
+    """A closed question with labelled options. If `group` is named, the answer is to be that group's."""
 
     prompt: Messages
     labels: tuple[str, ...]
@@ -92,10 +95,12 @@ class Preference:
 
 
 class Aligned(Protocol):
-    """A fitted model. The protocols that it implements beside this say what it may be asked: see `capabilities`."""
+    """A fitted model. What it may be asked follows from the further protocols that it implements (`capabilities`)."""
 
     @property
-    def tokenizer(self) -> Any: ...
+    def tokenizer(self) -> Any:
+        """The model's tokenizer, with transformers' interface."""
+        ...
 
     @property
     def max_length(self) -> int:
@@ -109,7 +114,7 @@ class Aligned(Protocol):
 
 @runtime_checkable
 class Generates(Protocol):
-    """What a fitted model adds when it can write answers."""
+    """Implemented by a fitted model that can write answers."""
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
         """The samples of each request, as many as its `n`."""
@@ -118,7 +123,7 @@ class Generates(Protocol):
 
 @runtime_checkable
 class ScoresText(Protocol):
-    """What a fitted model adds when it can give any text a likelihood."""
+    """Implemented by a fitted model that can give any text a likelihood."""
 
     def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik]:
         """Log-likelihood of every continuation, in nats."""
@@ -127,7 +132,7 @@ class ScoresText(Protocol):
 
 @runtime_checkable
 class Chooses(Protocol):
-    """What a fitted model adds when it can answer closed questions."""
+    """Implemented by a fitted model that can answer closed questions."""
 
     def choose(self, requests: Sequence[ChooseRequest]) -> list[list[float]]:
         """Log-probabilities over each request's options, normalised."""
@@ -136,7 +141,7 @@ class Chooses(Protocol):
 
 @runtime_checkable
 class Prefers(Protocol):
-    """What a fitted model adds when it can say which of two answers is better."""
+    """Implemented by a fitted model that can say which of two answers is better."""
 
     def prefer(self, requests: Sequence[PreferRequest]) -> list[Preference]:
         """P(a better) of every request, by the model's own rule."""
@@ -228,5 +233,5 @@ class LanguageModel(Aligned, Generates, ScoresText, Chooses, Prefers, Protocol):
         ...
 
     def spend(self, flops: float) -> None:
-        """Count an answer's work outside the language model; that of the model itself is always counted."""
+        """Count FLOPs that an answer took outside the language model. The model's own are always counted."""
         ...

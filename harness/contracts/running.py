@@ -31,8 +31,8 @@ class ModelFolder(Protocol):
 class Engine(Protocol):
     """A model that a backend opened. A method whose capability the backend does not declare is never called.
 
-    Token ids in, token ids and log-probabilities (nats) out. Batches are the engine's own concern: no answer depends on
-    what else is asked in the same call, but for the rounding of the precision.
+    It takes token ids, and returns token ids and log-probabilities (nats). How it makes batches is its own matter:
+    apart from rounding, no answer may depend on what else is asked in the same call.
     """
 
     @property
@@ -96,32 +96,32 @@ class Engine(Protocol):
         ...
 
     def load(self, folder: Path) -> None:
-        """Answer with the adapter that a fit saved in `folder`, until `drop`."""
+        """From now on answer with the adapter that a fit saved in `folder`, until `drop` is called."""
         ...
 
     def drop(self) -> None:
-        """Answer as the model that was opened, exactly; nothing where no adapter is loaded."""
+        """From now on answer exactly as the model that was opened. Does nothing if no adapter is loaded."""
         ...
 
     def adapter_off(self) -> AbstractContextManager[None]:
-        """Answer as the model that was opened inside a `with` block."""
+        """Inside a `with` block, answer as the model that was opened."""
         ...
 
     def metered(self, meter: Any) -> AbstractContextManager[None]:
-        """Count on `meter` what is computed inside a `with` block, as far as the engine can tell."""
+        """Inside a `with` block, count on `meter` what is computed, as far as the engine knows it."""
         ...
 
     def close(self) -> None:
-        """Give the memory back; the engine is not asked again."""
+        """Free the memory. The engine is not used afterwards."""
         ...
 
 
 @runtime_checkable
 class HasParts(Protocol):
-    """An engine that leaves some of its work to another one: the record says which did what."""
+    """Implemented by an engine that leaves part of its work to another engine, so that the record can say so."""
 
     def parts(self) -> dict[str, str]:
-        """Part of the work -> what does it, with its version; and how it was checked."""
+        """By part of the work: what does it, with its version, and how that was checked."""
         ...
 
 
@@ -133,7 +133,7 @@ class Backend(Protocol):
     """What its engines can do. A cell that needs more is refused before anything runs."""
 
     def open(self, files: ModelFolder, *, device: str, precision: str) -> Engine:
-        """A model as an engine. Raises HarnessError when it cannot be had."""
+        """Open a model. Raises HarnessError if it cannot be opened."""
         ...
 
 
@@ -152,25 +152,35 @@ class ModelSource:
 
 
 class RunObserver(Protocol):
-    """Told of a run's life: for trackers and notifications. An observer that raises is reported and ignored."""
+    """Watches runs, for trackers and notifications. If an observer raises, that is reported, and the run goes on."""
 
-    def started(self, run_id: str, summary: Mapping[str, Any]) -> None: ...
+    def started(self, run_id: str, summary: Mapping[str, Any]) -> None:
+        """A run begins. `summary` holds its settings (`config`), the id of its fit and the revision of its task."""
+        ...
 
-    def logged(self, run_id: str, event: Mapping[str, Any]) -> None: ...
+    def logged(self, run_id: str, event: Mapping[str, Any]) -> None:
+        """A fit logged an event: its name, its step and its figures."""
+        ...
 
-    def finished(self, run_id: str, record: Mapping[str, Any]) -> None: ...
+    def finished(self, run_id: str, record: Mapping[str, Any]) -> None:
+        """A run has ended, well or badly; `record` is what the store holds of it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class CellJob:
-    """A cell of a study to compute: a file that says what it is, and what it takes. Never code of the study's."""
+    """A cell of a study that an executor is to compute.
+
+    `python -m harness.study.cell FILE` computes the cell of a file. Its exit status is 0 if the cell has a record (of a
+    result or of a failure), 2 if its input was refused, and 1 if there was an error in the code.
+    """
 
     run_id: str
     file: Path
-    """Where its config lies, as JSON; what came of it is written beside it."""
+    """A JSON file that says what to compute. What came of it is written into a file beside it."""
     store: Path
     needs: tuple[str, ...] = ()
-    """Runs that are finished and that it is compared with: an executor without a shared disk carries them along."""
+    """Finished runs with which the cell is compared. An executor without a shared disk copies them to the worker."""
     threads: int = 1
     memory_bytes: int = 0
     gpus: float = 0.0
@@ -180,17 +190,18 @@ class CellJob:
 class CellState:
     """How far an executor is with a cell.
 
-    `ended`: the process is through with it, and the store says what came of it; `lost`: the process died.
+    `ended`: its process is through, and the store says what came of the cell. `lost`: its process died, and the study
+    will start the cell again.
     """
 
     phase: Literal["waiting", "running", "ended", "lost"]
     note: str = ""
-    """What it is doing, or how it was lost."""
+    """What the cell is doing, or how it was lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a study asks of an executor; None leaves it to the machine."""
+    """What a study asks of an executor. None leaves the choice to the executor."""
 
     folder: Path
     """The study's folder, for logs."""
@@ -198,48 +209,48 @@ class Resources:
     threads: int | None = None
     gpus: float = 0.0
     options: Mapping[str, Any] = field(default_factory=dict)
-    """The executor's own settings. It refuses those that it does not know."""
+    """Settings that only this executor has. It refuses those that it does not know."""
 
 
 class Executor(Protocol):
-    """Computes cells somewhere. The store is the truth: any executor may die and the study be run again."""
+    """Computes cells somewhere. The store says what is done, so an executor may die and the study can be run again."""
 
     name: ClassVar[str]
 
     def __init__(self, asked: Resources) -> None:
-        """Raises HarnessError for an option that it does not know, and for a package that is missing."""
+        """Raises HarnessError for an unknown option and for a missing package."""
         ...
 
     @property
     def threads(self) -> int:
-        """Threads of a cell."""
+        """With how many threads each cell is computed."""
         ...
 
     def room(self, job: CellJob) -> bool:
-        """Whether `submit` would start or queue it now."""
+        """Whether `submit` would start or queue this cell now."""
         ...
 
     def submit(self, job: CellJob) -> str:
-        """Start or queue a cell, and give its handle."""
+        """Start or queue a cell, and return a handle for it."""
         ...
 
     def poll(self, handles: Sequence[str]) -> Mapping[str, CellState]:
-        """The state of each; returns soon."""
+        """The state of each cell, without waiting. A handle that the executor does not know is `lost`."""
         ...
 
     def cancel(self, handle: str) -> None:
-        """End a cell, and everything that it started; nothing where it has ended."""
+        """End a cell and everything that it started. Does nothing if the cell has ended."""
         ...
 
     def close(self) -> None:
-        """End all cells that are under way, and every process of the executor's."""
+        """End all cells that are under way, and every process of the executor. May be called twice."""
         ...
 
 
 @runtime_checkable
 class ShowsCommand(Protocol):
-    """What an executor adds that hands cells to a cluster by a command."""
+    """Implemented by an executor that hands cells to a cluster by a command."""
 
     def preview(self, job: CellJob, count: int) -> str:
-        """The command for `count` cells like this one, as a line."""
+        """The command for `count` cells like this one, as one line."""
         ...

@@ -14,11 +14,13 @@ from harness.contracts.values import Pair, Ratings
 
 @dataclass(frozen=True, slots=True)
 class SampleRow:
-    """One evaluated item: per-metric values, the independent unit, and what is needed to audit it."""
+    """One evaluated item: its value in each metric, and what somebody needs who wants to check it."""
 
     id: str
     unit: str
+    """The independent unit that the item belongs to; intervals and tests resample units."""
     values: Mapping[str, float]
+    """By metric. A metric that does not apply to the item is left out."""
     detail: Mapping[str, Any] = field(default_factory=dict)
     """Prompt, answer, gold: JSON values only."""
 
@@ -46,11 +48,13 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class EvalContext:
-    """All that a task is given beside the model."""
+    """Everything that a task receives beside the model."""
 
     source: Source
     limit: int | None
+    """Score the first so many items; None: all."""
     num_fewshot: int
+    """How many of `demonstrations` to show before each item."""
     seed: int
     demonstrations: tuple[Pair, ...] = ()
     """The cell's own labelled pairs, for few-shot prompts."""
@@ -76,7 +80,7 @@ class EvalContext:
 
 @runtime_checkable
 class Task(Protocol):
-    """What is scored. Never sees an aligner."""
+    """What is scored. A task is constructed without arguments and never sees an aligner."""
 
     name: ClassVar[str]
     paper: ClassVar[str]
@@ -86,9 +90,9 @@ class Task(Protocol):
     """Every metric with a one-line meaning."""
     default_pool: ClassVar[str]
     requires: ClassVar[frozenset[Capability]]
-    """What a fitted model must be able to do, all of it."""
+    """Everything that a fitted model must be able to do. A model that cannot is refused before anything runs."""
     accepts: ClassVar[frozenset[Capability]]
-    """What it may be able to do; a task that requires nothing asks for at least one of these."""
+    """What the task uses if the model can do it. If the task requires nothing, the model needs one of these."""
 
     def revision(self, source: Source) -> str:
         """Hash of the evaluation data and of the prompt template."""
@@ -98,12 +102,14 @@ class Task(Protocol):
         """Text of every evaluated item by id, for the leak gate."""
         ...
 
-    def evaluate(self, aligned: Aligned, ctx: EvalContext) -> Scores: ...
+    def evaluate(self, aligned: Aligned, ctx: EvalContext) -> Scores:
+        """Ask the model about every item and score its answers, one row for each item."""
+        ...
 
 
 @runtime_checkable
 class Family(Protocol):
-    """What a class of tasks or judges adds when the user picks one of many by what follows a colon.
+    """Implemented by a class that stands for many tasks or judges, of which the user names one behind a colon.
 
     `--task lm_eval:arc_easy` is the class called `lm_eval`, asked for `arc_easy`.
     """
@@ -116,23 +122,23 @@ class Family(Protocol):
 
 @runtime_checkable
 class Judged(Protocol):
-    """What a task adds when a judge compares its answers."""
+    """Implemented by a task whose answers a judge compares."""
 
     default_judge: ClassVar[str]
-    """Used where the user names none."""
+    """The judge that is asked if the user names none."""
 
 
 @runtime_checkable
 class JudgedOnRequest(Protocol):
-    """What a task adds when a judge may compare its answers beside its own figures, and nobody has to name one."""
+    """Implemented by a task that has figures of its own and can be judged too, if the user names a judge."""
 
     judged_metric: ClassVar[str]
-    """The metric that a judge gives."""
+    """The metric that the judge's verdicts give."""
 
 
 @runtime_checkable
 class NeedsControl(Protocol):
-    """What a task adds when base does not say what a method scores that learnt nothing from its labels.
+    """Implemented by a task on which a method may beat base without learning anything from its labels.
 
     A verdict then needs a run of the same method on shuffled labels, and the method must beat both.
     """
@@ -142,22 +148,22 @@ class NeedsControl(Protocol):
 
 @runtime_checkable
 class HasNoReferences(Protocol):
-    """What a judged task adds when it has no outputs of its own to be judged against."""
+    """Implemented by a judged task that has no outputs of its own with which answers could be compared."""
 
     reference_baseline: ClassVar[str]
-    """What the baseline `reference` means there: `base`, the base model's answers."""
+    """What the baseline `reference` means for this task: `base`, the base model's answers."""
 
 
 @runtime_checkable
 class HasDataset(Protocol):
-    """What a task adds when its evaluation data are another data set than the pool's."""
+    """Implemented by a task whose evaluation data are another data set than the pool's."""
 
     dataset: ClassVar[Dataset]
 
 
 @runtime_checkable
 class NamesMetricsLater(Protocol):
-    """What a task adds when its results may hold metrics that `metrics` cannot name beforehand."""
+    """Implemented by a task whose results may hold metrics that `metrics` cannot name beforehand."""
 
     later_metrics: ClassVar[str]
     """Where their names come from."""
@@ -165,21 +171,21 @@ class NamesMetricsLater(Protocol):
 
 @runtime_checkable
 class HasFallingMetrics(Protocol):
-    """What a task adds when less is better of some of its metrics; of all others more is."""
+    """Implemented by a task with metrics of which a lower value is better; of all others a higher value is."""
 
     lower_is_better: ClassVar[frozenset[str]]
 
 
 @runtime_checkable
 class HasParityMetric(Protocol):
-    """What a task adds when other tools print another figure than its main metric: theirs leads on track `parity`."""
+    """Implemented by a task for which other tools print another figure, which is the main metric on track `parity`."""
 
     parity_metric: ClassVar[str]
 
 
 @runtime_checkable
 class FollowsPool(Protocol):
-    """What a task adds when the items that it scores are those of the pool that a cell trains on."""
+    """Implemented by a task that scores held-out items of whichever pool a cell trains on."""
 
     def for_pool(self, pool: Pool) -> Task:
         """The task on this pool's items."""

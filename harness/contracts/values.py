@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 
 Role = Literal["system", "user", "assistant"]
+"""Who speaks in a turn of a conversation."""
 
 
 Need = Literal["pairs", "prompts", "verifier", "groups", "auxiliary"]
+"""What an aligner may need of the few-shot data: the field of `FewShot` with this name."""
 
 
 POLICY = "default"
@@ -94,7 +96,7 @@ class Completion:
 
 @runtime_checkable
 class Verifier(Protocol):
-    """Checks answers to prompts of a pool; every distinct prompt asked about costs one label."""
+    """Checks answers to prompts of a pool. Every prompt about which it is asked costs one label, however often."""
 
     def __call__(self, prompt_id: str, completion: str) -> float:
         """Reward in [0, 1]. Raises KeyError for an unknown prompt."""
@@ -103,22 +105,22 @@ class Verifier(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GoldAnswers:
-    """The verifier of a pool: what is right, by prompt id, and a pure function that holds an answer against it.
+    """The verifier of a pool: the right answers by prompt id, and a pure function that compares an answer with them.
 
-    It is data, so that the process that fits can be given it without the pool: `rule` is a function of a module, which
-    travels as its name.
+    It is data, so that it can be passed to the process that fits without passing the pool. `rule` is a function of a
+    module and is passed on by its name.
     """
 
     gold: Mapping[str, str]
     rule: ImportString[Callable[[str, str], float]]
-    """From what is right and an answer to a reward in [0, 1]."""
+    """A function of (right answer, answer) that returns a reward in [0, 1]."""
 
     def __call__(self, prompt_id: str, completion: str) -> float:
         """The reward of an answer. Raises KeyError for an unknown prompt."""
         return float(self.rule(self.gold[prompt_id], completion))
 
     def about(self, prompt_ids: Collection[str]) -> GoldAnswers:
-        """What is right for these prompts, and for no other."""
+        """The same verifier with the right answers to these prompts alone."""
         return GoldAnswers({name: right for name, right in self.gold.items() if name in prompt_ids}, self.rule)
 
 
@@ -130,18 +132,18 @@ Span = tuple[int, int]
 
 
 Spans = Literal["marker", "positional"]
-"""How an answer is told apart into reasoning and final answer: by a marker's words, or by position alone."""
+"""How an answer is divided into reasoning and final answer: by a marker's words, or by position alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class FewShot:
-    """What the budget buys, and all the data an aligner ever sees."""
+    """The data that the budget buys. An aligner sees no other data."""
 
     pairs: tuple[Pair, ...] = ()
     prompts: tuple[Prompt, ...] = ()
     verifier: GoldAnswers | Verifier | None = None
     groups: Ratings = field(default_factory=dict)
-    """The target groups and the ratings of theirs that were bought: a method's context."""
+    """The target groups, with those of their ratings that the budget bought."""
     auxiliary: Ratings = field(default_factory=dict)
     """Other groups and all their ratings on the questions that are not held out; counted apart from the labels."""
     spans: Spans = "marker"
@@ -149,5 +151,5 @@ class FewShot:
 
     @property
     def there(self) -> frozenset[Need]:
-        """Which of the things that an aligner may need are there."""
+        """The fields that an aligner may need and that are not empty."""
         return frozenset(need for need in get_args(Need) if getattr(self, need))

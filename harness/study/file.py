@@ -74,22 +74,26 @@ class Placement(_Frozen):
     """Where cells are computed, and how many at a time."""
 
     executor: Text = Field(default="local", description="local, ray, slurm, or a plug-in's")
-    workers: int | None = Field(default=None, ge=1, description="cells at a time; null: as many as fit")
+    workers: int | None = Field(default=None, ge=1, description="cells at the same time; null: as many as fit")
     threads: int | None = Field(
-        default=None, ge=1, description="threads of a cell; they enter its id. null: one worker's share of the cores"
+        default=None, ge=1, description="threads of a cell, part of its id; null: one worker's share of the cores"
     )
     memory_gb: float | None = Field(default=None, gt=0, description="memory of a cell; null: estimated from the model")
     gpus: float = Field(default=0, ge=0, description="GPUs of a cell")
-    attempts: int = Field(default=3, ge=1, description="starts of a cell whose worker dies, before it is given up")
-    options: dict[str, Any] = Field(default_factory=dict, description="the executor's own: address, partition, ...")
+    attempts: int = Field(
+        default=3, ge=1, description="how often a cell is started before it is given up, if its worker dies"
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="settings of the executor: address, partition, ..."
+    )
 
 
 class Limits(_Frozen):
     """What a call of `study run` may take; it stops between cells and keeps what is done."""
 
-    hours: float | None = Field(default=None, gt=0)
-    flops: float | None = Field(default=None, gt=0, description="of fits and evaluations")
-    usd: float | None = Field(default=None, gt=0, description="of judges, by `prices`")
+    hours: float | None = Field(default=None, gt=0, description="hours of one call of `study run`")
+    flops: float | None = Field(default=None, gt=0, description="FLOPs of fits and evaluations")
+    usd: float | None = Field(default=None, gt=0, description="US dollars for judges, by `prices`")
 
 
 class Comparing(_Frozen):
@@ -97,18 +101,24 @@ class Comparing(_Frozen):
 
     reference: Text = Field(default="dpo", description="the method that others are compared with, beside base")
     target_labels: int | None = Field(
-        default=None, ge=1, description="label efficiency: the reference's budget; null: 128, or the nearest below"
+        default=None,
+        ge=1,
+        description="budget of the reference whose score the methods are to reach; null: 128, or the nearest below",
     )
 
 
 class StudyFile(_Frozen):
     """A study: the product of its axes, less what is excluded."""
 
-    name: Text = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="names its folder and its report")
+    name: Text = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="name of the study, of its folder and its report"
+    )
     store: Folder = Path("runs")
     aligners: tuple[Method, ...] = Field(min_length=1)
     tasks: tuple[Text, ...] = Field(min_length=1)
-    pools: tuple[Text | None, ...] = Field(default=(None,), min_length=1, description="null: the task's own")
+    pools: tuple[Text | None, ...] = Field(
+        default=(None,), min_length=1, description="where labels come from; null: the task's default pool"
+    )
     models: tuple[Text, ...] = Field(default=(DEFAULT_MODEL,), min_length=1)
     budgets: tuple[dict[str, Any], ...] = Field(
         default=({"preset": "32"},), min_length=1, description="numbers of labels, max, or a mapping with a preset"
@@ -123,11 +133,14 @@ class StudyFile(_Frozen):
         le=100,
         description="parts of your own pairs, each held out by a cell of its own; null: as `run` divides them; 1: once",
     )
-    judges: tuple[Text | None, ...] = Field(default=(None,), min_length=1, description="null: the task's own")
+    judges: tuple[Text | None, ...] = Field(
+        default=(None,), min_length=1, description="judges of judged tasks; null: the task's default judge"
+    )
     backends: tuple[Text, ...] = Field(default=("hf",), min_length=1)
     tracks: tuple[Track, ...] = Field(default=(Track(),), min_length=1)
     selection: Literal["last", "holdout25"] | None = Field(
-        default=None, description="of every budget; null: last where there are five budgets, else the budget's own"
+        default=None,
+        description="selection of every budget; null: last with five budgets or more, else the budget's own",
     )
     shared: Shared = Shared()
     exclude: tuple[dict[str, Any], ...] = Field(default=(), description="combinations that are left out")

@@ -1,5 +1,6 @@
 """The pages that teach a plug-in show the modules that are tested here, and a kit that pytest would collect."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -35,6 +36,13 @@ def test_the_kit_on_a_page_is_a_test_with_checks(page):
     (test,) = [value for name, value in names.items() if name.startswith("test_")]
     (mark,) = [mark for mark in test.pytestmark if mark.name == "parametrize"]
     assert len(mark.args[1]) >= 5
+
+
+@pytest.mark.parametrize("page", [page for page in SHOWN if page != "add-observer"])
+def test_a_page_lists_the_checks_of_its_kit(page):
+    kit = importlib.import_module(f"harness.conformance.{page.removeprefix('add-')}s")
+    listed = re.findall(r"^\| `(\w+)` \| (.+) \|$", (PAGES / f"{page}.md").read_text(encoding="utf-8"), re.M)
+    assert listed == [(check.__name__.removeprefix("check_"), check.__doc__.splitlines()[0]) for check in kit.CHECKS]
 
 
 def test_every_page_is_named():

@@ -23,13 +23,35 @@ def test_a_package_says_that_it_is_typed(package: str) -> None:
 
 def test_the_marks_are_in_the_wheel(tmp_path: Path) -> None:
     pytest.importorskip("hatchling")
+    names = zipfile.ZipFile(built(ROOT, tmp_path)).namelist()
+    assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
+
+
+def built(folder: Path, where: Path) -> Path:
+    """The wheel of a project, built into `where`."""
     build = "print(*WheelBuilder('.').build(directory=sys.argv[1]))"
     code = f"import sys; from hatchling.builders.wheel import WheelBuilder; {build}"
-    built = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(where)], cwd=folder, capture_output=True, text=True, check=True
     )
-    names = zipfile.ZipFile(built.stdout.split()[-1]).namelist()
-    assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
+    return Path(done.stdout.split()[-1])
+
+
+def test_the_readmes_plugin_is_found_once_it_is_built_as_its_page_says(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling")
+    page = (ROOT / "docs" / "how-to" / "plug-in.md").read_text(encoding="utf-8")
+    (project,) = re.findall(r"^```toml\n(.*?)^```$", page, re.M | re.S)
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "mine.py").write_text(snippet())
+    (folder / "pyproject.toml").write_text(project)
+    zipfile.ZipFile(built(folder, tmp_path)).extractall(tmp_path / "site")
+    code = (
+        "from harness.plugins.registry import load; print(load(allow=frozenset({'mine'})).provenance['aligner:mine'])"
+    )
+    seen = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(ROOT)])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=seen)
+    assert done.stdout.strip() == "mine 0.1.0"
 
 
 def snippet() -> str:

@@ -183,7 +183,7 @@ def test_a_working_folder_that_is_gone_is_one_line(words: str, tmp_path: Path) -
         ["sh", "-c", script, sys.executable], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: the working folder is gone; change to a folder that is there\n"
+    assert done.stderr == "error: the working folder was deleted; change to another folder\n"
 
 
 def test_a_warning_is_one_harmless_line(capfd: pytest.CaptureFixture[str]) -> None:
