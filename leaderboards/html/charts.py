@@ -16,8 +16,8 @@ from leaderboards.table import MethodRow, Table
 WIDTH = 720
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8a6d3b", "#7f7f7f", "#b2182b", "#5e4fa2")
 """Okabe and Ito's colours, which people who see few of them tell apart, and four more."""
-KINDS = ("better", "worse", "cannot tell", "base", "control", "not tested", "degenerate")
-_KIND_COLOURS = ("#009e73", "#d55e00", "#0072b2", "#7f7f7f", "#cc79a7", "#e69f00", "#8a6d3b")
+KINDS = ("better", "worse", "cannot tell", "base", "control", "outputs", "not tested", "degenerate")
+_KIND_COLOURS = ("#009e73", "#d55e00", "#0072b2", "#7f7f7f", "#cc79a7", "#56b4e9", "#e69f00", "#8a6d3b")
 _NAME = 34
 
 Spec = dict[str, Any]
