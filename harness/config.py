@@ -122,6 +122,9 @@ class RunConfig(_Frozen):
         description="whose answers are judged against: reference (the task's), base, or a run's id; None: reference, "
         "or base under a judge that compares with the reference",
     )
+    outputs: Folder | None = Field(
+        default=None, description="file of another model's outputs, which this cell scores; its aligner is `outputs`"
+    )
     profile: Literal["cpu-demo"] | None = None
     trust_remote_code: bool = False
     checkpoint_steps: int = Field(default=8, ge=1, description="optimizer steps between resumable checkpoints")

@@ -133,13 +133,18 @@ def _everything(stores: Sequence[Path]) -> tuple[dict[Path, Record], list[str]]:
 
 
 def _beside(found: Mapping[Path, Record], chosen: Sequence[Record]) -> dict[Path, Record]:
-    """The runs of the same settings, whatever their draws, and those of base on the same tasks."""
+    """The runs of the same settings, whatever their draws, and on the same tasks those of base and of files."""
     keys, tasks = {setting(record, ()).key() for record in chosen}, {record.task.name for record in chosen}
     return {
         folder: record
         for folder, record in found.items()
-        if (record.aligner.name == BASE and record.task.name in tasks) or setting(record, ()).key() in keys
+        if (_serves_all(record) and record.task.name in tasks) or setting(record, ()).key() in keys
     }
+
+
+def _serves_all(record: Record) -> bool:
+    """Whether a run stands in tables of any budget: base, and outputs from a file."""
+    return record.aligner.name == BASE or record.outputs is not None
 
 
 def _facts(record: Record) -> Mapping[str, str]:
@@ -153,15 +158,14 @@ def _facts(record: Record) -> Mapping[str, str]:
 
 
 def _narrow(found: Mapping[Path, Record], name: str, choice: str) -> dict[Path, Record]:
-    """Records of one task (model, ...). The base model serves every budget, so a preset never drops it."""
+    """Records of one task (model, ...). The base model and files serve every budget, so a preset never drops them."""
     known = sorted({_facts(record)[name] for record in found.values()})
     if choice not in known:
         raise HarnessError(f"no run has {name} {cut(choice)}; {nearest(choice, known, label='runs there have')}")
-    serves_all = name == "preset"
     return {
         folder: record
         for folder, record in found.items()
-        if _facts(record)[name] == choice or (serves_all and record.aligner.name == BASE)
+        if _facts(record)[name] == choice or (name == "preset" and _serves_all(record))
     }
 
 

@@ -126,7 +126,7 @@ def _unfit(table: Table) -> Iterator[str]:
 
 
 def _draws(table: Table) -> Iterator[str]:
-    rows = [row for row in table.rows if row.role != "base" and row.n_scored]
+    rows = [row for row in table.rows if row.role in ("method", "control") and row.n_scored]
     if rows and len(table.setting.draw_seeds) == 1:
         seeds = max(len(row.seeds) for row in rows)
         and_seed = ", and one training seed nothing of other seeds" if seeds == 1 else ""
@@ -186,7 +186,7 @@ def _ties(table: Table) -> Iterator[str]:
     tied = [
         row.label
         for row in table.rows
-        if row.role != "base" and (main := row.metrics.get(GAINED)) and main.score.ci95 == (0.5, 0.5)
+        if row.role in ("method", "control") and (main := row.metrics.get(GAINED)) and main.score.ci95 == (0.5, 0.5)
     ]
     if tied:
         yield (

@@ -74,7 +74,9 @@ def labels_text(reached: Reached, budgets: Sequence[int]) -> str:
 
 def _curves(group: Mapping[int, Table], entries: Mapping[str, Entry]) -> Curves:
     first = next(iter(group.values()))
-    labels = dict.fromkeys(row.label for table in group.values() for row in table.rows if row.role != "base")
+    labels = dict.fromkeys(
+        row.label for table in group.values() for row in table.rows if row.role in ("method", "control")
+    )
     target, draws = _target(group, entries)
     lines = (_line(label, group, entries, draws if label != target else None) for label in labels)
     metric = first.setting.main_metric

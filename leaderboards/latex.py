@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from harness.stats import Estimate
 from harness.util.safe_text import line
-from leaderboards.table import MethodRow, Table, Versus
+from leaderboards.table import Cost, MethodRow, Table, Versus
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -59,8 +59,8 @@ def _table(table: Table) -> str:
 
 def _cells(table: Table, row: MethodRow) -> list[str]:
     metric = row.metrics.get(table.setting.main_metric)
-    verdict = row.verdict or ("control" if row.role == "control" else "" if row.status == "ok" else row.status)
-    labels = f"{row.cost.labels:g}" + (f" + {row.cost.auxiliary_labels:g}" if row.cost.auxiliary_labels else "")
+    named = row.role if row.role in ("control", "outputs") else ""
+    verdict = row.verdict or named or ("" if row.status == "ok" else row.status)
     return [
         escaped(row.label),
         _score(metric.score) if metric else "--",
@@ -68,10 +68,17 @@ def _cells(table: Table, row: MethodRow) -> list[str]:
         *([_difference(row.versus_control) if row.versus_control else ""] if table.setting.null_by else []),
         "" if row.p_holm is None else "$<$0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}",
         *(_score(row.metrics[name].score) if name in row.metrics else "" for name in table.headline),
-        labels,
-        f"{row.cost.flops / 1e12:.1f}",
+        *_cost(row.cost),
         escaped(verdict),
     ]
+
+
+def _cost(cost: Cost | None) -> tuple[str, str]:
+    """Labels, those of other groups behind a plus, and TFLOPs; of what is not known nothing."""
+    if cost is None:
+        return "", ""
+    labels = f"{cost.labels:g}" + (f" + {cost.auxiliary_labels:g}" if cost.auxiliary_labels else "")
+    return labels, f"{cost.flops / 1e12:.1f}"
 
 
 def _score(score: Estimate) -> str:

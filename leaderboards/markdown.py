@@ -13,7 +13,7 @@ from harness.stats import Estimate
 from harness.util.safe_text import code
 from harness.util.safe_text import markdown as md
 from leaderboards.settings import differences
-from leaderboards.table import GAINED, JudgeFigure, MethodRow, Metric, Setting, Table, Versus
+from leaderboards.table import GAINED, Cost, JudgeFigure, MethodRow, Metric, Setting, Table, Versus
 
 CHANCE = "chance"
 """Note with the main metric's value for a model that guesses."""
@@ -148,7 +148,6 @@ def _main_table(table: Table) -> str:
 
 def _main_cells(table: Table, row: MethodRow, scale: float, beside: Sequence[str]) -> tuple[str, ...]:
     metric = row.metrics.get(table.setting.main_metric)
-    cost = row.cost
     return (
         md(row.label),
         str(row.n_scored) if row.n_scored == len(row.seeds) else f"{row.n_scored}/{len(row.seeds)}",
@@ -157,27 +156,30 @@ def _main_cells(table: Table, row: MethodRow, scale: float, beside: Sequence[str
         *([_difference(row.versus_control)] if table.setting.null_by else []),
         _p(row.p_holm),
         *(_score(row.metrics[name].score) if name in row.metrics else "" for name in beside),
-        _labels(row),
-        f"{cost.optimizer_steps:g}",
-        f"{cost.flops / scale:.1f}",
-        f"{cost.fit_seconds:.0f}",
-        f"{cost.peak_memory_bytes / 2**30:.1f}",
+        *_costs(row.cost, scale),
         md(_status(row)),
         row.verdict or _no_verdict(table, row),
     )
 
 
 def _no_verdict(table: Table, row: MethodRow) -> str:
-    if row.role == "control":
-        return "control"
+    if row.role in ("control", "outputs"):
+        return row.role
     lacks = table.setting.null_by and row.role == "method" and not row.degenerate and row.versus_control is None
     return "no control" if lacks else ""
 
 
-def _labels(row: MethodRow) -> str:
-    """Labels, and behind a plus those of other groups."""
-    own, other = row.cost.labels, row.cost.auxiliary_labels
-    return f"{own:g} + {other:g}" if other else f"{own:g}"
+def _costs(cost: Cost | None, scale: float) -> tuple[str, ...]:
+    """Labels (behind a plus those of other groups), steps, FLOPs, seconds, memory; of what is not known nothing."""
+    if cost is None:
+        return ("",) * 5
+    return (
+        f"{cost.labels:g}" + (f" + {cost.auxiliary_labels:g}" if cost.auxiliary_labels else ""),
+        f"{cost.optimizer_steps:g}",
+        f"{cost.flops / scale:.1f}",
+        f"{cost.fit_seconds:.0f}",
+        f"{cost.peak_memory_bytes / 2**30:.1f}",
+    )
 
 
 def _other_table(table: Table) -> str:
@@ -231,6 +233,12 @@ def _facts(table: Table) -> Iterator[str]:
     mixed = [f"{md(name)} {_list(map(md, versions))}" for name, versions in made.packages.items() if len(versions) > 1]
     if mixed:
         yield f"rows differ in library versions: {'; '.join(mixed)}"
+    for row in table.rows:
+        if row.role == "outputs":
+            yield (
+                f"{md(row.label)}: outputs of another model, from a file whose sha256 begins with "
+                f"{code(row.changed['file'])}; what that model cost is not known, and the row is no part of the tests"
+            )
     yield from _controls(table)
     yield from _detectable(table)
 
@@ -303,7 +311,7 @@ def _p(p: float | None) -> str:
 
 
 def _flop_unit(rows: Iterable[MethodRow]) -> tuple[float, str]:
-    most = max((row.cost.flops for row in rows), default=0.0)
+    most = max((row.cost.flops for row in rows if row.cost is not None), default=0.0)
     return next((unit for unit in _FLOP_UNITS if most >= unit[0]), _FLOP_UNITS[-1])
 
 

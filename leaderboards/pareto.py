@@ -41,7 +41,7 @@ def costs_and_scores(table: Table, axis: Axis) -> dict[str, tuple[float, float]]
     return {
         row.label: (axis.of(row.cost), row.metrics[metric].score.mean)
         for row in table.rows
-        if metric in row.metrics and not row.degenerate
+        if row.cost is not None and metric in row.metrics and not row.degenerate
     }
 
 

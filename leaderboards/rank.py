@@ -25,9 +25,14 @@ from leaderboards.table import MethodRow, Metric, Provenance, RowVerdict, Settin
 def rank(entries: Sequence[Entry]) -> list[Table]:
     """Group runs into tables, ordered by task, model and budget."""
     bases = [entry for entry in entries if entry.record.aligner.name == BASE]
+    files = [entry for entry in entries if entry.record.outputs is not None]
     used: set[str] = set()
     tables = []
-    for shared, rows in groups([entry for entry in entries if entry.record.aligner.name != BASE]):
+    for shared, rows in groups([entry for entry in entries if entry not in bases and entry not in files]):
+        own, read = ([e for e in some if shares_base(e.record, shared)] for some in (bases, files))
+        used.update(entry.folder for entry in (*own, *read))
+        tables.append(_table(shared, [*rows, *(row for _, found in groups(read) for row in found)], own))
+    for shared, rows in groups([entry for entry in files if entry.folder not in used]):
         own = [entry for entry in bases if shares_base(entry.record, shared)]
         used.update(entry.folder for entry in own)
         tables.append(_table(shared, rows, own))

@@ -155,7 +155,7 @@ def _csv(tables: Sequence[Table]) -> str:
 
 def _csv_lines(table: Table, row: MethodRow) -> Iterator[dict[str, Any]]:
     values = {name: _plain(getattr(row, name)) for name in (*_ROW, "records", "remarks")}
-    values |= {f"cost_{name}": value for name, value in asdict(row.cost).items()}
+    values |= {f"cost_{name}": value for name, value in asdict(row.cost).items()} if row.cost else {}
     main = table.setting.main_metric
     if main not in row.metrics:
         yield values | {"metric": main, "is_main": True, "better": _better(table, main)}

@@ -131,7 +131,7 @@ def finished(one: Draft, main: str) -> MethodRow:
         metrics=dict(sorted(one.metrics.items(), key=lambda item: (item[0] != main, item[0]))),
         p_holm=None,
         verdict=None,
-        cost=_cost(costly),
+        cost=None if one.role == "outputs" else _cost(costly),
         liveness=_liveness(costly),
         records=tuple(entry.record.id for entry in one.kept),
         remarks=tuple(one.remarks),
@@ -140,6 +140,8 @@ def finished(one: Draft, main: str) -> MethodRow:
 
 
 def _role(record: Record) -> Role:
+    if record.outputs is not None:
+        return "outputs"
     if record.aligner.name == BASE:
         return "base"
     turned = any(record.aligner.config.get(name) == value for name, value in CONTROL_SETTINGS)

@@ -14,8 +14,8 @@ GAINED = "pref_gain"
 HEADLINE = {GAINED: ("pref_written", "win_rate")}
 """Metrics that stand in the main table beside the main one: a log-ratio says nothing of what a model writes."""
 RowVerdict = Literal["better", "worse", "cannot tell"]
-Role = Literal["base", "method", "control"]
-"""A control learns nothing from the labels: what it reaches is no finding."""
+Role = Literal["base", "method", "control", "outputs"]
+"""A control learns nothing from the labels: what it reaches is no finding. Outputs are another model's, from a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,8 @@ class MethodRow:
     verdict: RowVerdict | None
     """Against base (and the control, in the same direction) at 5 % after adjustment; None on rows outside the family
     and where a comparison is missing."""
-    cost: Cost
+    cost: Cost | None
+    """None of outputs from a file: nobody here knows it."""
     liveness: dict[str, float]
     """Means over seeds of the figures that show the method did its work."""
     records: tuple[str, ...]

@@ -130,6 +130,10 @@ class AlpacaEval:
         """Every evaluated instruction."""
         return {item.id: item.instruction for item in read_items(source, self.outputs)[:limit]}
 
+    def prompts(self, source: Source, limit: int | None) -> Mapping[str, Messages]:
+        """Every evaluated instruction as it is asked."""
+        return {item.id: item.prompt for item in read_items(source, self.outputs)[:limit]}
+
     def evaluate(self, aligned: Aligned, ctx: EvalContext) -> Scores:
         """One row per instruction; those that the judge gave no verdict on have lengths only, and are counted.
 

@@ -96,6 +96,10 @@ class MedicalDialogue:
         """The patient's turns of the first `limit` questions."""
         return {item.id: item.question for item in self._items(source)[:limit]}
 
+    def prompts(self, source: Source, limit: int | None) -> Mapping[str, Messages]:
+        """The first `limit` questions, each with the turns before it."""
+        return {item.id: item.prompt for item in self._items(source)[:limit]}
+
     def evaluate(self, aligned: Aligned, ctx: EvalContext) -> Scores:
         """One row per pair of judged answers and one per generated answer; the question is the unit of both.
 

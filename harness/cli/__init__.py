@@ -28,7 +28,8 @@ from harness.cli import (
     show,
     study,
 )
-from harness.cli.errors import CommandLine
+from harness.cli.errors import INTERRUPTED, CommandLine
+from harness.cli.interrupts import leave
 from harness.cli.output import end_of_results, prepare_streams, say
 from harness.cli.places import speak_unicode
 
@@ -83,5 +84,10 @@ def main() -> None:
     gc.freeze()  # what is imported by now stays to the end: no collection need look at it, those at the end included
     try:
         app(prog_name="python -m harness")
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            end_of_results()
+            leave()
+        raise
     finally:
         end_of_results()

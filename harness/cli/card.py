@@ -9,7 +9,7 @@ import yaml
 
 from harness import __version__
 from harness.cli.find import Found
-from harness.contracts import BASE
+from harness.contracts import BASE, HarnessError
 from harness.records.schema import Record
 from harness.util.safe_text import code, markdown
 
@@ -27,6 +27,8 @@ model = AutoPeftModelForCausalLM.from_pretrained("FOLDER")
 def card(found: Found) -> str:
     """The card as Markdown, with the header that model hubs read."""
     record = found.record
+    if record.outputs is not None:
+        raise HarnessError(f"run {record.id} scored outputs of another model, which was not made here: it has no card")
     header = yaml.safe_dump(
         {
             "base_model": record.model.name,

@@ -19,7 +19,19 @@ WITHOUT_OPTION = ("checkpoint_steps", "fold")
 """Fields of a cell that `--set` alone reaches."""
 SECTIONS = ("groups", "lora", "lengths")
 TOLD_APART = frozenset(
-    {"aligner", "aligner_config", "shuffle_labels", "task", "budget", "limit", "seed", "profile", "store", *SECTIONS}
+    {
+        "aligner",
+        "aligner_config",
+        "shuffle_labels",
+        "task",
+        "budget",
+        "limit",
+        "seed",
+        "profile",
+        "store",
+        "outputs",
+        *SECTIONS,
+    }
 )
 """Fields of a cell that have a place of their own in the command."""
 
@@ -40,8 +52,13 @@ def more(table: Table, configs: Sequence[RunConfig], beside: Sequence[str] = ())
     `configs` are the cells as they were asked for, before folds and controls come to them. `beside` are the options
     that no cell keeps, as they were typed.
     """
+    files = dict.fromkeys(str(config.outputs) for config in configs if config.outputs is not None)
+    configs = [config for config in configs if config.outputs is None] or configs[:1]
     first = configs[0]
-    parts = ["python", "-m", "harness", "run", "--aligner", ",".join(dict.fromkeys(_methods(configs)))]
+    parts = ["python", "-m", "harness", "run"]
+    if first.outputs is None:
+        parts += ["--aligner", ",".join(dict.fromkeys(_methods(configs)))]
+    parts += [part for path in files for part in ("--outputs", path)]
     if all(config.task == first.task for config in configs):
         parts += ["--task", first.task]
     parts += [*_carried(configs), *_settings(configs), *beside]
@@ -56,7 +73,8 @@ def more(table: Table, configs: Sequence[RunConfig], beside: Sequence[str] = ())
 def one_of_each(configs: Sequence[RunConfig]) -> bool:
     """Whether the cells differ in nothing that their command names once: a config file may have listed more."""
     several = {"aligner", "aligner_config", "shuffle_labels", "budget", "seed"}
-    return len({config.model_dump_json(exclude=several) for config in configs}) == 1
+    methods = [config for config in configs if config.outputs is None] or configs[:1]
+    return len({config.model_dump_json(exclude=several) for config in methods}) == 1
 
 
 def _limit(table: Table, config: RunConfig) -> list[str]:
@@ -121,7 +139,7 @@ def _settings(configs: Sequence[RunConfig]) -> Iterator[str]:
         for name, value in getattr(first, section).model_dump(exclude_unset=True).items():
             if by_profile.get(name) != value:
                 found[f"{section}.{name}"] = value
-    if _one_method(configs):
+    if _one_method(configs) and first.outputs is None:
         found |= {f"aligner.{name}": value for name, value in first.aligner_config.items()}
     for name, value in found.items():
         if value is not None:

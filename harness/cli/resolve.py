@@ -27,6 +27,7 @@ from harness.config import (
 from harness.contracts import BASE, HarnessError
 from harness.lm.speeds import AUTO
 from harness.plugins.registry import Registry
+from harness.run.outputs import OUTPUTS, named_in
 from harness.util.names import nearest
 from harness.util.safe_text import cut
 
@@ -66,6 +67,10 @@ class Options:
     backend: str | None = None
     judge: str | None = None
     baseline: str | None = None
+    outputs: Path | None = None
+    """A file of outputs, in place of a method."""
+    files: tuple[Path, ...] = ()
+    """Files of outputs, each a cell beside those of the methods."""
     store: Path | None = None
     trust_remote_code: bool | None = None
     config: Path | None = None
@@ -85,12 +90,16 @@ def resolve(options: Options, registry: Registry) -> RunConfig:
     and settings that contradict each other.
     """
     asked = _asked(options)
-    if "aligner" not in asked:
+    if "aligner" not in asked and asked.get("outputs") is None:
         raise HarnessError(f"name an aligner: --aligner, {_installed(registry.aligners)}")
     if "task" not in asked:
         raise HarnessError(f"name a task: --task, {_installed(registry.tasks)}")
-    asked["aligner"] = registry.aligner(asked["aligner"]).name
-    asked["aligner_config"] = _aligner_config(registry, asked, options.sets)
+    if asked.get("outputs") is not None:
+        named = asked.get("aligner_config") or named_in(Path(asked["outputs"]))
+        asked |= {"aligner": OUTPUTS, "aligner_config": named}
+    else:
+        asked["aligner"] = registry.aligner(asked["aligner"]).name
+        asked["aligner_config"] = _aligner_config(registry, asked, options.sets)
     if profile := _profile(asked, options.cuda):
         asked = _overlay({**CPU_DEMO, "profile": profile}, asked)
     asked["budget"] = budget_of(asked.get("budget", {}), "budget")
@@ -102,22 +111,40 @@ def resolve(options: Options, registry: Registry) -> RunConfig:
 
 
 def cells(options: Options, registry: Registry) -> list[RunConfig]:
-    """One config per aligner, budget and training seed asked for, and per cell that the config file lists.
+    """One config per aligner, budget and training seed asked for, per cell of the config file, and per file of outputs.
 
     Raises HarnessError as `resolve` does.
 
     `options.aligner` may name several, separated by commas and with settings of their own in brackets, or all that are
     installed; `options.budget` several, too.
     """
+    listed: list[dict[str, Any] | None] = [*read_cells(options.config)] if options.config else [None]
+    found = _of_methods(options, registry, listed) if _names_a_method(options, listed) else []
+    found += [_of_file(options, registry, path, cell) for path in options.files for cell in listed]
+    return list({c.model_dump_json(): c for c in found}.values())  # an option may stand in for a list of the file
+
+
+def _names_a_method(options: Options, listed: Sequence[Mapping[str, Any] | None]) -> bool:
+    """Whether there are cells beside those of files: where nothing is named, the error says that."""
+    return bool(options.aligner) or not options.files or any(cell and "aligner" in cell for cell in listed)
+
+
+def _of_methods(options: Options, registry: Registry, listed: Sequence[dict[str, Any] | None]) -> list[RunConfig]:
     named = variants(options.aligner or "")
     chosen = [Variant(name) for name in registry.aligners if name != BASE] if named == [Variant(EVERY)] else named
     budgets = dict.fromkeys(name.strip() for name in (options.budget or "").split(",") if name.strip())
     each = [replace(options, budget=budget) for budget in budgets] or [options]
     ways = [_as_variant(way, one) for one in chosen for way in each] or each
-    listed: list[dict[str, Any] | None] = [*read_cells(options.config)] if options.config else [None]
     configs = [resolve(replace(way, cell=cell), registry) for way in ways for cell in listed]
-    found = [c.model_copy(update={"seed": seed}) for c in configs for seed in options.seeds or (c.seed,)]
-    return list({c.model_dump_json(): c for c in found}.values())  # an option may stand in for a list of the file
+    return [c.model_copy(update={"seed": seed}) for c in configs for seed in options.seeds or (c.seed,)]
+
+
+def _of_file(options: Options, registry: Registry, path: Path, cell: dict[str, Any] | None) -> RunConfig:
+    """The cell of a file of outputs: what is set of methods is not about it, and neither seed nor draw matters."""
+    shared = tuple(text for text in options.sets if not text.startswith("aligner."))
+    kept = None if cell is None else {key: value for key, value in cell.items() if key != "aligner_config"}
+    config = resolve(replace(options, aligner=None, outputs=path, sets=shared, cell=kept), registry)
+    return config.model_copy(update={"seed": 0, "draw_seed": 0, "shuffle_labels": False})
 
 
 def _as_variant(options: Options, one: Variant) -> Options:

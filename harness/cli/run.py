@@ -15,6 +15,7 @@ from harness.cli import options as shared
 from harness.cli import run_options as asked
 from harness.cli.closing import one_of_each, words
 from harness.cli.errors import MISTAKE, complain
+from harness.cli.interrupts import leaving_in_time
 from harness.cli.leaderboard import show_tables
 from harness.cli.output import emit_json, note, say
 from harness.cli.progress import watching
@@ -59,6 +60,7 @@ def run(
     backend: asked.Backend = None,
     judge: asked.JudgeName = None,
     baseline: asked.Baseline = None,
+    outputs: asked.OutputFiles = None,
     store: asked.Folder = None,
     config: asked.ConfigFile = None,
     sets: asked.Settings = None,
@@ -128,6 +130,8 @@ def _options(typed: Mapping[str, Any]) -> Options:
     return Options(
         **given
         | {
+            "outputs": None,
+            "files": tuple(typed["outputs"] or ()),
             "columns": shared.columns_of(typed["columns"]) or None,
             "seeds": parse_seeds(typed["seed"] or ()),
             "sets": tuple(typed["sets"] or ()),
@@ -170,7 +174,7 @@ def execute(
     """
     from harness.run import engine
 
-    with watching(quiet) as progress:
+    with leaving_in_time(), watching(quiet) as progress:
         announce(configs[0], progress)
         records, refused = [], None
         for number, config in enumerate(configs, start=1):
@@ -189,6 +193,8 @@ def execute(
 
 def _called(config: RunConfig) -> str:
     """A cell as people call it."""
+    if config.outputs is not None:
+        return f"outputs of {config.aligner_config['generator']}"
     shuffled = ", labels shuffled" if config.shuffle_labels else ""
     fold = f", fold {config.fold + 1} of {config.folds}" if config.fold is not None else ""
     return f"{config.aligner}, seed {config.seed}{shuffled}{fold}"
@@ -254,6 +260,9 @@ def summary(record: Record) -> str:
         interval = f" [{score.ci95[0]:.3f}, {score.ci95[1]:.3f}]" if score.ci95 else ""
         figure = f"{record.task.main_metric} {score.mean:.3f}{interval} on {score.n}"
     reason = f" ({record.reason})" if record.reason else ""
+    if record.outputs is not None:
+        of = f"outputs of {record.outputs.generator} in {record.outputs.file} on {record.task.name}"
+        return f"{of}: {record.status}{reason}; {figure}; run {record.id}"
     what = f"{record.aligner.name} on {record.task.name}, seed {record.seed.training}{_which(record)}"
     return (
         f"{what}: {record.status}{reason}; {figure}; "

@@ -140,6 +140,15 @@ Folder = Annotated[Path | None, typer.Option(metavar="FOLDER", help="The folder 
 ConfigFile = Annotated[
     Path | None, typer.Option(metavar="FILE.yaml", help="A file with settings; options override it.")
 ]
+OutputFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--outputs",
+        metavar="FILE",
+        help="Outputs of another model (model_outputs.json), judged as a row of their own. May be repeated.",
+        show_default=False,
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(

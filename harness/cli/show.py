@@ -92,15 +92,17 @@ def _why_two(first: Record, second: Record, *, as_json: bool) -> None:
 def sections(record: Record) -> dict[str, list[list[str]]]:
     """The record as titled rows of name and value."""
     scores = [[name, _score(score.mean, score.ci95, score.n)] for name, score in record.scores.items()]
+    read = record.outputs.model_dump(mode="json") if record.outputs else {}
     return {
         "scores": scores,
+        "outputs of another model, whose cost is not known": _rows(read),
         "aligner": _rows(record.aligner.model_dump(mode="json", exclude={"liveness"})),
         "liveness": _rows(dict(record.aligner.liveness)),
         "task": _rows(record.task.model_dump(mode="json")),
         "model": _rows(record.model.model_dump(mode="json")),
         "data": _rows(_counted(record)),
         "budget": _rows(record.budget.model_dump(mode="json")),
-        "spent": _rows(record.spent.model_dump(mode="json")),
+        "spent": [] if read else _rows(record.spent.model_dump(mode="json")),
         "seed": _rows(record.seed.model_dump(mode="json")),
         "manifest": _rows(record.manifest.model_dump(mode="json", exclude={"packages", "decisive", "files"})),
         "failure": _rows({"reason": record.failure.reason} if record.failure else {}),

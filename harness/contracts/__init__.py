@@ -104,6 +104,7 @@ from harness.contracts.task import (
     NeedsControl,
     SampleRow,
     Scores,
+    TakesOutputs,
     Task,
     Whole,
 )
@@ -227,6 +228,7 @@ __all__ = [
     "Spans",
     "SplitAbsent",
     "StepLoss",
+    "TakesOutputs",
     "TakesTools",
     "Task",
     "TokenLogprobs",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 
@@ -29,6 +30,19 @@ class MayStop(Protocol):
     """What a Progress adds when whoever watches can ask for an end: a fit then saves where it is, and leaves."""
 
     stop_asked: bool
+
+
+@runtime_checkable
+class SavesMidStep(Protocol):
+    """What a Progress adds when an end can be asked for in the middle of a step that takes long."""
+
+    def may_save(self, save: Callable[[], None]) -> None:
+        """From now on `save`, called in another thread, writes a checkpoint of what the last step left."""
+        ...
+
+    def must_not_save(self) -> None:
+        """No longer: waits for one that is being written."""
+        ...
 
 
 class Silent:

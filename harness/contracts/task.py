@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 from harness.contracts.data import Dataset, Pool, Source
 from harness.contracts.judge import Judge
 from harness.contracts.model import Aligned, Capability
-from harness.contracts.values import Pair, Ratings
+from harness.contracts.values import Messages, Pair, Ratings
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +152,15 @@ class HasNoReferences(Protocol):
 
     reference_baseline: ClassVar[str]
     """What the baseline `reference` means for this task: `base`, the base model's answers."""
+
+
+@runtime_checkable
+class TakesOutputs(Protocol):
+    """What a task adds when answers of other models, from a file, can be scored in place of a fitted model's."""
+
+    def prompts(self, source: Source, limit: int | None) -> Mapping[str, Messages]:
+        """By item, the conversation that is asked with no demonstration before it: each is answered by one text."""
+        ...
 
 
 @runtime_checkable

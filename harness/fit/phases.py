@@ -16,9 +16,10 @@ from typing import Any
 
 import torch
 
-from harness.contracts.progress import MayStop, Progress
+from harness.contracts.progress import MayStop, Progress, SavesMidStep
 from harness.fit.adapters import Adapters, State
 from harness.fit.ledger import Ledger
+from harness.fit.mid_step import saver
 from harness.lm.pieces import Pieces, in_pieces
 from harness.util.checked import Damaged, demanded_json, write_checked_json
 from harness.util.hashes import folder_hashes
@@ -109,16 +110,30 @@ class Phases:
 
     def _trained(self, trainer: Any, callback: Any, checkpoint: Path | None) -> bool:
         """Train to the end; False where memory ran out and fewer rows or answers at a time are left to try."""
-        trainer.add_callback(callback)
+        progress = self.ledger.journal.progress
+        callbacks = [callback]
+        if isinstance(progress, SavesMidStep):
+            callbacks.append(saver(trainer, self._mark, self.ledger.state)(progress))
+        for one in callbacks:
+            trainer.add_callback(one)
         try:
             with in_pieces(self._pieces):
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except torch.OutOfMemoryError:
             if not halves(trainer) and not self._pieces.halve():
                 raise
-            trainer.remove_callback(callback)
+            for one in callbacks:
+                trainer.remove_callback(one)
             return False
+        finally:
+            if isinstance(progress, SavesMidStep):
+                progress.must_not_save()
         return True
+
+    def _mark(self, folder: Path, state: dict[str, Any]) -> None:
+        """Make a trainer's checkpoint whole: the bench's adapters and figures, and the digests of all files."""
+        self.adapters.save_private(folder / "bench.pt")
+        write_checked_json(folder / MARK, {"state": state, "files": folder_hashes(folder)})
 
     def _smaller(self, trainer: Any, folder: Path, start: tuple[State, dict[str, Any]]) -> Path | None:
         """Halve the micro-batch, where pieces were not; go back to the last checkpoint or to the phase's start."""
@@ -198,9 +213,7 @@ def _callback(phases: Phases, number: int, checkpoint: Path | None, look: Look |
             ledger.journal.write("train", step=state.global_step, **figures)
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            phases.adapters.save_private(folder / "bench.pt")
-            write_checked_json(folder / MARK, {"state": ledger.state(), "files": folder_hashes(folder)})
+            phases._mark(Path(args.output_dir) / f"checkpoint-{state.global_step}", ledger.state())
 
     return Callback()
 

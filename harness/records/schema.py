@@ -218,6 +218,16 @@ class Manifest(_Frozen):
     """sha256 of every file beside the record, by its path in the run's folder."""
 
 
+class OutputsInfo(_Frozen):
+    """Where answers of another model came from: nobody here trained it or asked it, so `spent` says nothing of it."""
+
+    generator: str
+    """Who wrote them, as the file says."""
+    file: str
+    """The file's name, without the folder."""
+    sha256: str
+
+
 class Failure(_Frozen):
     """Why a cell failed."""
 
@@ -241,5 +251,7 @@ class Record(_Frozen):
     scores: dict[str, Score]
     manifest: Manifest
     seed: SeedInfo
+    outputs: OutputsInfo | None = None
+    """None: a model was asked here."""
     seal: str = ""
     """sha256 of all the rest, as it stands in the file."""

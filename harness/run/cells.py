@@ -23,6 +23,7 @@ from harness.contracts import (
 from harness.data.folds import usual_folds
 from harness.data.sources import open_source
 from harness.fit.demands import takes
+from harness.run.outputs import aligner_of
 
 if TYPE_CHECKING:
     from harness.plugins.registry import Registry
@@ -104,6 +105,6 @@ def _readable(config: RunConfig, pool: Pool) -> tuple[Source, Pool] | None:
 def _wants_control(config: RunConfig, task: Task, pool: Pool, registry: Registry, control: bool | None) -> bool:
     """Whether a verdict on this cell needs the same method on shuffled labels, and it is wanted."""
     wanted = isinstance(pool, OwnRows) if control is None else control
-    aligner = registry.aligner(config.aligner)
+    aligner = aligner_of(config, registry)
     learns = "pairs" in takes(aligner) and aligner.name not in UNTAUGHT
     return wanted and learns and not config.shuffle_labels and isinstance(task, NeedsControl)

@@ -25,6 +25,7 @@ from harness.fit.demands import able
 from harness.meter import Meter
 from harness.records.schema import Inference
 from harness.run.job import RESULT, FitReport
+from harness.run.outputs import StandIn
 from harness.run.plan import Plan
 from harness.run.recording import CellOutcome
 from harness.run.scores import check_scores
@@ -53,6 +54,8 @@ def evaluate(plan: Plan, session: Session, against: Against, fitted: FitReport) 
     from harness.lm.paths import paths
     from harness.lm.resumable import resumable
 
+    if plan.stand_in is not None:
+        return _from_file(plan, plan.stand_in, session, against, fitted)
     torch.set_num_threads(plan.machine.threads)
     torch.manual_seed(plan.config.seed)
     engine, seconds_load = session.engine(plan)
@@ -91,6 +94,14 @@ def evaluate(plan: Plan, session: Session, against: Against, fitted: FitReport) 
         engines=engines,
         restarts=starts,
     )
+
+
+def _from_file(plan: Plan, stand_in: StandIn, session: Session, against: Against, fitted: FitReport) -> CellOutcome:
+    """Score answers that are there already: no model is opened, and nothing of what they cost is known."""
+    started = time.monotonic()
+    scores = plan.task.evaluate(stand_in, _context(plan, session, against))
+    _check(scores, plan)
+    return CellOutcome(fit=fitted, scores=scores, seconds_evaluate=time.monotonic() - started)
 
 
 def _begun(file: Path) -> int:

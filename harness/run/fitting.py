@@ -44,7 +44,7 @@ TAIL = 4000
 
 def fit(plan: Plan, session: Session) -> FitReport | Failure:
     """The fit's report, or why there is none. Raises HarnessError where the fit refused its input."""
-    if plan.config.aligner == BASE_ALIGNER:
+    if plan.config.aligner == BASE_ALIGNER or plan.stand_in is not None:
         return UNFITTED
     folder = session.store.fit_dir(plan.fit_id)
 

@@ -157,6 +157,7 @@ def _answers(plan: Plan, registry: Registry) -> dict[str, Any]:
         "groups": {"asked": _ratings(few.groups), "auxiliary": _ratings(few.auxiliary)},
         "code": {"harness": harness_code(*EVALUATION_ROOMS), "plug-ins": code.digest},
         "libraries": versions(code.imports),
+        **({} if plan.stand_in is None else {"outputs": plan.stand_in.outputs.sha256}),
     }
 
 

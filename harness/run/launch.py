@@ -40,7 +40,7 @@ TICK = 0.2
 """Seconds between two looks whether the process is still there."""
 DRAIN = 1.0
 """Seconds for what was told before the end and is not read yet."""
-GRACE = 2.0
+GRACE = 2.3
 """Seconds that an interrupted fit has for its checkpoint before it is killed."""
 LONGEST = 1 << 20
 """Bytes of a line that are kept while its end has not come."""

@@ -44,6 +44,7 @@ from harness.records.store import Store
 from harness.run.identity import basis_of, manifest, without_threads
 from harness.run.labels import Labels, draw_labels
 from harness.run.lengths import sized
+from harness.run.outputs import StandIn, aligner_of, refuse_outputs, stand_in
 from harness.run.rows import as_asked, notes
 from harness.util.hashes import content_hash, file_hash
 
@@ -100,6 +101,8 @@ class Plan:
     """The judge that the aligner asks while it fits."""
     judge_models: Mapping[str, ModelFiles] = field(default_factory=dict)
     """Models that judges load, by the names they ask by; "" is the study's own."""
+    stand_in: StandIn | None = None
+    """What answers in place of a model, where answers come from a file."""
     baseline_answers: str | None = None
     """Hash of the samples of the run that answers are judged against, where one was named."""
     decisive: Decisive = field(default_factory=dict)
@@ -145,6 +148,7 @@ class Plan:
                 "seed": 0,
                 "draw_seed": draw_seed,
                 "shuffle_labels": False,
+                "outputs": None,
             }
         )
 
@@ -180,9 +184,10 @@ def make_plan(
 
 def _read(config: RunConfig, registry: Registry, progress: Progress, models: Models) -> Plan:
     """Everything but the manifest."""
-    aligner_class = registry.aligner(config.aligner)
+    aligner_class = aligner_of(config, registry)
     aligner_config = _validated(aligner_class, config.aligner_config)
     task, pool = _scored(config, registry)
+    refuse_outputs(config, task)
     if config.backend != AUTO:
         registry.backend(config.backend)
     config, baseline_answers = _with_baseline(_with_judge(config, task, registry))
@@ -234,6 +239,7 @@ def _read(config: RunConfig, registry: Registry, progress: Progress, models: Mod
         fit_judge=fit_judge,
         judge_models={"": files, **_judge_models((config.judge, fit_judge), registry, models)},
         baseline_answers=baseline_answers,
+        stand_in=stand_in(config, task, from_task, files),
     )
 
 

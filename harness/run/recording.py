@@ -25,6 +25,7 @@ from harness.records.schema import (
     Lost,
     Manifest,
     ModelInfo,
+    OutputsInfo,
     Record,
     Score,
     Seconds,
@@ -84,6 +85,7 @@ def build_record(plan: Plan, outcome: CellOutcome, provenance: Mapping[str, str]
         scores=summarise(outcome.scores),
         manifest=_manifest(plan, outcome, provenance),
         seed=SeedInfo(draw=plan.config.draw_seed, training=plan.config.seed),
+        outputs=_outputs_info(plan),
     )
 
 
@@ -172,7 +174,7 @@ def _model_info(plan: Plan, outcome: CellOutcome) -> ModelInfo:
         precision=plan.machine.precision,
         device=plan.machine.device,
         backend=plan.config.backend,
-        fit_backend=None if plan.config.aligner == BASE_ALIGNER else FIT_BACKEND,
+        fit_backend=None if plan.config.aligner == BASE_ALIGNER or plan.stand_in is not None else FIT_BACKEND,
         engines=dict(outcome.engines),
         warnings=outcome.warnings,
         lora=plan.config.lora.model_dump(),
@@ -199,6 +201,13 @@ def _data_info(plan: Plan, clipping: Clipping | None) -> DataInfo:
         clipped={**(clipping.shares if clipping else {}), **plan.cut},
         warnings=plan.labels.warnings,
     )
+
+
+def _outputs_info(plan: Plan) -> OutputsInfo | None:
+    if plan.stand_in is None or plan.config.outputs is None:
+        return None
+    outputs = plan.stand_in.outputs
+    return OutputsInfo(generator=outputs.generator, file=plan.config.outputs.name, sha256=outputs.sha256)
 
 
 def _fold(plan: Plan) -> FoldInfo | None:

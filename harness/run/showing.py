@@ -25,6 +25,8 @@ def show_answers(record: Record, config: RunConfig, session: Session, count: int
 
     They are kept beside the runs, enter no score, no id and no bill, and are not written a second time.
     """
+    if record.outputs is not None:
+        return
     plan = make_plan(config, session.registry, Silent(), threads=record.manifest.threads, models=session.models)
     against = record.manifest.compared.get("base")
     base = None if against is None else session.store.record(against["run"])

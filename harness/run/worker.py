@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 MESSAGE = 300
 """Characters of an exception's message that a record's reason keeps."""
 INTERRUPTED = 130
+SAVING = 60.0
+"""Seconds in which an interrupted fit may find a moment to save; the parent waits less long."""
 TAIL = 4000
 """Characters of a traceback that a record keeps."""
 
@@ -67,6 +69,34 @@ class PipeProgress:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._alone = threading.Lock()
+        self._closed = threading.Lock()
+        self._closed.acquire()
+        self._save: Callable[[], None] | None = None
+
+    def may_save(self, save: Callable[[], None]) -> None:
+        """Let `save_within` call `save` from here on."""
+        closed, self._save = self._save is None, save
+        if closed:
+            self._closed.release()
+
+    def must_not_save(self) -> None:
+        """No longer; waits for ever where that has begun, for the process ends behind it."""
+        if self._save is not None:
+            self._closed.acquire()
+            self._save = None
+
+    def save_within(self, seconds: float) -> bool:
+        """Save what the last step left, as soon as that may be; False where it may not in this time, or cannot be."""
+        if not self._closed.acquire(timeout=seconds):
+            return False
+        try:
+            assert self._save is not None
+            self._save()
+        except Exception:  # the step's own end is left, which the main thread waits for
+            traceback.print_exc()
+            self._closed.release()
+            return False
+        return True
 
     def stage(self, name: str, total: int | None = None) -> None:
         """Tell the parent of a stage."""
@@ -231,12 +261,25 @@ def _stop_with_parent() -> None:
 
 
 def _stop_when_asked(progress: PipeProgress) -> None:
-    """The parent's interrupt ends the fit behind a checkpoint; a parent that cannot wait for that kills."""
+    """The parent's interrupt ends the fit behind a checkpoint; a parent that cannot wait for that kills.
+
+    A thread hears of the signal at once, and the main thread only behind the product that it computes.
+    """
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+
+    def save() -> None:
+        while os.read(heard, 1)[0] != signal.SIGINT:
+            pass
+        if progress.save_within(SAVING):
+            os._exit(INTERRUPTED)
 
     def ask(signal_number: int, frame: object) -> None:
         progress.stop_asked = True
 
     signal.signal(signal.SIGINT, ask)
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    threading.Thread(target=save, daemon=True).start()
 
 
 def in_words(error: BaseException) -> str:

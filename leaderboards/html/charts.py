@@ -22,6 +22,7 @@ KINDS = {
     "cannot tell": "#0072b2",
     "base": "#7f7f7f",
     "control": "#cc79a7",
+    "outputs": "#56b4e9",
     "not tested": "#e69f00",
     "degenerate": "#8a6d3b",
 }

@@ -135,9 +135,11 @@ def p_text(p: float | None) -> str:
     return "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def cost_texts(cost: Cost) -> dict[str, str]:
-    """Every cost of a row with its unit."""
+def cost_texts(cost: Cost | None) -> dict[str, str]:
+    """Every cost of a row with its unit; nothing of what nobody knows."""
     values: dict[str, str] = {}
+    if cost is None:
+        return values
     for field in fields(cost):
         value = float(getattr(cost, field.name))
         if field.name == "peak_memory_bytes":
@@ -157,6 +159,8 @@ def span_text(low: float, high: float) -> str:
 def spent_texts(record: Record) -> dict[str, str]:
     """What one run cost, by dotted name, with units."""
     found: dict[str, str] = {}
+    if record.outputs is not None:
+        return found
     for name, value in _leaves(record.spent.model_dump()):
         if name == "peak_memory_bytes":
             found["peak memory"] = f"{value / _GIB:.2f} GiB"

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,7 +25,9 @@ from harness.conformance.toy import tiny_model, tiny_tokenizer
 from harness.contracts import BASE, POLICY, FewShot, HarnessError, Need, Pair, Regime, user
 from harness.fit.bench import LocalBench
 from harness.fit.fitting import fit
+from harness.fit.journal import Journal
 from harness.meter import Meter
+from harness.run.worker import PipeProgress
 from harness.util.checked import Damaged
 from tests.tiny import flat_regime
 
@@ -47,7 +51,9 @@ def make_regime(**changes: Any) -> Regime:
     return flat_regime(**{**settings, **changes})
 
 
-def make_bench(folder: Path, *, cap: float | None = None, seed: int = 0, **regime: Any) -> LocalBench:
+def make_bench(
+    folder: Path, *, cap: float | None = None, seed: int = 0, log: Journal | None = None, **regime: Any
+) -> LocalBench:
     return LocalBench.create(
         tiny_model(),
         tiny_tokenizer(),
@@ -57,6 +63,7 @@ def make_bench(folder: Path, *, cap: float | None = None, seed: int = 0, **regim
         workdir=folder,
         lora=Lora(r=4, alpha=8),
         checkpoint_steps=2,
+        log=log,
     )
 
 
@@ -197,6 +204,68 @@ def test_a_resumed_fit_equals_an_undisturbed_one(tmp_path: Path, method: Any, mo
     assert resumed.meter.spend == calm.meter.spend
     assert again.liveness == undisturbed.liveness
     assert logged(resumed) == logged(calm)
+
+
+@pytest.mark.parametrize("method", [Sft, Dpo, Irpo, Kto, Grpo, RandomAdapter])
+def test_a_fit_that_is_saved_in_the_middle_of_a_step_equals_an_undisturbed_one(
+    tmp_path: Path, method: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind the gradients of the fourth step: three steps are kept, though a checkpoint is due at every second."""
+    from transformers import Trainer
+
+    aligner, few_shot = method(method.Config()), FewShot(pairs=PAIRS, verifier=length_reward)
+    calm = make_bench(tmp_path / "calm")
+    undisturbed = fit(aligner, calm, few_shot)
+    progress = PipeProgress(os.open(os.devnull, os.O_WRONLY))
+    broken = make_bench(tmp_path / "broken", log=Journal(tmp_path / "broken" / "log.jsonl", progress))
+    computed = Trainer.training_step
+
+    def training_step(self: Any, *arguments: Any, **named: Any) -> Any:
+        loss = computed(self, *arguments, **named)
+        if self.state.global_step == 3:
+            torch.rand(7)  # what a step draws before it ends is drawn again
+            with ThreadPoolExecutor() as pool:
+                assert pool.submit(progress.save_within, 5).result()
+            raise Interrupted
+        return loss
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "training_step", training_step)
+        patch.setattr(progress, "must_not_save", lambda: None)  # a process that has saved does not come so far
+        with pytest.raises(Interrupted):
+            fit(aligner, broken, few_shot)
+    whole = [path.parent.name for path in (tmp_path / "broken").rglob("checkpoint-*/bench.json")]
+    assert max(whole) == "checkpoint-3"
+    resumed = make_bench(tmp_path / "broken")
+    again = fit(aligner, resumed, few_shot)
+    assert all(torch.equal(a, b) for a, b in zip(weights(calm), weights(resumed), strict=True))
+    assert resumed.meter.spend == calm.meter.spend
+    assert again.liveness == undisturbed.liveness
+    assert logged(resumed) == logged(calm)
+
+
+def test_nothing_is_saved_while_the_optimizer_is_at_work() -> None:
+    progress = PipeProgress(os.open(os.devnull, os.O_WRONLY))
+    saved: list[int] = []
+    assert not progress.save_within(0.01)
+    progress.may_save(lambda: saved.append(1))
+    progress.must_not_save()
+    assert not progress.save_within(0.01)
+    progress.may_save(lambda: saved.append(2))
+    assert progress.save_within(0.01)
+    assert saved == [2]
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_step_to_end(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = PipeProgress(os.open(os.devnull, os.O_WRONLY))
+
+    def refuse() -> None:
+        raise OSError("no space left")
+
+    progress.may_save(refuse)
+    assert not progress.save_within(0.01)
+    assert "no space left" in capsys.readouterr().err
+    progress.must_not_save()  # does not wait
 
 
 def test_a_finished_phase_is_loaded_not_run(tmp_path: Path) -> None:

@@ -271,7 +271,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[RunConfig]]:
     module.run = engine  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "harness.run.engine", module)
     monkeypatch.setattr(harness.run, "engine", module, raising=False)
-    monkeypatch.setattr(run_command, "show_tables", lambda store, task, **_: say(f"table of {task} in {store}") or [])
+    monkeypatch.setattr(
+        run_command, "show_tables", lambda stores, task, **_: say(f"table of {task} in {stores[0]}") or []
+    )
     monkeypatch.setattr(run_command, "sees_cuda", lambda: False)
     monkeypatch.delenv("HARNESS_DATA", raising=False)
     yield configs
