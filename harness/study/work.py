@@ -32,8 +32,8 @@ SEEN = 64
 """Items whose texts are looked at for their usual length."""
 FRAME = 40
 """Tokens that a template and a task's own words put around a question."""
-TURNS = 6
-"""Prompts that a question with options takes: each turn of four letters, lm-eval's own, and its held-out pair."""
+TURNS = 4
+"""Prompts that a question with options takes in the form of training: one for each turn of four letters."""
 CLOSING = 16
 """Tokens of an option's line."""
 
@@ -73,12 +73,14 @@ def fit_work(plan: Plan, sizes: Sizes) -> FitWork:
 def evaluate_work(plan: Plan, items: int) -> FitWork:
     """The work of an evaluation: questions with options in every turn, or one answer to each item."""
     lengths = plan.lengths
-    prompt = _usual_prompt(plan)
+    text = _usual_text(plan)
+    prompt = _usual_prompt(plan, text)
+    pair = tree(prompt, (lengths.completion * USUAL_SAMPLE,) * 2)
     if "generate" in plan.task.requires:
         answered = sampling(prompt, 1, USUAL_SAMPLE * lengths.new_tokens)
-        pair = tree(prompt, (lengths.completion * USUAL_SAMPLE,) * 2)
         return FitWork(forward=(answered + pair) * items)
-    return FitWork(forward=tree(prompt, (CLOSING,) * 4) * (TURNS * items))
+    turned, stock = tree(prompt, (CLOSING,) * 4) * TURNS, tree(text, (CLOSING,) * 4)  # lm-eval's own prompt is uncut
+    return FitWork(forward=(turned + stock + pair) * items)
 
 
 def flop_model_of(plan: Plan, shapes: Mapping[str, tuple[int, ...]]) -> FlopModel:
@@ -159,12 +161,16 @@ def trains(settings: Iterable[str]) -> bool:
     return any(name == "learning_rate" or name.endswith("_lr") for name in settings)
 
 
-def _usual_prompt(plan: Plan) -> float:
-    """Tokens of a prompt of the task: those of the pool's drawn pairs, else of the items' own texts."""
+def _usual_prompt(plan: Plan, text: float) -> float:
+    """Tokens of a prompt of the task: of the pool's drawn pairs, else of the items' own texts, which have `text`."""
     sizes = _sizes(plan)
     if sizes.pairs:
         return sum(pair.prompt for pair in sizes.pairs) / len(sizes.pairs)
+    return min(float(plan.lengths.prompt), text)
+
+
+def _usual_text(plan: Plan) -> float:
+    """Tokens of an item's text with what stands around it, uncut."""
     texts = list(plan.task.questions(plan.source.view(), plan.config.limit).values())[:SEEN]
     tokens = tokenizer_of(plan.files)(texts, add_special_tokens=False)["input_ids"] if texts else []
-    usual = sum(map(len, tokens)) / max(len(tokens), 1) + FRAME
-    return min(float(plan.lengths.prompt), usual)
+    return sum(map(len, tokens)) / max(len(tokens), 1) + FRAME
