@@ -109,7 +109,8 @@ def _limit(rows: str) -> int | None:
 
 def _run_lm_eval(arguments: argparse.Namespace, scratch: Path) -> Side:
     folder, task = _model_folder(arguments.model), f"{arguments.task}_parity"
-    longest = _write_task(arguments, scratch)
+    limit, shown = _limit(arguments.rows), arguments.num_fewshot
+    longest = write_task(arguments.task, arguments.data, limit, shown, scratch / "task")
     batch = arguments.batch_size or (_batch_size(folder, longest) if arguments.task in LABELS else GENERATED_BATCH)
     command = [
         *(sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--tasks", task),
@@ -148,19 +149,23 @@ def _bar_seconds(log: Path) -> float:
     return 3600.0 * hours + 60 * minutes + seconds
 
 
-def _write_task(arguments: argparse.Namespace, scratch: Path) -> int:
-    """Stock task over local files, in `scratch/task`; returns about the longest prompt's length in characters."""
+def write_task(name: str, data: str, limit: int | None, shown: int, place: Path) -> int:
+    """Stock task `name` over local files, as `name_parity` in the folder `place`.
+
+    The first `limit` items and, where there are some, training rows, of which `shown` are demonstrations. Returns about
+    the longest prompt's length in characters.
+    """
     import yaml
 
-    stock, place = STOCKS[arguments.task], scratch / "task"
+    stock = STOCKS[name]
     place.mkdir()
-    test, train = _rows(arguments, "eval", _limit(arguments.rows)), _rows(arguments, "pool", None)
+    test, train = _rows(stock, data, "eval", limit, shown), _rows(stock, data, "pool", None, shown)
     files = {
         split: str(_jsonl(place / f"{split}.jsonl", rows)) for split, rows in (("train", train), ("test", test)) if rows
     }
     config: dict[str, Any] = {
         "include": str(stock_entry(stock.task, stock.folder)[1].yaml_path),
-        "task": f"{arguments.task}_parity",
+        "task": f"{name}_parity",
         "dataset_path": "json",
         "dataset_name": None,
         "dataset_kwargs": {"data_files": files},
@@ -171,22 +176,20 @@ def _write_task(arguments: argparse.Namespace, scratch: Path) -> int:
     }
     if train:
         config["fewshot_config"] = {"sampler": "first_n"}
-    (place / f"{arguments.task}_parity.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    shown = train[: arguments.num_fewshot]
-    return sum(map(_characters, shown)) + max(map(_characters, test))
+    (place / f"{name}_parity.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    return sum(map(_characters, train[:shown])) + max(map(_characters, test))
 
 
-def _rows(arguments: argparse.Namespace, split: str, limit: int | None) -> list[dict[str, Any]]:
+def _rows(stock: Stock, data: str, split: str, limit: int | None, shown: int) -> list[dict[str, Any]]:
     """Rows in the stock task's format; a training split may be missing where no few-shot example comes from it."""
     from harness.data.sources import open_source
 
-    stock = STOCKS[arguments.task]
     if split == "pool" and split not in stock.data.dataset.splits:
         return []
     try:
-        return list(stock.data.documents(open_source(arguments.data, stock.data.dataset), split, limit).values())
+        return list(stock.data.documents(open_source(data, stock.data.dataset), split, limit).values())
     except HarnessError:
-        if split == "eval" or arguments.num_fewshot:
+        if split == "eval" or shown:
             raise
         return []
 

@@ -14,7 +14,7 @@ from leaderboards.closing import closing
 from leaderboards.curves import Curves, curves, labels_text
 from leaderboards.draws import Average, DrawnRow, DrawnTable, over_draws
 from leaderboards.panels import BoardPanel, ScorePoint
-from leaderboards.planned import BoardPlan, Missing, PlannedCell
+from leaderboards.planned import BoardPlan, Missing, PlannedCell, not_run
 from leaderboards.render import render
 from leaderboards.table import Table
 
@@ -49,9 +49,7 @@ def _missing(left: Sequence[Missing], planned: int) -> Iterator[str]:
     open_, failed = [one for one in left if not one.failure], [one for one in left if one.failure]
     yield "## What is missing"
     if open_:
-        draws: dict[PlannedCell, list[int]] = {}
-        for one in open_:
-            draws.setdefault(one.cell.part, []).append(one.cell.draw)
+        draws = not_run(open_)
         yield f"{len(open_)} of {planned} planned cells have not been run:"
         yield "\n".join(f"- {_cell(cell)}: draws {_list(found)}{_because(cell.why)}" for cell, found in draws.items())
     if failed:

@@ -39,7 +39,7 @@ def by_seed(entries: Sequence[Entry]) -> dict[Seed, list[Entry]]:
 
 def whole_runs(entries: Sequence[Entry]) -> list[Samples]:
     """The samples of every seed that has all its folds."""
-    return [together(folds) for folds in by_seed(entries).values() if not _missing(folds)]
+    return [together(folds) for folds in by_seed(entries).values() if not missing_folds(folds)]
 
 
 def together(entries: Sequence[Entry]) -> Samples:
@@ -55,12 +55,13 @@ def together(entries: Sequence[Entry]) -> Samples:
 def incomplete(scored: Sequence[Entry]) -> Iterator[str]:
     """Seeds without all their folds: they have no score, for it would be one of other pairs."""
     for seed, folds in by_seed(scored).items():
-        if missing := _missing(folds):
+        if missing := missing_folds(folds):
             listed = ", ".join(str(index + 1) for index in missing)
             yield f"fold {listed} has no score (draw {seed[0]}, seed {seed[1]}): the seed is left out"
 
 
-def _missing(folds: Sequence[Entry]) -> tuple[int, ...]:
+def missing_folds(folds: Sequence[Entry]) -> tuple[int, ...]:
+    """Indices of the folds, from 0, of which none of these runs has a score."""
     fold = folds[0].record.data.fold if folds else None
     if fold is None:
         return ()

@@ -91,6 +91,14 @@ class PlannedCell:
         """The cell without its draw: cells that differ in it alone are told in one line."""
         return PlannedCell(self.task, self.label, -1, self.labels, self.track, self.pool, self.why)
 
+    @property
+    def words(self) -> str:
+        """The cell without its draw, in words."""
+        labels = None if self.labels is None else f"{self.labels} labels"
+        track = None if self.track is None else f"track {self.track}"
+        pool = None if self.pool is None else f"pool {self.pool}"
+        return ", ".join(part for part in (self.task, self.label, labels, track, pool) if part is not None)
+
 
 @dataclass(frozen=True, slots=True)
 class Missing:
@@ -109,6 +117,25 @@ def missing(tables: Sequence[Table], entries: Mapping[str, Entry], planned: Sequ
         for cell, runs in found
         if not any(one.record.status != "failed" and one.samples is not None for one in runs)
     ]
+
+
+def not_run(left: Sequence[Missing]) -> dict[PlannedCell, list[int]]:
+    """The draws that were not run, by their cells without a draw."""
+    found: dict[PlannedCell, list[int]] = {}
+    for one in left:
+        if one.failure is None:
+            found.setdefault(one.cell.part, []).append(one.cell.draw)
+    return found
+
+
+def in_words(left: Sequence[Missing]) -> list[str]:
+    """A line for every part of the plan that was not run, and for every cell that failed."""
+    open_ = [
+        f"{cell.words}: not run in draws {', '.join(map(str, draws))}" + (f" ({cell.why})" if cell.why else "")
+        for cell, draws in not_run(left).items()
+    ]
+    failed = [f"{one.cell.words}: failed in draw {one.cell.draw}: {one.failure}" for one in left if one.failure]
+    return [*open_, *failed]
 
 
 def _runs(tables: Sequence[Table], entries: Mapping[str, Entry], cell: PlannedCell) -> list[Entry]:

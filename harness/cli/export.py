@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,10 +21,14 @@ from harness.models.hashes import model_hashes
 from harness.records.exports import logged_samples, model_outputs
 from harness.records.foreign import Imported, import_runs
 from harness.records.hub import DataSet, data_set, fetched, sent
+from harness.records.schema import Record
 from harness.records.store import Store
 from harness.util.files import storage, write_atomic, write_json
 from harness.util.names import nearest
 from harness.util.safe_text import line
+
+if TYPE_CHECKING:
+    from leaderboards.table import MethodRow
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PRIVACY = "What is exported holds the texts of your data and of the models; look at it before you pass it on."
@@ -88,23 +92,26 @@ def export(
     else:
         with storage(out):
             out.mkdir(parents=True, exist_ok=True)
-            for one in found:
-                for path in _written(one, form, out, model, by):
-                    say(str(path))
+            for path in _written(found, form, out, model, by):
+                say(str(path))
     note(PRIVACY)
 
 
-def _written(found: Found, form: Form, out: Path, model: str | None, by: str | None) -> list[Path]:
-    writers: Mapping[Form, Callable[[], list[Path]]] = {
-        Form.alpaca_eval: lambda: _alpaca(found, out),
-        Form.lm_eval: lambda: _lm_eval(found, out),
-        Form.adapter: lambda: [*_adapter(found, out), _card(found, out)],
-        Form.merged: lambda: [*_merged(found, out, model), _card(found, out)],
-        Form.card: lambda: [_card(found, out)],
-        Form.run: lambda: [_run(found, out)],
-        Form.every_eval_ever: lambda: _every_eval_ever(found, out, by),
+def _written(found: Sequence[Found], form: Form, out: Path, model: str | None, by: str | None) -> Iterator[Path]:
+    """Write the runs; the paths of what was written."""
+    if form is Form.every_eval_ever:
+        yield from _every_eval_ever(found, out, by)
+        return
+    writers: Mapping[Form, Callable[[Found], list[Path]]] = {
+        Form.alpaca_eval: lambda one: _alpaca(one, out),
+        Form.lm_eval: lambda one: _lm_eval(one, out),
+        Form.adapter: lambda one: [*_adapter(one, out), _card(one, out)],
+        Form.merged: lambda one: [*_merged(one, out, model), _card(one, out)],
+        Form.card: lambda one: [_card(one, out)],
+        Form.run: lambda one: [_run(one, out)],
     }
-    return writers[form]()
+    for one in found:
+        yield from writers[form](one)
 
 
 def _to_hub(found: Sequence[Found], form: Form, target: DataSet) -> None:
@@ -123,19 +130,28 @@ def _run(found: Found, out: Path) -> Path:
     return Store(out).run_dir(result.run_id)
 
 
-def _every_eval_ever(found: Found, out: Path, by: str | None) -> list[Path]:
-    """The run in the shared schema, with what its table says of it."""
-    from leaderboards import PARITY, tables
+def _every_eval_ever(found: Sequence[Found], out: Path, by: str | None) -> Iterator[Path]:
+    """The runs in the shared schema, with what their tables say of them."""
     from leaderboards.every_eval_ever import write_log
 
     if by is None:
         raise HarnessError("every_eval_ever names who ran the evaluation; say it by --by NAME")
-    record = found.record
-    parity = record.budget.track == PARITY
-    rows = [] if parity else [row for table in tables(found.store.root, beside=[record]) for row in table.rows]
-    row = next((row for row in rows if record.id in row.records), None)
-    samples = found.store.samples(record) if record.scores else []
-    return write_log(record, samples, row, out, organisation=by)
+    rows = _rows(found)
+    for one in found:
+        samples = one.store.samples(one.record) if one.record.scores else []
+        yield from write_log(one.record, samples, rows.get(one.record.id), out, organisation=by)
+
+
+def _rows(found: Sequence[Found]) -> dict[str, MethodRow]:
+    """The rows of tables that the runs belong to, by run; runs of the track `parity` enter no table."""
+    from leaderboards import PARITY, tables
+
+    stores: dict[Path, list[Record]] = {}
+    for one in found:
+        if one.record.budget.track != PARITY:
+            stores.setdefault(one.store.root, []).append(one.record)
+    made = (table for store, records in stores.items() for table in tables(store, beside=records))
+    return {run: row for table in made for row in table.rows for run in row.records}
 
 
 def _alpaca(found: Found, out: Path) -> list[Path]:

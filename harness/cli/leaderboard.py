@@ -16,6 +16,7 @@ from harness.records.schema import Record
 from harness.util.files import storage
 
 if TYPE_CHECKING:
+    from leaderboards.planned import BoardPlan
     from leaderboards.table import Table
 
 app = typer.Typer(help="Tables, pages and figures from records.", rich_markup_mode=None)
@@ -127,7 +128,7 @@ def _written(
     elif form is Format.html:
         from leaderboards.html import write_site
 
-        paths.append(write_site(found, out, price=price))
+        paths.append(write_site(found, out, price=price, plan=_plan(stores)))
     elif form is Format.parquet:
         from leaderboards.parquet import write_parquet
 
@@ -139,6 +140,13 @@ def _written(
 
         paths += write_figures(found, out / "figures", price=price)
     return paths
+
+
+def _plan(stores: Sequence[Path]) -> BoardPlan | None:
+    """The plan of a published board, where its folder of records is the one store."""
+    from leaderboards.planned import PLAN, plan_of
+
+    return plan_of(stores[0]) if len(stores) == 1 and (stores[0] / PLAN).is_file() else None
 
 
 @app.command("serve")

@@ -237,11 +237,13 @@ def _show_forecast(forecast: StudyForecast) -> None:
     if forecast.runs:
         low, middle, high = forecast.hours
         least, usual, most = forecast.flops
-        known = sum(run.sure for run in forecast.runs.values())
+        known = sum(run.cost.sure for run in forecast.runs.values())
+        _, tokens, _ = forecast.tokens
         money = f", {forecast.usd:.2f} US dollars for judges" if forecast.usd else ""
         say(
             f"forecast: {middle:.2f} hours [{low:.2f}, {high:.2f}], {usual:.1e} FLOPs [{least:.1e}, {most:.1e}], "
-            f"{forecast.memory_bytes / 2**30:.1f} GiB a cell{money}; {known} of {len(forecast.runs)} runs by records"
+            f"{tokens:.1e} tokens, {forecast.memory_bytes / 2**30:.1f} GiB of memory a cell, "
+            f"{forecast.disk_bytes / 2**20:.0f} MiB of disk{money}; {known} of {len(forecast.runs)} runs by records"
         )
     for sentence in forecast.sentences:
         say(sentence)

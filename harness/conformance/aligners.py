@@ -35,6 +35,9 @@ from harness.conformance.toy import tiny_model
 from harness.contracts import Aligned, Aligner, FewShot, Finishes, HarnessError, Loads, Need
 from harness.fit.demands import asks, can, takes
 
+COST_TOLERANCE = 0.1
+"""How far a stated cost may be off what the meter counts, as a share."""
+
 
 def aligner_checks(aligner: type[Aligner] | Aligner) -> Iterator[Check]:
     """All checks of one aligner, in order. They share fits, so one generator's checks are cheaper than many's.
@@ -288,6 +291,28 @@ SAVED_SUFFIXES = (".safetensors", ".json", ".md")
 """Markdown is the model card that PEFT writes."""
 
 
+def check_cost(lab: Lab) -> str:
+    """What the method states of its work is what the meter counts, within a tenth."""
+    from aligners.costs import stated
+    from harness.costs.sizes import sizes_of
+    from harness.lm.metering import flop_model
+
+    session = lab.plain.session
+    bench, spend = session.bench, session.meter.spend
+    sizes = sizes_of(bench.tokenizer, bench.regime, session.few_shot, bench.split(session.few_shot.pairs), 0.0)
+    work = stated(session.aligner, sizes)
+    if work is None:
+        raise unittest.SkipTest(f"aligner {session.aligner.name} states no cost")
+    if work.samples:
+        kept = 1.0 - bench.ledger.alive.get("dropped", 0.0)
+        sizes = replace(sizes, sampled=spend.generated_tokens / work.samples, kept=kept)
+        work = stated(session.aligner, sizes) or work
+    expected, counted = work.flops(flop_model(bench.policy)), lab.plain.result.flops
+    off = abs(expected - counted) / max(counted, 1.0)
+    required(off <= COST_TOLERANCE, f"the stated cost is {expected:.3e} FLOPs, and the meter counts {counted:.3e}")
+    return f"{expected / max(counted, 1.0):.3f} of what is counted"
+
+
 CHECKS: tuple[Callable[[Lab], str], ...] = (
     check_parameters_plain,
     check_parameters_documented,
@@ -299,6 +324,7 @@ CHECKS: tuple[Callable[[Lab], str], ...] = (
     check_other_seed_other_adapter,
     check_trained_by_the_bench,
     check_budget_stops,
+    check_cost,
     check_positive_control,
     check_labels_swapped,
     check_labels_shuffled,

@@ -42,6 +42,7 @@ from harness.fit.held_out import margin_score, split
 from harness.fit.journal import Journal
 from harness.fit.ledger import Ledger
 from harness.fit.phases import OWN_CHECKPOINT, Phases
+from harness.fit.shared import BaseCalls
 from harness.lm import rows
 from harness.lm.backends.hf import HfEngine
 from harness.lm.language_model import ModelAligned
@@ -85,7 +86,7 @@ class LocalBench:
         self.adapters = Adapters(model)
         self._checkpoint_steps = checkpoint_steps
         self._phases = Phases(workdir, self.ledger, self.adapters)
-        self.embeddings = Embeddings()
+        self.embeddings, self.shared = Embeddings(), BaseCalls(self.engine, self.adapters, meter)
         self._unlabelled: dict[Messages, str] = {}
         self._asked: Meter | None = None  # of results whose answers are a search's own work
         self._judges = judges
@@ -291,8 +292,7 @@ class LocalBench:
             Group(self.render(p), [self.encode(c) for c in answers])
             for p, answers in zip(prompts, completions, strict=True)
         ]
-        with self.adapters.quiet(of):
-            return self.engine.score(groups, entropy=entropy)
+        return self.shared.score(groups, of=of, entropy=entropy)
 
     def logprobs(
         self, prompts: Sequence[Ids], completions: Sequence[Sequence[Ids]], *, of: str = POLICY, entropy: bool = False
@@ -329,8 +329,7 @@ class LocalBench:
         """Pooled hidden states, shape (N, D); those of the base model, which never changes, are remembered."""
 
         def compute(new: Sequence[str], parts: Sequence[Span] | None) -> FloatArray:
-            with self.adapters.quiet(of):
-                return self.engine.embed(list(new), layer=layer, pool=pool, spans=parts)
+            return self.shared.embed(list(new), of=of, layer=layer, pool=pool, spans=parts)
 
         width = self.policy.config.get_text_config().hidden_size
         return self.embeddings.embed(texts, spans, (layer, pool), compute, width=width, remember=of == BASE)

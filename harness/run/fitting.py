@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from harness.contracts import FewShot, GoldAnswers, HarnessError, Pool, Regime
 from harness.fit.demands import takes
 from harness.records.schema import Failure
+from harness.run.identity import base_basis
 from harness.run.job import (
     AGAIN,
     FIT_BACKEND,
@@ -87,6 +88,7 @@ def job_of(plan: Plan, registry: Registry) -> FitJob:
         judge_models=dict(plan.judge_models),
         backend=FIT_BACKEND,
         code=plan.decisive["fit"]["code"],
+        base=base_basis(plan.decisive["fit"]),
         regime=Regime(config.budget, plan.lengths, machine.device, machine.precision),
         lora=config.lora,
         threads=machine.threads,

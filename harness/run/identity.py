@@ -43,6 +43,16 @@ def fit_code(aligner: type[Aligner], backend: str, registry: Registry) -> dict[s
     return {"harness": harness_code(*FIT_ROOMS), "plug-ins": code.digest}
 
 
+def base_basis(section: Mapping[str, Any]) -> str:
+    """Hash of all in the section `fit` that can change what the base model says of given tokens, or what that costs.
+
+    Model, tokenizer and template with their files; the adapter's shape, which the meter counts; lengths; device,
+    precision, threads, fast paths, interpreter; libraries, and the harness's code. Neither method, labels nor seeds.
+    """
+    kept = {name: section[name] for name in ("model", "adapter", "lengths", "machine", "backend", "libraries")}
+    return content_hash(kept, section["code"]["harness"])
+
+
 def _fit(plan: Plan, registry: Registry) -> dict[str, Any]:
     config, machine, aligner = plan.config, plan.machine, plan.aligner_class
     code = plugin_code(aligner, registry.backend(FIT_BACKEND))

@@ -33,6 +33,8 @@ WORK = "work"
 """Folder of the checkpoints, deleted when the fit is done."""
 AGAIN = 4
 """Exit status of a worker that discarded what an earlier start had left: it is to be started once more."""
+SHARED = ".shared"
+"""Folder beside the fits: what the base model said of texts, for any fit that asks the same."""
 JUDGES = "judges"
 """Folder of what judges were told during this fit, deleted with the checkpoints: no evaluation's verdicts are there."""
 
@@ -60,6 +62,8 @@ class FitJob(_Frozen):
     """What the fit runs on."""
     code: dict[str, str]
     """Hashes of the code that the fit's id was made from."""
+    base: str
+    """Hash of everything that can change what the base model says of a text."""
     regime: Regime
     lora: Lora
     threads: int

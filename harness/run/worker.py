@@ -30,6 +30,7 @@ from harness.run.job import (
     LOG,
     REPORT,
     RESULT,
+    SHARED,
     STARTS,
     STOPPED,
     WORK,
@@ -189,6 +190,7 @@ def _bench(job: FitJob, folder: Path, registry: Registry, progress: PipeProgress
         checkpoint_steps=job.checkpoint_steps,
         judges=Judges(registry, folder / JUDGES, job.model, regime.device, _shown(progress), files=job.judge_models),
     )
+    bench.shared.keep_in(folder.parent.parent / SHARED, job.base)
     return bench, seconds
 
 

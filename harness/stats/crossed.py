@@ -25,7 +25,7 @@ import numpy as np
 from harness.contracts import HarnessError
 from harness.stats.families import average_seeds
 from harness.stats.intervals import ALPHA, by_unit, checked, same_items
-from harness.stats.paired import paired_test
+from harness.stats.paired import paired_tests
 
 if TYPE_CHECKING:
     from harness.stats.intervals import Floats
@@ -61,29 +61,38 @@ class Crossed:
     n_units: int
 
 
-def crossed(values: Sequence[Mapping[str, float]], units: Mapping[str, str], *, seed: int = 0) -> Crossed:
+def crossed(
+    values: Sequence[Mapping[str, float]], units: Mapping[str, str], *, seed: int = 0, inflation: float = 1.0
+) -> Crossed:
     """Mean of `values`, one mapping from item to value for each draw, all with the same items.
 
-    The mean is over items; units with several items weigh as many. Raises HarnessError without draws, for items that
+    The mean is over items; units with several items weigh as many. `inflation` is the variance over that of independent
+    units: `SHARED_BY_FOLDS` for cross-validated ones. Raises HarnessError without draws, for items that
     only some draws have, and for an item without a unit.
     """
     table = _table(values, units)
     draws, width = table.shape
     mean = float(table.mean())
     if draws < 2 or width < 2:
-        p, scope = _over_units(values, units, seed), _scope(draws)
+        p, scope = _over_units(values, units, seed, inflation), _scope(draws)
         return Crossed(mean, None, p, scope, 0.0, Components(0.0, 0.0, 0.0), draws, width)
     squares = _mean_squares(table)
     variance, degrees = _variance(squares, draws, width)
+    variance *= inflation
     half = _quantile(degrees) * math.sqrt(variance)
-    p = _t_tail(mean, variance, degrees) if draws >= ENOUGH_DRAWS else _over_units(values, units, seed)
+    p = _t_tail(mean, variance, degrees) if draws >= ENOUGH_DRAWS else _over_units(values, units, seed, inflation)
     return Crossed(
         mean, (mean - half, mean + half), p, _scope(draws), degrees, _components(squares, draws, width), draws, width
     )
 
 
 def crossed_difference(
-    a: Sequence[Mapping[str, float]], b: Sequence[Mapping[str, float]], units: Mapping[str, str], *, seed: int = 0
+    a: Sequence[Mapping[str, float]],
+    b: Sequence[Mapping[str, float]],
+    units: Mapping[str, str],
+    *,
+    seed: int = 0,
+    inflation: float = 1.0,
 ) -> Crossed:
     """A minus B, draw by draw on the same items. `b` may be one mapping for every draw, such as the base model's.
 
@@ -95,7 +104,7 @@ def crossed_difference(
     for one, other in zip(a, others, strict=True):
         same_items(one, other, units)
     differences = [{item: x[item] - y[item] for item in x} for x, y in zip(a, others, strict=True)]
-    return crossed(differences, units, seed=seed)
+    return crossed(differences, units, seed=seed, inflation=inflation)
 
 
 def _table(values: Sequence[Mapping[str, float]], units: Mapping[str, str]) -> Floats:
@@ -173,10 +182,10 @@ def _t_tail(mean: float, variance: float, degrees: float) -> float:
     return float(2 * stdtr(degrees, -abs(mean) / math.sqrt(variance)))
 
 
-def _over_units(values: Sequence[Mapping[str, float]], units: Mapping[str, str], seed: int) -> float:
+def _over_units(values: Sequence[Mapping[str, float]], units: Mapping[str, str], seed: int, inflation: float) -> float:
     """The sign-flip test over units of the values averaged over these draws."""
     averaged = average_seeds(values)
-    return paired_test(averaged, dict.fromkeys(averaged, 0.0), units, seed=seed).p
+    return paired_tests([averaged], dict.fromkeys(averaged, 0.0), units, seed=seed, inflation=inflation)[0].p
 
 
 def _scope(draws: int) -> str:

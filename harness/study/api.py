@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from harness.contracts import Executor, HarnessError, Resources, ShowsCommand
 from harness.contracts.progress import Progress, Silent
+from harness.models.find import cache_dir
 from harness.plugins.registry import Registry, load
 from harness.records.store import Store
 from harness.study.drive import Driver, StudyOutcome, cell_job
 from harness.study.events import EVENTS, Events, Listener
+from harness.study.executors.local import LocalExecutor
 from harness.study.file import StudyFile, read_study, study_of
 from harness.study.grid import Cell, expand
 from harness.study.index import Index, index_of, read_index, write_index
 from harness.study.outlook import StudyForecast, outlook
 from harness.study.plan import StudyPlan, plan_study
+from harness.study.speed import learn
 from leaderboards.load import records
 
 if TYPE_CHECKING:
@@ -74,7 +77,11 @@ class Study:
             flops = {name: figures["flops"] for name, figures in expected.items()}
             events = Events(self.file.folder / EVENTS, listener)
             driver = Driver(plan, self.registry, executor, events, watching, retry=retry_failed, expected_flops=flops)
-            return driver.run()
+            outcome = driver.run()
+            if isinstance(executor, LocalExecutor):  # what others computed says nothing of this machine
+                computed = [name for name, run in outcome.runs.items() if run.starts and run.phase == "done"]
+                learn(cache_dir(), [record for name in computed if (record := self.store.record(name)) is not None])
+            return outcome
         finally:
             executor.close()
 

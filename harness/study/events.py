@@ -24,6 +24,7 @@ class Events:
         self._alone = threading.Lock()
         with storage(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
+            _end_line(path)
 
     def tell(self, event: str, **facts: Any) -> None:
         """Note an event with the time in seconds of the clock."""
@@ -34,8 +35,15 @@ class Events:
             self._listener(value)
 
 
+def _end_line(path: Path) -> None:
+    """End a line that a killed process left half written, so that it does not take the next event with it."""
+    if path.exists() and not path.read_bytes().endswith(b"\n"):
+        with path.open("ab") as file:
+            file.write(b"\n")
+
+
 def read_events(path: Path) -> list[dict[str, Any]]:
-    """All events of a file, in order; a last line that was cut off is left out."""
+    """All events of a file, in order; lines that were cut off are left out."""
     if not path.exists():
         return []
     found = []

@@ -127,6 +127,12 @@ class StudyFile(_Frozen):
     seeds: tuple[Seed, ...] | None = Field(
         default=None, description="training seeds of every draw; null: one for each draw, the draw's number"
     )
+    folds: int | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="parts of your own pairs, each held out by a cell of its own; null: as `run` divides them; 1: once",
+    )
     judges: tuple[Text | None, ...] = Field(
         default=(None,), min_length=1, description="judges of judged tasks; null: the task's default judge"
     )

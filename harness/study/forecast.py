@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,14 +13,14 @@ from harness.config import RunConfig
 from harness.contracts import HarnessError
 from harness.contracts.progress import Silent
 from harness.data.clipping import measure
-from harness.models.load import load_tokenizer, weight_shapes
+from harness.models.load import load_tokenizer
 from harness.records.schema import Record
 from harness.records.store import Store
 from harness.records.verify import read_record
 from harness.run.job import REPORT, WORK
 from harness.run.plan import BASE_ALIGNER, Models, Plan, make_plan
 from harness.stats import planned_difference, units_needed
-from harness.study.costs import CellCost, Work, cost, footprint, pairs_seen, trains
+from harness.study.costs import CellCost, expected
 from harness.study.plan import compared_with, ready
 
 if TYPE_CHECKING:
@@ -108,6 +107,9 @@ class Forecast:
             evaluate_s=sum(c.evaluate_s for c in costs),
             fit_flops=sum(c.fit_flops for c in costs),
             evaluate_flops=sum(c.evaluate_flops for c in costs),
+            fit_tokens=sum(c.fit_tokens for c in costs),
+            evaluate_tokens=sum(c.evaluate_tokens for c in costs),
+            sure=all(c.sure for c in costs),
             memory_bytes=max((c.memory_bytes for c in costs), default=0),
             disk_bytes=sum(c.disk_bytes for c in costs),
             basis="; ".join(dict.fromkeys(c.basis for c in costs)) or CellCost().basis,
@@ -167,32 +169,7 @@ def _cell(plan: Plan, known: Sequence[Record], shared: Collection[str]) -> CellF
     store = Store(config.store)
     state = _state(plan, store)
     texts = plan.task.questions(plan.source.view(), config.limit)
-    tokens = 2 * config.budget.batch * (lengths.prompt + lengths.completion)
-    shapes = weight_shapes(plan.files.folder)
-    work = Work(
-        aligner=config.aligner,
-        task=config.task,
-        model=plan.files.weights_hash,
-        device=plan.machine.device,
-        trains=trains(plan.aligner_class.Config.model_fields),
-        pairs_seen=pairs_seen(config.budget.min_steps, config.budget.batch, config.budget.tune),
-        prompts=len(few_shot.prompts),
-        items=len(texts),
-        prompt=lengths.prompt,
-        completion=lengths.completion,
-        new_tokens=lengths.new_tokens,
-        parameters=sum(math.prod(shape) for shape in shapes.values()),
-    )
-    adapted = config.lora.r if work.trains else 0
-    memory, disk = footprint(
-        shapes,
-        rank=adapted,
-        targets=config.lora.targets,
-        precision=plan.machine.precision,
-        tokens=tokens if adapted else 0,
-        items=work.items,
-    )
-    threads, fitted = plan.machine.threads, state == "fitted" or plan.fit_id in shared
+    fitted = state == "fitted" or plan.fit_id in shared
     return CellForecast(
         run_id=plan.run_id,
         fit_id=plan.fit_id,
@@ -206,11 +183,9 @@ def _cell(plan: Plan, known: Sequence[Record], shared: Collection[str]) -> CellF
         state=state,
         lengths={"prompt": lengths.prompt, "completion": lengths.completion, "new_tokens": lengths.new_tokens},
         clipped={**_clipped(plan), **plan.cut},
-        items=work.items,
+        items=len(texts),
         units=len(set(texts.values())),
-        cost=CellCost()
-        if state == "done"
-        else cost(work, known, threads=threads, memory=memory, disk=disk, fitted=fitted),
+        cost=CellCost() if state == "done" else expected(plan, len(texts), known, fitted=fitted),
     )
 
 

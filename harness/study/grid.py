@@ -10,12 +10,26 @@ from typing import Any
 from harness.config import RunConfig, budget_of, validated
 from harness.contracts import Budget, HarnessError
 from harness.plugins.registry import Registry
+from harness.run.cells import every_cell
 from harness.study.file import CURVE_BUDGETS, Method, StudyFile, Track
 from harness.util.names import nearest
 from harness.util.safe_text import cut
 from leaderboards.rows import label
 
-NAMES = ("aligner", "task", "pool", "model", "budget", "draw", "seed", "judge", "backend", "track", "shuffle_labels")
+NAMES = (
+    "aligner",
+    "task",
+    "pool",
+    "model",
+    "budget",
+    "draw",
+    "seed",
+    "judge",
+    "backend",
+    "track",
+    "shuffle_labels",
+    "fold",
+)
 """What a rule of `exclude` may name."""
 
 
@@ -33,7 +47,8 @@ class Cell:
         """The cell in one line."""
         a = self.axes
         parts = [self.method, f"on {a['task']}", *([f"from {a['pool']}"] if a["pool"] else [])]
-        return f"{' '.join(parts)}, {a['budget']} labels, draw {a['draw']}, seed {a['seed']}"
+        fold = "" if a.get("fold") is None else f", fold {a['fold']}"
+        return f"{' '.join(parts)}, {a['budget']} labels, draw {a['draw']}, seed {a['seed']}{fold}"
 
 
 def expand(study: StudyFile, registry: Registry) -> tuple[Cell, ...]:
@@ -41,7 +56,8 @@ def expand(study: StudyFile, registry: Registry) -> tuple[Cell, ...]:
 
     Raises HarnessError for an unknown name with the nearest, an ill-typed setting, and a rule that excludes nothing.
     """
-    cells = [_cell(study, registry, combination) for combination in _combinations(study)]
+    whole = [_cell(study, registry, combination) for combination in _combinations(study)]
+    cells = [part for cell in whole for part in _folds(cell, registry)]
     for place, rule in enumerate(study.exclude):
         where = f"exclude[{place}]"
         _check_rule(rule, cells, where)
@@ -83,6 +99,7 @@ def _cell(study: StudyFile, registry: Registry, combination: Combination) -> Cel
         seed=seed,
         shuffle_labels=method.shuffle_labels,
         store=study.store,
+        folds=study.folds,
         **dict(study.shared),
     )
     defaults = aligner.Config().model_dump(mode="json", by_alias=True)
@@ -99,6 +116,15 @@ def _cell(study: StudyFile, registry: Registry, combination: Combination) -> Cel
     }
     shuffled = {"labels": "shuffled"} if method.shuffle_labels else {}
     return Cell(label(aligner.name, {**differs, **shuffled}), config, axes)
+
+
+def _folds(cell: Cell, registry: Registry) -> list[Cell]:
+    """The cell once for every fold of the user's own pairs, as `run` divides them; else the cell itself."""
+    configs = every_cell([cell.config], registry, control=False)
+    return [
+        Cell(cell.method, config, cell.axes if config.fold is None else {**cell.axes, "fold": config.fold})
+        for config in configs
+    ]
 
 
 def _budget(study: StudyFile, track: Track, asked: Mapping[str, Any]) -> Budget:
@@ -123,7 +149,7 @@ def _check_rule(rule: Mapping[str, Any], cells: list[Cell], where: str) -> None:
     for axis, value in rule.items():
         if axis not in NAMES:
             raise HarnessError(f"{where}: unknown key {cut(str(axis))}; {nearest(str(axis), NAMES)}")
-        there = sorted({str(cell.axes[axis]) for cell in cells})
+        there = sorted({str(cell.axes.get(axis)) for cell in cells})
         for wanted in value if isinstance(value, list) else [value]:
             if str(wanted) not in there:
                 raise HarnessError(f"{where}: no cell has {axis} {cut(str(wanted))}; {nearest(str(wanted), there)}")
@@ -133,5 +159,6 @@ def _check_rule(rule: Mapping[str, Any], cells: list[Cell], where: str) -> None:
 
 def _matches(rule: Mapping[str, Any], axes: Mapping[str, Any]) -> bool:
     return all(
-        str(axes[k]) in [str(v) for v in (value if isinstance(value, list) else [value])] for k, value in rule.items()
+        str(axes.get(k)) in [str(v) for v in (value if isinstance(value, list) else [value])]
+        for k, value in rule.items()
     )

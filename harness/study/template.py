@@ -23,6 +23,7 @@ tasks: [medqa]                  # see `python -m harness list tasks`
 budgets: [8, 32]                # labelled pairs; five budgets or more give learning curves
 draws: 3                        # 0, 1, 2: which pairs are drawn. Six or more let p speak of new draws
 # seeds: [0]                    # training seeds of every draw; left out: one for each draw
+# folds: 1                      # parts of your own pairs, each held out once; left out: as `run` divides them
 # judges: [null]                # for judged tasks; null: the task's own
 # backends: [hf]
 # tracks: [labels]              # or {{track: labels+compute, cap_flops: 1.0e15}}

@@ -15,6 +15,7 @@ from leaderboards.html.data import write_samples
 from leaderboards.html.safety import POLICY, check_extra, file_name, put, script_json, shown
 from leaderboards.html.view import TableView
 from leaderboards.load import Entry
+from leaderboards.planned import BoardPlan, in_words, missing
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -24,19 +25,29 @@ _VEGA = "window.vegaEmbed = vegaEmbed;"
 """What the bundle of chart libraries leaves behind for `charts.js`."""
 
 
-def write_site(found: Ranking, folder: Path, *, title: str = "Leaderboards", price: float | None = None) -> Path:
+def write_site(
+    found: Ranking,
+    folder: Path,
+    *,
+    title: str = "Leaderboards",
+    price: float | None = None,
+    plan: BoardPlan | None = None,
+) -> Path:
     """Write the site into `folder`; returns its first page.
 
-    `price` is what an hour of the machine costs, for the charts of score against money. Raises HarnessError without
-    the extra `site`.
+    `price` is what an hour of the machine costs, for the charts of score against money. `plan` is that of a published
+    board: its title, and what of it has no score, stand on the first page. Raises HarnessError without the extra
+    `site`.
     """
     check_extra()
     pages = environment()
     views = [view.table_view(table, found.entries, price) for table in found.tables]
     lines = curves(found.tables, found.entries)
-    shared = {"title": title, "views": views, "has_curves": bool(lines)}
+    shared = {"title": plan.title if plan else title, "views": views, "has_curves": bool(lines)}
     _write_assets(folder / "assets")
-    _write(pages, "overview.html.j2", folder / "index.html", {**shared, **_overview(found, views)})
+    _write(
+        pages, "overview.html.j2", folder / "index.html", {**shared, **_overview(found, views), **_absent(found, plan)}
+    )
     for one in views:
         _write(pages, "table.html.j2", folder / "t" / f"{one.page}.html", {**shared, **_table_page(one, price)})
     if lines:
@@ -104,6 +115,13 @@ def _overview(found: Ranking, views: list[TableView]) -> dict[str, Any]:
         "runs": len(found.entries),
         "warnings": list(warnings),
     }
+
+
+def _absent(found: Ranking, plan: BoardPlan | None) -> dict[str, Any]:
+    """What of a board's plan has no score."""
+    cells = plan.cells() if plan else []
+    left = missing(found.tables, found.entries, cells)
+    return {"planned": len(cells), "absent": len(left), "absent_lines": in_words(left)}
 
 
 def _table_page(one: TableView, price: float | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -104,6 +105,20 @@ def test_every_cell_has_a_record_and_base_stands_beside_them(undisturbed: Study)
     assert report.counts == {"ok": 2}
 
 
+def test_a_forecast_is_right_about_the_fits_before_there_is_any(undisturbed: Study, values: Changed) -> None:
+    """By the methods' formulas over the drawn texts: FLOPs and tokens of the fits, and of both phases roughly."""
+    study = Study.of(values("ahead"), undisturbed.registry)
+    forecast = study.outlook(study.plan())
+    for record in undisturbed.records():
+        cost = forecast.runs[record.id].cost
+        assert not cost.sure
+        assert cost.fit_flops == pytest.approx(record.spent.flops, rel=0.1)
+        assert cost.fit_tokens == pytest.approx(record.spent.forward_tokens, rel=0.1)
+        assert cost.evaluate_flops == pytest.approx(record.spent.inference.flops, rel=0.5)
+    assert 0 < forecast.hours[0] < forecast.hours[1] < forecast.hours[2]
+    assert forecast.disk_bytes > 0
+
+
 def test_run_again_nothing_is_computed(undisturbed: Study) -> None:
     before = outcomes(undisturbed.records())
     started: list[str] = []
@@ -131,6 +146,67 @@ def test_a_killed_worker_costs_a_restart_and_changes_nothing(undisturbed: Study,
     assert outcome.complete
     assert any(event["event"] == "cell_lost" for event in told)
     assert_first_draw_of(undisturbed, study)
+
+
+ELSEWHERE: dict[str, dict[str, Any]] = {
+    "slurm": {"executor": "slurm", "options": {"cluster": "local"}},
+    "ray": {"executor": "ray"},
+    "ray-no-shared-disk": {"executor": "ray", "options": {"shared": False}},
+}
+PACKAGES = {"slurm": "submitit", "ray": "ray"}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_another_executor_gives_the_same_records(undisturbed: Study, values: Changed, name: str) -> None:
+    """Two workers of a local Ray cluster, or two jobs of submitit's stand-in for Slurm, and the whole study."""
+    placed = ELSEWHERE[name]
+    pytest.importorskip(PACKAGES[placed["executor"]])
+    study = Study.of(values(f"by-{name}", run={"workers": 2, "threads": 1, **placed}), undisturbed.registry)
+    outcome = study.run()
+    assert outcome.complete, outcome
+    assert outcomes(study.records()) == outcomes(undisturbed.records())
+    assert {record.spent.lost.restarts for record in study.records()} == {0}
+
+
+@pytest.mark.parametrize("name", ["ray", "ray-no-shared-disk"])
+def test_a_killed_ray_worker_costs_a_restart_and_changes_nothing(
+    undisturbed: Study, values: Changed, name: str
+) -> None:
+    """The worker's process is killed while it computes the second cell."""
+    pytest.importorskip("ray")
+    run = {"workers": 1, "threads": 1, **ELSEWHERE[name]}
+    study = Study.of(values(f"killed-{name}", draws=[0], run=run), undisturbed.registry)
+    told: list[dict[str, Any]] = []
+    killed: list[int] = []
+
+    def listener(event: dict[str, Any]) -> None:
+        told.append(event)
+        if event["event"] == "cell_started" and "sft" in event["cell"] and not killed:
+            threading.Thread(target=_kill_ray_worker, args=(killed,), daemon=True).start()
+
+    outcome = study.run(listener=listener)
+    assert outcome.complete, outcome
+    assert killed
+    (lost,) = [event for event in told if event["event"] == "cell_lost"]
+    assert "Ray worker was lost" in lost["why"]
+    assert_first_draw_of(undisturbed, study)
+
+
+def _kill_ray_worker(killed: list[int]) -> None:
+    """Kill the Ray worker that computes a cell, as soon as it has started a process of its own for the fit."""
+    end = time.monotonic() + 120.0
+    while not killed and time.monotonic() < end:
+        for line in Path("/proc").glob("[0-9]*/cmdline"):
+            pid = int(line.parent.name)
+            with contextlib.suppress(OSError):
+                if line.read_bytes().startswith(b"ray::compute_here") and _children(pid):
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+        time.sleep(0.02)
+
+
+def _children(pid: int) -> list[str]:
+    return (Path("/proc") / str(pid) / "task" / str(pid) / "children").read_text().split()
 
 
 def _kill_workers() -> None:

@@ -18,6 +18,9 @@ from harness.study.cell import compute_file
 from harness.study.executors.bundles import pack, unpack
 from harness.study.executors.local import cores, refuse_unknown
 
+STARTS = 3
+"""Tries to start or reach a cluster: on a busy machine the first may pass Ray's own limit of 30 s."""
+
 
 class RayExecutor:
     """A cell is a task that asks for its threads, GPUs and memory; the driver starts again what a dead worker lost."""
@@ -97,9 +100,16 @@ class RayExecutor:
             return
         address = self._asked.options.get("address")
         count = None if address else self._workers() * self.threads
-        self._ray.init(
-            address=address, num_cpus=count, include_dashboard=False, log_to_driver=False, configure_logging=False
-        )
+        settings = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
+        for left in reversed(range(STARTS)):
+            try:
+                self._ray.init(address=address, num_cpus=count, **settings)
+                break
+            except Exception as error:  # of many kinds: a node that is slow to start raises a bare Exception
+                self._ray.shutdown()
+                if not left:
+                    what = f"there is no cluster at {address}" if address else "no local cluster could be started"
+                    raise HarnessError(f"executor ray: {what}: {' '.join(str(error).split())[:300]}") from error
         self._mine = True
 
     def _workers(self) -> int:

@@ -111,7 +111,8 @@ def _against(one: Series, other: Mapping[int, Values]) -> Crossed | None:
     common = sorted(set(one.by_draw) & set(other))
     if not common:
         return None
-    return crossed_difference([one.by_draw[d] for d in common], [other[d] for d in common], one.units)
+    mine, theirs = ([values[d] for d in common] for values in (one.by_draw, other))
+    return crossed_difference(mine, theirs, one.units, inflation=one.inflation)
 
 
 def _adjust(series: Sequence[Series], contrasts: Mapping[str, Found]) -> None:
@@ -173,14 +174,15 @@ def _row(one: Series, versus: Mapping[str, Contrast], best: frozenset[str] | Non
 def _score(values: Sequence[Values], one: Series) -> Crossed | None:
     """Over draws and units; of a single draw over units alone."""
     try:
-        found = crossed(values, one.units)
+        found = crossed(values, one.units, inflation=one.inflation)
     except HarnessError as error:
         one.notes.append(f"no mean over draws: {error}")
         return None
     if found.ci95 is not None or len(values) > 1:
         return found
     items = sorted(values[0])
-    interval = mean_interval([values[0][item] for item in items], [one.units[item] for item in items]).ci95
+    units = [one.units[item] for item in items]
+    interval = mean_interval([values[0][item] for item in items], units, inflation=one.inflation).ci95
     return Crossed(found.mean, interval, found.p, found.scope, 0.0, found.components, 1, found.n_units)
 
 
@@ -235,6 +237,11 @@ def _sentences(group: PanelCells, draws: Sequence[int], designs: Sequence[Design
     if len(draws) > 1 and all(len(one.records) <= len(one.by_draw) for one in group.series):
         found.append(
             "Each draw was trained with one seed: the spread over draws is that of draws and of seeds together."
+        )
+    if any(one.inflation > 1 for one in group.series):
+        found.append(
+            "Every pair was held out by one fold. The folds' models share most of their labels: intervals and p take "
+            "twice the variance of independent questions."
         )
     if designs:
         found += advice(max(designs, key=lambda d: detectable(d, family) or 0.0), family)

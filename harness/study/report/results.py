@@ -13,6 +13,7 @@ from harness.records.store import Store
 from harness.stats import average_seeds
 from harness.study.index import Index, IndexedCell
 from harness.study.report.figures import Role
+from leaderboards.folds import by_seed, incomplete, inflation, missing_folds, together
 from leaderboards.load import Entry, with_samples
 from leaderboards.rows import CONTROL_SETTINGS, CONTROLS, UNFIT
 
@@ -33,6 +34,8 @@ class Series:
     """The base model's values that each draw is compared with."""
     units: dict[str, str]
     notes: list[str] = field(default_factory=list)
+    inflation: float = 1.0
+    """Variance of a mean over the units, over that of independent ones: folds share what their models learned from."""
 
     @property
     def degenerate(self) -> bool:
@@ -107,25 +110,28 @@ class StudyResults:
         return self.entries.get(cell.needs[0]) if cell.needs else None
 
     def _series(self, method: str, cells: Sequence[IndexedCell]) -> Series:
-        records = [self.entries[cell.run].record for cell in cells]
-        metric = records[0].task.main_metric
+        entries = [self.entries[cell.run] for cell in cells]
+        records = [entry.record for entry in entries]
+        metric, notes = records[0].task.main_metric, [_not_ok(record) for record in records if record.status != "ok"]
+        scored = [entry for entry in entries if _values(entry, metric)]
+        notes += incomplete(scored)
         drawn: dict[int, list[Values]] = {}
-        base: dict[int, Values] = {}
-        units: dict[str, str] = {}
-        notes: list[str] = []
+        for (draw, _), folds in by_seed(scored).items():
+            if not missing_folds(folds):
+                drawn.setdefault(draw, []).append(together(folds).values[metric])
+        base: dict[int, dict[str, float]] = {}
         for cell in cells:
-            entry, draw = self.entries[cell.run], int(cell.axes["draw"])
-            if entry.record.status != "ok":
-                notes.append(f"draw {draw}: {entry.record.status}: {entry.record.reason or 'no reason given'}")
-            values = _values(entry, metric)
-            if values:
-                drawn.setdefault(draw, []).append(values)
-                units |= entry.samples.units if entry.samples else {}
             other = self._base(cell)
             if other is not None and (theirs := _values(other, metric)):
-                base[draw] = theirs
+                base[int(cell.axes["draw"])] = base.get(int(cell.axes["draw"]), {}) | dict(theirs)
+        units = {item: unit for one in scored if one.samples for item, unit in one.samples.units.items()}
         by_draw = dict(_averaged(drawn, notes))
-        return Series(method, role_of(records[0]), records, by_draw, base, units, notes)
+        inflated = inflation(entries)
+        return Series(method, role_of(records[0]), records, by_draw, dict(base), units, notes, inflated)
+
+
+def _not_ok(record: Record) -> str:
+    return f"draw {record.seed.draw}: {record.status}: {record.reason or 'no reason given'}"
 
 
 def role_of(record: Record) -> Role:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from harness.records.seals import write_sealed
 from harness.stats import mean_interval
+from harness.util.hashes import file_hash
 from tests.unit.leaderboards.test_leaderboards import record
 
 ATTACK = (
@@ -49,12 +50,15 @@ def put(store: Path, aligner: str, items: int, level: float, draw: int, changes:
     scores = {"accuracy": {"mean": got.mean, "ci95": got.ci95, "n": got.n}} if got else {}
     dotted = {name.replace("__", "."): value for name, value in changes.items()}
     pairs = [f"{aligner != 'base'}-{n}" for n in range(2)] if aligner != "base" else []
-    made = record(run, aligner, scores, {**dotted, "seed.draw": draw, "data.pair_ids": [f"d{draw}{p}" for p in pairs]})
-    write_sealed(store / run / "record.json", made.model_dump(mode="json"))
+    dotted |= {"seed.draw": draw, "data.pair_ids": [f"d{draw}{p}" for p in pairs]}
+    (store / run).mkdir(parents=True)
     if values:
         details = [json.dumps(_detail(aligner, item, right)) for item, right in values.items()]
         columns = {"id": list(values), "unit": list(values), "value.accuracy": list(values.values()), "detail": details}
         pq.write_table(pa.table(columns), store / run / "samples.parquet")
+        dotted["manifest.files"] = {"samples.parquet": file_hash(store / run / "samples.parquet")}
+    made = record(run, aligner, scores, dotted)
+    write_sealed(store / run / "record.json", made.model_dump(mode="json"))
     return store / run
 
 

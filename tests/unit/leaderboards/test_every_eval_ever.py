@@ -115,12 +115,10 @@ def test_the_schemas_own_package_finds_no_fault(
     fill(tmp_path / "store", budgets=(8,), draws=1)
     board = ROOT / "records/opinions"
     for store in (tmp_path / "store", board):
-        runs = [path.parent.name for path in sorted(store.glob("*/record.json"))]
-        for name in runs:
-            record = Store(store).record(name)
-            if record is not None and record.scores:
-                form = ("--as", "every_eval_ever", "--by", "A lab", "--store", str(store))
-                assert call("export", name, *form, "--out", str(tmp_path / "out")) == 0
+        records = [Store(store).record(path.parent.name) for path in sorted(store.glob("*/record.json"))]
+        runs = [record.id for record in records if record is not None and record.scores]
+        form = ("--as", "every_eval_ever", "--by", "A lab", "--store", str(store), "--out", str(tmp_path / "out"))
+        assert call("export", *runs, *form) == 0
     monkeypatch.chdir(tmp_path / "out")
     assert len(list((tmp_path / "out").rglob("*.json*"))) > 2 * 15
     capfd.readouterr()

@@ -20,7 +20,8 @@ import leaderboards
 from harness.contracts import HarnessError
 from leaderboards import curves, pareto
 from leaderboards.best import best_of
-from leaderboards.html import safety, view
+from leaderboards.html import safety, view, write_site
+from leaderboards.planned import BoardPlan, PlannedRow
 from leaderboards.serve import server
 from tests.unit.leaderboards.site_store import ATTACK, fill
 from tests.unit.leaderboards.test_leaderboards import add, answers
@@ -143,6 +144,23 @@ def test_a_table_page_says_costs_controls_and_failures(site: Path, pages: dict[s
     assert "labels bought" in text
     assert "money, at 2 an hour" in text
     assert "lora" in text
+
+
+def test_the_first_page_of_a_board_says_what_is_missing(tmp_path: Path) -> None:
+    fill(tmp_path / "store", items=12, budgets=(8,))
+    parts = (
+        PlannedRow(task="medqa", rows=("sft", "kto"), draws=(0, 7), labels=(8,)),
+        PlannedRow(task="gsm8k", rows=(ATTACK,), draws=(0,), why="no time"),
+    )
+    plan = BoardPlan(title="A board", about="", planned=parts)
+    page = Page(write_site(leaderboards.ranked(tmp_path / "store"), tmp_path / "site", plan=plan).read_text())
+    text = " ".join(" ".join(page.texts).split())
+    assert "4 of 5 planned cells have no score" in text
+    assert "medqa, sft, 8 labels: not run in draws 7" in text
+    assert "medqa, kto, 8 labels: failed in draw 0:" in text
+    assert "not run in draws 0 (no time)" in text
+    assert "A board" in text
+    assert "img" not in page.tags
 
 
 def test_a_record_page_has_the_command_without_where_it_ran(tmp_path: Path) -> None:

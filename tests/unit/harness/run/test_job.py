@@ -62,6 +62,7 @@ def job(few_shot: FewShot, **changes: Any) -> FitJob:
         "judge_models": {"": ModelFiles("tiny", Path("/models/tiny"), {"weights": "0" * 64}, "MIT")},
         "backend": "hf",
         "code": {"harness": "1" * 64, "plug-ins": "2" * 64},
+        "base": "3" * 64,
         "regime": Regime(Budget(labels=3), Lengths(), "cpu", "fp32"),
         "lora": Lora(),
         "threads": 2,

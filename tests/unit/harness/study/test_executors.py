@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from harness.records.store import Store
 from harness.study.executors import local
 from harness.study.executors.bundles import pack, unpack
 from harness.study.executors.local import LocalExecutor
+from harness.study.executors.ray import RayExecutor
 from harness.study.executors.slurm import SlurmExecutor
 from harness.util.hashes import folder_hashes
 from tests.unit.leaderboards.test_leaderboards import add, answers
@@ -66,6 +68,42 @@ def test_slurm_is_asked_for_what_a_cell_takes(tmp_path: Path) -> None:
 def test_a_mistyped_option_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=r"no option 'partion'; did you mean 'partition'"):
         SlurmExecutor(Resources(tmp_path, options={"partion": "gpu"}))
+
+
+class NoRay:
+    """Stands in for Ray where no node comes up in time, the first `slow` times."""
+
+    def __init__(self, slow: int) -> None:
+        self.left, self.starts, self.shutdowns = slow, 0, 0
+
+    def is_initialized(self) -> bool:
+        return False
+
+    def init(self, **settings: object) -> None:
+        self.starts += 1
+        if self.starts <= self.left:
+            raise Exception("The current node timed out during startup.\nThis could happen")
+
+    def shutdown(self) -> None:
+        self.shutdowns += 1
+
+
+@pytest.mark.parametrize(
+    ("slow", "address", "said"), [(1, None, None), (3, None, "no local cluster"), (3, "auto", "at auto")]
+)
+def test_a_cluster_that_is_slow_to_start_is_tried_again_and_then_named(
+    slow: int, address: str | None, said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = NoRay(slow)
+    monkeypatch.setitem(sys.modules, "ray", ray)  # type: ignore[arg-type]
+    made = RayExecutor(Resources(tmp_path, 1, 1, 0.0, {"address": address} if address else {}))
+    if said is None:
+        made._connect()
+        assert (ray.starts, ray.shutdowns) == (2, 1)
+        return
+    with pytest.raises(HarnessError, match=rf"executor ray: .*{said}.*: The current node timed out during startup"):
+        made._connect()
+    assert ray.starts == ray.shutdowns == 3
 
 
 def finished(store: Path) -> str:

@@ -48,6 +48,23 @@ def test_a_method_has_settings_and_may_be_its_own_control(registry: Registry) ->
     assert [cell.config.shuffle_labels for cell in made] == [False, False, True]
 
 
+def test_a_users_own_pairs_are_divided_as_run_divides_them(registry: Registry, tmp_path: Path) -> None:
+    rows = [{"prompt": f"question {n}?", "chosen": f"good {n}", "rejected": f"bad {n}"} for n in range(30)]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    own = {"aligners": ["sft"], "tasks": ["preference"], "pools": ["pairs"], "shared": {"data": str(path)}}
+    found = expand(study_of({**SMALL, **own}), registry)
+    assert [(cell.config.folds, cell.config.fold) for cell in found] == [(5, fold) for fold in range(5)]
+    assert [cell.axes["fold"] for cell in found] == list(range(5))
+    assert found[1].words.endswith("draw 0, seed 0, fold 1")
+    three = expand(study_of({**SMALL, **own, "folds": 3, "exclude": [{"fold": 2}]}), registry)
+    assert [cell.config.fold for cell in three] == [0, 1]
+    (once,) = expand(study_of({**SMALL, **own, "folds": 1}), registry)
+    assert (once.config.fold, once.axes.get("fold")) == (None, None)
+    with pytest.raises(HarnessError, match="--folds 3 is for your own pairs"):
+        expand(study_of({**SMALL, "folds": 3}), registry)
+
+
 def test_five_budgets_keep_the_last_step_and_fewer_their_own(registry: Registry) -> None:
     def selections(*budgets: Any, **more: Any) -> set[str]:
         study = study_of({**SMALL, "budgets": list(budgets), **more})

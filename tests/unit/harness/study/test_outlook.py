@@ -1,52 +1,50 @@
-"""A forecast: from records of the same kind, carried over to the new size; wide where there are none."""
+"""A study's forecast: how cells add up, and how many items they are taken to have."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from aligners.dpo import Dpo
-from harness.config import RunConfig, budget_of
-from harness.contracts import Lengths
-from harness.study import outlook as outlook_module
-from harness.study.outlook import expect
+from harness.config import RunConfig
+from harness.contracts import HarnessError
+from harness.study.costs import CellCost
+from harness.study.outlook import GUESS, SURE, Expected, StudyForecast, _added, items_of, units
 from tests.unit.leaderboards.test_leaderboards import record
 
-
-@pytest.fixture
-def plan(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(outlook_module, "count_parameters", lambda folder: 1_000)
-    monkeypatch.setattr(outlook_module, "probe", lambda threads: 1e6)
-    return SimpleNamespace(
-        config=RunConfig(aligner="dpo", task="medqa", budget=budget_of({"preset": "8", "min_steps": 64}, "budget")),
-        files=SimpleNamespace(weights_hash="0123456789abcdef", folder=Path()),
-        machine=SimpleNamespace(device="cpu", threads=1),
-        lengths=Lengths(prompt=60, completion=40, new_tokens=20),
-        aligner_class=Dpo,
-    )
+pytestmark = pytest.mark.core
 
 
-def test_records_of_the_same_kind_are_scaled_by_pairs_and_items(plan: Any) -> None:
-    """The record's fit saw 32 steps of 4 in 60 s, with 2.5e12 FLOPs; the plan sees twice the pairs, half the items."""
-    known = [record("r1", "dpo", {}, {"spent.inference": {"flops": 4e11}})]
-    found = expect(plan, known, fitted=False, items=20)
-    assert found.sure
-    assert found.flops == pytest.approx(2 * 2.5e12 + 2e11)
-    assert found.seconds == pytest.approx(1.0 + 2 * 60.0 + 10.0)
-    again = expect(plan, known, fitted=True, items=20)
-    assert (again.flops, again.seconds) == (pytest.approx(2e11), pytest.approx(11.0))
+def planned(texts: dict[str, str] | None, revision: str = "new", limit: int | None = None) -> Any:
+    """A planned run on items with these texts; None: they cannot be had."""
+
+    def questions(view: object, limit: int | None) -> dict[str, str]:
+        if texts is None:
+            raise HarnessError("no data")
+        return texts
+
+    task, source = SimpleNamespace(questions=questions), SimpleNamespace(view=lambda: None)
+    plan = SimpleNamespace(task=task, source=source, task_revision=revision)
+    return SimpleNamespace(plan=plan, config=RunConfig(aligner="dpo", task="medqa", limit=limit))
 
 
-def test_without_records_a_model_of_the_work_stands_in(plan: Any) -> None:
-    found = expect(plan, [], fitted=False, items=20)
-    assert not found.sure
-    assert found.flops == pytest.approx(1_000 * 0.6 * (5 * 64 * 4 * (60 + 2 * 40) + 2 * 20 * 80))
-    assert found.seconds == pytest.approx(outlook_module.LOADING_S + found.flops / 1e6)
+def test_runs_of_one_kind_err_together() -> None:
+    low, middle, high = _added([(10.0, True), (1.0, False)])
+    assert (low, middle, high) == (10 * SURE[0] + GUESS[0], 11.0, 10 * SURE[1] + GUESS[1])
 
 
-def test_records_of_another_model_say_nothing(plan: Any) -> None:
-    other = record("r1", "dpo", {}, {"model.weights_hash": "f" * 16})
-    assert expect(plan, [other], fitted=False, items=20) == expect(plan, [], fitted=False, items=20)
+def test_items_are_those_of_records_of_the_same_questions() -> None:
+    score = {"accuracy": {"mean": 0.5, "ci95": None, "n": 30}}
+    known = [record("r1", "dpo", score, {})]
+    assert (items_of(planned({}, "task-revision-1"), known), units(planned({}, "task-revision-1"), known)) == (40, 30)
+    two = planned({"a": "why?", "b": "why?"})
+    assert (items_of(two, known), units(two, known)) == (2, 1)
+    assert items_of(planned({}, "task-revision-1", limit=5), known) == 0
+    assert (items_of(planned(None), []), units(planned(None), [])) == (0, 0)
+
+
+def test_what_the_index_keeps_of_a_forecast_is_what_the_report_holds_against_the_records() -> None:
+    cost = CellCost(load_s=1.0, fit_s=2.0, evaluate_s=3.0, fit_flops=4.0, evaluate_flops=5.0, fit_tokens=6.0)
+    forecast = StudyForecast({"r1": Expected(cost, 3)}, (0, 1, 2), (0, 1, 2), (0, 1, 2), 0, 0, 0.0, ())
+    assert forecast.expected() == {"r1": {"seconds": 6.0, "flops": 9.0, "tokens": 6.0}}

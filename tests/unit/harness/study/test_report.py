@@ -63,6 +63,35 @@ def study(folder: Path, draws: int) -> Made:
     return made
 
 
+def test_folds_of_a_draw_are_put_together_and_widen_what_is_said(tmp_path: Path) -> None:
+    halves = ITEMS[: len(ITEMS) // 2], ITEMS[len(ITEMS) // 2 :]
+    rng = np.random.default_rng(3)
+    whole = [answers(0.6, rng), answers(0.6, rng)]
+    folded, plain = Made(tmp_path / "folded"), Made(tmp_path / "plain")
+    for draw, values in enumerate(whole):
+        plain.cell("good", values, draw)
+        for index, items in enumerate(halves):
+            fold = {"index": index, "of": 2}
+            folded.cell("good", {item: values[item] for item in items}, draw, data__fold=fold)
+    (one,), (other,) = (made.report().panels for made in (folded, plain))
+    mine, usual = one.rows[1], other.rows[1]
+    assert (mine.score, mine.n_draws, one.n_units) == (usual.score, 2, len(ITEMS))
+    assert mine.ci95 is not None
+    assert usual.ci95 is not None
+    assert mine.ci95[1] - mine.ci95[0] == pytest.approx(np.sqrt(2) * (usual.ci95[1] - usual.ci95[0]))
+    assert any("held out by one fold" in sentence for sentence in one.sentences)
+
+
+def test_a_draw_without_all_its_folds_has_no_score(tmp_path: Path) -> None:
+    made = Made(tmp_path)
+    for draw in (0, 1):
+        made.cell("good", answers(0.6, made.rng), draw, data__fold={"index": 0, "of": 2})
+    made.cell("good", answers(0.6, made.rng), 1, data__fold={"index": 1, "of": 2})
+    (panel,) = made.report().panels
+    assert panel.rows[1].n_draws == 1
+    assert panel.rows[1].notes == ("fold 2 has no score (draw 0, seed 0): the seed is left out",)
+
+
 def test_methods_are_compared_with_base_the_reference_and_their_own_control(tmp_path: Path) -> None:
     report = study(tmp_path, 6).report()
     (panel,) = report.panels

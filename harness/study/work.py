@@ -1,0 +1,170 @@
+"""The modelled work of a planned cell: the formula beside its method, over the texts that were drawn."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aligners.costs import stated
+from harness.contracts import BASE, Regime
+from harness.costs import FitWork, PairTokens, Sizes, sampling, tree
+from harness.costs.sizes import USUAL_SAMPLE, sizes_of
+from harness.costs.work import mean_of, total_of
+from harness.fit.held_out import split
+from harness.meter import FlopModel
+from harness.models.load import load_tokenizer, weight_shapes
+from harness.models.wheels import ModelFiles
+from harness.study.footprint import adapter_numbers, in_a_layer
+
+if TYPE_CHECKING:
+    from harness.run.plan import Plan
+
+LOOKS = 4
+"""Looks of a fit at its held-out pairs, each with two forwards a pair (`harness.fit.phases.HELD_OUT_LOOKS`)."""
+TRIAL_FITS = 4
+"""Fits that a trial of hyper-parameters takes, a fold each."""
+SEEN = 64
+"""Items whose texts are looked at for their usual length."""
+FRAME = 40
+"""Tokens that a template and a task's own words put around a question."""
+TURNS = 6
+"""Prompts that a question with options takes: each turn of four letters, lm-eval's own, and its held-out pair."""
+CLOSING = 16
+"""Tokens of an option's line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Modelled:
+    """FLOPs and tokens of a cell's phases."""
+
+    fit_flops: float
+    evaluate_flops: float
+    fit_tokens: float
+    evaluate_tokens: float
+
+
+def modelled(plan: Plan, items: int) -> Modelled:
+    """The work of a planned cell that is scored on `items` items. Reads tokenizer and headers, no weights."""
+    shapes = shapes_of(plan.files.folder)
+    model = flop_model_of(plan, shapes)
+    sizes = _sizes(plan)
+    fit, asked = fit_work(plan, sizes), evaluate_work(plan, items)
+    return Modelled(fit.flops(model), asked.flops(model), fit.tokens, asked.tokens)
+
+
+def fit_work(plan: Plan, sizes: Sizes) -> FitWork:
+    """The work of a fit: what the method states, looks at held-out pairs, and the fits of a search."""
+    if plan.config.aligner == BASE:
+        return FitWork()
+    work = stated(plan.aligner_class(plan.aligner_config), sizes)
+    if work is None:
+        work = _otherwise(plan, sizes)
+    steps = plan.config.budget.min_steps
+    looks = total_of(sizes.held_out, sizes.both)
+    looked = FitWork(forward=looks * (2 * min(LOOKS, steps)))
+    return (work + looked) * (1 + TRIAL_FITS * plan.config.budget.tune)
+
+
+def evaluate_work(plan: Plan, items: int) -> FitWork:
+    """The work of an evaluation: questions with options in every turn, or one answer to each item."""
+    lengths = plan.lengths
+    prompt = _usual_prompt(plan)
+    if "generate" in plan.task.requires:
+        answered = sampling(prompt, 1, USUAL_SAMPLE * lengths.new_tokens)
+        pair = tree(prompt, (lengths.completion * USUAL_SAMPLE,) * 2)
+        return FitWork(forward=(answered + pair) * items)
+    return FitWork(forward=tree(prompt, (CLOSING,) * 4) * (TURNS * items))
+
+
+def flop_model_of(plan: Plan, shapes: Mapping[str, tuple[int, ...]]) -> FlopModel:
+    """Sizes of a model with the study's adapter, from the headers of its files and its configuration."""
+    config = _text_config(plan.files.folder)
+    heads = int(config.get("num_attention_heads", 1))
+    hidden = int(config.get("hidden_size", 1))
+    width = heads * int(config.get("head_dim") or hidden // heads)
+    adapter = adapter_numbers(shapes, plan.config.lora.r, plan.config.lora.targets)
+    matrices = [(name, shape) for name, shape in shapes.items() if len(shape) >= 2 and in_a_layer(name)]
+    visited = config.get("num_experts_per_tok")
+    experts = config.get("num_local_experts") or config.get("num_experts")
+    share = float(visited) / float(experts) if visited and experts else 1.0
+    body = sum(math.prod(shape) * (share if len(shape) == 3 else 1.0) for _, shape in matrices)
+    head = max((math.prod(s) for name, s in shapes.items() if len(s) == 2 and not in_a_layer(name)), default=0)
+    layers = int(config.get("num_hidden_layers", 1))
+    return FlopModel(round(body) + adapter, head, layers, width, adapter)
+
+
+@lru_cache(maxsize=16)
+def shapes_of(folder: Path) -> Mapping[str, tuple[int, ...]]:
+    """Shapes of a model's weights, read once."""
+    return weight_shapes(folder)
+
+
+@lru_cache(maxsize=16)
+def _text_config(folder: Path) -> Mapping[str, Any]:
+    config = json.loads((folder / "config.json").read_bytes())
+    return {**config, **(config.get("text_config") or {})}
+
+
+_SIZES: dict[tuple[object, ...], Sizes] = {}
+
+
+def _sizes(plan: Plan) -> Sizes:
+    """Measured once for all methods of a draw."""
+    budget, few_shot = plan.config.budget, plan.few_shot
+    drawn = (tuple(pair.id for pair in few_shot.pairs), tuple(prompt.id for prompt in few_shot.prompts))
+    key = (
+        plan.files.folder,
+        plan.pool.name,
+        budget,
+        plan.lengths,
+        plan.config.shuffle_labels,
+        plan.machine.fast_paths,
+        drawn,
+    )
+    if key not in _SIZES:
+        regime = Regime(budget, plan.lengths, plan.machine.device, plan.machine.precision)
+        halves = split(few_shot.pairs, regime.selection)
+        _SIZES[key] = sizes_of(tokenizer_of(plan.files), regime, few_shot, halves, fast=plan.machine.fast_paths)
+    return _SIZES[key]
+
+
+_TOKENIZERS: dict[Path, Any] = {}
+
+
+def tokenizer_of(files: ModelFiles) -> Any:
+    """A model's tokenizer, loaded once."""
+    if files.folder not in _TOKENIZERS:
+        _TOKENIZERS[files.folder] = load_tokenizer(files)
+    return _TOKENIZERS[files.folder]
+
+
+def _otherwise(plan: Plan, sizes: Sizes) -> FitWork:
+    """Of a method that states no cost: training on both answers, where it has a rate to train with."""
+    if not trains(plan.aligner_class.Config.model_fields):
+        return FitWork()
+    budget = plan.config.budget
+    pairs = sizes.pairs or (PairTokens(plan.lengths.prompt, plan.lengths.completion, plan.lengths.completion),)
+    seen = mean_of(pairs, sizes.both)
+    work = seen * (budget.min_steps * budget.batch)
+    return FitWork(forward=work, trained=work)
+
+
+def trains(settings: Iterable[str]) -> bool:
+    """Whether a method with these hyper-parameters runs an optimizer: those that do have a rate for it."""
+    return any(name == "learning_rate" or name.endswith("_lr") for name in settings)
+
+
+def _usual_prompt(plan: Plan) -> float:
+    """Tokens of a prompt of the task: those of the pool's drawn pairs, else of the items' own texts."""
+    sizes = _sizes(plan)
+    if sizes.pairs:
+        return sum(pair.prompt for pair in sizes.pairs) / len(sizes.pairs)
+    texts = list(plan.task.questions(plan.source.view(), plan.config.limit).values())[:SEEN]
+    tokens = tokenizer_of(plan.files)(texts, add_special_tokens=False)["input_ids"] if texts else []
+    usual = sum(map(len, tokens)) / max(len(tokens), 1) + FRAME
+    return min(float(plan.lengths.prompt), usual)
