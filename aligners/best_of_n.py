@@ -81,7 +81,7 @@ class BestOfN:
 
     name: ClassVar[str] = "best_of_n"
     paper: ClassVar[str] = "2305.18290"
-    version: ClassVar[str] = "4"
+    version: ClassVar[str] = "5"
     requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = BestOfNConfig

@@ -45,7 +45,7 @@ class Dpo:
 
     name: ClassVar[str] = "dpo"
     paper: ClassVar[str] = "2305.18290"
-    version: ClassVar[str] = "5"
+    version: ClassVar[str] = "6"
     requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = DpoConfig

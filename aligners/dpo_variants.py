@@ -84,7 +84,7 @@ class Ipo:
 
     name: ClassVar[str] = "ipo"
     paper: ClassVar[str] = "2310.12036"
-    version: ClassVar[str] = "3"
+    version: ClassVar[str] = "4"
     requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = IpoConfig

@@ -59,7 +59,7 @@ class Kto:
 
     name: ClassVar[str] = "kto"
     paper: ClassVar[str] = "2402.01306"
-    version: ClassVar[str] = "3"
+    version: ClassVar[str] = "4"
     requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = KtoConfig

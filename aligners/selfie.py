@@ -126,7 +126,7 @@ class Selfie:
     name: ClassVar[str] = "selfie"
     aliases: ClassVar[tuple[str, ...]] = ("spa",)
     paper: ClassVar[str] = "2406.04412"
-    version: ClassVar[str] = "6"
+    version: ClassVar[str] = "7"
     requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     accepts: ClassVar[frozenset[Need]] = frozenset({"prompts"})
     Config: ClassVar[type[BaseModel]] = SelfieConfig

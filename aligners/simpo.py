@@ -49,7 +49,7 @@ class Simpo:
 
     name: ClassVar[str] = "simpo"
     paper: ClassVar[str] = "2405.14734"
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = SimpoConfig

@@ -2,6 +2,7 @@
 
     python benchmarks/care_cells.py --store runs/care                 # all of them: about 20 hours of two cores
     python benchmarks/care_cells.py --store runs/care --only dpo      # one method's, its controls included
+    python benchmarks/care_cells.py --store runs/care --draw 0        # one draw's, while another process does another's
     python benchmarks/care_cells.py --dry                             # the commands alone
 
 At 32 labels every method and every control, on draw 0 first, then on draws 1 and 2, with the training seed equal to the
@@ -48,10 +49,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--store", type=Path, default=Path("runs"))
     parser.add_argument("--only", help="a method: its rows alone")
+    parser.add_argument("--draw", type=int, choices=DRAWS, help="one draw alone, so that two processes share the work")
     parser.add_argument("--dry", action="store_true", help="print the commands")
     options = parser.parse_args()
     for labels, name, draw in cells():
-        if options.only not in (None, name.partition("[")[0]):
+        if options.only not in (None, name.partition("[")[0]) or options.draw not in (None, draw):
             continue
         words = command(labels, name, draw, options.store)
         if options.dry:

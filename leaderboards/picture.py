@@ -168,7 +168,8 @@ def _lines(panel: BoardPanel, absent: dict[str, str], top: float) -> tuple[list[
         place = curves.index(row) if row in curves else -1
         parts += _curve(row, place, len(curves), across, up) if place >= 0 else _level(last, up)
         kind = "base" if place < 0 else f"series-{place % SERIES}"
-        ends.append((up(last.mean), f"{shorten(row.label, LABEL - 10)} {last.mean:.3f}", kind))
+        at = "" if max(row.points) == panel.budgets[-1] or row.role == "base" else f" at {max(row.points)}"
+        ends.append((up(last.mean), f"{shorten(row.label, LABEL - 10)} {last.mean:.3f}{at}", kind))
     parts += _names(ends, top, top + CURVE_HEIGHT)
     if absent:
         said = "; ".join(f"{label} {why}" for label, why in absent.items())

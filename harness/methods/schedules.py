@@ -14,10 +14,13 @@ T = TypeVar("T")
 SFT_RATE = 1e-3
 """Peak learning rate, for an adapter, of methods with a likelihood term: `sft`, `orpo`, `irpo`, `gem` (SFT).
 
-The search's choice for `sft` (docs/methods/learning-rates.md).
+The search's choice for `sft` (docs/log/learning-rates.md).
 """
-CONTRAST_RATE = 5e-5
-"""Peak learning rate, for an adapter, of methods without a likelihood term: `dpo`, its kin, and what trains with it."""
+CONTRAST_RATE = 5e-4
+"""Peak learning rate, for an adapter, of methods without a likelihood term: `dpo`, its kin, and what trains with it.
+
+The search's choice for `dpo` (docs/log/learning-rates.md).
+"""
 PAIR_EPOCHS, PAIR_WARMUP = 3.0, 0.1
 """Passes over the pairs and share of rising rate that the pair methods have by default."""
 

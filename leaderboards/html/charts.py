@@ -16,8 +16,16 @@ from leaderboards.table import MethodRow, Table
 WIDTH = 720
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8a6d3b", "#7f7f7f", "#b2182b", "#5e4fa2")
 """Okabe and Ito's colours, which people who see few of them tell apart, and four more."""
-KINDS = ("better", "worse", "cannot tell", "base", "control", "not tested", "degenerate")
-_KIND_COLOURS = ("#009e73", "#d55e00", "#0072b2", "#7f7f7f", "#cc79a7", "#e69f00", "#8a6d3b")
+KINDS = {
+    "better": "#009e73",
+    "worse": "#d55e00",
+    "cannot tell": "#0072b2",
+    "base": "#7f7f7f",
+    "control": "#cc79a7",
+    "not tested": "#e69f00",
+    "degenerate": "#8a6d3b",
+}
+"""What a row may be in a chart, with its colour; the legend names those that are there."""
 _NAME = 34
 
 Spec = dict[str, Any]
@@ -31,7 +39,9 @@ def interval_chart(table: Table) -> Spec:
     order = [value["method"] for value in values]
     data = _data(alt, values)
     y = alt.Y("method:N", sort=order, title=None)
-    colour = alt.Color("kind:N", scale=alt.Scale(domain=list(KINDS), range=list(_KIND_COLOURS)), legend=_legend(alt))
+    kinds = {kind: colour for kind, colour in KINDS.items() if any(value["kind"] == kind for value in values)}
+    scale = alt.Scale(domain=list(kinds), range=list(kinds.values()))
+    colour = alt.Color("kind:N", scale=scale, legend=_legend(alt))
     x = alt.X("score:Q", title=line(table.setting.main_metric), scale=alt.Scale(zero=False))
     tip = [alt.Tooltip(f"{name}:N") for name in ("method", "text", "kind")]
     bars = alt.Chart(data).mark_rule(strokeWidth=2).encode(y=y, x=alt.X("low:Q"), x2="high:Q", color=colour)

@@ -237,3 +237,41 @@ def test_commands(root: Path, store: Path, capfd: pytest.CaptureFixture[str], tm
         out = tmp_path / form
         assert call("leaderboard", "--format", form, "--store", str(store), "--out", str(out)) == 0
         assert (out / name).is_file()
+
+
+def test_a_board_of_several_budgets_tracks_and_half_its_cells(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What a board needs whose methods ran at 8, 32 and 128 labels, with a control and a table of equal compute."""
+    store, root = tmp_path / "store", tmp_path / "leaderboards"
+    run(store, "base", 10)
+    for labels, right in ((8, 12), (32, 30), (128, 36)):
+        budget: dict[str, Any] = {"budget__labels": labels, "budget__preset": str(labels)}
+        run(store, "sft", right, **budget)
+        run(store, "random", 10, **budget)
+        if labels < 128:
+            run(store, "gem", right + 1, **budget)
+    equal = {"budget__track": "labels+compute", "budget__cap_flops": 5e12}
+    run(store, "gem", 28, **equal)
+    board = root / "records/care"
+    board.mkdir(parents=True)
+    whole = {"task": "medqa", "rows": ["base", "sft", "gem", "random"], "draws": [0], "labels": [8, 32, 128]}
+    capped = {"task": "medqa", "rows": ["sft", "gem"], "draws": [0], "labels": [32], "track": "labels+compute"}
+    plan = {"title": "House rules", "about": "A.", "planned": [whole, {**capped, "why": "no time was left"}]}
+    (board / "board.yaml").write_text(json.dumps(plan))
+    assert call("leaderboard", "publish", "care", "--store", str(store), "--published", str(root)) == 0
+    assert call("leaderboard", "--check", "--published", str(root)) == 0
+    page, drawn = (root / "boards/care.md").read_text(), (root / "boards/care.svg").read_text()
+    assert "2 of 14 planned cells have not been run" in page
+    assert "- `medqa`, `gem`, 128 labels: draws 0\n" in page
+    assert "- `medqa`, `sft`, 32 labels, track `labels+compute`: draws 0: no time was left" in page
+    assert "| aligner | 8 labels | 32 labels | 128 labels |" in page
+    assert page.index("## Scores by number of labels") < page.index("## What the tables say")
+    assert "medqa: 8, 32, 128 labels" in drawn
+    assert drawn.count("<polyline") == 3
+    assert "track labels+compute" in drawn
+    assert "gem 0.775 at 32<" in drawn, "a curve that ends early says where"
+    (root / "boards/care.svg").write_text(drawn.replace("House rules", "Other rules"))
+    capfd.readouterr()
+    assert call("leaderboard", "--check", "--published", str(root)) == 1
+    assert "care.svg is not what its records make" in capfd.readouterr().out
