@@ -26,7 +26,7 @@ def test_init_writes_a_study_that_plan_is_then_called_with(tmp_path: Path, capsy
     assert f"python -m harness study plan {path}" in capsys.readouterr().out
     assert read_study(path).name == "first"
     assert command("init", str(path)) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
 
 
 def test_the_schema_is_the_only_thing_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
