@@ -30,6 +30,7 @@ from harness.contracts import (
     Preference,
     PreferRequest,
 )
+from harness.costs import FitWork, Sizes
 
 
 class HonestConfig(BaseModel):
@@ -422,6 +423,15 @@ class Averaged:
         (folder / "averaged.json").write_text(json.dumps(self.probabilities))
 
 
+class Boastful(Honest):
+    """It says that its fit takes no work."""
+
+    name = "boastful"
+
+    def cost(self, sizes: Sizes) -> FitWork:
+        return FitWork()
+
+
 class Prejudiced(Honest):
     """It learns from groups' opinions and asks nobody which group it speaks for."""
 
@@ -454,6 +464,7 @@ BROKEN: dict[type[Aligner], str] = {
     Unasking: "can_what_it_says",
     Careless: "same_seed_same_adapter",
     Seedless: "other_seed_other_adapter",
+    Boastful: "cost",
     Deaf: "budget_stops",
     Wasteful: "budget_stops",
     Timid: "positive_control",
@@ -472,7 +483,7 @@ BROKEN: dict[type[Aligner], str] = {
 LEARNING_AS_HONEST: frozenset[type[Aligner]] = frozenset(
     {
         *(Hoarder, Lax, Thawed, Silent, Decorated, Excused, Leaky, Nosy, Modest, Unasking),
-        *(Deaf, Wasteful, Fragile, Harmful, Pickler, Forgetful),
+        *(Boastful, Deaf, Wasteful, Fragile, Harmful, Pickler, Forgetful),
     }
 )
 """Those that, given pairs and no cap, learn what `Honest` learns: what they break is elsewhere."""

@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -22,3 +25,11 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     if importlib.util.find_spec("torch") is not None or not collection_path.name.startswith("test_"):
         return None
     return None if "mark.core" in collection_path.read_text(encoding="utf-8") else True
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Processes that the test starts take an interrupt, even where a shell started the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

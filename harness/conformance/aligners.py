@@ -304,8 +304,10 @@ def check_cost(lab: Lab) -> str:
     if work is None:
         raise unittest.SkipTest(f"aligner {session.aligner.name} states no cost")
     if work.samples:
-        kept = 1.0 - bench.ledger.alive.get("dropped", 0.0)
-        sizes = replace(sizes, sampled=spend.generated_tokens / work.samples, kept=kept)
+        sizes = replace(sizes, sampled=spend.generated_tokens / work.samples)
+        alive = bench.ledger.alive
+        if "dropped" in alive:  # samples that were cut off are as long as may be, and nothing is learnt from them
+            sizes = replace(sizes, kept=1.0 - alive["truncation"] * bench.regime.lengths.new_tokens / sizes.sampled)
         work = stated(session.aligner, sizes) or work
     expected, counted = work.flops(flop_model(bench.policy)), lab.plain.result.flops
     off = abs(expected - counted) / max(counted, 1.0)

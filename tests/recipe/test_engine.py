@@ -115,7 +115,7 @@ def test_identity_moves_with_what_decides_and_stays_with_what_does_not(
     changes: list[dict[str, Any]] = [
         {"seed": 1},
         {"draw_seed": 1},
-        {"aligner_config": {"learning_rate": 1e-3}},
+        {"aligner_config": {"learning_rate": 3e-3}},
         {"lora": Lora(r=8)},
         {"lengths": Lengths(prompt=90)},
         {"budget": PRESETS["8"]},
@@ -137,7 +137,7 @@ def test_a_fit_is_told_whether_its_pools_answers_carry_a_marker(
     assert planned("medqa").few_shot.spans == "marker"
     before = planned("ultrafeedback")
     assert before.few_shot.spans == "positional"
-    monkeypatch.delattr(registry.pool("ultrafeedback").__mro__[1], "spans")
+    monkeypatch.setattr(registry.pool("ultrafeedback").__mro__[1], "spans", "marker")
     assert planned("ultrafeedback").few_shot.spans == "marker"
     assert planned("ultrafeedback").fit_id != before.fit_id
 

@@ -16,7 +16,7 @@ from harness.records.store import Store
 from tests.recipe.conftest import Looked
 from tests.recipe.test_looking import call
 
-pytestmark = pytest.mark.recipe
+pytestmark = [pytest.mark.recipe, pytest.mark.usefixtures("interruptible")]
 
 
 STEPS = 200

@@ -125,7 +125,7 @@ def length_of(prompt_id: str, completion: str) -> float:
 @pytest.mark.parametrize(
     "aligner",
     [
-        Gem(GemConfig(min_tokens=2, sft_steps=2, sega_steps=2, beta_kl=0.1)),
+        Gem(GemConfig(min_tokens=2, sft_steps=2, sega_steps=2, beta_kl=0.1, sft_lr=5e-4)),
         Kto(Kto.Config()),
         Orpo(Orpo.Config()),
         Ipo(Ipo.Config()),

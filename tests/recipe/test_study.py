@@ -313,6 +313,7 @@ def test_a_cell_that_is_lost_again_and_again_gets_a_failed_record(values: Change
     assert "base on medqa" in missing.reason
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_control_c_ends_the_command_and_the_next_one_goes_on(
     undisturbed: Study, values: Changed, tmp_path: Path
 ) -> None:

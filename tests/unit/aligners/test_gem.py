@@ -53,7 +53,7 @@ def test_lambda_is_set_by_its_paper_name_and_survives_json() -> None:
 def test_paper_preset_takes_the_papers_rates_and_yields_to_a_given_one() -> None:
     assert (config(preset="paper").sft_lr, config(preset="paper").sega_lr) == (2e-5, 1e-5)
     assert config(preset="paper", sega_lr=3e-6).sega_lr == 3e-6
-    assert (config().sft_lr, config().sega_lr) == (5e-4, 1e-4)
+    assert (config().sft_lr, config().sega_lr) == (1e-3, 1e-4)
 
 
 @core
