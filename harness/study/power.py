@@ -62,9 +62,12 @@ def advice(design: Design, comparisons: int, *, assumed: bool = False) -> list[s
     if least is None:
         return []
     basis = " (by assumed variances: no record of this task is there yet)" if assumed else ""
+    found = (
+        "no difference to base, however large," if least > 1 else f"a difference to base of {100 * least:.1f} points"
+    )
     said = (
-        f"With {design.draws} {'draw' if design.draws == 1 else 'draws'} and {design.units} units, a difference to "
-        f"base of {100 * least:.1f} points would be found four times in five{basis}."
+        f"With {design.draws} {'draw' if design.draws == 1 else 'draws'} and {design.units} units, {found} "
+        f"would be found four times in five{basis}."
     )
     if least <= TARGET:
         return [said]

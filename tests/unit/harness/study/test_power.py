@@ -52,3 +52,8 @@ def test_the_advice_names_units_that_suffice() -> None:
     )
     assert advice(Design(COMPONENTS, 3, 4000), 2)[0].startswith("With 3 draws and 4000 units")
     assert advice(Design(Components(0.0, 0.0, 0.0), 3, 40), 2) == []
+
+
+def test_of_a_design_that_finds_no_share_the_advice_says_so() -> None:
+    said = advice(Design(Components(draws=0.0004, units=0.10, rest=0.10), 1, 2), 1)
+    assert "no difference to base, however large, would be found" in said[0]
