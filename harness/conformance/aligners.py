@@ -307,7 +307,8 @@ def check_cost(lab: Lab) -> str:
         sizes = replace(sizes, sampled=spend.generated_tokens / work.samples)
         alive = bench.ledger.alive
         if "dropped" in alive:  # samples that were cut off are as long as may be, and nothing is learnt from them
-            sizes = replace(sizes, kept=1.0 - alive["truncation"] * bench.regime.lengths.new_tokens / sizes.sampled)
+            lost = alive.get("truncation", 0.0) * bench.regime.lengths.new_tokens
+            sizes = replace(sizes, kept=1.0 - lost / sizes.sampled)
         work = stated(session.aligner, sizes) or work
     expected, counted = work.flops(flop_model(bench.policy)), lab.plain.result.flops
     off = abs(expected - counted) / max(counted, 1.0)

@@ -91,7 +91,7 @@ class Sizes:
     sampled: float = 0.0
     """Tokens of a sample, on average: known after a fit, before it a guess."""
     kept: float = 1.0
-    """Share of its samples that a method goes on with."""
+    """Share of the tokens of its samples that a method learns from."""
     fast: bool = True
     """Whether fast paths are on: a prompt is then computed once for its answers, and the head at answers only."""
 

@@ -187,6 +187,14 @@ def length_reward(prompt_id: str, completion: str) -> float:
     return len(completion) % 7 / 6
 
 
+def assert_same_fit(bench: Any, outcome: Any, other_bench: Any, other: Any) -> None:
+    """Two fits ended alike: their weights to the bit, what they spent, their figures and their logs."""
+    assert all(torch.equal(a, b) for a, b in zip(weights(other_bench), weights(bench), strict=True))
+    assert bench.meter.spend == other_bench.meter.spend
+    assert outcome.liveness == other.liveness
+    assert logged(bench) == logged(other_bench)
+
+
 @pytest.mark.parametrize("method", [Sft, Dpo, Ipo, Irpo, Orpo, Simpo, Kto, Grpo, RandomAdapter])
 def test_a_resumed_fit_equals_an_undisturbed_one(tmp_path: Path, method: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     aligner, few_shot = method(method.Config()), FewShot(pairs=PAIRS, verifier=length_reward)
@@ -199,11 +207,7 @@ def test_a_resumed_fit_equals_an_undisturbed_one(tmp_path: Path, method: Any, mo
             fit(aligner, broken, few_shot)
     assert broken.meter.spend.optimizer_steps == 5
     resumed = make_bench(tmp_path / "broken")
-    again = fit(aligner, resumed, few_shot)
-    assert all(torch.equal(a, b) for a, b in zip(weights(calm), weights(resumed), strict=True))
-    assert resumed.meter.spend == calm.meter.spend
-    assert again.liveness == undisturbed.liveness
-    assert logged(resumed) == logged(calm)
+    assert_same_fit(resumed, fit(aligner, resumed, few_shot), calm, undisturbed)
 
 
 @pytest.mark.parametrize("method", [Sft, Dpo, Irpo, Kto, Grpo, RandomAdapter])
@@ -237,11 +241,7 @@ def test_a_fit_that_is_saved_in_the_middle_of_a_step_equals_an_undisturbed_one(
     whole = [path.parent.name for path in (tmp_path / "broken").rglob("checkpoint-*/bench.json")]
     assert max(whole) == "checkpoint-3"
     resumed = make_bench(tmp_path / "broken")
-    again = fit(aligner, resumed, few_shot)
-    assert all(torch.equal(a, b) for a, b in zip(weights(calm), weights(resumed), strict=True))
-    assert resumed.meter.spend == calm.meter.spend
-    assert again.liveness == undisturbed.liveness
-    assert logged(resumed) == logged(calm)
+    assert_same_fit(resumed, fit(aligner, resumed, few_shot), calm, undisturbed)
 
 
 def test_nothing_is_saved_while_the_optimizer_is_at_work() -> None:
