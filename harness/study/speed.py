@@ -77,22 +77,26 @@ def learn(cache: Path, records: Iterable[Record]) -> None:
 
 
 def probe(threads: int) -> float:
-    """FLOPs a second of products of matrices in float32, the fastest of several: other work here is no matter of it."""
+    """FLOPs a second of products of matrices in float32 on so many threads, while nothing else runs.
+
+    One thread is timed, by its time at work, and the fastest of several products counts: several threads wait for one
+    another, so that on a busy machine they seemed a hundred times slower than they are, and that figure was kept.
+    """
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     try:
         a = torch.ones((PROBE, PROBE))
         times: list[float] = []
-        began = time.perf_counter()
-        while len(times) < 5 or time.perf_counter() - began < PROBE_S:
-            start = time.perf_counter()
+        began = time.thread_time()
+        while len(times) < 5 or time.thread_time() - began < PROBE_S:
+            start = time.thread_time()
             torch.mm(a, a)
-            times.append(time.perf_counter() - start)
+            times.append(time.thread_time() - start)
     finally:
         torch.set_num_threads(before)
-    return 2 * PROBE**3 / min(times)
+    return threads * 2 * PROBE**3 / min(times)
 
 
 def _phases(records: Iterable[Record]) -> dict[str, float] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,12 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 def test_the_probe_finds_a_speed_that_a_processor_can_have() -> None:
     pytest.importorskip("torch")
     assert 1e8 < speed.probe(1) < 1e15
+
+
+def test_the_probe_does_not_count_the_time_that_others_have_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between any two looks at the clock an hour goes by, as on a machine that is lent to somebody else."""
+    pytest.importorskip("torch")
+    hours = itertools.count(step=3600.0)
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(hours))
+    monkeypatch.setattr(speed.time, "monotonic", lambda: next(hours))
+    assert speed.probe(2) > 1e9
