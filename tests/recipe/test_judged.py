@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -233,6 +234,16 @@ def test_a_judge_without_a_key_is_said_before_anything_is_fitted_or_generated(
 ) -> None:
     with pytest.raises(HarnessError, match="judge keyless has no key; set KEY"):
         run(cell(tiny, tmp_path, judge="keyless", aligner=aligner), registry=faulty)
+    assert not [path for path in tmp_path.rglob("*") if path.name in ("responses.jsonl", "job.json", "record.json")]
+
+
+def test_an_annotator_without_its_key_stops_the_run_before_the_model_answers(
+    tiny: str, tmp_path: Path, faulty: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("OPENAI_")]:
+        monkeypatch.delenv(name)
+    with pytest.raises(HarnessError, match="there is no key; set OPENAI_API_KEY"):
+        run(cell(tiny, tmp_path, judge="alpaca_eval:weighted_alpaca_eval_gpt4_turbo"), registry=faulty)
     assert not [path for path in tmp_path.rglob("*") if path.name in ("responses.jsonl", "job.json", "record.json")]
 
 

@@ -8,6 +8,7 @@ import json
 import sys
 import types
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,15 @@ def test_formulas_are_no_formulas_in_csv(tmp_path: Path, capfd: pytest.CaptureFi
     assert (line["model"], line["backend"], line["device"]) == (f"'{FORMULA}", "'-1+1", "'@x")
 
 
+def put_in_place(engine: Callable[..., Record], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the command `run` call this engine, on a machine without an accelerator."""
+    module = types.ModuleType("harness.run.engine")
+    module.run = engine  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "harness.run.engine", module)
+    monkeypatch.setattr(harness.run, "engine", module, raising=False)
+    monkeypatch.setattr(run_command, "sees_cuda", lambda: False)
+
+
 @pytest.mark.parametrize("quiet", [True, False])
 def test_run_and_its_errors(
     quiet: bool, record: Record, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -133,11 +143,7 @@ def test_run_and_its_errors(
         observer.note(EVIL)
         return record
 
-    module = types.ModuleType("harness.run.engine")
-    module.run = engine  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "harness.run.engine", module)
-    monkeypatch.setattr(harness.run, "engine", module, raising=False)
-    monkeypatch.setattr(run_command, "sees_cuda", lambda: False)
+    put_in_place(engine, monkeypatch)
     options = ["--aligner", "base", "--task", "medqa", "--store", str(tmp_path), *(["--quiet"] if quiet else [])]
     assert call("run", *options) == 0
     out, err = capfd.readouterr()
@@ -167,3 +173,21 @@ def test_a_run_of_track_parity_is_done_though_it_enters_no_table(
     assert "run abc123" in out
     assert "no table: all 1 runs" in err
     assert "parity" in err
+
+
+def test_a_run_of_track_parity_exits_with_nought(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_record(budget=make_record().budget.model_copy(update={"track": "parity"}))
+    asked: list[str] = []
+
+    def engine(config: RunConfig, **_: object) -> Record:
+        asked.append(config.budget.track)
+        put(config.store, made)
+        return made
+
+    put_in_place(engine, monkeypatch)
+    options = ("--aligner", "base", "--task", "medqa", "--track", "parity", "--store", str(tmp_path), "--quiet")
+    assert call("run", *options) == 0
+    assert asked == ["parity"]
+    assert "run abc123" in capfd.readouterr().out
