@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from harness.stats import Estimate
 from harness.util.safe_text import line
+from leaderboards.settings import apart_from_namesakes
 from leaderboards.table import Cost, MethodRow, Table, Versus
 
 _SPECIAL = {
@@ -23,7 +24,7 @@ _FOUND = re.compile("|".join(map(re.escape, _SPECIAL)))
 def latex(tables: Sequence[Table]) -> str:
     """One `table` environment for each table."""
     head = "% Needs \\usepackage{booktabs}. Scores with 95 % intervals; p adjusted by Holm's method over the table."
-    return "\n\n".join([head, *map(_table, tables)]) + "\n"
+    return "\n\n".join([head, *(_table(t, c) for t, c in zip(tables, _captions(tables), strict=True))]) + "\n"
 
 
 def escaped(text: str) -> str:
@@ -31,9 +32,22 @@ def escaped(text: str) -> str:
     return _FOUND.sub(lambda found: _SPECIAL[found.group()], line(text))
 
 
-def _table(table: Table) -> str:
+def _captions(tables: Sequence[Table]) -> list[str]:
+    """What each table shows; where that is several tables', what tells them apart behind it."""
+    plain = [_caption(table) for table in tables]
+    return [
+        f"{caption} ({', '.join(f'{name} {getattr(table.setting, name)}' for name in apart)})" if apart else caption
+        for table, caption, apart in zip(tables, plain, apart_from_namesakes(tables, plain), strict=True)
+    ]
+
+
+def _caption(table: Table) -> str:
     s = table.setting
-    caption = f"{s.task}, {s.labels} labels, {s.model}, track {s.track}: {s.main_metric} on {table.n_units} units"
+    return f"{s.asked}, {s.labels} labels, {s.model}, track {s.track}: {s.main_metric} on {table.n_units} units"
+
+
+def _table(table: Table, caption: str) -> str:
+    s = table.setting
     metric = f"{s.main_metric} (lower is better)" if s.main_metric in table.lower_is_better else s.main_metric
     control = ["vs. labels shuffled"] if s.null_by else []
     head = ("method", metric, "vs. base", *control, "p", *table.headline, "labels", "TFLOPs", "verdict")

@@ -12,7 +12,7 @@ from harness.contracts import BASE
 from harness.stats import Estimate
 from harness.util.safe_text import code
 from harness.util.safe_text import markdown as md
-from leaderboards.settings import differences
+from leaderboards.settings import apart_from_namesakes
 from leaderboards.table import GAINED, Cost, JudgeFigure, MethodRow, Metric, Setting, Table, Versus
 
 CHANCE = "chance"
@@ -52,18 +52,14 @@ def _titles(tables: Sequence[Table]) -> list[str]:
     """Task, opponent, labels, model; where that is several tables', what tells them apart behind it."""
     plain = [_title(table.setting) for table in tables]
     found: list[str] = []
-    for table, title in zip(tables, plain, strict=True):
-        namesakes = [other.setting for other, theirs in zip(tables, plain, strict=True) if theirs == title]
-        apart = differences(namesakes)
+    for table, title, apart in zip(tables, plain, apart_from_namesakes(tables, plain), strict=True):
         own = ", ".join(f"{md(name.replace('_', ' '))} {_setting_value(table.setting, name)}" for name in apart)
         found.append(f"{title} ({own})" if own else title)
     return found
 
 
 def _title(s: Setting) -> str:
-    against = f" against {md(s.baseline)}" if s.baseline else ""
-    judge = f" by judge {md(s.judge)}" if s.judge else ""
-    return f"{md(s.task)}{against}{judge}: {s.labels} labels, {md(s.model)}"
+    return f"{md(s.asked)}: {s.labels} labels, {md(s.model)}"
 
 
 def _setting_value(s: Setting, name: str) -> str:

@@ -12,7 +12,7 @@ from harness.contracts import HarnessError
 from harness.records.schema import Record
 from harness.util.hashes import content_hash
 from leaderboards.load import Entry
-from leaderboards.table import Setting
+from leaderboards.table import Setting, Table
 
 Draw = int | tuple[int, int]
 """A draw's seed, and the index of the fold where there are folds."""
@@ -79,6 +79,14 @@ def differences(settings: Sequence[Setting]) -> dict[str, list[Any]]:
         if len(values) > 1:
             found[name] = values
     return found
+
+
+def apart_from_namesakes(tables: Sequence[Table], titles: Sequence[str]) -> list[list[str]]:
+    """For each table the fields in which it differs from those of the same title; empty where its title is its own."""
+    return [
+        list(differences([other.setting for other, theirs in zip(tables, titles, strict=True) if theirs == title]))
+        for title in titles
+    ]
 
 
 def groups(entries: Sequence[Entry]) -> list[tuple[Setting, list[list[Entry]]]]:

@@ -63,6 +63,13 @@ class Setting:
     judge_hash: str | None = None
     """sha256 over what the judge's verdicts rest on beside its version: models, endpoint, prompts."""
 
+    @property
+    def asked(self) -> str:
+        """The task, against whose answers it was judged, and by whom: what a title begins with."""
+        against = f" against {self.baseline}" if self.baseline else ""
+        judge = f" by judge {self.judge}" if self.judge else ""
+        return f"{self.task}{against}{judge}"
+
     def key(self, without: Iterable[str] = ()) -> str:
         """Canonical text of the fields, less some."""
         left_out = set(without)

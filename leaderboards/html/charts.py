@@ -51,7 +51,7 @@ def interval_chart(table: Table) -> Spec:
     base = [value for value in values if value["kind"] == "base"]
     if base:
         parts.append(alt.Chart(_data(alt, base)).mark_rule(strokeDash=[4, 4]).encode(x="score:Q"))
-    return _finished(alt.layer(*parts).properties(height=24 * len(values)), f"Scores on {table.setting.task}")
+    return _finished(alt.layer(*parts).properties(height=24 * len(values)), f"Scores on {table.setting.asked}")
 
 
 def pareto_chart(table: Table, axis: Axis) -> Spec:
@@ -107,7 +107,7 @@ def curve_chart(found: Curves) -> Spec:
     if found.base is not None:
         rule = alt.Chart(_data(alt, [{"score": found.base}])).mark_rule(strokeDash=[4, 4])
         parts.append(rule.encode(y="score:Q"))
-    return _finished(alt.layer(*parts).properties(height=320), f"Learning curves on {found.setting.task}")
+    return _finished(alt.layer(*parts).properties(height=320), f"Learning curves on {found.setting.asked}")
 
 
 def kind_of(row: MethodRow) -> str:

@@ -255,3 +255,15 @@ def test_five_budgets_make_a_curve_and_fewer_join_scores(tmp_path: Path) -> None
     found = leaderboards.ranked(tmp_path / "few")
     (few,) = curves.curves(found.tables, found.entries)
     assert all(not line.smoothed and line.why_not and "5 budgets" in line.why_not for line in few.lines)
+
+
+def test_headings_name_the_judge_and_whose_answers_it_was_given(tmp_path: Path) -> None:
+    judged = {"task__name": "alpaca_eval", "task__judge": "mild", "task__judge_version": "1"}
+    for against in ("base", "reference"):
+        add(tmp_path / "runs", "sft", answers(10), **judged, task__baseline=against)
+    index = write_site(leaderboards.ranked([tmp_path / "runs"], None), tmp_path / "site").read_text()
+    pages = [page.read_text() for page in (tmp_path / "site" / "t").glob("*.html")]
+    for against in ("base", "reference"):
+        heading = f"alpaca_eval against {against} by judge mild at 32 labels"
+        assert sum(f"<h1>{heading}</h1>" in page for page in pages) == 1
+        assert index.count(f">{heading}") == 2, "a heading and its table's caption"

@@ -312,6 +312,18 @@ def test_tables_have_titles_that_tell_them_apart(tmp_path: Path) -> None:
     assert any("track labels+compute, cap flops 1000000000000.0" in title for title in titles)
 
 
+def test_captions_name_the_opponent_too(tmp_path: Path) -> None:
+    judged = {"task__name": "alpaca_eval", "task__judge": "mild", "task__judge_version": "1"}
+    for against in ("base", "reference"):
+        add(tmp_path / "runs", "sft", answers(10), **judged, task__baseline=against)
+        add(tmp_path / "runs", "sft", answers(10), **judged, task__baseline=against, budget__min_steps=7)
+    found = leaderboards.tables(tmp_path / "runs")
+    captions = [x for x in leaderboards.render(found, "latex").splitlines() if x.startswith(r"\caption")]
+    assert len(set(captions)) == len(captions) == 4
+    assert sum("alpaca\\_eval against base by judge mild, 32 labels" in caption for caption in captions) == 2
+    assert sum("(min\\_steps 7)" in caption for caption in captions) == 2
+
+
 # ---------------------------------------------------------------- what a run looks at
 
 
