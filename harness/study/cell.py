@@ -58,9 +58,13 @@ def compute(cell: CellFile, session: Session) -> CellEnd:
 
 def compute_file(file: Path, progress: Progress | None = None) -> CellEnd:
     """Run the cell of a file in this process and write what came of it beside the file."""
-    cell = read_cell(file)
-    os.environ["OMP_NUM_THREADS"] = str(cell.threads)
-    outcome = compute(cell, open_session(cell, progress or Silent()))
+    try:
+        cell = read_cell(file)
+    except HarnessError as error:
+        outcome = CellEnd(kind="refused", reason=str(error))
+    else:
+        os.environ["OMP_NUM_THREADS"] = str(cell.threads)
+        outcome = compute(cell, open_session(cell, progress or Silent()))
     write_outcome(file, outcome)
     return outcome
 

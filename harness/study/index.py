@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from harness.contracts import HarnessError
 from harness.study.grid import Cell
 from harness.study.plan import StudyPlan
 from harness.util.files import write_atomic
+from harness.util.own_json import read_own
 
 INDEX = "cells.json"
 
@@ -60,13 +60,11 @@ def write_index(folder: Path, index: Index) -> None:
 
 
 def read_index(folder: Path) -> Index | None:
-    """The index of a study's folder; None where it was never run. Raises HarnessError for a damaged one."""
-    try:
-        return Index.model_validate_json((folder / INDEX).read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        raise HarnessError(f"{folder / INDEX} is damaged; delete it and run the study again") from error
+    """The index of a study's folder; None where it was never run.
+
+    Raises HarnessError for one that is damaged, or that another version wrote.
+    """
+    return read_own(folder / INDEX, Index, "delete it and run the study again, which keeps every record")
 
 
 def _key(method: str, axes: Mapping[str, Any]) -> tuple[str, str]:

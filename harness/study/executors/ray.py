@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from harness.contracts import CellJob, CellState, HarnessError, Resources
-from harness.run.cell_files import CellEnd, CellFile, read_cell, write_cell, write_outcome
+from harness.run.cell_files import SAME, CellEnd, CellFile, outcome_file, read_cell, write_cell
 from harness.study.cell import compute_file
 from harness.study.executors.bundles import pack, unpack
 from harness.study.executors.local import cores, refuse_unknown
+from harness.util.files import write_atomic
+from harness.util.own_json import parse_own
 
 STARTS = 3
 """Tries to start or reach a cluster: on a busy machine the first may pass Ray's own limit of 30 s."""
@@ -92,7 +94,7 @@ class RayExecutor:
             return CellState("lost", f"its Ray worker was lost: {' '.join(str(error).split())[:200]}")
         if content is not None:
             unpack(content, job.store)
-            write_outcome(job.file, CellEnd.model_validate_json(outcome))
+            write_atomic(outcome_file(job.file), outcome.encode())  # it is checked where it is read
         return CellState("ended")
 
     def _connect(self) -> None:
@@ -132,7 +134,10 @@ def compute_here(cell: str, carried: bytes | None, folder_of_driver: str) -> tup
     with tempfile.TemporaryDirectory(prefix="align-harness-") as folder:
         store = Path(folder) / "runs"
         unpack(carried, store)
-        told = CellFile.model_validate_json(cell)
+        try:
+            told = parse_own(CellFile, cell, "what the driver sent", SAME)
+        except HarnessError as error:
+            return CellEnd(kind="refused", reason=str(error)).model_dump_json(), pack(store, [])
         file = Path(folder) / f"{told.run_id}.json"
         write_cell(file, told.model_copy(update={"config": told.config.model_copy(update={"store": store})}))
         outcome = compute_file(file)
