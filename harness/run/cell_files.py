@@ -27,6 +27,8 @@ class CellFile(BaseModel):
     plugins: bool = True
     allow: tuple[str, ...] | None = None
     observe: tuple[str, ...] = ()
+    any_gpu: str | None = None
+    """The cell's id on a GPU without a name, where the machine that planned it has none: `run_id` then need not fit."""
 
 
 class CellEnd(BaseModel):
@@ -36,6 +38,8 @@ class CellEnd(BaseModel):
 
     kind: Literal["recorded", "refused", "raised"]
     reason: str = ""
+    run_id: str | None = None
+    """Of the record."""
 
 
 def outcome_file(file: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from harness.records.schema import Record
 from harness.study.grid import Cell
 from harness.study.plan import StudyPlan
 from harness.util.files import write_atomic
@@ -40,6 +41,28 @@ class Index(BaseModel):
     def covers(self, cells: Sequence[Cell]) -> bool:
         """Whether these are the cells of the index."""
         return [_key(cell.method, cell.axes) for cell in cells] == [_key(c.method, c.axes) for c in self.cells]
+
+    def renamed(self, made: Mapping[str, Record]) -> Index:
+        """With the ids of the records, by the ids that their runs had where the GPU that computed them is not."""
+
+        def name(run: str) -> str:
+            return made[run].id if run in made else run
+
+        cells = tuple(
+            cell.model_copy(
+                update={"run": name(cell.run), "needs": _compared(made.get(cell.run)) or tuple(map(name, cell.needs))}
+            )
+            for cell in self.cells
+        )
+        return self.model_copy(
+            update={"cells": cells, "forecast": {name(run): figures for run, figures in self.forecast.items()}}
+        )
+
+
+def _compared(record: Record | None) -> tuple[str, ...]:
+    """The runs that a record was held against, base first."""
+    noted = {} if record is None else record.manifest.compared
+    return tuple(dict.fromkeys(noted[role]["run"] for role in sorted(noted, key=lambda role: role != "base")))
 
 
 def index_of(plan: StudyPlan, forecast: Mapping[str, Mapping[str, float]] | None = None) -> Index:

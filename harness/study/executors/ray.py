@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from harness.contracts import CellJob, CellState, HarnessError, Resources
-from harness.run.cell_files import SAME, CellEnd, CellFile, outcome_file, read_cell, write_cell
+from harness.run.cell_files import SAME, CellEnd, CellFile, outcome_file, write_cell
 from harness.study.cell import compute_file
 from harness.study.executors.bundles import pack, unpack
 from harness.study.executors.local import cores, refuse_unknown
@@ -28,6 +28,7 @@ class RayExecutor:
     """A cell is a task that asks for its threads, GPUs and memory; the driver starts again what a dead worker lost."""
 
     name: ClassVar[str] = "ray"
+    elsewhere: ClassVar[bool] = True
     options: ClassVar[frozenset[str]] = frozenset({"address", "shared"})
 
     def __init__(self, asked: Resources) -> None:
@@ -51,6 +52,7 @@ class RayExecutor:
     def submit(self, job: CellJob) -> str:
         """Start a task."""
         self._connect()
+        self._refuse_without_gpus(job)
         options = {"num_cpus": job.threads, "num_gpus": job.gpus, "memory": job.memory_bytes, "max_retries": 0}
         cell, carried, here = str(job.file.resolve()), None, str(Path.cwd())
         if not self._shared:
@@ -114,6 +116,15 @@ class RayExecutor:
                     raise HarnessError(f"executor ray: {what}: {' '.join(str(error).split())[:300]}") from error
         self._mine = True
 
+    def _refuse_without_gpus(self, job: CellJob) -> None:
+        """Raise HarnessError where the cluster that was started here would wait for ever for a cell's GPUs."""
+        there = float(self._ray.cluster_resources().get("GPU", 0)) if self._mine and job.gpus else job.gpus
+        if there < job.gpus:
+            raise HarnessError(
+                f"executor ray: a cell asks for {job.gpus:g} GPUs, and the cluster of this machine has {there:g}; name "
+                "the address of a cluster that has them: --set 'run.options={address: auto}'"
+            )
+
     def _workers(self) -> int:
         if self._asked.workers:
             return self._asked.workers
@@ -142,4 +153,4 @@ def compute_here(cell: str, carried: bytes | None, folder_of_driver: str) -> tup
         write_cell(file, told.model_copy(update={"config": told.config.model_copy(update={"store": store})}))
         outcome = compute_file(file)
         fits = [path.name for path in (store / ".fits").glob("*")]
-        return outcome.model_dump_json(), pack(store, [read_cell(file).run_id], fits)
+        return outcome.model_dump_json(), pack(store, [outcome.run_id or told.run_id], fits)
