@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from aligners.opinion_costs import gpo, gpo_residual, ridge
 from harness.contracts import Aligner
 from harness.costs import FitWork, PairTokens, Passes, Sizes, StatesCost, sampling
 from harness.costs.work import mean_of, plain_rows, total_of
@@ -150,5 +151,8 @@ COSTS: Mapping[str, Formula] = {
     "grpo": grpo,
     "gem": gem,
     "selfie": selfie,
+    "gpo": gpo,
+    "gpo_residual": gpo_residual,
+    "ridge": ridge,
 }
-"""By the method's name. `gpo`, `gpo_residual` and `ridge` read opinions and embeddings: theirs is not stated."""
+"""By the method's name."""
