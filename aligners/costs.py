@@ -68,10 +68,10 @@ def dpo(config: Any, sizes: Sizes) -> FitWork:
 
 
 def kto(config: Any, sizes: Sizes) -> FitWork:
-    """Both answers; the reference of y and of y' over TRL's own rows, once; z_0 at every step."""
+    """Both answers; the reference of y and of y', once; z_0 at every step."""
     seen = _pairs_seen(sizes, config.epochs)
     step = mean_of(sizes.pairs, sizes.both)
-    return FitWork(forward=total_of(sizes.pairs, _rows) * 2 + step * seen, trained=step * seen)
+    return FitWork(forward=total_of(sizes.pairs, sizes.both) * 2 + step * seen, trained=step * seen)
 
 
 # ---------------------------------------------------------------- samples
