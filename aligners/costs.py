@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from aligners.opinion_costs import gpo, gpo_residual, ridge
 from harness.contracts import Aligner
 from harness.costs import FitWork, PairTokens, Passes, Sizes, StatesCost, sampling
 from harness.costs.work import mean_of, plain_rows, total_of
@@ -67,10 +68,10 @@ def dpo(config: Any, sizes: Sizes) -> FitWork:
 
 
 def kto(config: Any, sizes: Sizes) -> FitWork:
-    """Both answers; the reference of y and of y' over TRL's own rows, once; z_0 at every step."""
+    """Both answers; the reference of y and of y', once; z_0 at every step."""
     seen = _pairs_seen(sizes, config.epochs)
     step = mean_of(sizes.pairs, sizes.both)
-    return FitWork(forward=total_of(sizes.pairs, _rows) * 2 + step * seen, trained=step * seen)
+    return FitWork(forward=total_of(sizes.pairs, sizes.both) * 2 + step * seen, trained=step * seen)
 
 
 # ---------------------------------------------------------------- samples
@@ -150,5 +151,8 @@ COSTS: Mapping[str, Formula] = {
     "grpo": grpo,
     "gem": gem,
     "selfie": selfie,
+    "gpo": gpo,
+    "gpo_residual": gpo_residual,
+    "ridge": ridge,
 }
-"""By the method's name. `gpo`, `gpo_residual` and `ridge` read opinions and embeddings: theirs is not stated."""
+"""By the method's name."""

@@ -59,7 +59,7 @@ class Kto:
 
     name: ClassVar[str] = "kto"
     paper: ClassVar[str] = "2402.01306"
-    version: ClassVar[str] = "4"
+    version: ClassVar[str] = "5"
     requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = KtoConfig
@@ -81,6 +81,7 @@ class Kto:
             beta=config.beta,
             desirable_weight=config.desirable_weight,
             undesirable_weight=config.undesirable_weight,
+            pairs=pairs,
         )
         bench.train(trainer, held_out=held_out)
         alone = len({pair.prompt for pair in pairs}) == 1  # then no other prompt's answer is there to be mismatched

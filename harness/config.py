@@ -9,7 +9,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from harness.contracts import AskedLengths, Budget, HarnessError, Lengths, budget_for, every_label
@@ -42,6 +42,12 @@ def _path_that_can_be(path: Path) -> Path:
     return path
 
 
+def _in_words(value: object) -> object:
+    """YAML reads `on` and `off` as true and false."""
+    return ("off", "on")[value] if isinstance(value, bool) else value
+
+
+Switch = Annotated[Literal["auto", "on", "off"], BeforeValidator(_in_words)]
 Text = Annotated[str, AfterValidator(_text_of_one_line)]
 Folder = Annotated[Path, AfterValidator(_path_that_can_be)]
 
@@ -102,7 +108,7 @@ class RunConfig(_Frozen):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="auto: fp32, and bf16 for models of more than 2e9 parameters on a GPU"
     )
-    fast_paths: Literal["auto", "on", "off"] = Field(
+    fast_paths: Switch = Field(
         default="auto", description="auto: as doctor --measure found, else on for a CPU and off for a GPU"
     )
     gradient_checkpointing: bool = Field(

@@ -22,6 +22,7 @@ from typing import Any, Literal, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from harness.contracts import HarnessError
+from harness.util.own_json import differences, other_format, other_version
 from harness.util.safe_text import csv_cell, json_text
 from leaderboards.latex import latex
 from leaderboards.markdown import markdown
@@ -34,6 +35,8 @@ ENDINGS = {"latex": "tex"}
 """Of files, where a form has another name."""
 JSON_FORMAT = 2
 """Rises when a field of the JSON changes meaning."""
+TODO = "write the leaderboard again from its records"
+"""What to do about a leaderboard that another version wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +99,18 @@ def _json(tables: Sequence[Table]) -> str:
 def from_json(text: str) -> list[Table]:
     """The tables of a JSON leaderboard. Raises HarnessError when the text is not one."""
     try:
-        document = TypeAdapter(Document).validate_json(text)
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise HarnessError(f"this is no leaderboard in JSON: {error}") from error
+    found = value.get("format") if isinstance(value, dict) else None
+    if not isinstance(found, int):
+        raise HarnessError("this is no leaderboard in JSON: a format and tables were expected")
+    if found != JSON_FORMAT:
+        raise other_format("the leaderboard", found, JSON_FORMAT, TODO)
+    try:
+        return TypeAdapter(Document).validate_python(value).tables
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "top level"
-        raise HarnessError(f"this is no leaderboard in JSON: {place}: {first['msg']}") from error
-    if document.format != JSON_FORMAT:
-        raise HarnessError(f"the leaderboard has format {document.format}, this version reads {JSON_FORMAT}")
-    return document.tables
+        raise other_version("the leaderboard", differences(error), TODO) from error
 
 
 def json_schema() -> dict[str, Any]:

@@ -229,7 +229,8 @@ def labelled(found: Found) -> list[dict[str, Any]]:
     from harness.run.job import JOB, FitJob, read_model
 
     record = found.record
-    job = read_model(found.store.fit_dir(record.aligner.fit_id) / JOB, FitJob)
+    file = found.store.fit_dir(record.aligner.fit_id) / JOB
+    job = read_model(file, FitJob, "that version shows the labels' texts; without the file their ids alone are listed")
     known = {} if job is None else {pair.id: pair for pair in job.few_shot.pairs}
     listed: list[dict[str, Any]] = []
     for name in record.data.pair_ids:

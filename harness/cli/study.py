@@ -211,6 +211,7 @@ def _plan_json(made: StudyPlan) -> dict[str, Any]:
         "study": made.study.name,
         "threads": made.threads,
         "counts": {state: made.count(state) for state in ("run", "reused", "failed", "missing")},
+        "notes": list(made.notes()),
         "runs": [_run_json(planned) for planned in made.runs.values()],
         "cells": [{"method": cell.method, **cell.axes, "run": run} for cell, run in made.cells],
     }
@@ -231,6 +232,8 @@ def _show_plan(made: StudyPlan) -> None:
     rows = [[p.state, p.run_id[:10], p.words, p.reason] for p in made.runs.values()]
     table(f"study {made.study.name}", ["", "run", "cell", ""], rows)
     say(_counted({state: made.count(state) for state in ("run", "reused", "failed", "missing")}, made.threads))
+    for line in made.notes():
+        say(line)
 
 
 def _show_forecast(forecast: StudyForecast) -> None:
@@ -245,6 +248,8 @@ def _show_forecast(forecast: StudyForecast) -> None:
             f"{tokens:.1e} tokens, {forecast.memory_bytes / 2**30:.1f} GiB of memory a cell, "
             f"{forecast.disk_bytes / 2**20:.0f} MiB of disk{money}; {known} of {len(forecast.runs)} runs by records"
         )
+        for basis in forecast.basis:
+            say(f"it rests on {basis}")
     for sentence in forecast.sentences:
         say(sentence)
 

@@ -299,7 +299,8 @@ def check_cost(lab: Lab) -> str:
 
     session = lab.plain.session
     bench, spend = session.bench, session.meter.spend
-    sizes = sizes_of(bench.tokenizer, bench.regime, session.few_shot, bench.split(session.few_shot.pairs), 0.0)
+    few_shot, width = session.few_shot, bench.policy.config.get_text_config().hidden_size
+    sizes = sizes_of(bench.tokenizer, bench.regime, few_shot, bench.split(few_shot.pairs), 0.0, width=width)
     work = stated(session.aligner, sizes)
     if work is None:
         raise unittest.SkipTest(f"aligner {session.aligner.name} states no cost")

@@ -104,8 +104,13 @@ class Trainers(Protocol):
         beta: float,
         desirable_weight: float,
         undesirable_weight: float,
+        pairs: Sequence[Pair] = (),
     ) -> Any:
-        """KTO on the answers in the given order; a step takes two for each pair of the regime's batch."""
+        """KTO on the answers in the given order; a step takes two for each pair of the regime's batch.
+
+        `pairs` are those that the answers come from, if any: the reference is asked for them in the way of `dpo`, so
+        that what it said is shared with fits of `dpo` on the same pairs.
+        """
         ...
 
     def grpo(

@@ -248,6 +248,14 @@ class Executor(Protocol):
 
 
 @runtime_checkable
+class ComputesElsewhere(Protocol):
+    """Implemented by an executor whose cells are computed by other machines than the one that starts the study."""
+
+    elsewhere: ClassVar[bool]
+    """Whether a cell may ask for a GPU that this machine does not have."""
+
+
+@runtime_checkable
 class ShowsCommand(Protocol):
     """Implemented by an executor that hands cells to a cluster by a command."""
 

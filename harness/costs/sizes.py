@@ -27,8 +27,10 @@ def sizes_of(
     sampled: float | None = None,
     *,
     fast: bool = True,
+    width: int = 0,
 ) -> Sizes:
-    """Lengths in tokens. `halves` are the pairs that are trained on, and those that are held out.
+    """Lengths in tokens. `halves` are the pairs that are trained on, and those that are held out; `width` is that of an
+    embedding.
 
     Raises HarnessError for a prompt that the template refuses.
     """
@@ -45,6 +47,10 @@ def sizes_of(
         _measured(few_shot.prompts, lambda one: len(render_prompt(tokenizer, one.messages, regime.prompt_tokens))),
         USUAL_SAMPLE * regime.new_tokens if sampled is None else sampled,
         fast=fast,
+        few_shot=few_shot,
+        halves=(tuple(halves[0]), tuple(halves[1])),
+        read=lambda texts: [max(len(ids), 1) for ids in tokenizer(list(texts))["input_ids"]] if texts else [],
+        width=width,
     )
 
 

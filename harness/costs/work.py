@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
-from harness.contracts import Regime
+from harness.contracts import FewShot, Pair, Regime
 
 if TYPE_CHECKING:
     from harness.meter import FlopModel
@@ -78,6 +78,10 @@ class PairTokens:
     rejected: int
 
 
+def _nothing_read(texts: Sequence[str]) -> list[int]:
+    return [0] * len(texts)
+
+
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """What decides the work of a fit: the regime, and the lengths of its texts in tokens."""
@@ -94,6 +98,14 @@ class Sizes:
     """Share of the tokens of its samples that a method learns from."""
     fast: bool = True
     """Whether fast paths are on: a prompt is then computed once for its answers, and the head at answers only."""
+    few_shot: FewShot = field(default_factory=FewShot)
+    """What the fit is given, with its texts: for methods whose work is not a matter of the lengths above."""
+    halves: tuple[tuple[Pair, ...], tuple[Pair, ...]] = ((), ())
+    """The pairs that are trained on, and those that are held out."""
+    read: Callable[[Sequence[str]], list[int]] = _nothing_read
+    """Tokens of texts as `Bench.embed` reads them."""
+    width: int = 0
+    """Numbers of an embedding."""
 
     def laid_out(self, prompt: float, answers: Sequence[float]) -> Passes:
         """A prompt with its answers, without gradient or for it; padding of plain rows is left out."""
@@ -102,6 +114,11 @@ class Sizes:
     def both(self, pair: PairTokens) -> Passes:
         """A pair: its prompt with both answers."""
         return self.laid_out(pair.prompt, (pair.chosen, pair.rejected))
+
+    def embedded(self, texts: Sequence[str]) -> Passes:
+        """Texts that are embedded in one call, padded to the longest; the head is not asked."""
+        longest = max(self.read(texts), default=0)
+        return Passes(longest * len(texts), 0.0, longest**2 * len(texts))
 
 
 @runtime_checkable

@@ -65,12 +65,13 @@ class LocalTrainers:
         beta: float,
         desirable_weight: float,
         undesirable_weight: float,
+        pairs: Sequence[Pair] = (),
     ) -> Any:
-        """TRL's KTOTrainer. Reference and order are fixed: one pass of the reference over the rows is enough."""
+        """TRL's KTOTrainer. Reference and order are fixed: one pass of the reference over the answers is enough."""
         weights = {"desirable_weight": desirable_weight, "undesirable_weight": undesirable_weight}
         arguments = self._arguments("KTOConfig", schedule, precompute_ref_log_probs=True, beta=beta, **weights)
         arguments.per_device_train_batch_size = 2 * self._bench.regime.batch  # the regime counts pairs, TRL rows
-        return self._built(trl.shared_prefix_kto(), arguments, [lone_row(self._bench, one) for one in answers])
+        return self._built(trl.shared_prefix_kto(), arguments, lone_rows(self._bench, answers, pairs))
 
     def grpo(
         self,
@@ -181,8 +182,42 @@ def preference_rows(bench: Bench, pairs: Sequence[Pair], *, reference: str | Non
     return rows
 
 
+def lone_rows(bench: Bench, answers: Sequence[LoneAnswer], pairs: Sequence[Pair]) -> Rows:
+    """Rows of TRL's KTOTrainer, with the reference's summed log-probs of both answers of each.
+
+    The reference is asked twice: for the pairs as `preference_rows` asks, and for what stands with another prompt.
+    """
+    known = _reference(bench, [(pair.prompt, (pair.chosen, pair.rejected)) for pair in pairs])
+    missing: dict[Messages, dict[str, None]] = {}
+    for one in answers:
+        for text in (one.answer, one.mismatched):
+            if (one.prompt, text) not in known:
+                missing.setdefault(one.prompt, {})[text] = None
+    known |= _reference(bench, [(prompt, tuple(texts)) for prompt, texts in missing.items()])
+    return [
+        {
+            **lone_row(bench, one),
+            "ref_logps": known[one.prompt, one.answer],
+            "ref_KL_logps": known[one.prompt, one.mismatched],
+        }
+        for one in answers
+    ]
+
+
+def _reference(bench: Bench, asked: Sequence[tuple[Messages, tuple[str, ...]]]) -> dict[tuple[Messages, str], float]:
+    """The base model's summed log-prob of each answer to its prompt, all in one call."""
+    if not asked:
+        return {}
+    scored = bench.score([prompt for prompt, _ in asked], [answers for _, answers in asked], of=BASE)
+    return {
+        (prompt, answer): one.total
+        for (prompt, answers), several in zip(asked, scored, strict=True)
+        for answer, one in zip(answers, several, strict=True)
+    }
+
+
 def lone_row(bench: Bench, one: LoneAnswer) -> dict[str, Any]:
-    """A row of TRL's KTOTrainer."""
+    """The tokens of a row of TRL's KTOTrainer."""
     return {
         "prompt_ids": bench.render(one.prompt),
         "completion_ids": bench.encode(one.answer),

@@ -36,7 +36,7 @@ CORNERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "SFTTrainer": ("compute_loss",),
         "DPOTrainer": ("_compute_loss", "_prepare_dataset", "_precompute_ref_logps"),
-        "KTOTrainer": ("_compute_loss", "_prepare_dataset"),
+        "KTOTrainer": ("_compute_loss", "_prepare_dataset", "_precompute_ref_logps"),
         "GRPOTrainer": ("_compute_loss",),
         "CPOTrainer": PAIRED,
         "ORPOTrainer": PAIRED,
@@ -136,10 +136,15 @@ def shared_prefix_dpo() -> type[Any]:
 
 
 def shared_prefix_kto() -> type[Any]:
-    """TRL's KTOTrainer on rows of token ids."""
+    """TRL's KTOTrainer on rows of token ids, with the reference's log-probabilities among them."""
 
     class Encoded(sharing_prefixes(found("KTOTrainer"))):  # type: ignore[misc]
         def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
+            return dataset
+
+        def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
+            if not {"ref_logps", "ref_KL_logps"} <= set(dataset.column_names):
+                raise HarnessError("the rows of a KTO trainer were expected to hold the reference's log-probabilities")
             return dataset
 
     return Encoded

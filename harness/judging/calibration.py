@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from harness.contracts import HarnessError
 from harness.records.schema import Score
 from harness.util.files import write_atomic
+from harness.util.own_json import modelled, other_format
 
 FORMAT = 1
+TODO = "measure again with: harness judge check"
 
 
 FOLDER = "judges"
@@ -116,7 +118,7 @@ def save(store: Path, calibration: Calibration) -> Path:
 
 
 def load(store: Path) -> Iterator[Calibration]:
-    """Every calibration below a store, by judge and set. Raises HarnessError naming a file that is damaged."""
+    """Every calibration below a store, by judge and set. Raises HarnessError naming a file that cannot be read."""
     for path in sorted((store / FOLDER).glob("*/[!.]*.json")):
         yield _read(path)
 
@@ -125,13 +127,7 @@ def _read(path: Path) -> Calibration:
     try:
         value = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise HarnessError(f"{path} is not valid JSON ({error}); measure again with: harness judge check") from error
-    found = value.get("format") if isinstance(value, dict) else None
-    if found != FORMAT:
-        raise HarnessError(f"{path} has format {found}, this version reads {FORMAT}; run judge check again")
-    try:
-        return Calibration.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "top level"
-        raise HarnessError(f"{path} is no calibration: {place}: {first['msg']}; run judge check again") from error
+        raise HarnessError(f"{path} is not valid JSON ({error}); {TODO}") from error
+    if isinstance(value, dict) and value.get("format") != FORMAT:
+        raise other_format(str(path), value.get("format"), FORMAT, TODO)
+    return modelled(Calibration, value, str(path), TODO)

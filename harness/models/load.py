@@ -29,8 +29,12 @@ PLAIN_TEMPLATE = (
 """Chat template of a model that comes without one (a base model): plain words, an answer closed by end-of-sequence."""
 
 
-def pick_device(device: str) -> str:
-    """`auto`, `cpu` or `cuda` to the device that is there.
+NOT_HERE = "a GPU that is not here"
+"""What a GPU is called that another machine has, which is to compute what this one plans."""
+
+
+def pick_device(device: str, *, elsewhere: bool = False) -> str:
+    """`auto`, `cpu` or `cuda` to the device that is there; where it is used `elsewhere`, `cuda` is believed.
 
     Raises HarnessError for another name, and for `cuda` where there is no GPU.
     """
@@ -39,17 +43,21 @@ def pick_device(device: str) -> str:
     if device not in ("auto", "cpu", "cuda"):
         raise HarnessError(f"device {device!r} is unknown; {nearest(device, ('auto', 'cpu', 'cuda'))}")
     found = torch.cuda.is_available()
+    if device == "cuda" and elsewhere:
+        return device
     if device == "cuda" and not found:
         raise HarnessError("device 'cuda' was asked for and this machine has no usable GPU; use --device cpu or auto")
     return "cuda" if found and device != "cpu" else "cpu"
 
 
 def device_kind(device: str) -> str:
-    """A GPU's product name; a CPU's family stands in the manifest with the interpreter."""
+    """A GPU's product name, `NOT_HERE` without one; a CPU's family stands in the manifest with the interpreter."""
     if device != "cuda":
         return device
     import torch
 
+    if not torch.cuda.is_available():
+        return NOT_HERE
     return str(torch.cuda.get_device_name())
 
 

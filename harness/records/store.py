@@ -19,6 +19,7 @@ from harness.util.checked import Damaged, read_checked_json, write_checked_json
 from harness.util.files import HALF, all_to_disk, storage, sweep, to_disk, write_atomic
 from harness.util.hashes import folder_hashes
 from harness.util.locks import held, is_held
+from harness.util.own_json import OtherVersion
 
 SAMPLES = "samples.parquet"
 _FICLONE = 0x40049409
@@ -77,6 +78,8 @@ class Store:
     def _doubting(self, run_id: str) -> Iterator[None]:
         try:
             yield
+        except OtherVersion as error:
+            raise OtherVersion(f"run {run_id} in {self.root} cannot be read: {error.what}", error.todo) from error
         except HarnessError as error:
             raise HarnessError(f"run {run_id} in {self.root} cannot be believed: {error}") from error
 

@@ -6,20 +6,22 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from harness.contracts import HarnessError
 from harness.records.schema import FORMAT, Record
 from harness.records.seals import check_seal
 from harness.util.hashes import file_hash, folder_hashes
+from harness.util.own_json import modelled, other_format
 
 RECORD = "record.json"
+TODO = "look at it with that version, or compute the run again with this one"
+"""What to do about a record that another version wrote."""
 
 
 def read_record(folder: Path) -> Record | None:
     """The record of a run's folder; None where there is none.
 
-    Raises HarnessError for a record of another run or format, and for one that is damaged or was changed.
+    Raises HarnessError for a record of another run, and for one that is damaged or was changed; of a kind of its own
+    (`OtherVersion`) for one that another version wrote, with another format or other fields.
     """
     path = folder / RECORD
     try:
@@ -30,7 +32,7 @@ def read_record(folder: Path) -> Record | None:
         raise HarnessError(f"{RECORD} is not valid JSON: {error}") from error
     _check_format(value)
     check_seal(value, RECORD)
-    record = _parsed(value)
+    record = modelled(Record, value, RECORD, TODO)
     if record.id != folder.name:
         raise HarnessError(f"{RECORD} is of run {record.id}")
     return record
@@ -41,16 +43,7 @@ def _check_format(value: Any) -> None:
     manifest = value.get("manifest") if isinstance(value, dict) else None
     found = manifest.get("format", FORMAT) if isinstance(manifest, dict) else FORMAT
     if found != FORMAT:
-        raise HarnessError(f"{RECORD} has format {found}, this version reads format {FORMAT}")
-
-
-def _parsed(value: Any) -> Record:
-    try:
-        return Record.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "top level"
-        raise HarnessError(f"{RECORD} is no record: {place}: {first['msg']}") from error
+        raise other_format(RECORD, found, FORMAT, TODO)
 
 
 def check_files(folder: Path, record: Record, *names: str) -> None:

@@ -8,7 +8,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from harness.config import RunConfig
+from harness.contracts import HarnessError
 from harness.util.files import write_atomic
+from harness.util.own_json import OtherVersion, parse_own, read_own
+
+SAME = "install the same commit wherever cells are computed, and run the study again"
+"""What to do where the process that computes a cell is of another version than the one that started it."""
 
 
 class CellFile(BaseModel):
@@ -22,6 +27,8 @@ class CellFile(BaseModel):
     plugins: bool = True
     allow: tuple[str, ...] | None = None
     observe: tuple[str, ...] = ()
+    any_gpu: str | None = None
+    """The cell's id on a GPU without a name, where the machine that planned it has none: `run_id` then need not fit."""
 
 
 class CellEnd(BaseModel):
@@ -31,6 +38,8 @@ class CellEnd(BaseModel):
 
     kind: Literal["recorded", "refused", "raised"]
     reason: str = ""
+    run_id: str | None = None
+    """Of the record."""
 
 
 def outcome_file(file: Path) -> Path:
@@ -39,10 +48,15 @@ def outcome_file(file: Path) -> Path:
 
 
 def read_outcome(file: Path) -> CellEnd | None:
-    """The outcome of a cell's file; None where no start of it came to an end."""
+    """The outcome of a cell's file; None where no start of it came to an end.
+
+    What another version wrote is a refusal: another start of the cell would end alike.
+    """
     try:
-        return CellEnd.model_validate_json(outcome_file(file).read_bytes())
-    except (FileNotFoundError, ValueError):
+        return read_own(outcome_file(file), CellEnd, SAME)
+    except OtherVersion as error:
+        return CellEnd(kind="refused", reason=str(error))
+    except HarnessError:  # damaged: as good as none
         return None
 
 
@@ -52,8 +66,8 @@ def write_outcome(file: Path, outcome: CellEnd) -> None:
 
 
 def read_cell(file: Path) -> CellFile:
-    """The cell of a file."""
-    return CellFile.model_validate_json(file.read_bytes())
+    """The cell of a file. Raises HarnessError for one that is damaged, or that another version wrote."""
+    return parse_own(CellFile, file.read_bytes(), str(file), SAME)
 
 
 def write_cell(file: Path, cell: CellFile) -> None:

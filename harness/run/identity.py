@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.contracts import Aligner, HasBasis, JudgeBasis, Pair, Ratings
 from harness.fit.demands import takes
+from harness.models.load import NOT_HERE
 from harness.models.templates import clock
 from harness.records.provenance import Decisive, environment, harness_code, plugin_code, python, versions
 from harness.run.folds import chosen_fold
@@ -30,6 +31,10 @@ FIT_ROOMS = (
 """What of `harness` a fit runs through."""
 EVALUATION_ROOMS = ("contracts", "data", "judging", "lm", "opinions", "run", "stats", "util", "meter.py")
 """What of `harness` an evaluation runs through, beside the fit's."""
+
+
+SECTIONS = ("fit", "answers", "judgement")
+"""What a run's id is made of."""
 
 
 def manifest(plan: Plan, registry: Registry) -> Decisive:
@@ -201,6 +206,14 @@ def _origin(registry: Registry, kind: str, name: str) -> str:
 def family(name: str) -> str:
     """The name that a plug-in offered: what stands before the colon of `lm_eval:arc_easy`."""
     return name.partition(":")[0]
+
+
+def on_any_gpu(decisive: Decisive) -> Decisive:
+    """The manifest of a cell as a machine without a GPU plans it: the GPU that computes it has no name yet."""
+    machine = decisive["fit"]["machine"]
+    if machine["device"] != "cuda":
+        return decisive
+    return {**decisive, "fit": {**decisive["fit"], "machine": {**machine, "kind": NOT_HERE}}}
 
 
 def without_threads(decisive: Decisive) -> Mapping[str, Any]:

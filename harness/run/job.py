@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from harness.config import Lora
 from harness.contracts import FewShot, HarnessError, Regime
@@ -17,6 +17,7 @@ from harness.meter import Spend
 from harness.models.wheels import ModelFiles
 from harness.records.schema import Lost
 from harness.util.files import write_atomic
+from harness.util.own_json import read_own
 
 FIT_BACKEND = "hf"
 """The backend of every fit, whatever backend the result is evaluated with: training needs torch."""
@@ -178,13 +179,9 @@ def read_starts(folder: Path) -> Starts:
         return Starts()
 
 
-def read_model(path: Path, kind: type[M]) -> M | None:
-    """What `write_model` wrote; None where there is none. Raises HarnessError for anything else."""
-    try:
-        return kind.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "content"
-        raise HarnessError(f"{path} is damaged ({place}: {first['msg']}); delete it and run again") from error
+def read_model(path: Path, kind: type[M], todo: str = "delete it and run again") -> M | None:
+    """What `write_model` wrote; None where there is none.
+
+    Raises HarnessError for anything else, which says what to do: of a kind of its own for what another version wrote.
+    """
+    return read_own(path, kind, todo)

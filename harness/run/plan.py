@@ -41,7 +41,7 @@ from harness.models.load import device_kind, pick_device, pick_precision
 from harness.models.wheels import ModelFiles
 from harness.records.provenance import Decisive, digest
 from harness.records.store import Store
-from harness.run.identity import basis_of, manifest, without_threads
+from harness.run.identity import SECTIONS, basis_of, manifest, without_threads
 from harness.run.labels import Labels, draw_labels
 from harness.run.lengths import sized
 from harness.run.outputs import StandIn, aligner_of, refuse_outputs, stand_in
@@ -121,7 +121,7 @@ class Plan:
     @cached_property
     def run_id(self) -> str:
         """Hash of the fit and of everything that can change its scores."""
-        return digest(self.decisive, "fit", "answers", "judgement")
+        return digest(self.decisive, *SECTIONS)
 
     @cached_property
     def answers_id(self) -> str:
@@ -165,13 +165,16 @@ def make_plan(
     *,
     threads: int | None = None,
     models: Models | None = None,
+    elsewhere: bool = False,
 ) -> Plan:
     """Resolve everything that a cell names, and hash it. Raises HarnessError for what cannot be had.
 
     `threads` stands in for the number that an unfinished start of this cell used, or that this machine offers.
-    `models` are those that were found before: pass the same one along to hash each model once.
+    `models` are those that were found before: pass the same one along to hash each model once. `elsewhere`: another
+    machine is to compute the cell, and has the GPU that it asks for.
     """
-    plan = _read(config, registry, progress, models if models is not None else Models(registry, progress.note))
+    models = models if models is not None else Models(registry, progress.note)
+    plan = _read(config, registry, progress, models, elsewhere=elsewhere)
     if threads is None:
         plan = replace(plan, decisive=manifest(plan, registry))
         threads = Store(config.store).threads_of(plan.start_id) or plan.machine.threads
@@ -182,7 +185,7 @@ def make_plan(
     return replace(plan, decisive=manifest(plan, registry))
 
 
-def _read(config: RunConfig, registry: Registry, progress: Progress, models: Models) -> Plan:
+def _read(config: RunConfig, registry: Registry, progress: Progress, models: Models, *, elsewhere: bool) -> Plan:
     """Everything but the manifest."""
     aligner_class = aligner_of(config, registry)
     aligner_config = _validated(aligner_class, config.aligner_config)
@@ -194,7 +197,7 @@ def _read(config: RunConfig, registry: Registry, progress: Progress, models: Mod
     source = _source(config, task, pool)
     progress.note(f"data: {source.announce()}")
     files = models.get(config.model, config.model_revision, config.trust_remote_code)
-    machine = _machine(config, files)
+    machine = _machine(config, files, elsewhere=elsewhere)
     config = config.model_copy(update={"backend": _backend(config, task, machine, files, registry)})
     other = not isinstance(task, FollowsPool) and pool.name != task.default_pool
     pool, size = as_asked(
@@ -285,8 +288,8 @@ def _held_out(pool: Pool, source: Source) -> str | None:
         return None
 
 
-def _machine(config: RunConfig, files: ModelFiles) -> Machine:
-    device = pick_device(config.device)
+def _machine(config: RunConfig, files: ModelFiles, *, elsewhere: bool) -> Machine:
+    device = pick_device(config.device, elsewhere=elsewhere)
     kind, precision = device_kind(device), pick_precision(config.precision, device, files)
     fast = chosen(config.fast_paths, device, kind, files.folder, cache_dir())
     return Machine(device, kind, precision, thread_count(), fast)

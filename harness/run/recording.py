@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.contracts import HasFallingMetrics, HasNoReferences, HasParityMetric, NeedsControl, Scores, Task
 from harness.data.clipping import Clipping
+from harness.models.load import device_kind
 from harness.records.provenance import origin, packages
 from harness.records.schema import (
     AlignerInfo,
@@ -269,7 +270,5 @@ def _settings(plan: Plan) -> dict[str, Any]:
 
 def _device_name(device: str) -> str:
     if device == "cuda":
-        import torch
-
-        return str(torch.cuda.get_device_name())
+        return device_kind(device)
     return f"cpu ({platform.machine()}, {os.cpu_count()} cores)"

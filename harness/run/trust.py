@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from harness.contracts import HarnessError
 from harness.contracts.progress import Progress
 from harness.data.reading import SplitRead, rows_hash
@@ -20,6 +18,7 @@ from harness.records.store import Store
 from harness.run.job import LOG, REPORT, RESULT, FitReport
 from harness.run.plan import Plan
 from harness.util.hashes import folder_hashes
+from harness.util.own_json import OtherVersion, modelled
 
 if TYPE_CHECKING:
     from harness.plugins.registry import Registry
@@ -34,6 +33,9 @@ def finished(plan: Plan, store: Store, compared: Compared, progress: Progress) -
     """The cell's stored record if it verifies and did not fail, else None; a note says why a record is not used."""
     try:
         record = store.verified(plan.run_id)
+    except OtherVersion as error:
+        progress.note(f"{error.what}; it is computed again")
+        return None
     except HarnessError as error:
         progress.note(f"{error}; it is computed again")
         return None
@@ -100,19 +102,12 @@ def report(plan: Plan, store: Store, progress: Progress) -> FitReport | None:
             return None
         _check_result(found, plan.fit_id, folder_hashes(folder / RESULT))
         _check_log(found, folder / LOG)
-        return _parsed(found)
+        return modelled(FitReport, found, REPORT, "do the fit again")
     except HarnessError as error:
-        progress.note(f"fit {plan.fit_id} cannot be believed ({error}); it is discarded and done again")
+        why = f"cannot be read: {error.what}" if isinstance(error, OtherVersion) else f"cannot be believed ({error})"
+        progress.note(f"fit {plan.fit_id} {why}; it is discarded and done again")
         shutil.rmtree(folder, ignore_errors=True)
         return None
-
-
-def _parsed(found: Mapping[str, Any]) -> FitReport:
-    try:
-        return FitReport.model_validate(found)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise HarnessError(f"{REPORT} is no report: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
 def _check_log(found: Mapping[str, Any], log: Path) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts import Executor, HarnessError, Resources, ShowsCommand
+from harness.contracts import ComputesElsewhere, Executor, HarnessError, Resources, ShowsCommand
 from harness.contracts.progress import Progress, Silent
 from harness.models.find import cache_dir
 from harness.plugins.registry import Registry, load
 from harness.records.store import Store
+from harness.study.away import made_elsewhere
 from harness.study.drive import Driver, StudyOutcome, cell_job
 from harness.study.events import EVENTS, Events, Listener
 from harness.study.executors.local import LocalExecutor
@@ -57,7 +58,7 @@ class Study:
         """Every run, and whether it is there, to be made, or lacks something. Nothing is computed."""
         executor = self._executor()
         try:
-            return plan_study(self.file, self.registry, progress or Silent(), executor.threads)
+            return self._planned(executor, progress or Silent())
         finally:
             executor.close()
 
@@ -71,7 +72,7 @@ class Study:
         executor = self._executor()
         try:
             watching = progress or Silent()
-            plan = plan_study(self.file, self.registry, watching, executor.threads)
+            plan = self._planned(executor, watching)
             expected = self.outlook(plan).expected()
             write_index(self.file.folder, index_of(plan, expected))
             flops = {name: figures["flops"] for name, figures in expected.items()}
@@ -84,6 +85,10 @@ class Study:
             return outcome
         finally:
             executor.close()
+
+    def _planned(self, executor: Executor, progress: Progress) -> StudyPlan:
+        elsewhere = isinstance(executor, ComputesElsewhere) and executor.elsewhere
+        return plan_study(self.file, self.registry, progress, executor.threads, elsewhere=elsewhere)
 
     def outlook(self, plan: StudyPlan) -> StudyForecast:
         """What the runs that are to be computed will take, with a range, and what the design can show."""
@@ -116,7 +121,9 @@ class Study:
     def index(self) -> Index:
         """Its cells with their runs: as they were run last, or as they would be."""
         index = read_index(self.file.folder)
-        return index if index is not None and index.covers(self.cells()) else index_of(self.plan())
+        if index is None or not index.covers(self.cells()):
+            return index_of(self.plan())
+        return index.renamed(made_elsewhere(self.file.store)) if self.file.shared.device == "cuda" else index
 
     def records(self) -> list[Record]:
         """The records of its cells and of base, as far as they are there."""

@@ -15,6 +15,7 @@ from harness.run.cell_files import CellEnd, CellFile, read_cell, write_outcome
 
 if TYPE_CHECKING:
     from harness.plugins.registry import Registry
+    from harness.records.schema import Record
     from harness.run.session import Session
 
 TAIL = 2000
@@ -51,16 +52,30 @@ def compute(cell: CellFile, session: Session) -> CellEnd:
         session.release()
         tail = "".join(traceback.format_exception(error))[-TAIL:]
         return CellEnd(kind="raised", reason=f"{type(error).__name__}: {error}\n{tail}")
-    if record.id != cell.run_id:
+    if not _as_planned(record, cell):
         return CellEnd(kind="refused", reason="code or data changed since the study was planned; run it again")
-    return CellEnd(kind="recorded")
+    return CellEnd(kind="recorded", run_id=record.id)
+
+
+def _as_planned(record: Record, cell: CellFile) -> bool:
+    """Whether the record is the one that was asked for, on whichever GPU where its name was left open."""
+    from harness.records.provenance import digest
+    from harness.run.identity import SECTIONS, on_any_gpu
+
+    if cell.any_gpu is None:
+        return record.id == cell.run_id
+    return digest(on_any_gpu(record.manifest.decisive), *SECTIONS) == cell.any_gpu
 
 
 def compute_file(file: Path, progress: Progress | None = None) -> CellEnd:
     """Run the cell of a file in this process and write what came of it beside the file."""
-    cell = read_cell(file)
-    os.environ["OMP_NUM_THREADS"] = str(cell.threads)
-    outcome = compute(cell, open_session(cell, progress or Silent()))
+    try:
+        cell = read_cell(file)
+    except HarnessError as error:
+        outcome = CellEnd(kind="refused", reason=str(error))
+    else:
+        os.environ["OMP_NUM_THREADS"] = str(cell.threads)
+        outcome = compute(cell, open_session(cell, progress or Silent()))
     write_outcome(file, outcome)
     return outcome
 

@@ -6,6 +6,7 @@ Cells that share a fit or the same answers never run side by side: the second fi
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import time
@@ -46,6 +47,8 @@ class Run:
     phase: Phase
     reason: str = ""
     starts: int = 0
+    record_id: str | None = None
+    """Of its record, where it is another than that of the planned run: the GPU that computed it has a name."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +214,8 @@ class Driver:
         return self._jobs[planned.run_id]
 
     def _made(self, planned: PlannedRun) -> CellJob:
-        return cell_job(self.plan.study, planned, self._file(planned.run_id), self._known)
+        job = cell_job(self.plan.study, planned, self._file(planned.run_id), self._known)
+        return dataclasses.replace(job, needs=tuple(self.runs[need].record_id or need for need in job.needs))
 
     def _file(self, run_id: str) -> Path:
         return self._files / f"{run_id}.json"
@@ -224,6 +228,7 @@ class Driver:
             plugins=self.registry.plugins,
             allow=None if self.registry.allow is None else tuple(sorted(self.registry.allow)),
             observe=self.plan.study.observe,
+            any_gpu=run.planned.any_gpu,
         )
         write_cell(job.file, cell)
         run.phase, run.starts = "running", run.starts + 1
@@ -253,7 +258,9 @@ class Driver:
 
     def _ended(self, name: str, run: Run, state: CellState) -> None:
         told = read_outcome(self._file(name))
-        record = self._found(name)
+        if told is not None and told.run_id not in (None, name):
+            run.record_id = told.run_id
+        record = self._found(run.record_id or name)
         if told is not None and told.kind == "refused":
             self._settle(name, "missing", told.reason)
         elif record is not None and (record.status != "failed" or (told is not None and told.kind == "recorded")):

@@ -14,6 +14,7 @@ from harness.config import (
     Folder,
     GroupSplit,
     Lora,
+    Switch,
     Text,
     check_keys,
     check_tree,
@@ -63,6 +64,12 @@ class Shared(_Frozen):
     lengths: AskedLengths = AskedLengths()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    fast_paths: Switch = Field(
+        default="auto", description="auto: as doctor --measure found, else on for a CPU and off for a GPU"
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="less memory while training, and a second forward: layers are computed again"
+    )
     limit: int | None = Field(default=None, ge=1, description="evaluate the first N items")
     num_fewshot: int = Field(default=0, ge=0)
     baseline: Text | None = None

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from harness.contracts import HarnessError
+from harness.records.schema import Record
 from harness.study.grid import Cell
 from harness.study.plan import StudyPlan
 from harness.util.files import write_atomic
+from harness.util.own_json import read_own
 
 INDEX = "cells.json"
 
@@ -41,6 +42,28 @@ class Index(BaseModel):
         """Whether these are the cells of the index."""
         return [_key(cell.method, cell.axes) for cell in cells] == [_key(c.method, c.axes) for c in self.cells]
 
+    def renamed(self, made: Mapping[str, Record]) -> Index:
+        """With the ids of the records, by the ids that their runs had where the GPU that computed them is not."""
+
+        def name(run: str) -> str:
+            return made[run].id if run in made else run
+
+        cells = tuple(
+            cell.model_copy(
+                update={"run": name(cell.run), "needs": _compared(made.get(cell.run)) or tuple(map(name, cell.needs))}
+            )
+            for cell in self.cells
+        )
+        return self.model_copy(
+            update={"cells": cells, "forecast": {name(run): figures for run, figures in self.forecast.items()}}
+        )
+
+
+def _compared(record: Record | None) -> tuple[str, ...]:
+    """The runs that a record was held against, base first."""
+    noted = {} if record is None else record.manifest.compared
+    return tuple(dict.fromkeys(noted[role]["run"] for role in sorted(noted, key=lambda role: role != "base")))
+
 
 def index_of(plan: StudyPlan, forecast: Mapping[str, Mapping[str, float]] | None = None) -> Index:
     """The index of a plan."""
@@ -60,13 +83,11 @@ def write_index(folder: Path, index: Index) -> None:
 
 
 def read_index(folder: Path) -> Index | None:
-    """The index of a study's folder; None where it was never run. Raises HarnessError for a damaged one."""
-    try:
-        return Index.model_validate_json((folder / INDEX).read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        raise HarnessError(f"{folder / INDEX} is damaged; delete it and run the study again") from error
+    """The index of a study's folder; None where it was never run.
+
+    Raises HarnessError for one that is damaged, or that another version wrote.
+    """
+    return read_own(folder / INDEX, Index, "delete it and run the study again, which keeps every record")
 
 
 def _key(method: str, axes: Mapping[str, Any]) -> tuple[str, str]:

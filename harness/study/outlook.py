@@ -52,6 +52,8 @@ class StudyForecast:
     """Of judges, by the study's prices."""
     sentences: tuple[str, ...]
     """What the design can show, by task."""
+    basis: tuple[str, ...] = ()
+    """Where the figures come from, in words."""
 
     def expected(self) -> dict[str, dict[str, float]]:
         """Seconds, FLOPs and tokens of every run, as the index keeps them."""
@@ -72,6 +74,7 @@ class StudyForecast:
             "usd": self.usd,
             "runs": len(self.runs),
             "from_records": known,
+            "basis": list(self.basis),
             "shows": list(self.sentences),
         }
 
@@ -91,6 +94,7 @@ def outlook(plan: StudyPlan, records: Sequence[Record], workers: int, known: Stu
         memory_bytes=max((cost.memory_bytes for cost in costs), default=0),
         disk_bytes=sum(cost.disk_bytes for cost in costs),
         usd=sum(run.items * _price(plan, plan.runs[name]) for name, run in runs.items()),
+        basis=tuple(dict.fromkeys(cost.basis for cost in costs)),
         sentences=tuple(_shows(plan, scored, known)),
     )
 

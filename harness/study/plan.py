@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from harness.config import RunConfig
@@ -12,6 +13,7 @@ from harness.contracts.progress import Progress, Silent
 from harness.records.store import SAMPLES, Store
 from harness.run.plan import BASE_ALIGNER, REFERENCE, Models, Plan, make_plan
 from harness.run.trust import finished
+from harness.study.away import NOTE, is_open, made_elsewhere, settled_here
 from harness.study.file import StudyFile
 from harness.study.grid import Cell, expand
 
@@ -42,6 +44,8 @@ class PlannedRun:
     """None where something is missing."""
     fitted: bool = False
     """Whether its fit is there already."""
+    any_gpu: str | None = None
+    """Its id on a GPU without a name, where another machine computes it and this one has no GPU."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,24 @@ class StudyPlan:
         """How many runs are in a state."""
         return sum(run.state == state for run in self.runs.values())
 
+    def notes(self) -> Iterator[str]:
+        """What the user should know of runs that this machine could not compute."""
+        away = sum(run.any_gpu is not None and run.state == "run" for run in self.runs.values())
+        if away:
+            runs = "1 run is" if away == 1 else f"{away} runs are"
+            yield f"this machine has no GPU; {runs} planned for the machines of executor {self.study.run.executor}"
+            if not self.study.run.gpus:
+                yield "run.gpus is 0, so that no GPU is asked for; `--set run.gpus=1` asks for one for each cell"
 
-def plan_study(study: StudyFile, registry: Registry, progress: Progress, threads: int) -> StudyPlan:
-    """Plan every cell; nothing is computed. Raises HarnessError for a study at fault, not for what a cell lacks."""
-    planner = _Planner(registry, Store(study.store), threads)
+
+def plan_study(
+    study: StudyFile, registry: Registry, progress: Progress, threads: int, *, elsewhere: bool = False
+) -> StudyPlan:
+    """Plan every cell; nothing is computed. Raises HarnessError for a study at fault, not for what a cell lacks.
+
+    `elsewhere`: other machines compute the cells, and need have no GPU here.
+    """
+    planner = _Planner(registry, Store(study.store), threads, elsewhere)
     cells = expand(study, registry)
     progress.stage("plan the cells", len(cells))
     placed = []
@@ -76,6 +94,7 @@ class _Planner:
     registry: Registry
     store: Store
     threads: int
+    elsewhere: bool
     runs: dict[str, PlannedRun] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -92,6 +111,10 @@ class _Planner:
 
     def _run(self, config: RunConfig, words: str, threads: int | None = None) -> str:
         plan = self._plan(config, threads)
+        any_gpu = plan.run_id if is_open(plan) else None
+        if any_gpu is not None:
+            config = settled_here(config, plan)
+            plan = self._where_it_was(plan)
         if plan.run_id in self.runs:
             return plan.run_id
         ready(plan, self.registry)
@@ -99,16 +122,31 @@ class _Planner:
         needs = tuple(self._run(other, _words_of(other), threads) for other in compared_with(plan))
         state, reason = self._state(plan, needs)
         fitted = (self.store.fit_dir(plan.fit_id) / "fit.json").exists()
-        self.runs[plan.run_id] = PlannedRun(plan.run_id, words, config, state, reason, needs, plan, fitted)
+        reason = reason or (NOTE if any_gpu is not None and state == "run" else "")
+        self.runs[plan.run_id] = PlannedRun(plan.run_id, words, config, state, reason, needs, plan, fitted, any_gpu)
         return plan.run_id
+
+    @cached_property
+    def _made(self) -> Mapping[str, Record]:
+        return made_elsewhere(self.store.root)
+
+    def _where_it_was(self, plan: Plan) -> Plan:
+        """The plan on the GPU that computed the cell, where there is a record of it."""
+        record = self._made.get(plan.run_id)
+        if record is None:
+            return plan
+        decisive = record.manifest.decisive
+        kind = decisive["fit"]["machine"]["kind"]
+        return replace(plan, decisive=decisive, machine=replace(plan.machine, kind=kind))
 
     def _plan(self, config: RunConfig, threads: int | None) -> Plan:
         """The plan with the threads that an unfinished start of the cell had, as a resumed cell has them."""
-        plan = make_plan(config, self.registry, Silent(), threads=threads or self.threads, models=self.models)
+        asked = threads or self.threads
+        plan = make_plan(config, self.registry, Silent(), threads=asked, models=self.models, elsewhere=self.elsewhere)
         begun = None if threads else self.store.threads_of(plan.start_id)
         if begun in (None, plan.machine.threads):
             return plan
-        return make_plan(config, self.registry, Silent(), threads=begun, models=self.models)
+        return make_plan(config, self.registry, Silent(), threads=begun, models=self.models, elsewhere=self.elsewhere)
 
     def _state(self, plan: Plan, needs: tuple[str, ...]) -> tuple[State, str]:
         try:

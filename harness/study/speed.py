@@ -25,6 +25,7 @@ FIT_SHARE, EVALUATE_SHARE = 1 / 3, 1 / 3
 """What of the probe's speed a fit, and an evaluation, of a small model comes to (ours, seen on two CPUs)."""
 CUDA_FLOPS_PER_SECOND = 2e13
 """Of a GPU that nothing was run on: the probe does not take a GPU, which others may be using."""
+ASSUMED = f"an assumed speed of a GPU, {CUDA_FLOPS_PER_SECOND:.0e} FLOPs a second at its best: no record says more"
 PROBE = 512
 """Side of the matrices of the probe."""
 PROBE_S = 0.5
@@ -50,7 +51,8 @@ def speed_here(cache: Path, device: str, threads: int, model: str, known: Sequen
     before = kept.get(model)
     if seen is None and before is None:
         probed = _probed(cache, kept, device, threads)
-        return Speed(probed * FIT_SHARE, probed * EVALUATE_SHARE, "the speed of a short probe of this machine")
+        basis = "the speed of a short probe of this machine" if device == "cpu" else ASSUMED
+        return Speed(probed * FIT_SHARE, probed * EVALUATE_SHARE, basis)
     fallback = before or seen
     assert fallback is not None
     fit, evaluate = (

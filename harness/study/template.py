@@ -39,6 +39,8 @@ shared:
   # lengths: {{prompt: 384, completion: 128, new_tokens: 128}}
   # lora: {{r: 16}}
   # precision: auto
+  # fast_paths: auto            # auto, on, off: part of every cell's identity
+  # gradient_checkpointing: false   # true: less memory while training, and a second forward
 
 # ---- where it runs
 run:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aligners.costs import stated
-from harness.contracts import BASE, Regime
-from harness.costs import FitWork, PairTokens, Sizes, sampling, tree
+from harness.contracts import BASE, Ratings, Regime
+from harness.costs import FitWork, PairTokens, Passes, Sizes, sampling, tree
 from harness.costs.sizes import USUAL_SAMPLE, sizes_of
 from harness.costs.work import mean_of, total_of
 from harness.fit.held_out import split
@@ -65,7 +65,7 @@ def fit_work(plan: Plan, sizes: Sizes) -> FitWork:
     if work is None:
         work = _otherwise(plan, sizes)
     steps = plan.config.budget.min_steps
-    looks = total_of(sizes.held_out, sizes.both)
+    looks = total_of(sizes.held_out, sizes.both) if work.trained.positions else Passes()
     looked = FitWork(forward=looks * (2 * min(LOOKS, steps)))
     return (work + looked) * (1 + TRIAL_FITS * plan.config.budget.tune)
 
@@ -118,7 +118,11 @@ _SIZES: dict[tuple[object, ...], Sizes] = {}
 def _sizes(plan: Plan) -> Sizes:
     """Measured once for all methods of a draw."""
     budget, few_shot = plan.config.budget, plan.few_shot
-    drawn = (tuple(pair.id for pair in few_shot.pairs), tuple(prompt.id for prompt in few_shot.prompts))
+    drawn = (
+        tuple(pair.id for pair in few_shot.pairs),
+        tuple(prompt.id for prompt in few_shot.prompts),
+        *(_asked(ratings) for ratings in (few_shot.groups, few_shot.auxiliary)),
+    )
     key = (
         plan.files.folder,
         plan.pool.name,
@@ -131,8 +135,16 @@ def _sizes(plan: Plan) -> Sizes:
     if key not in _SIZES:
         regime = Regime(budget, plan.lengths, plan.machine.device, plan.machine.precision)
         halves = split(few_shot.pairs, regime.selection)
-        _SIZES[key] = sizes_of(tokenizer_of(plan.files), regime, few_shot, halves, fast=plan.machine.fast_paths)
+        width = int(_text_config(plan.files.folder).get("hidden_size", 1))
+        _SIZES[key] = sizes_of(
+            tokenizer_of(plan.files), regime, few_shot, halves, fast=plan.machine.fast_paths, width=width
+        )
     return _SIZES[key]
+
+
+def _asked(ratings: Ratings) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Which questions of which group."""
+    return tuple((group, tuple(one.question for one in given)) for group, given in ratings.items())
 
 
 _TOKENIZERS: dict[Path, Any] = {}

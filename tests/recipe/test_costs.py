@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from aligners.costs import COSTS, stated
 from aligners.dpo import Dpo
+from aligners.gpo.method import Gpo, GpoResidual
+from aligners.gpo.network import new_module
+from aligners.opinion_costs import module_flops, module_weights
+from aligners.ridge import Ridge
 from aligners.sft import Sft
 from harness.conformance import Lab, Trial
+from harness.conformance.lab import SHORT
 from harness.contracts import Aligner
+from harness.costs import FitWork, Sizes
 from harness.costs.sizes import sizes_of
 from harness.lm.metering import flop_model
 from harness.lm.paths import paths
@@ -30,6 +38,49 @@ def test_without_fast_paths_rows_are_whole(aligner: type[Aligner]) -> None:
         assert work.flops(flop_model(bench.policy)) == pytest.approx(session.meter.spend.flops, rel=0.15)
 
 
-def test_every_method_on_pairs_or_samples_states_its_cost() -> None:
-    unstated = {"gpo", "gpo_residual", "ridge"}
-    assert set(load(plugins=False).aligners) - set(COSTS) == unstated
+def test_every_method_states_its_cost() -> None:
+    assert not set(load(plugins=False).aligners) - set(COSTS)
+
+
+@pytest.mark.parametrize("inputs", [1, 4, 1152])
+def test_the_module_of_gpo_has_as_many_weights_as_is_stated(inputs: int) -> None:
+    module = new_module(inputs, 0, "cpu")
+    assert module.flops(2, 3, 5) == module_flops(module_weights(inputs), 6, 5)
+
+
+def counted(aligner: type[Aligner], trial: Trial, **settings: Any) -> tuple[float, float]:
+    """FLOPs of a fit as they are stated, and as the meter counts them."""
+    with Lab(aligner).session(trial) as session:
+        session.aligner = aligner(aligner.Config(**settings))
+        session.fit()
+        bench, few_shot = session.bench, session.few_shot
+        width = bench.policy.config.get_text_config().hidden_size
+        sizes = sizes_of(bench.tokenizer, bench.regime, few_shot, bench.split(few_shot.pairs), width=width)
+        work = stated(session.aligner, sizes)
+        assert work is not None
+        return work.flops(flop_model(bench.policy)), session.meter.spend.flops
+
+
+HELD = SHORT.with_budget(selection="holdout25")
+OPINIONS = Trial(opinions=True)
+CASES: dict[str, tuple[type[Aligner], Trial, dict[str, Any]]] = {
+    "pairs, some held out": (Gpo, Trial(regime=HELD, pairs=16), {"steps": 9}),
+    "pairs, no context": (Gpo, Trial(), {"steps": 8, "context": "none", "centre": "question"}),
+    "groups": (Gpo, OPINIONS, {"steps": 8}),
+    "groups over embeddings": (GpoResidual, OPINIONS, {"steps": 8, "axes": 0}),
+    "ridge, swapped": (Ridge, OPINIONS, {"context": "swapped"}),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_methods_on_embeddings_state_their_cost_in_other_settings(case: Any) -> None:
+    """The kit holds the defaults to the meter."""
+    aligner, trial, settings = case
+    expected, found = counted(aligner, trial, **settings)
+    assert expected == pytest.approx(found, rel=0.1)
+
+
+def test_what_a_fit_would_refuse_costs_nothing() -> None:
+    methods: tuple[Any, ...] = (Gpo, GpoResidual, Ridge)
+    for aligner in methods:
+        assert stated(aligner(aligner.Config()), Sizes(SHORT)) == FitWork()

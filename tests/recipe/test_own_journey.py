@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -52,6 +53,28 @@ def run(place: Path, *more: str) -> Result:
     )
 
 
+def assert_the_page_has_the_columns(printed: str) -> None:
+    """The table of docs/own-pairs.md is as it is printed, less the columns that it says it leaves out."""
+    page = (Path(__file__).parents[2] / "docs" / "own-pairs.md").read_text()
+    [columns], [there] = (
+        [cells(line) for line in text.splitlines() if line.startswith("| aligner |")] for text in (printed, page)
+    )
+    left_out = re.search(r"without the columns (.+?)\.", page)
+    assert left_out
+    gone = {without_unit(name) for name in re.findall("`(.+?)`", left_out[1])}
+    assert [name for name in columns if name not in gone] == there
+    assert gone <= set(columns)
+
+
+def cells(line: str) -> list[str]:
+    return [without_unit(cell.strip().replace("\\", "")) for cell in line.strip().strip("|").split("|")]
+
+
+def without_unit(column: str) -> str:
+    """TFLOPs and GFLOPs are one column: a tiny model needs fewer."""
+    return column[1:] if column.endswith("FLOPs") else column
+
+
 def test_from_a_file_to_a_decision(place: Path) -> None:
     check = call(
         place,
@@ -68,6 +91,7 @@ def test_from_a_file_to_a_decision(place: Path) -> None:
     assert control.rstrip(" |").endswith("control")
     assert row.rstrip(" |").split("|")[-1].strip() in ("better", "worse", "cannot tell")
     text = done.stdout
+    assert_the_page_has_the_columns(text)
     assert "pref_written" in text.replace("\\", "")
     assert "a row is the mean of 2 fits a seed" in text
     assert "These pairs are told apart without reading, by length alone (1.00)" in text

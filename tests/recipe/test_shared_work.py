@@ -14,6 +14,7 @@ import pytest
 
 from aligners.dpo import Dpo
 from aligners.dpo_variants import Ipo
+from aligners.kto import Kto
 from harness.conformance import Lab, Trial
 from harness.contracts import BASE, POLICY, Aligner
 from harness.fit.shared import BaseCalls
@@ -130,9 +131,9 @@ def asked(
     return SimpleNamespace(calls=engine.calls, shared=shared, found=found, spend=meter.spend)
 
 
-def fitted(aligner: type[Aligner], folder: Path | None) -> tuple[str, Spend, int]:
+def fitted(aligner: type[Aligner], folder: Path | None, **trial: Any) -> tuple[str, Spend, int]:
     """Adapter, spend and hits of a fit of the kit's lesson."""
-    with Lab(aligner).session(Trial()) as session:
+    with Lab(aligner).session(Trial(**trial)) as session:
         if folder is not None:
             session.bench.shared.keep_in(folder, "basis")
         session.fit()
@@ -143,3 +144,14 @@ def test_two_methods_on_the_same_pairs_share_the_reference_and_nothing_else_chan
     alone = fitted(Ipo, None)
     assert fitted(Dpo, tmp_path)[2] == 0
     assert fitted(Ipo, tmp_path) == (alone[0], alone[1], 1)
+
+
+def test_kto_shares_its_reference_with_dpo_and_with_itself_and_nothing_else_changes(tmp_path: Path) -> None:
+    """Of its two calls the pairs' is that of DPO; the mismatched answers follow from the training seed."""
+    alone = fitted(Kto, None)
+    assert fitted(Dpo, tmp_path)[2] == 0
+    assert fitted(Kto, tmp_path) == (alone[0], alone[1], 1), "what DPO left"
+    assert fitted(Kto, tmp_path) == (alone[0], alone[1], 2), "and what it left itself"
+    other = fitted(Kto, None, seed=1)
+    assert other[0] != alone[0]
+    assert fitted(Kto, tmp_path, seed=1) == (other[0], other[1], 1)

@@ -124,7 +124,7 @@ RECORD: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "another format": (
         lambda f: edit(f / "record.json", lambda v: v["manifest"].update(format=1), seal=True),
-        "record.json has format 1, this version reads format 2",
+        "record.json was written by another version of harness (it has format 1, and this version reads format 2)",
     ),
     "half a record": (lambda f: (f / "record.json").write_text('{"id": '), "record.json is not valid JSON"),
     "other samples": (lambda f: flip(f / "samples.parquet"), "samples.parquet is not what was written"),

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from harness.contracts import CellJob, CellState, HarnessError, Resources
-from harness.run.cell_files import CellEnd, CellFile, read_cell, write_cell, write_outcome
+from harness.run.cell_files import SAME, CellEnd, CellFile, outcome_file, write_cell
 from harness.study.cell import compute_file
 from harness.study.executors.bundles import pack, unpack
 from harness.study.executors.local import cores, refuse_unknown
+from harness.util.files import write_atomic
+from harness.util.own_json import parse_own
 
 STARTS = 3
 """Tries to start or reach a cluster: on a busy machine the first may pass Ray's own limit of 30 s."""
@@ -26,6 +28,7 @@ class RayExecutor:
     """A cell is a task that asks for its threads, GPUs and memory; the driver starts again what a dead worker lost."""
 
     name: ClassVar[str] = "ray"
+    elsewhere: ClassVar[bool] = True
     options: ClassVar[frozenset[str]] = frozenset({"address", "shared"})
 
     def __init__(self, asked: Resources) -> None:
@@ -49,6 +52,7 @@ class RayExecutor:
     def submit(self, job: CellJob) -> str:
         """Start a task."""
         self._connect()
+        self._refuse_without_gpus(job)
         options = {"num_cpus": job.threads, "num_gpus": job.gpus, "memory": job.memory_bytes, "max_retries": 0}
         cell, carried, here = str(job.file.resolve()), None, str(Path.cwd())
         if not self._shared:
@@ -92,7 +96,7 @@ class RayExecutor:
             return CellState("lost", f"its Ray worker was lost: {' '.join(str(error).split())[:200]}")
         if content is not None:
             unpack(content, job.store)
-            write_outcome(job.file, CellEnd.model_validate_json(outcome))
+            write_atomic(outcome_file(job.file), outcome.encode())  # it is checked where it is read
         return CellState("ended")
 
     def _connect(self) -> None:
@@ -111,6 +115,15 @@ class RayExecutor:
                     what = f"there is no cluster at {address}" if address else "no local cluster could be started"
                     raise HarnessError(f"executor ray: {what}: {' '.join(str(error).split())[:300]}") from error
         self._mine = True
+
+    def _refuse_without_gpus(self, job: CellJob) -> None:
+        """Raise HarnessError where the cluster that was started here would wait for ever for a cell's GPUs."""
+        there = float(self._ray.cluster_resources().get("GPU", 0)) if self._mine and job.gpus else job.gpus
+        if there < job.gpus:
+            raise HarnessError(
+                f"executor ray: a cell asks for {job.gpus:g} GPUs, and the cluster of this machine has {there:g}; name "
+                "the address of a cluster that has them: --set 'run.options={address: auto}'"
+            )
 
     def _workers(self) -> int:
         if self._asked.workers:
@@ -132,9 +145,12 @@ def compute_here(cell: str, carried: bytes | None, folder_of_driver: str) -> tup
     with tempfile.TemporaryDirectory(prefix="align-harness-") as folder:
         store = Path(folder) / "runs"
         unpack(carried, store)
-        told = CellFile.model_validate_json(cell)
+        try:
+            told = parse_own(CellFile, cell, "what the driver sent", SAME)
+        except HarnessError as error:
+            return CellEnd(kind="refused", reason=str(error)).model_dump_json(), pack(store, [])
         file = Path(folder) / f"{told.run_id}.json"
         write_cell(file, told.model_copy(update={"config": told.config.model_copy(update={"store": store})}))
         outcome = compute_file(file)
         fits = [path.name for path in (store / ".fits").glob("*")]
-        return outcome.model_dump_json(), pack(store, [read_cell(file).run_id], fits)
+        return outcome.model_dump_json(), pack(store, [outcome.run_id or told.run_id], fits)

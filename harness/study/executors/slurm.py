@@ -24,6 +24,7 @@ class SlurmExecutor:
     """The store and the study's folder lie on a disk that all nodes share."""
 
     name: ClassVar[str] = "slurm"
+    elsewhere: ClassVar[bool] = True
     options: ClassVar[frozenset[str]] = OWN
 
     def __init__(self, asked: Resources) -> None:

@@ -17,8 +17,9 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.contracts import HarnessError
 from harness.contracts.progress import Silent
-from harness.run.cell_files import read_cell, write_outcome
+from harness.run.cell_files import CellEnd, read_cell, write_outcome
 from harness.run.nursery import warm_up
 from harness.study.cell import compute, open_session
 
@@ -56,7 +57,12 @@ def serve(telling: Telling) -> None:
     session: Session | None = None
     while True:
         file = Path(files.get())
-        cell = read_cell(file)
+        try:
+            cell = read_cell(file)
+        except HarnessError as error:
+            write_outcome(file, CellEnd(kind="refused", reason=str(error)))
+            telling.tell("ended", file.stem)
+            continue
         os.environ["OMP_NUM_THREADS"] = str(cell.threads)
         if session is None:
             warm_up()

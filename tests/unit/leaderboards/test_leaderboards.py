@@ -423,7 +423,7 @@ def test_changed_samples_are_noticed(tmp_path):
         (b"[]", "is not a JSON object"),
         (b'{"id": "x"}', "has no seal"),
         (b'{"id": "x", "seal": "0"}', "is not what was written"),
-        (json.dumps(sealed({"id": "x"})).encode(), "status: Field required"),
+        (json.dumps(sealed({"id": "x"})).encode(), "another version of harness (it lacks status"),
         (b'{"manifest": {"format": 99}}', "format 99"),
     ],
 )
@@ -546,8 +546,12 @@ def test_json_round_trip_and_schema(board):
     assert leaderboards.from_json(text) == board
     assert set(json.loads(text)) == {"format", "tables"}
     assert set(leaderboards.json_schema()["$defs"]) >= {"Table", "MethodRow", "Setting", "Metric", "Estimate", "Versus"}
-    with pytest.raises(HarnessError, match="no leaderboard"):
-        leaderboards.from_json('{"format": 2}')
+    for nothing in ("{", "[]", "{}"):
+        with pytest.raises(HarnessError, match="no leaderboard"):
+            leaderboards.from_json(nothing)
+    for other, how in (('{"format": 2}', "it lacks tables"), ('{"format": 1, "tables": []}', "it has format 1")):
+        with pytest.raises(HarnessError, match=f"the leaderboard was written by another version of harness .{how}"):
+            leaderboards.from_json(other)
 
 
 def test_all_at_chance_is_said(tmp_path):

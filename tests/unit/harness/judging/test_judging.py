@@ -317,9 +317,15 @@ def test_a_calibration_belongs_to_a_judge_and_where_need_be_to_a_model() -> None
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [("{", "not valid JSON"), ('{"format": 9}', "format 9"), ('{"format": 1}', "no calibration")]
+    ("content", "told"),
+    [
+        ("{", "is not valid JSON"),
+        ("[]", "is damaged"),
+        ('{"format": 9}', "another version of harness .it has format 9"),
+        ('{"format": 1}', "another version of harness .it lacks judge"),
+    ],
 )
-def test_a_damaged_calibration_is_named(tmp_path: Path, content: str, told: str) -> None:
+def test_a_calibration_that_cannot_be_read_is_named(tmp_path: Path, content: str, told: str) -> None:
     path = calibration.save(tmp_path, stored())
     path.write_text(content)
     with pytest.raises(HarnessError, match=told) as caught:

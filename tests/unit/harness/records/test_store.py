@@ -13,6 +13,7 @@ from harness.records.samples import read_samples, write_samples
 from harness.records.seals import write_sealed
 from harness.records.store import Store
 from harness.util.files import read_json, storage, write_atomic, write_json
+from harness.util.own_json import OtherVersion
 from tests.unit.leaderboards.test_leaderboards import record
 
 pytestmark = pytest.mark.core
@@ -88,11 +89,20 @@ def test_every_file_is_on_the_disk_before_the_folder_takes_its_name(
     assert late == []
 
 
-def test_a_foreign_record_is_refused_by_field(tmp_path: Path) -> None:
-    write_sealed(tmp_path / "abc" / "record.json", {"id": "abc"})
-    with pytest.raises(HarnessError, match="is no record: status"):
+def test_a_whole_record_of_another_version_is_not_called_damaged(tmp_path: Path) -> None:
+    write_sealed(tmp_path / "abc" / "record.json", {"id": "abc", "colour": "red"})
+    with pytest.raises(OtherVersion, match="another version of harness") as caught:
         Store(tmp_path).record("abc")
+    said = str(caught.value)
+    assert said.startswith(f"run abc in {tmp_path} cannot be read: record.json was written by another version")
+    assert "it lacks status" in said and said.endswith("compute the run again with this one")
     assert Store(tmp_path).record("none") is None
+
+
+def test_a_record_whose_digest_fails_is_not_said_to_be_of_another_version(tmp_path: Path) -> None:
+    write_json(tmp_path / "abc" / "record.json", {"id": "abc", "seal": "0" * 64})
+    with pytest.raises(HarnessError, match=r"cannot be believed: record\.json is not what was written"):
+        Store(tmp_path).record("abc")
 
 
 def test_find_by_prefix(tmp_path: Path) -> None:

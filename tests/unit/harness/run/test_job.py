@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from harness.contracts import (
 from harness.models.wheels import ModelFiles
 from harness.run.job import FitJob, FitReport, Start, Starts, Stopped, read_model, write_model
 from harness.run.worker import in_words
+from harness.util.own_json import OtherVersion
 
 pytestmark = pytest.mark.core
 
@@ -100,13 +102,38 @@ def test_a_report_keeps_every_digit_and_what_is_not_finite(tmp_path: Path) -> No
     assert read_model(tmp_path / "none.json", FitReport) is None
 
 
-@pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"status": "fine"}', '{"unknown": 1}', '{"status": "ok", "spend": 3}']
-)
-def test_a_damaged_report_is_named(content: str, tmp_path: Path) -> None:
-    (tmp_path / "fit.json").write_text(content)
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"3"])
+def test_a_damaged_report_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "fit.json").write_bytes(content)
     with pytest.raises(HarnessError, match=r"fit\.json is damaged .*; delete it and run again"):
         read_model(tmp_path / "fit.json", FitReport)
+
+
+@pytest.mark.parametrize(
+    ("content", "how"),
+    [
+        ('{"unknown": 1}', "it has unknown, which this version does not know"),
+        ('{"spend": {"tokens": 1}}', "it has spend.tokens, which this version does not know"),
+        ('{"status": "fine"}', "status: Input should be 'ok'"),
+        ('{"status": "ok", "spend": 3}', "spend: "),
+        ('{"a": 1, "b": 1, "c": 1, "d": 1, "e": 1}', "and 2 more"),
+    ],
+)
+def test_a_report_of_another_version_is_not_called_damaged(content: str, how: str, tmp_path: Path) -> None:
+    (tmp_path / "fit.json").write_text(content)
+    with pytest.raises(OtherVersion) as caught:
+        read_model(tmp_path / "fit.json", FitReport)
+    said = str(caught.value)
+    assert said.startswith(f"{tmp_path / 'fit.json'} was written by another version of harness (")
+    assert how in said
+    assert said.endswith("; delete it and run again")
+
+
+def test_a_job_without_a_field_of_this_version_is_of_another(tmp_path: Path) -> None:
+    older = {key: value for key, value in job(FewShot()).model_dump(mode="json").items() if key != "fast_paths"}
+    (tmp_path / "job.json").write_text(json.dumps(older))
+    with pytest.raises(OtherVersion, match="it lacks fast_paths"):
+        read_model(tmp_path / "job.json", FitJob)
 
 
 def test_unknown_keys_of_a_job_are_refused() -> None:

@@ -13,9 +13,9 @@ import pytest
 
 from harness.contracts.progress import Silent
 from harness.fit.journal import Journal
-from harness.records.seals import write_sealed
+from harness.records.seals import read_sealed, write_sealed
 from harness.records.store import Store
-from harness.run.job import LOG, FitReport
+from harness.run.job import LOG, REPORT, FitReport
 from harness.run.plan import Plan
 from harness.run.trust import report
 from harness.util.hashes import folder_hashes
@@ -121,3 +121,16 @@ def test_what_does_not_verify_is_discarded_and_said(
     assert said in line
     assert line.startswith(f"fit {FIT} cannot be believed")
     assert line.endswith("it is discarded and done again")
+
+
+def test_a_sealed_report_of_another_version_is_said_to_be_one(folder: Path, tmp_path: Path) -> None:
+    found = read_sealed(folder / REPORT)
+    assert found is not None
+    write_sealed(folder / REPORT, {**found, "colour": "red"})
+    told = Told()
+    assert report(PLAN, Store(tmp_path), told) is None
+    (line,) = told.lines
+    assert line.startswith(
+        f"fit {FIT} cannot be read: fit.json was written by another version of harness (it has colour"
+    )
+    assert line.endswith("; it is discarded and done again")

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from harness.config import RunConfig
 from harness.contracts import HarnessError
 from harness.plugins.registry import Registry, load
-from harness.study.file import StudyFile, read_study, schema, study_of
+from harness.study.file import Shared, StudyFile, read_study, schema, study_of
 from harness.study.grid import expand
 from harness.study.template import template
 
@@ -63,6 +64,38 @@ def test_a_users_own_pairs_are_divided_as_run_divides_them(registry: Registry, t
     assert (once.config.fold, once.axes.get("fold")) == (None, None)
     with pytest.raises(HarnessError, match="--folds 3 is for your own pairs"):
         expand(study_of({**SMALL, "folds": 3}), registry)
+
+
+def test_what_all_cells_share_is_every_setting_of_run_that_is_no_axis() -> None:
+    axes = {"aligner", "aligner_config", "task", "train_on", "model", "budget", "seed", "draw_seed", "judge", "backend"}
+    of_cells = axes | {"shuffle_labels", "folds", "fold", "store"}
+    single = {"model_revision", "outputs", "profile"}  # of one model, of no model, of the command line
+    assert set(Shared.model_fields) == set(RunConfig.model_fields) - of_cells - single
+
+
+@pytest.mark.parametrize(("written", "meant"), [("off", "off"), ("on", "on"), ("auto", "auto"), ('"off"', "off")])
+def test_fast_paths_and_checkpointing_of_a_file_reach_every_cell(
+    registry: Registry, tmp_path: Path, written: str, meant: str
+) -> None:
+    """YAML reads the bare word `off` as false."""
+    path = tmp_path / "study.yaml"
+    shared = f"shared: {{fast_paths: {written}, gradient_checkpointing: true}}"
+    path.write_text(f"name: small\naligners: [sft]\ntasks: [medqa]\n{shared}\n")
+    for sets in ((), (f"shared.fast_paths={written}",)):
+        (cell,) = expand(read_study(path, sets), registry)
+        assert (cell.config.fast_paths, cell.config.gradient_checkpointing) == (meant, True)
+
+
+def test_other_fast_paths_are_refused_and_the_schema_has_the_choices() -> None:
+    with pytest.raises(HarnessError, match=r"shared\.fast_paths: expected one of 'auto', 'on', 'off', got 'of'.*'off'"):
+        study_of({**SMALL, "shared": {"fast_paths": "of"}})
+    with pytest.raises(HarnessError, match=r"shared\.gradient_checkpointing: expected bool"):
+        study_of({**SMALL, "shared": {"gradient_checkpointing": "perhaps"}})
+    shared = schema()["$defs"]["Shared"]["properties"]
+    assert shared["fast_paths"]["enum"] == ["auto", "on", "off"]
+    assert shared["gradient_checkpointing"]["type"] == "boolean"
+    assert "# fast_paths: auto" in template("t", "t.yaml")
+    assert "# gradient_checkpointing: false" in template("t", "t.yaml")
 
 
 def test_five_budgets_keep_the_last_step_and_fewer_their_own(registry: Registry) -> None:

@@ -60,6 +60,12 @@ def test_records_of_the_store_come_first(tmp_path: Path, probes: list[int]) -> N
     assert not probes
 
 
+def test_a_gpu_that_nothing_was_run_on_has_an_assumed_speed(tmp_path: Path, probes: list[int]) -> None:
+    found = speed_here(tmp_path, "cuda", 2, "0123456789abcdef", ())
+    assert found.basis.startswith("an assumed speed of a GPU, 2e+13 FLOPs a second")
+    assert not probes
+
+
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / SPEEDS).write_text('["no speeds"]')
     with pytest.raises(HarnessError, match=r"speeds.json holds no speeds"):
