@@ -67,25 +67,30 @@ def start_and_kill(words: list[str], after: float, victim: str) -> str:
     try:
         process.wait(timeout=after)
     except subprocess.TimeoutExpired:
-        workers = [child for child in psutil.Process(process.pid).children() if "harness.run.worker" in child.cmdline()]
-        killed = victim if workers else "parent"
-        for worker in workers if killed != "parent" else ():
-            worker.kill()
-            KILLS["done"] += 1
-        if killed != "worker":
-            process.send_signal(signal.SIGKILL)
-            KILLS["done"] += 1
-        process.wait()
-        return killed
+        return kill(process, victim)
     return "nobody"
 
 
-def damage(store: Path, rng: random.Random) -> str:
+def kill(process: subprocess.Popen[Any], victim: str) -> str:
+    """Kill the job, the worker that fits, or both; the job where no worker lives. Gives who was killed."""
+    workers = [child for child in psutil.Process(process.pid).children() if "harness.run.worker" in child.cmdline()]
+    killed = victim if workers else "parent"
+    for worker in workers if killed != "parent" else ():
+        worker.kill()
+        KILLS["done"] += 1
+    if killed != "worker":
+        process.send_signal(signal.SIGKILL)
+        KILLS["done"] += 1
+    process.wait()
+    return killed
+
+
+def damage(store: Path, rng: random.Random, patterns: tuple[str, ...] = READ) -> str:
     """Cut a file of the store short or flip one of its bytes; what was done, in words.
 
     What is worth damage is unfinished work rather than the many files of what is finished: each kind is as likely.
     """
-    kinds = [sorted(path for path in store.rglob(pattern) if path.is_file()) for pattern in READ]
+    kinds = [sorted(path for path in store.rglob(pattern) if path.is_file()) for pattern in patterns]
     found = rng.choice([kind for kind in kinds if kind] or [[]])
     if not found:
         return "nothing to damage"
@@ -117,6 +122,16 @@ def differences(a: Any, b: Any, where: str = "") -> list[str]:
         keys = sorted(set(a) | set(b))
         return [line for k in keys for line in differences(a.get(k), b.get(k), f"{where}.{k}")]
     return [] if a == b else [f"{where}: {a!r} != {b!r}"]
+
+
+def all_differences(calm_store: Path, calm: dict[str, Any], store: Path, record: dict[str, Any]) -> list[str]:
+    """Between the records, answers and logs of an undisturbed run and of one that was killed and resumed."""
+    found = differences(comparable(calm), comparable(record))
+    if read(calm_store, calm["id"]) != read(store, record["id"]):
+        found.append("samples.parquet differs")
+    if log_of(calm_store, calm["id"]) != log_of(store, record["id"]):
+        found.append("log.jsonl differs")
+    return found
 
 
 def main() -> int:
@@ -155,11 +170,7 @@ def attack(aligner: str, scratch: Path, options: argparse.Namespace) -> int:
             if options.damage:
                 told.append(damage(store, rng))
         record = finish(words)
-        found = differences(comparable(calm), comparable(record))
-        if read(scratch / "calm", calm["id"]) != read(store, record["id"]):
-            found.append("samples.parquet differs")
-        if log_of(scratch / "calm", calm["id"]) != log_of(store, record["id"]):
-            found.append("log.jsonl differs")
+        found = all_differences(scratch / "calm", calm, store, record)
         outcome = "equal" if not found else "DIFFERENT: " + "; ".join(found[:5])
         print(f"{aligner}, chain {number + 1}: {', '.join(told)}: {outcome}", flush=True)
         bad += bool(found)

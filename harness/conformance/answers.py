@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from harness.conformance.checks import T
@@ -24,15 +25,45 @@ NEVER = 10**9
 """Optimizer steps between checkpoints: no fit of the kit is interrupted. Also, items asked about at once: all."""
 
 
-def behaviour(aligned: Aligned) -> tuple[Any, ...]:
-    """All that a fitted model answers to the held-out items, exactly: log-likelihoods and samples."""
-    answers: list[Any] = []
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a fitted model answers to the held-out items, each asked once."""
+
+    preferences: tuple[Preference, ...]
+    samples: tuple[tuple[int, ...], ...]
+    choices: tuple[tuple[float, ...], ...]
+
+    @property
+    def behaviour(self) -> tuple[Any, ...]:
+        """All of it, exactly: log-likelihoods, samples and choices."""
+        return (*((p.p_a, p.a, p.b) for p in self.preferences), *self.samples, *self.choices)
+
+    @property
+    def margins(self) -> tuple[float, ...]:
+        """As the function `margins` gives them."""
+        return tuple(map(_margin, self.preferences)) or _silent()
+
+    @property
+    def likelihood(self) -> bool:
+        """Whether the model's rule of preference is its likelihood."""
+        return bool(self.preferences) and all(p.a is not None for p in self.preferences)
+
+
+def answers(aligned: Aligned) -> Answers:
+    """Ask a fitted model all held-out items."""
+    preferences: tuple[Preference, ...] = ()
+    samples: list[tuple[int, ...]] = []
     if isinstance(aligned, Prefers):
-        answers += [(p.p_a, p.a, p.b) for p in aligned.prefer(_held_out())]
+        preferences = tuple(aligned.prefer(_held_out()))
     if isinstance(aligned, Generates):
         asked = [GenerateRequest(p.prompt, 8, temperature=1.0, seed=1) for p in lesson_pairs(HELD_OUT[:1])]
-        answers += [completion.ids for group in aligned.generate(asked) for completion in group]
-    return (*answers, *choices(aligned))
+        samples = [tuple(completion.ids) for group in aligned.generate(asked) for completion in group]
+    return Answers(preferences, tuple(samples), choices(aligned))
+
+
+def behaviour(aligned: Aligned) -> tuple[Any, ...]:
+    """All that a fitted model answers to the held-out items, exactly."""
+    return answers(aligned).behaviour
 
 
 def choices(aligned: Aligned, at_once: int = NEVER) -> tuple[tuple[float, ...], ...]:
@@ -65,13 +96,12 @@ def margins(aligned: Aligned, at_once: int = NEVER) -> tuple[float, ...]:
     0 where the model cannot say.
     """
     if not isinstance(aligned, Prefers):
-        return (0.0,) * len(_held_out())
+        return _silent()
     return tuple(_margin(answer) for part in _parts(_held_out(), at_once) for answer in aligned.prefer(part))
 
 
-def likelihood(aligned: Aligned) -> bool:
-    """Whether the model's rule of preference is its likelihood."""
-    return isinstance(aligned, Prefers) and all(p.a is not None for p in aligned.prefer(_held_out()[:1]))
+def _silent() -> tuple[float, ...]:
+    return (0.0,) * len(_held_out())
 
 
 def _margin(preference: Preference) -> float:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from harness.config import Lora
-from harness.conformance.answers import NEVER, behaviour, choices, likelihood, margins
+from harness.conformance.answers import NEVER, answers, margins
 from harness.conformance.lesson import HELD_OUT, lesson, lesson_pairs
 from harness.conformance.toy import tiny_model, tiny_tokenizer
 from harness.contracts import (
@@ -254,13 +254,14 @@ class Lab:
     def _result(self, session: LabSession, aligned: Aligned, before: str) -> Result:
         adapter = session.adapter()
         flops = session.meter.spend.flops
+        told = answers(aligned)
         return Result(
-            behaviour(aligned),
+            told.behaviour,
             adapter,
             adapter != before,
-            likelihood(aligned),
-            margins(aligned),
-            choices(aligned),
+            told.likelihood,
+            told.margins,
+            told.choices,
             flops,
             capabilities(aligned),
             tuple(session.outside),

@@ -10,20 +10,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.conformance.toy import tiny_folder
-from harness.contracts import CellJob, CellState
+from harness.contracts import CellJob, CellState, Resources
 from harness.plugins.registry import Registry, load
 from harness.records.schema import Record
 from harness.records.store import Store
 from harness.study import Study
 from harness.study.drive import Driver
 from harness.study.events import EVENTS, Events, read_events
+from harness.study.executors.ray import RayExecutor
 
 pytestmark = pytest.mark.recipe
 
@@ -153,14 +154,28 @@ ELSEWHERE: dict[str, dict[str, Any]] = {
     "ray": {"executor": "ray"},
     "ray-no-shared-disk": {"executor": "ray", "options": {"shared": False}},
 }
-PACKAGES = {"slurm": "submitit", "ray": "ray"}
+
+
+@pytest.fixture(scope="module")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A local cluster for all tests of Ray here, whose workers stay warm; in the kit each executor starts its own."""
+    pytest.importorskip("ray")
+    starter = RayExecutor(Resources(tmp_path_factory.mktemp("ray"), workers=2, threads=1))
+    starter._connect()  # which tries again where the machine is busy
+    yield
+    starter.close()
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)
-def test_another_executor_gives_the_same_records(undisturbed: Study, values: Changed, name: str) -> None:
+def test_another_executor_gives_the_same_records(
+    undisturbed: Study, values: Changed, name: str, request: pytest.FixtureRequest
+) -> None:
     """Two workers of a local Ray cluster, or two jobs of submitit's stand-in for Slurm, and the whole study."""
     placed = ELSEWHERE[name]
-    pytest.importorskip(PACKAGES[placed["executor"]])
+    if placed["executor"] == "ray":
+        request.getfixturevalue("ray_cluster")
+    else:
+        pytest.importorskip("submitit")
     study = Study.of(values(f"by-{name}", run={"workers": 2, "threads": 1, **placed}), undisturbed.registry)
     outcome = study.run()
     assert outcome.complete, outcome
@@ -168,12 +183,12 @@ def test_another_executor_gives_the_same_records(undisturbed: Study, values: Cha
     assert {record.spent.lost.restarts for record in study.records()} == {0}
 
 
+@pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.parametrize("name", ["ray", "ray-no-shared-disk"])
 def test_a_killed_ray_worker_costs_a_restart_and_changes_nothing(
     undisturbed: Study, values: Changed, name: str
 ) -> None:
     """The worker's process is killed while it computes the second cell."""
-    pytest.importorskip("ray")
     run = {"workers": 1, "threads": 1, **ELSEWHERE[name]}
     study = Study.of(values(f"killed-{name}", draws=[0], run=run), undisturbed.registry)
     told: list[dict[str, Any]] = []
