@@ -32,7 +32,7 @@ def test_a_page_shows_the_module_as_it_is(page, module):
 @pytest.mark.parametrize("page", [page for page in SHOWN if page != "add-observer"])
 def test_the_kit_on_a_page_is_a_test_with_checks(page):
     names = {}
-    exec(blocks(page)[1], names)  # the kits themselves run in test_kits.py, on the same classes
+    exec(blocks(page)[1], names)  # the kits themselves run in test_*kit*.py, on the same classes
     (test,) = [value for name, value in names.items() if name.startswith("test_")]
     (mark,) = [mark for mark in test.pytestmark if mark.name == "parametrize"]
     assert len(mark.args[1]) >= 5
