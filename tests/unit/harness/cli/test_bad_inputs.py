@@ -166,7 +166,7 @@ WRONG = (
     *("budget: {cap_flops: .inf}", "budget: {preset: 32, track: labels+compute, cap_flops: .inf}", "budget: null"),
     *(f"aligner_config: {{learning_rate: {value}}}" for value in (".inf", "1e400", "9" * 5_000, "{a: 1}")),
     *("aligner_config: 3", "lora: []", "store: 3", 'store: "a\\0b"', "model: 1", 'model: "\\e[2J"', "aligner: null"),
-    *("task: [medqa]", "data: 2001-01-01", "device: gpu"),
+    *("task: [[medqa]]", "data: 2001-01-01", "device: gpu"),
 )
 BAD_YAML = st.one_of(
     st.sampled_from(WRONG),
