@@ -32,11 +32,15 @@ class CellFile(BaseModel):
 
 
 class CellEnd(BaseModel):
-    """What came of a start: a record, or why there is none. `refused`: the input was at fault; `raised`: a bug."""
+    """What came of a start: a record, or why there is none.
+
+    `refused`: the input was at fault; `raised`: a bug; `killed`: a signal ended the fit, and another start may end
+    well.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["recorded", "refused", "raised"]
+    kind: Literal["recorded", "refused", "raised", "killed"]
     reason: str = ""
     run_id: str | None = None
     """Of the record."""

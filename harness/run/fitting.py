@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.contracts import FewShot, GoldAnswers, HarnessError, Pool, Regime
 from harness.fit.demands import takes
-from harness.records.schema import Failure
+from harness.records.schema import Failure, Record
 from harness.run.identity import base_basis
 from harness.run.job import (
     AGAIN,
@@ -38,6 +38,8 @@ from harness.run.trust import report
 if TYPE_CHECKING:
     from harness.plugins.registry import Registry
 
+KILLED = "killed by signal"
+"""What the reason of a failed record says of a fit whose process was ended from outside."""
 TAIL = 4000
 """Characters of a dead worker's last words that a record keeps."""
 
@@ -152,12 +154,17 @@ def _failure(plan: Plan, folder: Path, code: int) -> Failure:
     return Failure(reason=f"{fit}: {_end_in_words(code, tail)}", traceback=tail)
 
 
+def was_killed(record: Record) -> bool:
+    """Whether the cell has no result because a signal ended its fit: nothing that the fit did is at fault."""
+    return record.status == "failed" and f": {KILLED} " in (record.reason or "")
+
+
 def _end_in_words(code: int, tail: str) -> str:
     """How a process ended that could not say so itself."""
     if code == 0:
         return "the process ended by itself before the fit was done"
     if code < 0:
         memory = "; the machine may have run out of memory" if -code == signal.SIGKILL else ""
-        return f"killed by signal {-code} ({signal.Signals(-code).name}){memory}"
+        return f"{KILLED} {-code} ({signal.Signals(-code).name}){memory}"
     lines = [line for line in tail.splitlines() if line.strip()]
     return lines[-1] if lines else f"exit status {code}"

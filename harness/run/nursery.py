@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Sequence
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +21,9 @@ IMPORTED = (
     *("torch", "transformers", "trl", "peft", "accelerate", "datasets"),
     *("harness.run.worker", "harness.fit.fitting", "harness.fit.tuning", "harness.plugins.registry"),
 )
+
+SERVER_DIED = 255
+"""What multiprocessing says of a process whose server died: how it ended is unknown. Its group is killed anyhow."""
 
 
 def nursery() -> ForkServerContext:
@@ -55,8 +59,10 @@ class ForkedWorker:
         reading, writing = os.pipe()
         try:
             handed = Handed(reading, stdout.fileno(), lock, events)
-            self._process = nursery().Process(target=_work, args=(words[3], str(Path.cwd()), env, handed))
-            self._process.start()
+            self._process = _started((words[3], str(Path.cwd()), env, handed))
+        except BaseException:
+            os.close(writing)
+            raise
         finally:
             os.close(reading)
         self.stdin: IO[bytes] | None = os.fdopen(writing, "wb")
@@ -65,16 +71,32 @@ class ForkedWorker:
     @property
     def returncode(self) -> Any:
         """The exit status, negative for a signal; None while it runs."""
-        return self._process.exitcode
+        code = self._process.exitcode
+        return -signal.SIGKILL if code == SERVER_DIED else code
 
     def poll(self) -> int | None:
         """`returncode`, looked up now."""
-        return self._process.exitcode
+        code: int | None = self.returncode
+        return code
 
     def wait(self) -> int | None:
         """Until it has ended: `returncode`."""
         self._process.join()
-        return self._process.exitcode
+        return self.poll()
+
+
+def _started(arguments: tuple[Any, ...]) -> ForkServerProcess:
+    """A forked process that does `_work`. Where the server was killed, another one is started, once."""
+    for last in (False, True):
+        process = nursery().Process(target=_work, args=arguments)
+        try:
+            process.start()
+        except (EOFError, ConnectionError):
+            if last:
+                raise
+        else:
+            return process
+    raise AssertionError("unreachable")
 
 
 def _work(folder: str, here: str, environment: dict[str, str], handed: Handed) -> None:

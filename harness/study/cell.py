@@ -43,6 +43,7 @@ def watched(registry: Registry, names: tuple[str, ...], store: Path) -> Registry
 def compute(cell: CellFile, session: Session) -> CellEnd:
     """Run a cell. Whatever is wrong with it is told, never raised; Ctrl-C is."""
     from harness.run.engine import run_cell
+    from harness.run.fitting import was_killed
 
     try:
         record = run_cell(cell.config, session, cell.threads)
@@ -52,6 +53,8 @@ def compute(cell: CellFile, session: Session) -> CellEnd:
         session.release()
         tail = "".join(traceback.format_exception(error))[-TAIL:]
         return CellEnd(kind="raised", reason=f"{type(error).__name__}: {error}\n{tail}")
+    if was_killed(record):
+        return CellEnd(kind="killed", reason=record.reason or "")
     if not _as_planned(record, cell):
         return CellEnd(kind="refused", reason="code or data changed since the study was planned; run it again")
     return CellEnd(kind="recorded", run_id=record.id)
@@ -81,9 +84,9 @@ def compute_file(file: Path, progress: Progress | None = None) -> CellEnd:
 
 
 def main() -> int:
-    """Exit status: 0 with a record, failed or not; 2 where the input was refused; 1 for a bug."""
+    """Exit status: 0 with a record, failed or not; 2 where the input was refused; 1 for a bug or a killed fit."""
     outcome = compute_file(Path(sys.argv[1]))
-    return {"recorded": 0, "refused": 2, "raised": 1}[outcome.kind]
+    return {"recorded": 0, "refused": 2, "raised": 1, "killed": 1}[outcome.kind]
 
 
 if __name__ == "__main__":

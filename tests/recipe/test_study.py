@@ -149,6 +149,28 @@ def test_a_killed_worker_costs_a_restart_and_changes_nothing(undisturbed: Study,
     assert_first_draw_of(undisturbed, study)
 
 
+@pytest.mark.parametrize("whom", ["the fit", "what fits are forked from"])
+def test_a_killed_fit_costs_a_restart_and_changes_nothing(undisturbed: Study, values: Changed, whom: str) -> None:
+    """Either is killed once, as soon as it is there: the fit, or the process that has imported torch, with its fit."""
+    name = "killed-fit" if whom == "the fit" else "killed-server"
+    study = Study.of(values(name, draws=[0], run={"workers": 1, "threads": 1}), undisturbed.registry)
+    told: list[dict[str, Any]] = []
+    killer = threading.Thread(target=_kill_a_fit, args=(whom,), daemon=True)
+
+    def listener(event: dict[str, Any]) -> None:
+        told.append(event)
+        if event["event"] == "cell_started" and "sft" in event["cell"] and killer.ident is None:
+            killer.start()
+
+    outcome = study.run(listener=listener)
+    killer.join(timeout=5)
+    assert not killer.is_alive(), "nobody was killed"
+    assert outcome.complete, outcome
+    lost = [event["why"] for event in told if event["event"] == "cell_lost"]
+    assert ["killed by signal 9 (SIGKILL)" in why for why in lost] == [True]
+    assert_first_draw_of(undisturbed, study)
+
+
 ELSEWHERE: dict[str, dict[str, Any]] = {
     "slurm": {"executor": "slurm", "options": {"cluster": "local"}},
     "ray": {"executor": "ray"},
@@ -224,15 +246,37 @@ def _children(pid: int) -> list[str]:
     return (Path("/proc") / str(pid) / "task" / str(pid) / "children").read_text().split()
 
 
+WORKER, SERVER = b"harness.study.executors.worker", b"multiprocessing.forkserver"
+
+
 def _kill_workers() -> None:
+    for pid, (parent, words) in _processes().items():
+        if parent == os.getpid() and WORKER in words:
+            os.kill(pid, signal.SIGKILL)
+
+
+def _kill_a_fit(whom: str) -> None:
+    """As soon as a worker of this study has a fit, kill it, or the process that it was forked from."""
+    while True:
+        found = _processes()
+        for pid, (server, words) in found.items():
+            worker, theirs = found.get(server, (0, b""))
+            if SERVER in words and SERVER in theirs and WORKER in found.get(worker, (0, b""))[1]:
+                os.kill(pid if whom == "the fit" else server, signal.SIGKILL)
+                return
+        time.sleep(0.01)
+
+
+def _processes() -> dict[int, tuple[int, bytes]]:
+    """Parent and command line of everything that runs."""
+    found = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
-            words = (status.parent / "cmdline").read_bytes().split(b"\0")
-            parent = int(status.read_text().rsplit(")", 1)[1].split()[1])
+            words = (status.parent / "cmdline").read_bytes()
+            found[int(status.parent.name)] = (int(status.read_text().rsplit(")", 1)[1].split()[1]), words)
         except (OSError, ValueError, IndexError):
             continue
-        if parent == os.getpid() and b"harness.study.executors.worker" in words:
-            os.kill(int(status.parent.name), signal.SIGKILL)
+    return found
 
 
 def test_two_studies_at_once_compute_no_cell_twice(undisturbed: Study, values: Changed, tmp_path: Path) -> None:
