@@ -123,6 +123,15 @@ def test_an_adapter_that_vllm_does_not_apply_is_refused(
     engine.drop()
 
 
+def test_more_prompts_than_one_step_reads_are_sampled_with_their_seeds(engine: VllmEngine) -> None:
+    """Where a prompt is read in two parts, vLLM sets a seeded draw back, which no generator of a CPU can do."""
+    engine.drop()
+    many = [row * 10 for row in prompts(engine.tokenizer, 120)]
+    assert sum(map(len, many)) > 2 * 4096, "a step reads 4,096 tokens unless it is told otherwise"
+    found = engine.generate(many, n=2, max_new_tokens=2, seed=1)
+    assert [len(samples) for samples in found] == [2] * len(many)
+
+
 def test_a_shared_prefix_is_not_read_twice(engine: VllmEngine) -> None:
     greedy(engine)  # judged by hf, on other prompts
     long = (prompts(engine.tokenizer, 1)[0] * 40)[:200]

