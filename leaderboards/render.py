@@ -35,7 +35,7 @@ ENDINGS = {"latex": "tex"}
 """Of files, where a form has another name."""
 JSON_FORMAT = 2
 """Rises when a field of the JSON changes meaning."""
-TODO = "write the leaderboard again from its records"
+REMEDY = "write the leaderboard again from its records"
 """What to do about a leaderboard that another version wrote."""
 
 
@@ -106,11 +106,11 @@ def from_json(text: str) -> list[Table]:
     if not isinstance(found, int):
         raise HarnessError("this is no leaderboard in JSON: a format and tables were expected")
     if found != JSON_FORMAT:
-        raise other_format("the leaderboard", found, JSON_FORMAT, TODO)
+        raise other_format("the leaderboard", found, JSON_FORMAT, REMEDY)
     try:
         return TypeAdapter(Document).validate_python(value).tables
     except ValidationError as error:
-        raise other_version("the leaderboard", differences(error), TODO) from error
+        raise other_version("the leaderboard", differences(error), REMEDY) from error
 
 
 def json_schema() -> dict[str, Any]:

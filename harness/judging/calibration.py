@@ -19,7 +19,7 @@ from harness.util.files import write_atomic
 from harness.util.own_json import modelled, other_format
 
 FORMAT = 1
-TODO = "measure again with: harness judge check"
+REMEDY = "measure again with: harness judge check"
 
 
 FOLDER = "judges"
@@ -127,7 +127,7 @@ def _read(path: Path) -> Calibration:
     try:
         value = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise HarnessError(f"{path} is not valid JSON ({error}); {TODO}") from error
+        raise HarnessError(f"{path} is not valid JSON ({error}); {REMEDY}") from error
     if isinstance(value, dict) and value.get("format") != FORMAT:
-        raise other_format(str(path), value.get("format"), FORMAT, TODO)
-    return modelled(Calibration, value, str(path), TODO)
+        raise other_format(str(path), value.get("format"), FORMAT, REMEDY)
+    return modelled(Calibration, value, str(path), REMEDY)

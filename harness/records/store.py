@@ -79,7 +79,7 @@ class Store:
         try:
             yield
         except OtherVersion as error:
-            raise OtherVersion(f"run {run_id} in {self.root} cannot be read: {error.what}", error.todo) from error
+            raise OtherVersion(f"run {run_id} in {self.root} cannot be read: {error.what}", error.remedy) from error
         except HarnessError as error:
             raise HarnessError(f"run {run_id} in {self.root} cannot be believed: {error}") from error
 

@@ -13,7 +13,7 @@ from harness.util.hashes import file_hash, folder_hashes
 from harness.util.own_json import modelled, other_format
 
 RECORD = "record.json"
-TODO = "look at it with that version, or compute the run again with this one"
+REMEDY = "look at it with that version, or compute the run again with this one"
 """What to do about a record that another version wrote."""
 
 
@@ -32,7 +32,7 @@ def read_record(folder: Path) -> Record | None:
         raise HarnessError(f"{RECORD} is not valid JSON: {error}") from error
     _check_format(value)
     check_seal(value, RECORD)
-    record = modelled(Record, value, RECORD, TODO)
+    record = modelled(Record, value, RECORD, REMEDY)
     if record.id != folder.name:
         raise HarnessError(f"{RECORD} is of run {record.id}")
     return record
@@ -43,7 +43,7 @@ def _check_format(value: Any) -> None:
     manifest = value.get("manifest") if isinstance(value, dict) else None
     found = manifest.get("format", FORMAT) if isinstance(manifest, dict) else FORMAT
     if found != FORMAT:
-        raise other_format(RECORD, found, FORMAT, TODO)
+        raise other_format(RECORD, found, FORMAT, REMEDY)
 
 
 def check_files(folder: Path, record: Record, *names: str) -> None:

@@ -15,7 +15,7 @@ from harness.contracts import Aligner, HasBasis, JudgeBasis, Pair, Ratings
 from harness.fit.demands import takes
 from harness.models.load import NOT_HERE
 from harness.models.templates import clock
-from harness.records.provenance import Decisive, environment, harness_code, plugin_code, python, versions
+from harness.records.provenance import Decisive, digest, environment, harness_code, plugin_code, python, versions
 from harness.run.folds import chosen_fold
 from harness.run.job import FIT_BACKEND
 from harness.util.hashes import content_hash
@@ -208,12 +208,17 @@ def family(name: str) -> str:
     return name.partition(":")[0]
 
 
-def on_any_gpu(decisive: Decisive) -> Decisive:
-    """The manifest of a cell as a machine without a GPU plans it: the GPU that computes it has no name yet."""
+def run_id(decisive: Decisive) -> str:
+    """Hash of the fit and of everything that can change its scores."""
+    return digest(decisive, *SECTIONS)
+
+
+def id_on_any_gpu(decisive: Decisive) -> str:
+    """The run's id as a machine without a GPU plans it: the GPU that computes it has no name yet."""
     machine = decisive["fit"]["machine"]
     if machine["device"] != "cuda":
-        return decisive
-    return {**decisive, "fit": {**decisive["fit"], "machine": {**machine, "kind": NOT_HERE}}}
+        return run_id(decisive)
+    return run_id({**decisive, "fit": {**decisive["fit"], "machine": {**machine, "kind": NOT_HERE}}})
 
 
 def without_threads(decisive: Decisive) -> Mapping[str, Any]:

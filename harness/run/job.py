@@ -179,9 +179,9 @@ def read_starts(folder: Path) -> Starts:
         return Starts()
 
 
-def read_model(path: Path, kind: type[M], todo: str = "delete it and run again") -> M | None:
+def read_model(path: Path, kind: type[M], remedy: str = "delete it and run again") -> M | None:
     """What `write_model` wrote; None where there is none.
 
     Raises HarnessError for anything else, which says what to do: of a kind of its own for what another version wrote.
     """
-    return read_own(path, kind, todo)
+    return read_own(path, kind, remedy)

@@ -86,17 +86,17 @@ class ForkedWorker:
 
 
 def _started(arguments: tuple[Any, ...]) -> ForkServerProcess:
-    """A forked process that does `_work`. Where the server was killed, another one is started, once."""
-    for last in (False, True):
-        process = nursery().Process(target=_work, args=arguments)
-        try:
-            process.start()
-        except (EOFError, ConnectionError):
-            if last:
-                raise
-        else:
-            return process
-    raise AssertionError("unreachable")
+    """A forked process that does `_work`. Where the server was killed, asking again starts another one."""
+    try:
+        return _asked(arguments)
+    except (EOFError, ConnectionError):
+        return _asked(arguments)
+
+
+def _asked(arguments: tuple[Any, ...]) -> ForkServerProcess:
+    process = nursery().Process(target=_work, args=arguments)
+    process.start()
+    return process
 
 
 def _work(folder: str, here: str, environment: dict[str, str], handed: Handed) -> None:

@@ -41,7 +41,7 @@ from harness.models.load import device_kind, pick_device, pick_precision
 from harness.models.wheels import ModelFiles
 from harness.records.provenance import Decisive, digest
 from harness.records.store import Store
-from harness.run.identity import SECTIONS, basis_of, manifest, without_threads
+from harness.run.identity import basis_of, manifest, run_id, without_threads
 from harness.run.labels import Labels, draw_labels
 from harness.run.lengths import sized
 from harness.run.outputs import StandIn, aligner_of, refuse_outputs, stand_in
@@ -121,7 +121,7 @@ class Plan:
     @cached_property
     def run_id(self) -> str:
         """Hash of the fit and of everything that can change its scores."""
-        return digest(self.decisive, *SECTIONS)
+        return run_id(self.decisive)
 
     @cached_property
     def answers_id(self) -> str:

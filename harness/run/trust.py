@@ -33,11 +33,9 @@ def finished(plan: Plan, store: Store, compared: Compared, progress: Progress) -
     """The cell's stored record if it verifies and did not fail, else None; a note says why a record is not used."""
     try:
         record = store.verified(plan.run_id)
-    except OtherVersion as error:
-        progress.note(f"{error.what}; it is computed again")
-        return None
     except HarnessError as error:
-        progress.note(f"{error}; it is computed again")
+        why = error.what if isinstance(error, OtherVersion) else error
+        progress.note(f"{why}; it is computed again")
         return None
     if record is None or record.status == "failed":
         return None

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from harness.config import RunConfig
 from harness.models.load import NOT_HERE
-from harness.records.provenance import digest
 from harness.records.schema import Record
-from harness.run.identity import SECTIONS, on_any_gpu
+from harness.run.identity import SECTIONS, id_on_any_gpu
 from harness.run.plan import Plan
 from leaderboards.load import records
 
@@ -40,7 +39,7 @@ def made_elsewhere(store: Path) -> Mapping[str, Record]:
     for record in sorted(records(store)[0].values(), key=_preference):
         decisive = record.manifest.decisive
         if record.model.device == "cuda" and all(name in decisive for name in SECTIONS):
-            found[digest(on_any_gpu(decisive), *SECTIONS)] = record
+            found[id_on_any_gpu(decisive)] = record
     return found
 
 

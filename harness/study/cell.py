@@ -62,12 +62,11 @@ def compute(cell: CellFile, session: Session) -> CellEnd:
 
 def _as_planned(record: Record, cell: CellFile) -> bool:
     """Whether the record is the one that was asked for, on whichever GPU where its name was left open."""
-    from harness.records.provenance import digest
-    from harness.run.identity import SECTIONS, on_any_gpu
+    from harness.run.identity import id_on_any_gpu
 
     if cell.any_gpu is None:
         return record.id == cell.run_id
-    return digest(on_any_gpu(record.manifest.decisive), *SECTIONS) == cell.any_gpu
+    return id_on_any_gpu(record.manifest.decisive) == cell.any_gpu
 
 
 def compute_file(file: Path, progress: Progress | None = None) -> CellEnd:

@@ -81,8 +81,8 @@ def learn(cache: Path, records: Iterable[Record]) -> None:
 def probe(threads: int) -> float:
     """FLOPs a second of products of matrices in float32 on so many threads, while nothing else runs.
 
-    One thread is timed, by its time at work, and the fastest of several products counts: several threads wait for one
-    another, so that on a busy machine they seemed a hundred times slower than they are, and that figure was kept.
+    One thread is timed, by its time at work, and the fastest of several products counts. Several threads would wait for
+    one another on a busy machine, and seem a hundred times slower than they are.
     """
     import torch
 

@@ -22,53 +22,53 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class OtherVersion(HarnessError):
-    """A file that another version of this program wrote: `what` says which and how it differs, `todo` what to do."""
+    """A file that another version of this program wrote: `what` says which and how it differs, `remedy` what to do."""
 
-    def __init__(self, what: str, todo: str) -> None:
-        super().__init__(f"{what}; {todo}")
-        self.what, self.todo = what, todo
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what}; {remedy}")
+        self.what, self.remedy = what, remedy
 
 
-def other_version(name: str, how: str, todo: str) -> OtherVersion:
+def other_version(name: str, how: str, remedy: str) -> OtherVersion:
     """What to raise for a file of this name that differs in the way `how`."""
-    return OtherVersion(f"{name} was written by another version of harness ({how})", todo)
+    return OtherVersion(f"{name} was written by another version of harness ({how})", remedy)
 
 
-def other_format(name: str, found: object, read: int, todo: str) -> OtherVersion:
+def other_format(name: str, found: object, read: int, remedy: str) -> OtherVersion:
     """The same for a file that says which format it has, and this version reads format `read`."""
-    return other_version(name, f"it has format {found}, and this version reads format {read}", todo)
+    return other_version(name, f"it has format {found}, and this version reads format {read}", remedy)
 
 
-def modelled(kind: type[M], value: object, name: str, todo: str) -> M:
+def modelled(kind: type[M], value: object, name: str, remedy: str) -> M:
     """The model of a JSON value of a file called `name`.
 
     Raises `OtherVersion` for an object of another form, and HarnessError for what is no object.
     """
     if not isinstance(value, Mapping):
-        raise HarnessError(f"{name} is damaged (it holds no JSON object); {todo}")
+        raise HarnessError(f"{name} is damaged (it holds no JSON object); {remedy}")
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        raise other_version(name, differences(error), todo) from error
+        raise other_version(name, differences(error), remedy) from error
 
 
-def parse_own(kind: type[M], content: str | bytes, name: str, todo: str) -> M:
+def parse_own(kind: type[M], content: str | bytes, name: str, remedy: str) -> M:
     """The model of the content of a file called `name`; raises as `modelled` does, also for what is no JSON."""
     try:
         return kind.model_validate_json(content)
     except ValidationError as error:
         if not _holds_an_object(content):
-            raise HarnessError(f"{name} is damaged ({_first(error)}); {todo}") from error
-        raise other_version(name, differences(error), todo) from error
+            raise HarnessError(f"{name} is damaged ({_first(error)}); {remedy}") from error
+        raise other_version(name, differences(error), remedy) from error
 
 
-def read_own(path: Path, kind: type[M], todo: str) -> M | None:
+def read_own(path: Path, kind: type[M], remedy: str) -> M | None:
     """The model of a file; None where there is none. Raises as `parse_own` does."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
-    return parse_own(kind, content, str(path), todo)
+    return parse_own(kind, content, str(path), remedy)
 
 
 def differences(error: ValidationError) -> str:
