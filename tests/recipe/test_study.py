@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -232,18 +231,15 @@ def test_a_killed_ray_worker_costs_a_restart_and_changes_nothing(
 def _kill_ray_worker(killed: list[int]) -> None:
     """Kill the Ray worker that computes a cell, as soon as it has started a process of its own for the fit."""
     end = time.monotonic() + 120.0
-    while not killed and time.monotonic() < end:
-        for line in Path("/proc").glob("[0-9]*/cmdline"):
-            pid = int(line.parent.name)
-            with contextlib.suppress(OSError):
-                if line.read_bytes().startswith(b"ray::compute_here") and _children(pid):
-                    os.kill(pid, signal.SIGKILL)
-                    killed.append(pid)
+    while time.monotonic() < end:
+        found = _processes()
+        with_a_process = {parent for parent, _ in found.values()}
+        for pid, (_, words) in found.items():
+            if words.startswith(b"ray::compute_here") and pid in with_a_process:
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+                return
         time.sleep(0.02)
-
-
-def _children(pid: int) -> list[str]:
-    return (Path("/proc") / str(pid) / "task" / str(pid) / "children").read_text().split()
 
 
 WORKER, SERVER = b"harness.study.executors.worker", b"multiprocessing.forkserver"
@@ -268,7 +264,7 @@ def _kill_a_fit(whom: str) -> None:
 
 
 def _processes() -> dict[int, tuple[int, bytes]]:
-    """Parent and command line of everything that runs."""
+    """Parent and command line of everything that runs below this process: other tests run beside this one."""
     found = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -276,7 +272,11 @@ def _processes() -> dict[int, tuple[int, bytes]]:
             found[int(status.parent.name)] = (int(status.read_text().rsplit(")", 1)[1].split()[1]), words)
         except (OSError, ValueError, IndexError):
             continue
-    return found
+    mine, wave = set[int](), {os.getpid()}
+    while wave:
+        wave = {pid for pid, (parent, _) in found.items() if parent in wave}
+        mine |= wave
+    return {pid: found[pid] for pid in mine}
 
 
 def test_two_studies_at_once_compute_no_cell_twice(undisturbed: Study, values: Changed, tmp_path: Path) -> None:
