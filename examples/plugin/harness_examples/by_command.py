@@ -25,11 +25,11 @@ from harness.hookspecs import hookimpl
 GRACE = 5.0
 """Seconds that a process has between the request to end and its death."""
 TOLD = frozenset({0, 2})
-"""Exit statuses with which a cell's process says that it is through: a record, or an input that was refused."""
+"""Exit statuses of a process that has finished its cell: 0 with a record, 2 with an input that was refused."""
 
 
 class ByCommand:
-    """Starts a process for each cell and looks at its exit status; the store says what came of the cell."""
+    """Starts a process for each cell and reads its exit status; the store says whether the cell has a result."""
 
     name: ClassVar[str] = "by_command"
 
@@ -47,11 +47,11 @@ class ByCommand:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def room(self, job: CellJob) -> bool:
-        """Whether fewer cells are under way than the study allows."""
+        """Whether fewer cells are running than the study allows."""
         return len(self._running) < self.workers
 
     def submit(self, job: CellJob) -> str:
-        """Start the process. It leads a group of its own, so that it ends with everything that it started."""
+        """Start the process as leader of a process group, so that all that it starts can be ended with it."""
         self._started += 1
         handle = f"{job.run_id}-{os.getpid()}-{self._started}"
         words = [*self.command, sys.executable, "-m", "harness.study.cell", str(job.file.resolve())]
@@ -64,7 +64,7 @@ class ByCommand:
         return handle
 
     def poll(self, handles: Sequence[str]) -> Mapping[str, CellState]:
-        """The state of each cell; a process that has ended is forgotten once its end was told."""
+        """The state of each cell; a process that has ended is forgotten after this has been reported once."""
         return {handle: self._state(handle) for handle in handles}
 
     def cancel(self, handle: str) -> None:
@@ -79,7 +79,7 @@ class ByCommand:
                 process.wait(GRACE)
 
     def close(self) -> None:
-        """Cancel every cell that is under way."""
+        """Cancel every cell that is still running."""
         for handle in list(self._running):
             self.cancel(handle)
 

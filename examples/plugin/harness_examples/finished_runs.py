@@ -18,13 +18,13 @@ class FinishedRuns:
     name: ClassVar[str] = "finished_runs"
 
     def started(self, run_id: str, config: Mapping[str, Any]) -> None:
-        """Nothing is kept of a run that has only begun."""
+        """Do nothing: a run that has only begun has no result."""
 
     def logged(self, run_id: str, event: Mapping[str, Any]) -> None:
-        """Nothing is kept of single events."""
+        """Do nothing: single events are not kept."""
 
     def finished(self, run_id: str, record: Mapping[str, Any]) -> None:
-        """Append the line. What an observer raises is said, and costs the run nothing."""
+        """Append the line. If this raises an exception, the exception is reported and the run is not affected."""
         if not (place := os.environ.get("FINISHED_RUNS")):
             return
         scores = {metric: score["mean"] for metric, score in record["scores"].items()}

@@ -46,7 +46,7 @@ class NllMargin:
         self.config = config
 
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
-        """Train on the pairs; some are held out where the study says so. Raises HarnessError where there are none."""
+        """Train on the pairs, except those that the study holds out. Raises HarnessError if there are no pairs."""
         if not few_shot.pairs:
             raise HarnessError("aligner nll_margin needs labelled pairs, at least one was expected")
         pairs, held_out = bench.split(few_shot.pairs)
@@ -64,14 +64,14 @@ class NllMargin:
 
 
 def shuffled(pairs: Sequence[Pair], count: int, seed: int) -> list[Pair]:
-    """So many pairs: all of them in a random order, then all of them in another one, and so on."""
+    """Return `count` pairs: all pairs in a random order, then all pairs in another random order, and so on."""
     source = random.Random(seed)
     passes = math.ceil(count / len(pairs))
     return [pair for _ in range(passes) for pair in source.sample(pairs, len(pairs))][:count]
 
 
 def loss(bench: Bench, batch: Sequence[Pair], config: NllMarginConfig) -> Tensor:
-    """The mean loss of a batch, with its gradient."""
+    """The mean loss of a batch, a scalar in nats with gradient."""
     import torch
 
     prompts = [bench.render(pair.prompt) for pair in batch]

@@ -1,4 +1,4 @@
-"""Backend `plain`: transformers as it comes, a row at a time. What a faster engine says can be held against it."""
+"""Backend `plain`: unchanged transformers, one row at a time. Results of a faster engine can be compared with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.hookspecs import hookimpl
 
 
 class PlainEngine:
-    """A causal language model and its tokenizer. It writes and scores, with an adapter or without."""
+    """A causal language model and its tokenizer. It generates and scores, with an adapter or without."""
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self.model, self.tokenizer, self.device = model, tokenizer, model.device
@@ -32,7 +32,7 @@ class PlainEngine:
         stop: Sequence[str] = (),
         seed: int = 0,
     ) -> list[list[Completion]]:
-        """Each sample by itself, from a seed of its own, so that company changes nothing."""
+        """Draw each sample alone, from its own seed, so that the other prompts of a call change nothing."""
         how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "stop_strings": list(stop) or None}
         how |= {"do_sample": temperature > 0, "temperature": temperature or 1.0, "top_p": top_p, "top_k": top_k}
         kept = [list(prompt)[-(self.max_length - max_new_tokens) :] for prompt in prompts]
@@ -53,7 +53,7 @@ class PlainEngine:
         return Completion(text[: min(found, default=None)], tuple(ids), "stop" if found or ids[-1] == end else "length")
 
     def loglik(self, requests: Sequence[LoglikRequest]) -> list[Loglik]:
-        """One forward for each request."""
+        """Run one forward for each request."""
         return [self._loglik(request.context, request.continuation) for request in requests]
 
     def _loglik(self, context: tuple[int, ...], wanted: tuple[int, ...]) -> Loglik:
@@ -69,19 +69,19 @@ class PlainEngine:
         )
 
     def load(self, folder: Path) -> None:
-        """Put the adapter on that was saved in `folder`."""
+        """Apply the adapter that was saved in `folder`."""
         self.drop()
         self.model.load_adapter(str(folder))
         self.adapter = folder
 
     def drop(self) -> None:
-        """Take it off again."""
+        """Remove the adapter."""
         if self.adapter is not None:
             self.model.delete_adapter("default")
         self.adapter = None
 
     def adapter_off(self) -> ExitStack:
-        """The model as it was opened inside a `with` block."""
+        """Remove the adapter for the length of a `with` block."""
         afterwards = ExitStack()
         if self.adapter is not None:
             afterwards.callback(self.load, self.adapter)
@@ -89,7 +89,7 @@ class PlainEngine:
         return afterwards
 
     def metered(self, meter: Any) -> Any:
-        """Count what every forward reads: tokens, and 2 FLOPs for each weight and token."""
+        """Count the tokens that every forward reads, and 2 FLOPs for each weight and token."""
 
         def count(model: Any, arguments: Any, named: Any) -> None:
             meter.add(forward_tokens=(read := named["input_ids"].numel()), flops=2.0 * self.parameters * read)
@@ -101,7 +101,7 @@ class PlainEngine:
 
 
 class Plain:
-    """transformers' own `generate` and forwards."""
+    """Opens a model with transformers; `generate` and the forwards are those of transformers."""
 
     name: ClassVar[str] = "plain"
     capabilities: ClassVar[frozenset[EngineCapability]] = frozenset({"generate", "loglik", "adapters"})

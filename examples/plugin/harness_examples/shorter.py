@@ -1,6 +1,6 @@
 """Judge `shorter`: of two answers the one with fewer words is better.
 
-A rule as blunt as this shows what a table of win rates is worth: a method that only learns to be brief wins under it.
+Under this rule a method wins if it only learns to be brief: a win rate is worth no more than its judge.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ class Shorter:
     version: ClassVar[str] = "1"
 
     def compare(self, items: Sequence[JudgeItem]) -> list[Verdict]:
-        """1.0, 0.5 or 0.0 for every item; the rule does not read them in an order, so one value stands behind it."""
+        """1.0, 0.5 or 0.0 for every item. The rule has no order of reading, so `per_order` holds a single value."""
         return [verdict(item) for item in items]
 
 
 def verdict(item: JudgeItem) -> Verdict:
-    """P(a better), and the two counts as what the judge said."""
+    """P(a is better), with both numbers of words as the text of the judge."""
     a, b = (len(text.split()) for text in (item.a, item.b))
     if a == b:
         p = 0.5

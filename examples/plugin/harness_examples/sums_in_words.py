@@ -33,22 +33,22 @@ class Sum:
 
     @property
     def id(self) -> str:
-        """Stable, whatever else the pool holds."""
+        """The id, which does not depend on the other sums of the pool."""
         return f"{self.a}+{self.b}"
 
     @property
     def unit(self) -> str:
-        """The sum in whichever order: two orders are no independent questions."""
+        """The same for both orders of a sum, because the two are not independent questions."""
         return f"{min(self.a, self.b)}+{max(self.a, self.b)}"
 
     @property
     def held_out(self) -> bool:
-        """Whether nobody may train on it."""
+        """Whether the sum is held out, so that no method trains on it."""
         return hashed(self.unit) % 4 == 0
 
     @property
     def question(self) -> str:
-        """The bare question."""
+        """The question without instructions."""
         return f"What is {WORDS[self.a]} plus {WORDS[self.b]}?"
 
     def answer(self, total: int) -> str:
@@ -91,7 +91,7 @@ class SumsInWords:
         return hashlib.sha256(json.dumps([asdict(one) for one in self.pairs(source)]).encode()).hexdigest()
 
     def pairs(self, source: Source, split: str = "pool") -> Sequence[Pair]:
-        """One for each sum."""
+        """One pair for each sum."""
         return [pair(one, one.a + one.b) for one in sums(split)]
 
     def questions(self, source: Source) -> Mapping[str, str]:
@@ -103,7 +103,7 @@ class SumsInWords:
         return [Prompt(one.id, user(one.question)) for one in sums("pool")]
 
     def groups(self, source: Source) -> Ratings:
-        """None: sums are no matter of opinion."""
+        """No ratings, because sums are not a matter of opinion."""
         return {}
 
     def verifier(self, source: Source) -> GoldAnswers:

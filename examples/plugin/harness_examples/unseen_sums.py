@@ -24,11 +24,11 @@ from harness.hookspecs import hookimpl
 from harness_examples.sums_in_words import WORDS, Sum, ends_in, hashed, sums
 
 LONGEST = 24
-"""Tokens of an answer."""
+"""The largest number of tokens of an answer."""
 
 
 class UnseenSums:
-    """Sums in words, answered freely, greedily; right where the last word is."""
+    """Sums in words, answered by greedy decoding. An answer is right if its last word is the right number."""
 
     name: ClassVar[str] = "unseen_sums"
     paper: ClassVar[str] = ""
@@ -48,11 +48,11 @@ class UnseenSums:
         return hashlib.sha256(json.dumps([asked, LONGEST]).encode()).hexdigest()
 
     def questions(self, source: Source, limit: int | None) -> Mapping[str, str]:
-        """The bare questions."""
+        """The questions without instructions."""
         return {one.id: one.question for one in items(limit)}
 
     def evaluate(self, aligned: Aligned, ctx: EvalContext) -> Scores:
-        """One row for each sum. Raises HarnessError for a model that does not generate."""
+        """Return one row for each sum. Raises HarnessError for a model that does not generate."""
         model = able_to("generate", aligned, by=self.name)
         asked = items(ctx.limit)
         answers = model.generate([GenerateRequest(user(one.question), LONGEST) for one in asked])
