@@ -108,8 +108,8 @@ class Trainers(Protocol):
     ) -> Any:
         """KTO on the answers in the given order; a step takes two for each pair of the regime's batch.
 
-        `pairs` are those that the answers come from, if any: the reference is asked for them in the way of `dpo`, so
-        that what it said is shared with fits of `dpo` on the same pairs.
+        `pairs` are the pairs from which the answers come, if any. The reference's log-probabilities are then computed
+        by the same call as in `dpo`, and shared with fits of `dpo` on the same pairs.
         """
         ...
 
@@ -211,16 +211,16 @@ class Bench(Protocol):
         ...
 
     def split(self, pairs: Sequence[Pair]) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-        """Divide pairs into (training, held-out). Only under the selection `holdout25` are any held out."""
+        """Divide pairs into (training, held-out). Pairs are held out only under the selection `holdout25`."""
         ...
 
     def train(self, trainer: Any, *, held_out: Sequence[Pair] = (), fit_steps: int | None = None) -> int | None:
-        """Run `trainer.train()`: metered, checkpointed, resumed, shown; undoes what the trainer patched on the model.
+        """Run `trainer.train()`, with meter, checkpoints, progress and resumption; then undo the trainer's patches.
 
-        With `held_out` pairs the policy is scored on them four times a fit, at equal distances, and the best of the
-        four is the result. `fit_steps` are the optimizer steps of all phases together where this is one of several:
-        the looks are spread over them, and the best one is restored when the last phase ends.
-        Returns the step, counted over the phases, of the best look so far; None where no pairs are held out.
+        With `held_out` pairs the policy is scored on them four times a fit, at equal distances, and the best of these
+        four states is the result. A fit of several phases gives `fit_steps`, the optimizer steps of all phases
+        together: the four states are then spread over all phases, and the best one is restored after the last phase.
+        Returns the step of the best state so far, counted over the phases, or None if no pairs are held out.
         A call that an earlier, interrupted process finished is not run again: its adapter is loaded.
         Raises BudgetExceeded at the track's cap.
         """
@@ -235,9 +235,9 @@ class Bench(Protocol):
         ...
 
     def stored(self) -> Mapping[str, Any] | None:
-        """The `state` of the last `store` of an interrupted fit, None where there is none.
+        """Return the `state` of the last `store` of an interrupted fit, or None if nothing was stored.
 
-        What was spent since then is no longer counted, and what was logged since is forgotten.
+        The meter and the log go back to that moment: later spending is no longer counted, later lines are dropped.
         """
         ...
 
@@ -284,17 +284,18 @@ class Bench(Protocol):
     ) -> list[list[TokenLogprobs]]:
         """Log-probability of every completion token given its prompt, to be differentiated: the step of a loss.
 
-        Token ids go in as they are, so that a trainer encodes its rows once. The model stays in the mode it is in.
-        Under another adapter than the live one there is no gradient.
+        It takes token ids, so that a trainer encodes its rows only once. The model keeps its mode (training or
+        evaluation). There is a gradient only for the live adapter (`of=POLICY`).
         """
         ...
 
     def distributions(
         self, prompts: Sequence[Ids], completions: Sequence[Sequence[Ids]], *, of: str = POLICY
     ) -> Iterator[Tensor]:
-        """Log-probabilities (<= block, V) over the vocabulary behind every completion token, in order, in blocks.
+        """Yield blocks of shape (at most block, V): log-probabilities in nats over the vocabulary.
 
-        No gradient. The adapter is on only while a block is computed: two policies' blocks can be read side by side.
+        Each row is the distribution that predicts one completion token; rows are in the order of the tokens. There is
+        no gradient. An adapter is on only while a block is computed, so two policies' blocks can be read in turn.
         """
         ...
 
@@ -314,9 +315,10 @@ class Bench(Protocol):
         ...
 
     def judge(self, name: str, items: Sequence[JudgeItem]) -> list[Verdict]:
-        """A registered judge's verdicts. What its model computes counts; calls, tokens and cost are tallied.
+        """Return a registered judge's verdicts, one for each item, in order.
 
-        Raises HarnessError for an unknown judge, with the nearest name. An aligner that asks one also implements
+        The compute of the judge's model counts against the budget; calls, tokens and cost (US dollars) are tallied.
+        Raises HarnessError for an unknown judge, with the nearest name. An aligner that calls this also implements
         `AsksJudge`.
         """
         ...

@@ -19,11 +19,11 @@ class Source(Protocol):
     def kind(self) -> SourceKind: ...
 
     def describe(self) -> str:
-        """One line: what this is, and its revision; tables never mix sources with different lines."""
+        """One line that names the source and its revision. Tables never mix sources with different lines."""
         ...
 
     def announce(self) -> str:
-        """One line for people: the source, and why it was chosen where nobody asked for it."""
+        """One line for the user that names the source, and why it was chosen if the user named none."""
         ...
 
     def rows(self, dataset: Dataset, split: str) -> Sequence[Mapping[str, Any]]:
@@ -35,10 +35,10 @@ class Source(Protocol):
 class Dataset:
     """A public data set under its three addresses.
 
-    `folder` is its name below `--data PATH` and in the shipped sample; `hub` its address on the hub, with `config`, or
-    with `hub_folder` where the data set there is several folders of files and declares no configurations;
-    `splits` maps our split names (`pool`, `eval`) to the files' and the hub's, `hub_splits` to the hub's where those
-    are others.
+    `folder` is its name below `--data PATH` and in the shipped sample. `hub` is its address on the hub, with `config`
+    if the data set there has configurations, or with `hub_folder` if it consists of several folders of files. `splits`
+    maps our names of splits (`pool`, `eval`) to the names of the files and of the hub; `hub_splits` maps them to the
+    hub's names if these differ from the files'.
     """
 
     folder: str
@@ -71,14 +71,14 @@ class Reading:
     control: frozenset[str] = frozenset()
     """Texts of the tokenizer's control tokens."""
     fold: tuple[int, int] | None = None
-    """Which part of the pairs is held out, from 0, and of how many; None: they are divided once."""
+    """(The part of the pairs that is held out, counted from 0; the number of parts). None: pairs are divided once."""
     without: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Ids of pairs that the study's model or lengths make useless, by reason."""
 
 
 @runtime_checkable
 class Pool(Protocol):
-    """A source of labels. Constructed without arguments; every method is given the source to read."""
+    """A source of labels. It is constructed without arguments, and every method receives the source to read."""
 
     name: ClassVar[str]
     licence: ClassVar[str]
@@ -105,7 +105,7 @@ class Pool(Protocol):
         ...
 
     def verifier(self, source: Source) -> Verifier | None:
-        """`GoldAnswers` of the training prompts, or None. A verifier that is no data cannot be handed to a fit."""
+        """`GoldAnswers` of the training prompts, or None. Only `GoldAnswers` can be passed to the process that fits."""
         ...
 
 
@@ -133,23 +133,23 @@ class OwnRows(Protocol):
 
 @runtime_checkable
 class DividesInFolds(Protocol):
-    """A pool whose pairs may be divided so that every one is held out once, by `Reading.fold`."""
+    """Implemented by a pool whose pairs can be divided into folds, each held out once (`Reading.fold`)."""
 
     @property
     def folds(self) -> int | None:
-        """How many folds it is read in; None where its pairs are divided once."""
+        """The number of folds, or None if the pairs are divided once."""
         ...
 
     def holding_out(self, fold: int) -> Pool:
-        """The same pool, read in as many folds, with another one held out."""
+        """The same pool with the same folds, of which `fold` (from 0) is held out."""
         ...
 
     def every(self, source: Source) -> Sequence[Pair]:
-        """All pairs, in one order however they are divided."""
+        """All pairs, in an order that does not depend on how they are divided."""
         ...
 
     def undivided(self, source: Source) -> int | None:
-        """How many pairs there are where nothing says which are held out; None where something does."""
+        """The number of pairs, or None if the data themselves say which pairs are held out."""
         ...
 
 

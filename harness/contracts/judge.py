@@ -29,7 +29,7 @@ class Verdict:
     p_a: float
     """P(a better), in [0, 1]; 0.5 is a tie."""
     per_order: tuple[float, ...]
-    """P(a better) for each order in which the answers were shown; `p_a` is made of these."""
+    """P(a is better) for each order in which the answers were shown; `p_a` follows from these values."""
     raw: str
     """What the judge wrote, for audits."""
     tokens: int
@@ -42,7 +42,7 @@ class Verdict:
 
 @runtime_checkable
 class Judge(Protocol):
-    """Compares answers. One that measures closeness to the reference answer implements `ComparesWithReference`."""
+    """Compares answers. A judge that measures closeness to the reference also implements `ComparesWithReference`."""
 
     name: ClassVar[str]
     version: ClassVar[str]
@@ -68,13 +68,13 @@ class JudgeTools:
     load: Callable[[str], LanguageModel]
     """An untouched base model by its harness name, hub id or folder; "" is the study's own."""
     cache: Path
-    """A folder of the judge's own, kept between runs; it may not exist yet."""
+    """A folder for this judge alone, kept between runs. It may not exist yet."""
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None
 
 
 @runtime_checkable
 class SaysWhatIsMissing(Protocol):
-    """Implemented by a judge that can tell without its tools that it cannot judge: no key, no package."""
+    """Implemented by a judge that can tell in advance that it cannot judge, for lack of a key or a package."""
 
     def ready(self) -> None:
         """Called before anything is fitted or generated. Raises HarnessError naming what is missing."""

@@ -19,7 +19,7 @@ Capability = Literal["generate", "loglik", "choose", "prefer"]
 
 @dataclass(frozen=True, slots=True)
 class TokenScores:
-    """Per-token figures of one completion, all of shape (T,), fp32, untempered; `entropies` only where asked."""
+    """Figures of one completion's T tokens: nats, shape (T,), fp32, temperature 1; `entropies` only if asked for."""
 
     logprobs: FloatArray
     entropies: FloatArray | None = None
@@ -75,7 +75,7 @@ class ChooseRequest:
 
 @dataclass(frozen=True, slots=True)
 class PreferRequest:
-    """Which of two answers is better?"""
+    """Asks which of two answers to a prompt is better."""
 
     prompt: Messages
     a: str
@@ -84,9 +84,9 @@ class PreferRequest:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """P(a better) by the model's own rule, and the log-probabilities behind it: (sum, tokens) of each answer.
+    """P(a is better) by the model's own rule; for each answer, its summed log-probability (nats) and number of tokens.
 
-    `a` and `b` are None where the rule is no likelihood.
+    `a` and `b` are None if the rule does not use likelihoods.
     """
 
     p_a: float
@@ -144,7 +144,7 @@ class Prefers(Protocol):
     """Implemented by a fitted model that can say which of two answers is better."""
 
     def prefer(self, requests: Sequence[PreferRequest]) -> list[Preference]:
-        """P(a better) of every request, by the model's own rule."""
+        """P(a is better) of every request, by the model's own rule."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""How long work tells the outside world how far it is."""
+"""How running work reports its progress."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 
 class Progress(Protocol):
-    """Given to the engine by whoever wants to watch; the engine never prints.
+    """Receives the progress of a run. Whoever starts the run passes it to the engine; the engine itself never prints.
 
     A run is a sequence of stages. An implementation must not raise: watching never fails a run.
     """
@@ -17,7 +17,7 @@ class Progress(Protocol):
         ...
 
     def advance(self, done: int, total: int | None = None, **figures: float | int | str | bool) -> None:
-        """`done` units of the current stage are behind us; `total` corrects its length; `figures` are worth showing."""
+        """`done` units of the stage are finished; `total` corrects the stage's length; `figures` may be shown."""
         ...
 
     def note(self, line: str) -> None:
@@ -27,26 +27,26 @@ class Progress(Protocol):
 
 @runtime_checkable
 class MayStop(Protocol):
-    """What a Progress adds when whoever watches can ask for an end: a fit then saves where it is, and leaves."""
+    """Implemented by a Progress through which the user can ask for an end. A fit then stores a checkpoint and stops."""
 
     stop_asked: bool
 
 
 @runtime_checkable
 class SavesMidStep(Protocol):
-    """What a Progress adds when an end can be asked for in the middle of a step that takes long."""
+    """Implemented by a Progress that can store a checkpoint in the middle of a long step."""
 
     def may_save(self, save: Callable[[], None]) -> None:
-        """From now on `save`, called in another thread, writes a checkpoint of what the last step left."""
+        """From now on another thread may call `save`, which writes a checkpoint of the state after the last step."""
         ...
 
     def must_not_save(self) -> None:
-        """No longer: waits for one that is being written."""
+        """From now on `save` may not be called. Waits for a checkpoint that is being written."""
         ...
 
 
 class Silent:
-    """Watches nothing."""
+    """A Progress that ignores everything."""
 
     def stage(self, name: str, total: int | None = None) -> None:
         """Ignored."""

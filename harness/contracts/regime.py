@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Budget(BaseModel):
-    """The few-shot regime: what every aligner of a table gets. Records hold it as it was asked for."""
+    """The few-shot regime that every aligner of a table gets. Records hold it as the user asked for it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,19 +34,20 @@ class Budget(BaseModel):
 
 
 ALL = 2**31 - 1
-"""Stands in a budget of `max` for whatever the number of labels will decide."""
+"""Placeholder in a budget of `max`, for the fields that follow from the number of labels once it is known."""
 _POINTS = ((8, 128), (32, 128), (128, 384), (512, 1536), (2000, 5984))
-"""Labels, and pairs that training sees in all, repeats included."""
+"""(Number of labels, number of pairs that all optimizer steps together see)."""
 _BATCHES = ((2000, 32), (512, 16), (128, 8))
-"""Labels from which on a batch has so many pairs; below, four."""
+"""(Least number of labels, batch in pairs); with fewer labels than the last entry, the batch is four pairs."""
 
 
 def budget_for(labels: int) -> Budget:
-    """The budget of any number of labels: the presets, and between them the rule that they are points of.
+    """The budget of any number of labels. The presets follow the same rule.
 
-    Four unlabelled prompts a label; the batch and the selection of the next smaller preset; as many steps as see the
-    pairs that lie on the straight lines, in the logarithm of the labels, through the presets' (steps times batch). The
-    first line is level below 8 labels, the last goes on above 2,000, and every pair is seen once at the least.
+    There are four unlabelled prompts for each label. Batch and selection are those of the next smaller preset. The
+    number of pairs that training sees (steps times batch) is interpolated between the presets, linearly in the
+    logarithm of the labels: below 8 labels it is constant, above 2,000 the last line goes on, and every pair is seen
+    at least once.
     """
     batch = next((size for least, size in _BATCHES if labels >= least), 4)
     name = "2k" if labels == 2000 else str(labels)
@@ -68,12 +69,12 @@ def _pairs_seen(labels: int) -> float:
 
 
 def every_label() -> Budget:
-    """The budget `max`, before it is known how many labels there are."""
+    """The budget `max`, as it is before the number of labels is known."""
     return Budget(preset="max", labels=ALL, prompts=ALL, batch=ALL, min_steps=ALL, selection="holdout25")
 
 
 def settled(budget: Budget, labels: int) -> Budget:
-    """`budget`, and of `max` what the rule says for so many labels; what was asked for beside `max` stays."""
+    """The budget with `max` replaced by the rule for `labels` labels. Fields that the user set keep their value."""
     if budget.preset != "max":
         return budget
     asked, open_ = budget.model_dump(), every_label().model_dump()

@@ -31,8 +31,8 @@ class ModelFolder(Protocol):
 class Engine(Protocol):
     """A model that a backend opened. A method whose capability the backend does not declare is never called.
 
-    It takes token ids, and returns token ids and log-probabilities (nats). How it makes batches is its own matter:
-    apart from rounding, no answer may depend on what else is asked in the same call.
+    It takes token ids, and returns token ids and log-probabilities (nats). It may form batches as it likes, but apart
+    from rounding no answer may depend on what else is asked in the same call.
     """
 
     @property
@@ -47,12 +47,12 @@ class Engine(Protocol):
 
     @property
     def device(self) -> Any:
-        """Where arrays of the engine's own live: torch's device."""
+        """The torch device on which the engine's arrays are."""
         ...
 
     @property
     def parameters(self) -> int:
-        """Weights of the model, those of an adapter left out."""
+        """The number of weights of the model, without those of an adapter."""
         ...
 
     def generate(
@@ -81,7 +81,7 @@ class Engine(Protocol):
     def logits(
         self, prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], *, chunk: int = 256
     ) -> Iterator[FloatArray]:
-        """Log-probabilities over the vocabulary behind every completion token, in order, `chunk` rows a block."""
+        """Yield blocks (at most `chunk`, V) of log-probabilities, with a row for each completion token, in order."""
         ...
 
     def embed(
@@ -118,10 +118,10 @@ class Engine(Protocol):
 
 @runtime_checkable
 class HasParts(Protocol):
-    """Implemented by an engine that says what did each part of its work: a library or another engine."""
+    """Implemented by an engine whose work is divided between libraries or other engines."""
 
     def parts(self) -> dict[str, str]:
-        """By part of the work: what does it, with its version, and how that was checked."""
+        """For each part of the work: the library or engine that does it, its version, and how it was checked."""
         ...
 
 
@@ -177,7 +177,7 @@ class CellJob:
 
     run_id: str
     file: Path
-    """A JSON file that says what to compute. What came of it is written into a file beside it."""
+    """A JSON file that says what to compute. The outcome is written into a file beside it."""
     store: Path
     needs: tuple[str, ...] = ()
     """Finished runs with which the cell is compared. An executor without a shared disk copies them to the worker."""
@@ -190,8 +190,8 @@ class CellJob:
 class CellState:
     """How far an executor is with a cell.
 
-    `ended`: its process is through, and the store says what came of the cell. `lost`: its process died, and the study
-    will start the cell again.
+    `ended`: its process has finished, and the store says whether the cell has a result. `lost`: its process died, and
+    the study will start the cell again.
     """
 
     phase: Literal["waiting", "running", "ended", "lost"]
@@ -209,11 +209,11 @@ class Resources:
     threads: int | None = None
     gpus: float = 0.0
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Settings that only this executor has. It refuses those that it does not know."""
+    """Settings of this executor alone. It refuses settings that it does not know."""
 
 
 class Executor(Protocol):
-    """Computes cells somewhere. The store says what is done, so an executor may die and the study can be run again."""
+    """Computes cells somewhere. Only the store says which cells are done, so a study can be run again after a crash."""
 
     name: ClassVar[str]
 
@@ -223,7 +223,7 @@ class Executor(Protocol):
 
     @property
     def threads(self) -> int:
-        """With how many threads each cell is computed."""
+        """The number of threads with which each cell is computed."""
         ...
 
     def room(self, job: CellJob) -> bool:
@@ -243,7 +243,7 @@ class Executor(Protocol):
         ...
 
     def close(self) -> None:
-        """End all cells that are under way, and every process of the executor. May be called twice."""
+        """End all cells that are running, and every process of the executor. May be called twice."""
         ...
 
 

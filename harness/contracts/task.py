@@ -14,7 +14,7 @@ from harness.contracts.values import Messages, Pair, Ratings
 
 @dataclass(frozen=True, slots=True)
 class SampleRow:
-    """One evaluated item: its value in each metric, and what somebody needs who wants to check it."""
+    """One evaluated item: its value in each metric, and the texts with which somebody can check it."""
 
     id: str
     unit: str
@@ -27,7 +27,7 @@ class SampleRow:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A metric that is one figure for the whole set and no mean over rows, with its own 95 % interval over units."""
+    """A metric of the whole set that is not a mean over rows, with its 95 % interval over units."""
 
     value: float
     ci95: tuple[float, float] | None
@@ -38,7 +38,7 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """A task's result: one row per sample; `notes` are figures of the data, not of the model (shortcut controls)."""
+    """A task's result: one row for each item; `notes` are figures of the data and not of the model."""
 
     rows: tuple[SampleRow, ...]
     notes: Mapping[str, float] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class EvalContext:
 
     source: Source
     limit: int | None
-    """Score the first so many items; None: all."""
+    """Score only the first `limit` items; None: all items."""
     num_fewshot: int
     """How many of `demonstrations` to show before each item."""
     seed: int
@@ -156,10 +156,10 @@ class HasNoReferences(Protocol):
 
 @runtime_checkable
 class TakesOutputs(Protocol):
-    """What a task adds when answers of other models, from a file, can be scored in place of a fitted model's."""
+    """Implemented by a task that can score the answers of another model from a file."""
 
     def prompts(self, source: Source, limit: int | None) -> Mapping[str, Messages]:
-        """By item, the conversation that is asked with no demonstration before it: each is answered by one text."""
+        """The conversation of each item, by id, without demonstrations. The file must have one answer to each."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Values that everything speaks of: messages, prompts, pairs, ratings, completions, and the few shots of a cell."""
+"""Values that all parts share: messages, prompts, pairs, ratings, completions, and the few-shot data of a cell."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Completion:
 
 @runtime_checkable
 class Verifier(Protocol):
-    """Checks answers to prompts of a pool. Every prompt about which it is asked costs one label, however often."""
+    """Checks answers to prompts of a pool. A prompt about which it is asked costs one label, however often."""
 
     def __call__(self, prompt_id: str, completion: str) -> float:
         """Reward in [0, 1]. Raises KeyError for an unknown prompt."""
@@ -147,7 +147,7 @@ class FewShot:
     auxiliary: Ratings = field(default_factory=dict)
     """Other groups and all their ratings on the questions that are not held out; counted apart from the labels."""
     spans: Spans = "marker"
-    """How the pool's answers begin their final part. It is no data, so an aligner does not declare it as a need."""
+    """How the final part of an answer is recognised. An aligner need not declare it: it is not a label."""
 
     @property
     def there(self) -> frozenset[Need]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Study:
-    """A study file and what belongs to it."""
+    """A study file with its cells, runs, records and report."""
 
     def __init__(self, file: StudyFile, registry: Registry | None = None) -> None:
         self.file = file
@@ -37,25 +37,25 @@ class Study:
 
     @classmethod
     def load(cls, path: str | Path, sets: Sequence[str] = (), registry: Registry | None = None) -> Study:
-        """The study of a YAML file, `key=value` of `sets` over it. Raises HarnessError naming the file and the key."""
+        """Read a study file; each `key=value` of `sets` overrides a key. Raises HarnessError naming file and key."""
         return cls(read_study(Path(path), sets), registry)
 
     @classmethod
     def of(cls, values: Mapping[str, Any], registry: Registry | None = None) -> Study:
-        """A study from plain values, as a file would hold them."""
+        """Make a study from plain values, as a file would hold them. Raises HarnessError naming a key that is wrong."""
         return cls(study_of(values), registry)
 
     @property
     def store(self) -> Store:
-        """Where its records are."""
+        """The store that holds the records of the study."""
         return Store(self.file.store)
 
     def cells(self) -> tuple[Cell, ...]:
-        """The combinations of its axes."""
+        """Every combination of the axes, without those that `exclude` leaves out."""
         return expand(self.file, self.registry)
 
     def plan(self, progress: Progress | None = None) -> StudyPlan:
-        """Every run, and whether it is there, to be made, or lacks something. Nothing is computed."""
+        """Every run with its state: finished, still to be computed, or missing something. Nothing is computed."""
         executor = self._executor()
         try:
             return self._planned(executor, progress or Silent())
@@ -65,9 +65,10 @@ class Study:
     def run(
         self, progress: Progress | None = None, *, retry_failed: bool = False, listener: Listener | None = None
     ) -> StudyOutcome:
-        """Compute what is not there yet. `listener` is called with every event.
+        """Compute the cells that have no record, and say what came of them. `listener` is called with every event.
 
-        Raises HarnessError for a study at fault; a cell that fails or lacks something is in the outcome.
+        Raises HarnessError for a wrong study. A cell that fails, or that lacks a model, a key or a GPU, raises nothing;
+        the outcome names it.
         """
         executor = self._executor()
         try:
@@ -91,7 +92,7 @@ class Study:
         return plan_study(self.file, self.registry, progress, executor.threads, elsewhere=elsewhere)
 
     def outlook(self, plan: StudyPlan) -> StudyForecast:
-        """What the runs that are to be computed will take, with a range, and what the design can show."""
+        """Forecast what the runs still to be computed will take (hours, FLOPs, memory, price) and can show."""
         found, _ = records(self.file.store)
         executor = self._executor()
         executor.close()
@@ -107,7 +108,7 @@ class Study:
             return None
 
     def submission(self, plan: StudyPlan) -> str | None:
-        """The command that an executor would hand to its cluster, where it has one and there is something to run."""
+        """The command that the executor would give to its cluster; None without a cluster or a run to compute."""
         to_run = [run for run in plan.runs.values() if run.state == "run" and run.plan is not None]
         executor = self._executor()
         try:
@@ -119,26 +120,26 @@ class Study:
             executor.close()
 
     def index(self) -> Index:
-        """Its cells with their runs: as they were run last, or as they would be."""
+        """The cells with their runs, from the last `run` of this study, or else as they would be run now."""
         index = read_index(self.file.folder)
         if index is None or not index.covers(self.cells()):
             return index_of(self.plan())
         return index.renamed(made_elsewhere(self.file.store)) if self.file.shared.device == "cuda" else index
 
     def records(self) -> list[Record]:
-        """The records of its cells and of base, as far as they are there."""
+        """The records of the cells and of the base model that exist so far."""
         names = dict.fromkeys(name for cell in self.index().cells for name in (*cell.needs, cell.run))
         found = [self.store.record(name) for name in names if not name.startswith("missing-")]
         return [record for record in found if record is not None]
 
     def frame(self) -> Any:
-        """One row for each record, as a pandas.DataFrame: axes, status, every score, and what was spent."""
+        """A pandas.DataFrame with one row for each record: axes, status, every score and every cost."""
         import pandas as pd
 
         return pd.DataFrame([row(record) for record in self.records()])
 
     def report(self) -> StudyReport:
-        """What the records say. Raises HarnessError where there are none yet."""
+        """Make the report from the records that exist. Raises HarnessError if there is none yet."""
         from harness.study.report import build
 
         return build(self.file, self.index(), self.store)
@@ -151,7 +152,7 @@ class Study:
 
 
 def row(record: Record) -> dict[str, Any]:
-    """A record as one flat row."""
+    """A record as a flat mapping from column to value."""
     scores = {f"score.{name}": score.mean for name, score in sorted(record.scores.items())}
     main = record.scores.get(record.task.main_metric)
     spent = record.spent

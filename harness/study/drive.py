@@ -1,7 +1,8 @@
 """Driving a study: cells go to an executor as they become ready, until all have a record or a limit is reached.
 
-The store is the truth. A cell that another process computes is left to it, and one whose worker dies is started again.
-Cells that share a fit or the same answers never run side by side: the second finds what the first left.
+Only the store says which cells are done. A cell that another process computes is left to that process, and a cell whose
+worker dies is started again. Cells that share a fit or answers never run at the same time: the second reuses what the
+first has stored.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ Phase = Literal["waiting", "running", "done", "failed", "missing"]
 
 @dataclass
 class Run:
-    """A run of the study, as far as it is now."""
+    """A run of the study with its present state."""
 
     planned: PlannedRun
     phase: Phase
@@ -53,11 +54,11 @@ class Run:
 
 @dataclass(frozen=True)
 class StudyOutcome:
-    """What a call of `study run` came to."""
+    """The outcome of a call of `study run`."""
 
     runs: Mapping[str, Run]
     stopped: str | None
-    """Why no further cell was started; None where all were."""
+    """Why no further cell was started, or None if all were started."""
     seconds: float
     flops: float
     """Of the runs that ended in this call."""
@@ -79,7 +80,7 @@ class StudyOutcome:
 
 @dataclass
 class CallSpent:
-    """What this call took."""
+    """What this call has spent so far."""
 
     began: float = field(default_factory=time.monotonic)
     flops: float = 0.0
@@ -121,7 +122,7 @@ class Driver:
         self._known = peaks({run.id: run for run in _records(self.store, plan)})
 
     def run(self) -> StudyOutcome:
-        """Compute what there is to compute. Ctrl-C ends the cells under way, which go on where they were next time."""
+        """Compute every cell that can be computed. Ctrl-C ends the running cells, which continue at the next call."""
         self.events.tell("study_started", study=self.plan.study.name, runs=len(self.runs), to_run=self._left())
         self.progress.stage(f"study {self.plan.study.name}", len(self.runs))
         try:

@@ -1,4 +1,4 @@
-"""What happens in a study, as one JSON object a line: for dashboards, logs and tests, without any extra package."""
+"""The events of a study, one JSON object for each line, for dashboards, logs and tests, without an extra package."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Events:
             _end_line(path)
 
     def tell(self, event: str, **facts: Any) -> None:
-        """Note an event with the time in seconds of the clock."""
+        """Append an event with the time in seconds since the epoch."""
         value = {"time": round(time.time(), 3), "event": event, **facts}
         with self._alone, storage(self._path.parent), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(value, ensure_ascii=False) + "\n")

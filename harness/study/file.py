@@ -1,4 +1,4 @@
-"""A study as a user writes it: axes, what is shared, where it runs and when it stops. Unknown keys are refused."""
+"""The study file: axes, shared settings, where cells are computed and when to stop. Unknown keys are refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from harness.util.safe_text import cut
 Seed = Annotated[int, Field(ge=0, le=SEED_LIMIT)]
 AXES = ("aligners", "tasks", "pools", "models", "budgets", "draws", "seeds", "judges", "backends", "tracks")
 CURVE_BUDGETS = 5
-"""From so many budgets on a study draws learning curves, and every budget then keeps its last step."""
+"""A study with this many budgets or more has learning curves, and every budget then keeps its last step."""
 
 
 class _Frozen(BaseModel):
@@ -39,7 +39,7 @@ class _Frozen(BaseModel):
 
 
 class Method(_Frozen):
-    """A method with the settings that differ from its defaults; a name alone is a method as it comes."""
+    """A method with the settings that differ from its defaults. In a file, a name alone stands for the defaults."""
 
     aligner: Text
     settings: dict[str, Any] = Field(default_factory=dict, description="hyper-parameters, by name")
@@ -54,7 +54,7 @@ class Track(_Frozen):
 
 
 class Shared(_Frozen):
-    """What all cells have in common: the settings of `run` that are no axis."""
+    """Settings that all cells have in common: those of `run` that are not an axis."""
 
     data: Text = "auto"
     columns: dict[str, str] = Field(default_factory=dict)
@@ -115,7 +115,7 @@ class Comparing(_Frozen):
 
 
 class StudyFile(_Frozen):
-    """A study: the product of its axes, less what is excluded."""
+    """A study: every combination of its axes, except those that `exclude` leaves out."""
 
     name: Text = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="name of the study, of its folder and its report"
@@ -164,7 +164,7 @@ class StudyFile(_Frozen):
 
 
 def read_study(path: Path, sets: Sequence[str] = ()) -> StudyFile:
-    """The study of a file, with `key=value` over it. Raises HarnessError naming the file or option and the key."""
+    """Read a study file; `key=value` overrides a key. Raises HarnessError naming the file or option and the key."""
     where = f"study {cut(str(path))}"
     values = read_mapping(path, "study")
     for text in sets:
@@ -173,7 +173,7 @@ def read_study(path: Path, sets: Sequence[str] = ()) -> StudyFile:
 
 
 def study_of(values: Mapping[str, Any], where: str = "study") -> StudyFile:
-    """A study from plain values, where short forms are allowed: a method's name, a number of draws or labels."""
+    """Make a study from plain values. Short forms are allowed: a method's name, a number of draws or of labels."""
     check_keys(StudyFile, list(values), where)
     full = {**values, **{key: _whole(key, values[key], where) for key in _SHORT if key in values}}
     check_tree(StudyFile, full, where)
@@ -222,7 +222,7 @@ def _budgets(value: Any, where: str) -> list[Any]:
 
 
 def _numbers(value: Any, where: str) -> Any:
-    """Three draws are 0, 1 and 2."""
+    """Turn a number of draws or seeds into the list from 0 on: 3 means 0, 1 and 2."""
     if isinstance(value, int) and not isinstance(value, bool):
         if not 1 <= value <= 1000:
             raise HarnessError(f"{where}: {value} draws or seeds; 1 to 1000, or a list of them, was expected")

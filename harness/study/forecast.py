@@ -1,4 +1,4 @@
-"""What a list of cells would do, before anything is fitted: what is there, what cannot run, what it costs and shows."""
+"""A forecast of cells before anything is fitted: which exist, which cannot run, what they cost and can show."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from harness.plugins.registry import Registry
 
 State = Literal["new", "begun", "fitted", "done"]
-"""Of a cell: nothing is there, an unfinished fit, its fit alone, or its record."""
+"""Whether a cell has nothing yet, an unfinished fit, a finished fit, or a record."""
 TARGET = 0.05
 """The difference for which the number of items is given."""
 DIFFERING = 0.3
@@ -57,7 +57,7 @@ class CellForecast:
     """Shares that the study's lengths cut: `prompts`, `answers` of the labelled pairs, `pool_prompts`, ..."""
     items: int
     units: int
-    """Items that ask different things."""
+    """Independent units among the items."""
     cost: CellCost
 
 
@@ -82,7 +82,7 @@ class Showing:
     differing: float
     basis: str
     difference: float | None
-    """The smallest that would be seen four times in five; None: none would be."""
+    """The smallest difference that would be seen four times in five; None if none would be, however large."""
     needed: int
     """Items with which `TARGET` would be seen."""
 

@@ -1,4 +1,4 @@
-"""From a study to its cells: the product of the axes, less what is excluded, each cell a whole `RunConfig`."""
+"""From a study to its cells: every combination of the axes that is not excluded, each a complete `RunConfig`."""
 
 from __future__ import annotations
 

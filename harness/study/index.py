@@ -36,14 +36,14 @@ class Index(BaseModel):
     study: str
     cells: tuple[IndexedCell, ...]
     forecast: dict[str, dict[str, float]] = {}
-    """What each run that was to be computed was expected to take: `seconds`, `flops`."""
+    """For each run that was to be computed, what the forecast expected: `seconds`, `flops`."""
 
     def covers(self, cells: Sequence[Cell]) -> bool:
         """Whether these are the cells of the index."""
         return [_key(cell.method, cell.axes) for cell in cells] == [_key(c.method, c.axes) for c in self.cells]
 
     def renamed(self, made: Mapping[str, Record]) -> Index:
-        """With the ids of the records, by the ids that their runs had where the GPU that computed them is not."""
+        """Replace provisional ids, which runs have on a machine without the GPU, by the ids of their records."""
 
         def name(run: str) -> str:
             return made[run].id if run in made else run
@@ -75,7 +75,7 @@ def index_of(plan: StudyPlan, forecast: Mapping[str, Mapping[str, float]] | None
 
 
 def write_index(folder: Path, index: Index) -> None:
-    """Write an index; forecasts of runs that an earlier call made stay."""
+    """Write an index. Forecasts of runs that an earlier call computed are kept."""
     before = read_index(folder)
     kept = {**(before.forecast if before is not None else {}), **index.forecast}
     whole = index.model_copy(update={"forecast": kept})

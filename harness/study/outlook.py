@@ -1,4 +1,4 @@
-"""What a study will take and what it can show, before it runs: a forecast with a range, and sentences for each task.
+"""A forecast of what a study will take, with a range, and sentences on what each task can show.
 
 What a cell takes is `harness.study.costs`'s to say. Runs of one kind err together, so the ends of the range are sums of
 the cells' own ends.
@@ -36,7 +36,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class StudyForecast:
-    """The forecast of all that is still to run."""
+    """The forecast for all runs that are still to be computed."""
 
     runs: dict[str, Expected]
     hours: Range
@@ -45,9 +45,9 @@ class StudyForecast:
     tokens: Range
     """Tokens that are computed forward, of fits and evaluations."""
     memory_bytes: int
-    """The most that one cell takes."""
+    """The largest memory of a single cell, in bytes."""
     disk_bytes: int
-    """What the records, answers and adapters take together."""
+    """Disk of all records, answers and adapters together, in bytes."""
     usd: float
     """Of judges, by the study's prices."""
     sentences: tuple[str, ...]

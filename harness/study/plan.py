@@ -1,4 +1,4 @@
-"""What a study will do: every cell with its run, whether it is there already, and what it waits for."""
+"""The plan of a study: every cell with its run, whether the run has a record, and what the run waits for."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ BYTES = {"fp32": 4, "bf16": 2}
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a study: a cell of the grid, or base, which cells are compared with."""
+    """One run of a study: a cell of the grid, or the base model with which cells are compared."""
 
     run_id: str
     words: str
     config: RunConfig
     state: State
-    """`failed`: its record says why, and it is run again where that is asked for."""
+    """`failed`: the record says why, and the run is computed again only with `--retry failed`."""
     reason: str = ""
     needs: tuple[str, ...] = ()
     plan: Plan | None = None
@@ -45,7 +45,7 @@ class PlannedRun:
     fitted: bool = False
     """Whether its fit is there already."""
     any_gpu: str | None = None
-    """Its id on a GPU without a name, where another machine computes it and this one has no GPU."""
+    """Its provisional id without the GPU's name, if another machine computes it and this machine has no GPU."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class StudyPlan:
     study: StudyFile
     runs: Mapping[str, PlannedRun]
     cells: tuple[tuple[Cell, str], ...]
-    """Every cell of the grid, and its run: cells that no setting of theirs tells apart share one."""
+    """Every cell of the grid with the id of its run; cells with the same settings share a run."""
     threads: int
 
     def count(self, state: State) -> int:
@@ -182,7 +182,7 @@ class _Notes(Silent):
 
 
 def compared_with(plan: Plan) -> Iterator[RunConfig]:
-    """The runs of base that a cell is held against, as the engine asks for them."""
+    """The runs of the base model with which a cell is compared, as the engine asks for them."""
     if plan.config.aligner != BASE_ALIGNER:
         yield plan.base_config
     if plan.config.baseline == BASE_ALIGNER:

@@ -1,4 +1,4 @@
-"""What a design of draws and units can show, from the variances that its differences have."""
+"""What a number of draws and units can show, given the variances of the differences."""
 
 from __future__ import annotations
 

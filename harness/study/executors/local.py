@@ -21,7 +21,7 @@ RESERVE = 0.9
 
 
 class LocalExecutor:
-    """Never more threads than cores, more memory than there is, or more cells than GPUs."""
+    """Processes on this machine, within its cores, memory and GPUs."""
 
     name: ClassVar[str] = "local"
     options: ClassVar[frozenset[str]] = frozenset({"memory_gb"})
@@ -49,7 +49,7 @@ class LocalExecutor:
         return not job.gpus or bool(self._free_gpus())
 
     def submit(self, job: CellJob) -> str:
-        """Hand the cell to a warm worker, or start one."""
+        """Give the cell to a worker that is already running, or start a worker."""
         self._idle = [worker for worker in self._idle if worker.alive]
         worker = self._fitting(job)
         worker.take(job)
@@ -58,7 +58,7 @@ class LocalExecutor:
         return handle
 
     def poll(self, handles: Sequence[str]) -> Mapping[str, CellState]:
-        """What the workers told; a worker that is through or dead gives its place back."""
+        """The states that the workers reported. A worker that has finished or died frees its place."""
         found = {}
         for handle in handles:
             worker = self._busy.get(handle)
@@ -73,7 +73,7 @@ class LocalExecutor:
         return found
 
     def cancel(self, handle: str) -> None:
-        """End the worker of a cell, with all that it started."""
+        """End the worker of a cell and every process that it started."""
         worker = self._busy.pop(handle, None)
         if worker is not None:
             worker.end()

@@ -25,7 +25,7 @@ STARTS = 3
 
 
 class RayExecutor:
-    """A cell is a task that asks for its threads, GPUs and memory; the driver starts again what a dead worker lost."""
+    """Tasks of a Ray cluster; a cell whose worker dies is started again."""
 
     name: ClassVar[str] = "ray"
     elsewhere: ClassVar[bool] = True
@@ -46,7 +46,7 @@ class RayExecutor:
         self._mine = False
 
     def room(self, job: CellJob) -> bool:
-        """Whether the cluster has cores for one cell more; Ray queues what asks for GPUs or memory."""
+        """Whether the cluster has cores for one more cell. Cells that ask for GPUs or memory wait in Ray's queue."""
         return len(self._cells) < self._workers()
 
     def submit(self, job: CellJob) -> str:
@@ -65,7 +65,7 @@ class RayExecutor:
         return handle
 
     def poll(self, handles: Sequence[str]) -> Mapping[str, CellState]:
-        """Take in what is done; a task whose worker or node died is lost."""
+        """The states of the tasks. A task whose worker or node died is `lost`."""
         known = {handle: self._cells[handle] for handle in handles if handle in self._cells}
         found = {handle: CellState("lost", "its task is unknown") for handle in handles if handle not in known}
         references = [reference for reference, _ in known.values()]
@@ -81,7 +81,7 @@ class RayExecutor:
             self._ray.cancel(reference, force=True)
 
     def close(self) -> None:
-        """End all tasks, and the cluster where it was started here."""
+        """End all tasks, and the cluster if this executor started it."""
         for handle in list(self._cells):
             self.cancel(handle)
         if self._mine:

@@ -21,7 +21,7 @@ OWN = frozenset({"cluster", "minutes", "partition", "account", "qos", "constrain
 
 
 class SlurmExecutor:
-    """The store and the study's folder lie on a disk that all nodes share."""
+    """Jobs of a Slurm cluster, through submitit; all nodes must share the disk of the store."""
 
     name: ClassVar[str] = "slurm"
     elsewhere: ClassVar[bool] = True
@@ -45,31 +45,31 @@ class SlurmExecutor:
         return len(self._pending) + len(self._jobs) < (self._asked.workers or MOST)
 
     def submit(self, job: CellJob) -> str:
-        """Queue a cell; it goes to Slurm at the next poll, with all that came before."""
+        """Queue a cell. The next `poll` sends it to Slurm together with the other queued cells."""
         self._count += 1
         handle = f"{job.run_id}@{self._count}"
         self._pending.append((handle, job))
         return handle
 
     def poll(self, handles: Sequence[str]) -> Mapping[str, CellState]:
-        """Send what was queued as job arrays, and look at what was sent."""
+        """Send the queued cells as job arrays, and return the states of all cells that were asked for."""
         self._send()
         return {handle: self._state(handle) for handle in handles}
 
     def cancel(self, handle: str) -> None:
-        """Take a cell back, or cancel its job."""
+        """Remove a cell from the queue, or cancel its job."""
         self._pending = [(name, job) for name, job in self._pending if name != handle]
         job = self._jobs.pop(handle, None)
         if job is not None and not job.done():
             job.cancel()
 
     def close(self) -> None:
-        """Cancel what is not done."""
+        """Cancel every job that has not finished."""
         for handle in [*self._jobs, *(name for name, _ in self._pending)]:
             self.cancel(handle)
 
     def preview(self, job: CellJob, count: int) -> str:
-        """The `sbatch` line that an array of `count` such cells comes to."""
+        """The `sbatch` line of an array of `count` such cells."""
         wanted = self._wanted(job)
         parts = [
             f"--array=0-{max(count, 1) - 1}%{self._asked.workers or MOST}",

@@ -1,4 +1,4 @@
-"""What a study found: figures with their intervals and tests, learning curves, and the sentences that go with them."""
+"""The report of a study: figures with intervals and tests, learning curves, and sentences."""
 
 from __future__ import annotations
 

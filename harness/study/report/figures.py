@@ -1,4 +1,4 @@
-"""A report as data: what is drawn as Markdown, JSON or a page."""
+"""A report as data, from which Markdown, JSON and pages are made."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ class _Frozen(BaseModel):
 
 
 class Contrast(_Frozen):
-    """A method less another on the same draws and items."""
+    """The difference of two methods on the same draws and items."""
 
     against: str
     difference: float
     ci95: Interval
-    """For new draws and new questions; None below two draws or two units."""
+    """95 % interval for new draws and new questions; None with fewer than two draws or two units."""
     p: float
     p_holm: float | None
-    """Adjusted over the methods; None for what is outside the family."""
+    """Adjusted over the methods; None for rows outside the family of tests."""
     verdict: Verdict | None
     scope: str
-    """What p speaks of."""
+    """To what p refers: new draws and questions, or new questions only."""
     n_draws: int
 
 
@@ -55,7 +55,7 @@ class PanelRow(_Frozen):
 
 
 class Panel(_Frozen):
-    """One task, pool, model, judge, backend, track and budget: what may be compared."""
+    """Rows that may be compared: one task, pool, model, judge, backend, track and budget."""
 
     task: str
     pool: str
@@ -85,13 +85,13 @@ class Point(_Frozen):
 
 
 class Efficiency(_Frozen):
-    """With how many labels a method reaches what the reference has with `target_labels`."""
+    """The number of labels with which a method reaches the score of the reference at `target_labels`."""
 
     reference: str
     target_labels: int
     target: float
     labels: float | None
-    """None: not within the range of the budgets."""
+    """The number of labels, or None if it lies outside the range of the budgets."""
     ci95: tuple[float, float]
     """0 stands for fewer than the smallest budget, infinity for more than the largest."""
     below_range: float
@@ -119,7 +119,7 @@ class CurvePanel(_Frozen):
 
 
 class ForecastError(_Frozen):
-    """How far off the forecast was, over the runs that were forecast and are done."""
+    """Forecast and actual cost of the runs that were forecast and are finished."""
 
     runs: int
     seconds_expected: float
@@ -129,11 +129,11 @@ class ForecastError(_Frozen):
 
 
 class StudyReport(_Frozen):
-    """What a study found."""
+    """The whole report of a study."""
 
     study: str
     counts: dict[str, int]
-    """Cells by what came of them: statuses of records, and `missing`."""
+    """The number of cells with each status of a record, and with `missing`."""
     panels: tuple[Panel, ...]
     curves: tuple[CurvePanel, ...]
     forecast: ForecastError | None
