@@ -46,11 +46,11 @@ class BestOfNConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     preset: Preset = "ours"
-    n: int = Field(4, ge=1, description="samples of the base model per answer [R]", json_schema_extra={"probe": 16})
+    n: int = Field(4, ge=1, description="samples of the base model per answer (ours)", json_schema_extra={"probe": 16})
     temperature: float = Field(
         1.0,
         gt=0,
-        description="of the samples, where a task asks for greedy decoding [R]",
+        description="of the samples, where a task asks for greedy decoding (ours)",
         json_schema_extra={
             "no_effect": "used at inference alone, and only for a request that asks for greedy decoding"
         },
@@ -58,13 +58,13 @@ class BestOfNConfig(BaseModel):
     beta: float = Field(
         0.1,
         gt=0,
-        description="of DPO's loss and of the reward [S]",
+        description="of DPO's loss and of the reward (paper)",
         json_schema_extra={"probe": 1.0},
     )
     learning_rate: float = Field(
         CONTRAST_RATE,
         gt=0,
-        description="peak, cosine to 0; that of dpo (pilot search for LoRA) [R]; paper 1e-6, all weights [S]",
+        description="peak, cosine to 0; that of dpo (ours: search for LoRA); paper 1e-6, all weights",
         json_schema_extra={"probe": 1e-3},
     )
     epochs: Epochs = 3.0

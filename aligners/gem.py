@@ -140,7 +140,7 @@ class GemConfig(BaseModel):
 
 
 class Gem:
-    """Reflective SFT on `chosen`, then SEGA on the pairs' prompts and the unlabelled ones."""
+    """Fine-tunes on the chosen answers, then reinforces its own samples by the entropies of their tokens (SEGA)."""
 
     name: ClassVar[str] = "gem"
     paper: ClassVar[str] = "2511.13007"

@@ -92,7 +92,7 @@ class GrpoConfig(BaseModel):
 
 
 class Grpo:
-    """Reinforces those of its own samples that the verifier rates above their group's mean."""
+    """Reinforces those of its own samples that the pool's verifier rates above the mean of their group."""
 
     name: ClassVar[str] = "grpo"
     paper: ClassVar[str] = "2402.03300"

@@ -55,7 +55,7 @@ class KtoConfig(BaseModel):
 
 
 class Kto:
-    """Makes desirable answers better and undesirable ones worse than the policy's usual reward."""
+    """Raises the reward of desirable answers above the policy's usual reward and lowers that of undesirable answers."""
 
     name: ClassVar[str] = "kto"
     paper: ClassVar[str] = "2402.01306"

@@ -33,7 +33,7 @@ class RandomConfig(BaseModel):
 
 
 class RandomAdapter:
-    """An untrained adapter at the price of a trained one."""
+    """Trains as sft does and then replaces the adapter by noise of the same size; a control."""
 
     name: ClassVar[str] = "random"
     paper: ClassVar[str] = ""

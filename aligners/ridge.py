@@ -127,7 +127,7 @@ class Linear:
 
 
 class Ridge:
-    """Linear in the embedding; the frozen language model only embeds."""
+    """Regresses a group's preferences linearly on the frozen model's embeddings of the options."""
 
     name: ClassVar[str] = "ridge"
     paper: ClassVar[str] = ""

@@ -47,7 +47,7 @@ class Flat:
 
 
 class Uniform:
-    """Uses no label beyond asking that there are groups at all."""
+    """Predicts the same probability for every option; a control."""
 
     name: ClassVar[str] = "uniform"
     paper: ClassVar[str] = ""

@@ -53,7 +53,7 @@ Answered = Sequence[tuple[Case, Completion]]
 
 
 class CareProtocol:
-    """Greedy answers to unseen patients' questions, checked against the house rules; the scenario is the unit."""
+    """A clinic's house rules for answers to patients: code checks greedy answers to unseen questions."""
 
     name: ClassVar[str] = "care_protocol"
     paper: ClassVar[str] = ""

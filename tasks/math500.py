@@ -24,7 +24,7 @@ from tasks.measures.preference import METRICS
 
 
 class Math500(StockProblem):
-    """Competition problems; a text is right where math-verify finds an answer in it that equals the gold one."""
+    """Competition problems; math-verify compares the answer in the generated text with the gold answer."""
 
     name: ClassVar[str] = "math500"
     paper: ClassVar[str] = "2305.20050"

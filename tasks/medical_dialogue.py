@@ -49,7 +49,7 @@ STATEMENTS_ONLY = "k_qa"
 
 
 class MedicalDialogue:
-    """Single- and multi-turn patient questions; `medical_dialogue:FOLDER` takes one of the folders alone."""
+    """Patients' questions with graded answers; `medical_dialogue:FOLDER` takes one of the folders alone."""
 
     name: ClassVar[str] = "medical_dialogue"
     paper: ClassVar[str] = "2511.13007"

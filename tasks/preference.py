@@ -50,7 +50,7 @@ WIN_RATE = "win_rate"
 
 
 class PreferenceTask:
-    """Held-out pairs; the model says which answer is the better one."""
+    """Held-out pairs of the pool; does the model prefer the better answer?"""
 
     name: ClassVar[str] = "preference"
     paper: ClassVar[str] = ""

@@ -146,8 +146,10 @@ def settings() -> str:
 
     aligners = load(plugins=False).aligners
     head = (
-        "# Settings of every method\n\nA setting is given with `--set aligner.NAME=VALUE`. This page is written from\n"
-        "the methods' own configurations. [S], [N] and [R] are explained under [sources](../methods/sources.md).\n"
+        "# Settings of every method\n\nA setting is given with `--set aligner.NAME=VALUE`. This page is written "
+        "from\nthe methods' configurations. The words in brackets name the source of a default: (paper), (authors) "
+        "and (code)\nstand for the paper, its authors and their released code, and (ours) for a value of this "
+        "project. The pages of\nthe methods mark the same sources by [letters](../methods/sources.md).\n"
     )
     return head + "".join(_settings_of(name, aligners[name]) for name in sorted(aligners))
 

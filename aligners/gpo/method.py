@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class Gpo:
-    """The paper's module beside the frozen language model; taught by pairs, a reward model that reads them."""
+    """Trains a small module beside the frozen model, which predicts a group's opinions or ranks answers from pairs."""
 
     name: ClassVar[str] = "gpo"
     paper: ClassVar[str] = "2310.11523"
@@ -73,7 +73,7 @@ class Gpo:
 
 
 class GpoResidual:
-    """GPO on groups, from what they share: it reads and predicts by how much a group departs from the others' mean."""
+    """GPO for groups that reads and predicts by how much a group departs from the mean of the others."""
 
     name: ClassVar[str] = "gpo_residual"
     paper: ClassVar[str] = "2310.11523"

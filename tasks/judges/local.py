@@ -45,7 +45,7 @@ _UNLIMITED = 10**9
 
 
 class Local:
-    """A model of ours, asked for one of two letters in both orders (`local:MODEL`; bare: the study's own model)."""
+    """A model here, asked for one of two letters in both orders (`local:MODEL`; `local`: the study's model)."""
 
     name: ClassVar[str] = "local"
     version: ClassVar[str] = f"1-prompt{VERSION}"

@@ -39,7 +39,7 @@ Rows = Mapping[str, Sequence[Row]]
 
 
 class LmEval:
-    """Any task of lm-eval by name, as `lm_eval:arc_easy`; `named` gives the class of one."""
+    """Any task of lm-eval by name, for example `lm_eval:arc_easy`."""
 
     name: ClassVar[str] = "lm_eval"
     paper: ClassVar[str] = ""

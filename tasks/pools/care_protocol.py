@@ -23,7 +23,7 @@ def keeps_protocol(level: str, completion: str) -> float:
 
 
 class CareProtocolPool:
-    """One pair per question; every question is a prompt too.
+    """Answers that keep a clinic's house rules, each paired with an answer that breaks some.
 
     What the independent unit is, `pairs_of` says.
     """

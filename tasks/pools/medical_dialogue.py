@@ -16,7 +16,7 @@ from tasks.datasets.dialogues import DATASET, dialogues, pairs_of
 
 
 class MedicalDialoguePool:
-    """Pairs and prompts from every known folder that the source holds."""
+    """Pairs and prompts of patients' questions, from every known folder that the source holds."""
 
     name: ClassVar[str] = "medical_dialogue"
     licence: ClassVar[str] = "Apache-2.0 (shipped sample), CC BY 4.0 (LiveQA-Med), MIT (K-QA)"

@@ -22,7 +22,7 @@ EVERYTHING = "*"
 
 
 class OwnPairsPool(PairPool):
-    """The user's own pairs. A file, and data without a held-out split, are divided here."""
+    """Your own pairs; data without a held-out split are divided into training and held-out pairs."""
 
     name: ClassVar[str] = "pairs"
     licence: ClassVar[str] = "that of the data you point at"
