@@ -116,7 +116,7 @@ class AlpacaEval:
         """The task with other outputs of the data set as its baseline: `alpaca_eval:text_davinci_003`."""
         if not _NAME.fullmatch(argument):
             raise HarnessError(
-                f"outputs {argument!r} are no name; expected one such as {REFERENCE} or text_davinci_003"
+                f"{argument!r} is not a name of outputs; a name such as {REFERENCE} or text_davinci_003 was expected"
             )
         return type("Named", (cls,), {"name": f"{cls.name}:{argument}", "outputs": argument})
 

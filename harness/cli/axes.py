@@ -45,7 +45,9 @@ def _check_axes(axes: Mapping[str, list[Any]], where: str) -> None:
             raise HarnessError(f"{where}: {key} is an empty list; give it a value, or leave the key out")
         count *= len(values)
     if count > MOST_CELLS:
-        raise HarnessError(f"{where}: its lists make {count} cells; at most {MOST_CELLS} were expected")
+        raise HarnessError(
+            f"{where}: its lists make {count} cells, and at most {MOST_CELLS} are allowed; shorten a list"
+        )
 
 
 def _budget(value: Any) -> Any:

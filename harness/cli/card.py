@@ -28,7 +28,10 @@ def card(found: Found) -> str:
     """The card as Markdown, with the header that model hubs read."""
     record = found.record
     if record.outputs is not None:
-        raise HarnessError(f"run {record.id} scored outputs of another model, which was not made here: it has no card")
+        raise HarnessError(
+            f"run {record.id} scored outputs of another model from a file, of which no card can be written; name a "
+            "run of an aligner"
+        )
     header = yaml.safe_dump(
         {
             "base_model": record.model.name,

@@ -56,7 +56,7 @@ def check_(
     plugins: shared.Plugins = None,
     as_json: shared.Json = False,
 ) -> None:
-    """Say what the data hold, what is left out and why, how long texts are, and what tells answers apart unread."""
+    """Say what data hold, what is left out and why, how long texts are, and if length or words give labels away."""
     registry = shared.registry(no_plugins, plugins)
     lengths = _lengths(sets or ())
     with stdout_to_stderr():

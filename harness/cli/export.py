@@ -57,8 +57,9 @@ def export(
         Form,
         typer.Option(
             "--as",
-            help="alpaca_eval: model_outputs.json; lm_eval: samples JSONL; card: README.md; run: the run itself, for "
-            "another store; every_eval_ever: the shared schema of evaluation results.",
+            help="alpaca_eval: model_outputs.json; lm_eval: samples JSONL; adapter: for PEFT; merged: the whole "
+            "model; card: README.md; run: the run itself, for another store; every_eval_ever: the shared schema "
+            "of evaluation results.",
         ),
     ],
     out: Annotated[
@@ -85,7 +86,10 @@ def export(
     """Write runs for other tools: answers, samples, the adapter (PEFT), merged weights, a card, the run itself."""
     found = [find(run, store) for run in runs]
     if len(found) > 1 and form in ONE_FILE:
-        raise HarnessError(f"{form.value} is written for one run at a time, and {len(found)} are named")
+        raise HarnessError(
+            f"--as {form.value} takes one run, and {len(found)} are named; only lm_eval, run and every_eval_ever take "
+            "several"
+        )
     target = data_set(str(out))
     if target is not None:
         _to_hub(found, form, target)
@@ -116,7 +120,9 @@ def _written(found: Sequence[Found], form: Form, out: Path, model: str | None, b
 
 def _to_hub(found: Sequence[Found], form: Form, target: DataSet) -> None:
     if form is not Form.run:
-        raise HarnessError(f"{form.value} is written to a folder; only --as run goes to a data set of the hub")
+        raise HarnessError(
+            f"--as {form.value} is written to a folder; only --as run can be written to a data set of the hub"
+        )
     for one in found:
         one.store.verified(one.record.id)
     say(sent(target, [one.store.run_dir(one.record.id) for one in found]))
@@ -135,7 +141,7 @@ def _every_eval_ever(found: Sequence[Found], out: Path, by: str | None) -> Itera
     from leaderboards.every_eval_ever import write_log
 
     if by is None:
-        raise HarnessError("every_eval_ever names who ran the evaluation; say it by --by NAME")
+        raise HarnessError("--as every_eval_ever needs the name of whoever ran the evaluation: --by NAME")
     rows = _rows(found)
     for one in found:
         samples = one.store.samples(one.record) if one.record.scores else []

@@ -29,8 +29,8 @@ def check(
         str,
         typer.Option(
             "--set-of",
-            metavar="llmbar|mtbench|autoj|sample",
-            help="The labelled pairs; llmbar_adversarial is a part of llmbar.",
+            metavar="sample|llmbar|llmbar_adversarial|mtbench|autoj",
+            help="The set of labelled pairs. All but sample need --data.",
         ),
     ] = "sample",
     data: Annotated[
@@ -51,7 +51,9 @@ def check(
         ),
     ] = 64,
     model: Annotated[str, typer.Option(help="The study's model, for a judge that uses it.")] = DEFAULT_MODEL,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda")] = "auto",
+    device: Annotated[
+        str, typer.Option(metavar="auto|cpu|cuda", help="The device; auto: a GPU if there is one.")
+    ] = "auto",
     store: shared.StoreFolder = shared.DEFAULT_STORE,
     no_plugins: shared.NoPlugins = False,
     plugins: shared.Plugins = None,
@@ -87,7 +89,7 @@ def check(
 
 @app.command("list")
 def list_(store: shared.StoreFolder = shared.DEFAULT_STORE, as_json: shared.Json = False) -> None:
-    """List the judges that were measured, and what was found."""
+    """List the judges that were measured in this store, with their figures."""
     found = list(load(store))
     if as_json:
         emit_json([calibration.model_dump(mode="json") for calibration in found])

@@ -156,7 +156,7 @@ def serve(
     ],
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0: any free port.")] = 8000,
 ) -> None:
-    """Show a site in a browser on this machine: binds to 127.0.0.1 and does nothing else."""
+    """Serve a site for a browser on this machine, at 127.0.0.1 only."""
     from leaderboards.serve import server
 
     with server(folder, port) as made:

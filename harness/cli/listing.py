@@ -29,7 +29,7 @@ class Listed(StrEnum):
 
 
 def list_(
-    kind: Annotated[Listed | None, typer.Argument(help="Only this kind.", show_default=False)] = None,
+    kind: Annotated[Listed | None, typer.Argument(help="List only this kind.", show_default=False)] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Also show every setting of the aligners.")] = False,
     no_plugins: shared.NoPlugins = False,
     plugins: shared.Plugins = None,

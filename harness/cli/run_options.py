@@ -30,7 +30,9 @@ ModelRevision = Annotated[
 Data = Annotated[
     str | None,
     typer.Option(
-        metavar="auto|hub|sample|PATH", help="Where the data come from. If it is not given: HARNESS_DATA, or auto."
+        metavar="auto|hub|sample|PATH",
+        help="Where the data come from: PATH is a folder, a file of your own pairs, or hub:OWNER/NAME. If it is not "
+        "given: HARNESS_DATA, or auto.",
     ),
 ]
 TrainOn = Annotated[
@@ -102,7 +104,14 @@ NumFewshot = Annotated[
         metavar="K", help="Show K of the cell's labelled pairs before each question of the task.", show_default=False
     ),
 ]
-Device = Annotated[str | None, typer.Option(metavar="auto|cpu|cuda", show_default=False)]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|cpu|cuda",
+        help="The device that fits and evaluates; auto: a GPU if there is one.",
+        show_default=False,
+    ),
+]
 Precision = Annotated[
     str | None,
     typer.Option(
@@ -145,7 +154,7 @@ OutputFiles = Annotated[
     typer.Option(
         "--outputs",
         metavar="FILE",
-        help="Outputs of another model (model_outputs.json), judged as a row of their own. May be repeated.",
+        help="Outputs of another model (model_outputs.json), scored as a separate row. May be repeated.",
         show_default=False,
     ),
 ]

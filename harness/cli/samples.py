@@ -63,7 +63,7 @@ def samples(
 def compare(
     *,
     first: Annotated[str, typer.Argument(metavar="RUN", help="The run whose wins and losses are meant.")],
-    second: Annotated[str, typer.Argument(metavar="RUN")],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="The run that it is compared with.")],
     store: shared.Stores = None,
     metric: Annotated[
         str | None, typer.Option(help="The metric that decides which run is better (default: the task's main metric).")
@@ -137,7 +137,9 @@ def _with_base(found: Found, items: Sequence[Shown]) -> list[Compared]:
     against = found.record.manifest.compared.get("base")
     base = None if against is None else found.store.record(against["run"])
     if base is None:
-        raise HarnessError(f"run {found.record.id} was held against no base run that is here; use compare RUN RUN")
+        raise HarnessError(
+            f"run {found.record.id} has no base run here to compare with; name two runs: compare RUN RUN"
+        )
     before = shown_rows(Found(base, found.store))
     return compared(items, before, _shared((items, before), found.record.task.main_metric))
 

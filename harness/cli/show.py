@@ -35,7 +35,7 @@ def show(
         _why_two(find(diff[0], store).record, find(diff[1], store).record, as_json=as_json)
         return
     if run is None:
-        raise HarnessError("show was given no run; name its id, or two of them after --diff")
+        raise HarnessError("show needs a run: its id, its folder, or two ids after --diff")
     record = find(run, store).record
     if why:
         _why(record, as_json=as_json)
@@ -62,7 +62,8 @@ def settings_yaml(record: Record) -> str:
     settings = record.manifest.settings
     if not settings:
         raise HarnessError(
-            f"run {record.id} kept no settings, as runs of earlier versions; see its command: show {record.id} --json"
+            f"the record of run {record.id} holds no settings, because an earlier version wrote it; its command is in "
+            f"the output of: show {record.id} --json"
         )
     text: str = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
     return f"# run {record.id}\n{text.rstrip()}"

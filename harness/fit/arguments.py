@@ -30,7 +30,7 @@ def trainer_arguments(
     """Trainer arguments with the shared settings filled in. Raises HarnessError when `method` sets one of them."""
     clash = sorted(SHARED & set(method))
     if clash:
-        raise HarnessError(f"{', '.join(clash)} is shared by all aligners and may not be set by one")
+        raise HarnessError(f"{', '.join(clash)} is shared by all aligners and may not be set by a single aligner")
     batches = {regime.batch, regime.sample_prompts}
     batch = method.pop("per_device_train_batch_size", regime.batch)
     if batch not in batches:

@@ -53,7 +53,7 @@ def measure(judge: Judge, again: Judge, pairs: Sequence[LabelledPair], *, subset
     Raises HarnessError without pairs, or when the judge does not give one verdict per item.
     """
     if not pairs:
-        raise HarnessError("no labelled pairs: a judge is measured on one or more")
+        raise HarnessError("there are no labelled pairs to measure the judge on; at least one was expected")
     started = time.monotonic()
     verdicts = _compare(judge, [pair.item for pair in pairs])
     seconds = time.monotonic() - started

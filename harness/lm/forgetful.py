@@ -41,8 +41,8 @@ def forget(model: Any) -> None:
     layers = [layer for layer in decoder.modules() if isinstance(layer, GradientCheckpointingLayer)]
     if not layers:
         raise HarnessError(
-            f"gradient_checkpointing was asked for, and transformers marks no layers of {type(decoder).__name__} that "
-            "can be computed again; leave the setting out"
+            f"gradient_checkpointing cannot be used: transformers marks no layers of {type(decoder).__name__} as "
+            "layers that can be computed again; leave the setting out"
         )
     for layer in layers:
         layer.forward = _forgetful(layer)

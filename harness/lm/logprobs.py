@@ -51,7 +51,9 @@ def group_logprobs(
     longest = max_tokens or row_tokens(model)
     trees = tree_attention(model, max(map(span_of, groups), default=0))
     if prefix is not None and not trees:
-        raise HarnessError("this model does not honour 4-D attention masks, so it takes no shared prefix")
+        raise HarnessError(
+            "this model ignores 4-D attention masks, so its prompts cannot share a prefix; leave prefix out"
+        )
 
     def compute(part: Sequence[Group]) -> list[list[TokenStats]]:
         if trees:

@@ -126,8 +126,8 @@ def _refuse_hashed(baseline: Record, session: Session) -> None:
     """Raise HarnessError where answers would be judged against hashes."""
     if any(is_hashed(row.detail.get("output")) for row in session.store.samples(baseline)):
         raise HarnessError(
-            f"run {baseline.id}, whose answers are judged against, kept hashes of them alone (--no-texts); compute it "
-            "again with --force and without --no-texts"
+            f"run {baseline.id}, the baseline, stored hashes in place of its answers (--no-texts); compute it again "
+            "with --force and without --no-texts"
         )
 
 
@@ -154,10 +154,13 @@ def _baseline_record(plan: Plan, session: Session) -> Record | None:
         return _base_record(plan.base_config.model_copy(update={"baseline": REFERENCE}), plan, session)
     record = session.store.record(str(named))
     if record is None or record.status == "failed" or record.task.name != plan.config.task:
-        what = "failed" if record is not None and record.status == "failed" else "is of another task"
+        what = "is not in the store" if record is None else "is of another task"
+        what = "failed" if record is not None and record.status == "failed" else what
         raise HarnessError(f"baseline {named!r} {what}; a finished run of task {plan.config.task!r} was expected")
     if record.task.revision != plan.task_revision:
-        raise HarnessError(f"baseline {named!r} answered another revision of {plan.config.task!r}; run it again")
+        raise HarnessError(
+            f"baseline {named!r} answered another revision of task {plan.config.task!r}; compute it again"
+        )
     return record
 
 

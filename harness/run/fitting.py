@@ -111,7 +111,7 @@ def _portable(few_shot: FewShot, pool: Pool, *, wanted: bool) -> FewShot:
     if not isinstance(verifier, GoldAnswers):
         raise HarnessError(
             f"the verifier of pool {pool.name} is a {type(verifier).__name__}; contracts.GoldAnswers was expected, "
-            "for a fit is handed data and no pool"
+            "because a fit receives data and not the pool"
         )
     drawn = {pair.id for pair in few_shot.pairs} | {prompt.id for prompt in few_shot.prompts}
     return replace(few_shot, verifier=verifier.about(drawn))

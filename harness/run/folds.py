@@ -17,7 +17,9 @@ def chosen_fold(config: RunConfig) -> tuple[int, int] | None:
     if of == 1 and index is None:
         return None
     if index is None:
-        raise HarnessError(f"{of} folds are {of} cells; fold says which one is held out, from 0 to {of - 1}")
+        raise HarnessError(
+            f"with {of} folds, a cell must say which fold it holds out: fold, a number from 0 to {of - 1}"
+        )
     if index >= of or of == 1:
         raise HarnessError(f"there is no fold {index} of {of}; with folds N, fold is a number from 0 to N - 1")
     return index, of

@@ -66,7 +66,7 @@ class FromFile:
 
     def fit(self, bench: Bench, few_shot: FewShot) -> Aligned:
         """Raises HarnessError."""
-        raise HarnessError("answers from a file are not fitted")
+        raise HarnessError("outputs from a file cannot be fitted: there is no model")
 
 
 def aligner_of(config: RunConfig, registry: Registry) -> type[Aligner]:
@@ -101,7 +101,10 @@ def stand_in(config: RunConfig, task: Task, source: Source, files: ModelFiles) -
         return None
     outputs = read_outputs(config.outputs)
     if config.aligner_config != {"generator": outputs.generator, "file": outputs.sha256[:SHORT]}:
-        raise HarnessError(f"file {config.outputs.name} is not the one that these settings were made for")
+        raise HarnessError(
+            f"the content of file {config.outputs.name} is not the one that these settings were made for; name the "
+            "file again by --outputs"
+        )
     prompts = list(task.prompts(source, config.limit).values())
     whose = f"outputs {config.outputs.name} for {config.task}"
     return StandIn(outputs, answers_to(outputs, prompts, whose), files)
@@ -127,7 +130,7 @@ class StandIn:
 
     def save(self, folder: Path) -> NoReturn:
         """Raises HarnessError: there is no model."""
-        raise HarnessError("outputs from a file are no model that could be saved")
+        raise HarnessError("outputs from a file cannot be saved as a model: there is no model")
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Completion]]:
         """One completion a request: the file's. Raises HarnessError for a prompt that was not announced."""
@@ -136,5 +139,7 @@ class StandIn:
     def _completion(self, request: GenerateRequest) -> Completion:
         text = None if isinstance(request.context, str) else self._answers.get(turns_of(request.context))
         if text is None:
-            raise HarnessError("the task asked a prompt that it had not named before; outputs cannot stand in there")
+            raise HarnessError(
+                "the task asked a prompt that it did not list beforehand, so the file of outputs has no answer to it"
+            )
         return Completion(text, tuple(self.tokenizer.encode(text, add_special_tokens=False)), "stop")

@@ -43,7 +43,9 @@ def corrected_mean(gold: Mapping[str, float], judged: Mapping[str, float]) -> Co
 
     missing = sorted(gold.keys() - judged.keys())
     if missing:
-        raise HarnessError(f"{len(missing)} items have a gold verdict and no other, the first is {missing[0][:60]!r}")
+        raise HarnessError(
+            f"{len(missing)} items have a gold verdict but no cheap verdict; the first is {missing[0][:60]!r}"
+        )
     rest = np.array([value for item, value in judged.items() if item not in gold])
     if min(len(gold), len(rest)) < LEAST:
         raise HarnessError(f"a correction needs {LEAST} items with a gold verdict and {LEAST} without")

@@ -46,7 +46,7 @@ def encode_completion(tokenizer: Any, completion: str | Completion, limit: int) 
     try:
         ids = list(tokenizer(completion, add_special_tokens=False)["input_ids"])
     except (UnicodeEncodeError, TypeError) as error:
-        raise HarnessError(f"an answer cannot be encoded: {cut(completion)}") from error
+        raise HarnessError(f"an answer cannot be encoded as text for the tokenizer: {cut(completion)}") from error
     _with_rows(tokenizer, ids, completion)
     return ids[:limit] if len(ids) >= limit else [*ids, end_of_turn(tokenizer)]
 
@@ -78,7 +78,7 @@ def _template_ids(tokenizer: Any, messages: Messages) -> list[int]:
         except TemplateError as error:
             refusal = error
         except (UnicodeEncodeError, TypeError) as error:
-            raise HarnessError(f"a prompt cannot be encoded: {cut(ending)}") from error
+            raise HarnessError(f"a prompt cannot be encoded as text for the tokenizer: {cut(ending)}") from error
     speakers, last = ", ".join(message.role for message in messages), cut(ending)
     raise HarnessError(
         f"the chat template of {_name(tokenizer)} refuses the prompt ({speakers}) that ends {last}: {refusal}"

@@ -220,7 +220,9 @@ class _AlignedModel:
     def _note_clipping(self, context: str, room: int) -> None:
         """Remember a prompt that `Aligned.generate` will clip on the left to make room for the new tokens."""
         if room <= 0:
-            raise HarnessError(f"no room for a prompt: the new tokens leave {room} of the model's {self.max_length}")
+            raise HarnessError(
+                f"no room for a prompt: the new tokens leave {room} of the model's {self.max_length} tokens"
+            )
         if len(self.tok_encode(context)) > room:
             self.clipped.add(context)
 

@@ -66,7 +66,7 @@ class Parity:
         """Raises HarnessError where the samples are not the model's."""
         if self.worst > self.allowed:
             raise HarnessError(
-                f"{engine} samples from another model than transformers: a token that it holds for the most likely "
-                f"lies {self.worst:.3f} nats below, where {self.allowed} were allowed ({self.same:.0%} of "
-                f"{self.checked} tokens agree); use --backend hf"
+                f"{engine} samples from another model than transformers: one of its greedy tokens lies "
+                f"{self.worst:.3f} nats below the most likely token of transformers, and at most {self.allowed} nats "
+                f"are allowed ({self.same:.0%} of {self.checked} tokens agree); use --backend hf"
             )

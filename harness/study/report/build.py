@@ -27,7 +27,7 @@ def build(study: StudyFile, index: Index, store: Store) -> StudyReport:
     results = StudyResults(index, store)
     groups = results.groups()
     if not groups:
-        raise HarnessError(f"study {study.name} has no record yet; python -m harness study run makes them")
+        raise HarnessError(f"study {study.name} has no record yet; compute its cells with: python -m harness study run")
     counts = results.counts()
     return StudyReport(
         study=study.name,

@@ -97,14 +97,14 @@ def test_what_cannot_be_exported_is_said(store: Path, tmp_path: Path, capfd: pyt
     failed = add(store, "dpo", None, status="failed", failure={"reason": "no memory", "traceback": ""})
     form = ("--as", "every_eval_ever", "--store", str(store), "--out", str(tmp_path / "out"))
     assert call("export", one(store).name, *form) == 2
-    assert "say it by --by NAME" in capfd.readouterr().err
+    assert "whoever ran the evaluation: --by NAME" in capfd.readouterr().err
     assert call("export", failed.name, *form, "--by", "A lab") == 2
     assert "has no score (failed)" in capfd.readouterr().err
     assert call("export", one(store).name, *form[:-1], "hub:a/b", "--by", "A lab") == 2
     assert "only --as run goes to a data set of the hub" in capfd.readouterr().err
     runs = [path.name for path in store.iterdir()]
     assert call("export", *runs, "--as", "card", "--store", str(store), "--out", str(tmp_path / "out")) == 2
-    assert "card is written for one run at a time, and 3 are named" in capfd.readouterr().err
+    assert "--as card takes one run, and 3 are named" in capfd.readouterr().err
 
 
 def test_the_schemas_own_package_finds_no_fault(

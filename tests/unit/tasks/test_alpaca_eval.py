@@ -230,7 +230,7 @@ def test_other_outputs_of_the_data_as_the_baseline() -> None:
     assert task().revision(source) != AlpacaEval().revision(source)  # type: ignore[arg-type]
     with pytest.raises(HarnessError, match="sample has no outputs 'text_davinci_003'; it has gpt4_1106_preview"):
         evaluate(context(source=Files("sample")), task=task)
-    with pytest.raises(HarnessError, match="are no name"):
+    with pytest.raises(HarnessError, match="is not a name of outputs"):
         AlpacaEval.named("../x")
 
 

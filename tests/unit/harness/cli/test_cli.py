@@ -570,4 +570,4 @@ def test_show_says_why_a_run_has_its_id_and_why_two_runs_are_two(
     assert call("show", "abc", "--why", "--json", *at) == 0
     assert json.loads(capfd.readouterr().out)["fit"]["libraries"] == {"torch": "2.1"}
     assert call("show", *at) == 2
-    assert "show was given no run" in capfd.readouterr().err
+    assert "show needs a run" in capfd.readouterr().err

@@ -78,9 +78,9 @@ def test_a_refused_prompt_is_named(tokenizer: Any) -> None:
 
 
 def test_what_cannot_be_encoded_is_named(tokenizer: Any) -> None:
-    with pytest.raises(HarnessError, match="an answer cannot be encoded: 'half"):
+    with pytest.raises(HarnessError, match="an answer cannot be encoded as text for the tokenizer: 'half"):
         encode_completion(tokenizer, "half \ud83d", 64)
-    with pytest.raises(HarnessError, match="a prompt cannot be encoded: 'half"):
+    with pytest.raises(HarnessError, match="a prompt cannot be encoded as text for the tokenizer: 'half"):
         render_prompt(tokenizer, user("half \ud83d"), 64)
 
 
