@@ -195,6 +195,16 @@ def test_what_is_there_is_seen(name: str) -> None:
     assert resolves(name)
 
 
+def test_the_readme_stays_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 200
+
+
+def test_no_table_is_cut_by_an_empty_line() -> None:
+    """A row behind an empty line is no row: pages show its text with the bars."""
+    cut = re.compile(r"^\|[^\n]*\n\n\|[^\n]*\n(?!\|[ :|-]+\n)", re.M)
+    assert [label(page) for page in PAGES if cut.search(FENCED.sub("", page.read_text(encoding="utf-8")))] == []
+
+
 def test_each_decision_has_a_number_to_itself() -> None:
     numbers = [page.name[:4] for page in DECISIONS]
     assert numbers == sorted(set(numbers))

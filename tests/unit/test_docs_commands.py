@@ -24,6 +24,13 @@ PAGES = [
     *(ROOT / "examples").rglob("*.md"),
 ]
 COMMAND = re.compile(r"(?:python -m harness|(?:^ *|`|do )align-harness)(?= )([^`;>\n]*)", re.M)
+OPTION = re.compile(r"`(--[a-z][a-z-]*)(?![\w-])")
+"""An option at the beginning of a span of code: it is the program's, unless `FOREIGN` names it."""
+FOREIGN = {
+    "--help",  # every command's, which click adds by itself
+    "--batch-size",  # of benchmarks/parity_lm_eval.py
+    *("--cpus-per-task", "--gpus-per-node", "--mem"),  # of sbatch
+}
 OPEN = re.compile(r"\.\.\.| \[-|\|")
 """What marks a line as a form of commands and no command: an ellipsis, an optional part, a choice."""
 YAML = re.compile(r"^```yaml\n(.*?)^```$", re.M | re.S)
@@ -66,6 +73,24 @@ def fault(words: list[str]) -> str:
 def test_every_command_is_understood(page: Path) -> None:
     found = {" ".join(words): fault(words) for words in commands(page.read_text(encoding="utf-8"))}
     assert {command: said for command, said in found.items() if said} == {}
+
+
+def options(command: Any) -> set[str]:
+    """Every option of a command and of those below it."""
+    below = getattr(command, "commands", {}).values()
+    return {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}.union(
+        *(options(child) for child in below)
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=label)
+def test_every_option_that_text_names_exists(page: Path) -> None:
+    import typer.main
+
+    from harness.cli import app
+
+    named = set(OPTION.findall(page.read_text(encoding="utf-8")))
+    assert named - options(typer.main.get_command(app)) - FOREIGN == set()
 
 
 def test_a_command_that_is_gone_is_seen() -> None:
