@@ -50,7 +50,7 @@ class BestOfNConfig(BaseModel):
     temperature: float = Field(
         1.0,
         gt=0,
-        description="of the samples, where a task asks for greedy decoding (ours)",
+        description="temperature of the samples if a task asks for greedy decoding (ours)",
         json_schema_extra={
             "no_effect": "used at inference alone, and only for a request that asks for greedy decoding"
         },
@@ -58,7 +58,7 @@ class BestOfNConfig(BaseModel):
     beta: float = Field(
         0.1,
         gt=0,
-        description="of DPO's loss and of the reward (paper)",
+        description="beta of DPO's loss and of the reward (paper)",
         json_schema_extra={"probe": 1.0},
     )
     learning_rate: float = Field(

@@ -80,7 +80,7 @@ class GemConfig(BaseModel):
 
     preset: Preset = "ours"
     k: int = setting(5, "samples per prompt (paper; released code 4)", tried=3, ge=2)
-    temperature: float = setting(0.9, "of the samples (code)", tried=0.5, gt=0)
+    temperature: float = setting(0.9, "temperature of the samples (code)", tried=0.5, gt=0)
     top_p: float = setting(1.0, "nucleus of the samples (code)", tried=0.6, gt=0, le=1)
     top_k: int = setting(0, "likeliest tokens sampled from, 0 all (ours; code: a library's silent 50)", tried=2, ge=0)
     lambda_: float = setting(
@@ -93,13 +93,24 @@ class GemConfig(BaseModel):
         "pool", "final answer after the marker (paper), by position (code), as the pool says (ours)", tried="positional"
     )
     marker: str = setting(
-        "Final Answer", "begins the final answer; the last counts (paper)", tried="In short", beside=ASKED, min_length=1
+        "Final Answer",
+        "words that begin the final answer; the last occurrence counts (paper)",
+        tried="In short",
+        beside=ASKED,
+        min_length=1,
     )
     final_fallback: float = setting(
-        0.2, "share of final tokens without a marker (code)", tried=0.6, beside={"marker": "In short"}, gt=0, lt=1
+        0.2,
+        "share of the tokens that is the final answer if there is no marker (code)",
+        tried=0.6,
+        beside={"marker": "In short"},
+        gt=0,
+        lt=1,
     )
-    cot_prompt: str = setting("", "system message where none asks for the marker (authors; ours: pools ask)", tried=COT)
-    reflect_on_pair: bool = setting(False, "SFT also shows both answers, unnamed (ours)", tried=True)
+    cot_prompt: str = setting(
+        "", "system message that asks for the marker (authors; ours: none, for pools ask)", tried=COT
+    )
+    reflect_on_pair: bool = setting(False, "SFT also trains on prompts that show both answers (ours)", tried=True)
     f: Literal["identity", "softmax", "bt"] = setting(
         "identity", "reward: S or softmax(S/tau) (authors), mean_j sigmoid((S_i-S_j)/tau) (ours)", tried="bt"
     )
@@ -117,15 +128,19 @@ class GemConfig(BaseModel):
     beta_kl: float = setting(
         0.0, "weight of KL to the SFT model (authors: none)", tried=0.5, beside={"sft_lr": 2e-3}, ge=0
     )
-    min_tokens: int = setting(8, "shorter samples leave their group, end of turn not counted (ours)", tried=24, ge=2)
-    sft_lr: float = setting(SFT_RATE, "of SFT, the aligner sft's (ours; authors 2e-5, all weights)", tried=2e-3, gt=0)
-    sega_lr: float = setting(1e-4, "of SEGA (ours; paper 1e-5, all weights; latest code 1e-6)", tried=1e-3, gt=0)
-    sft_steps: int | None = setting(None, "optimizer steps of SFT; none: the aligner sft's (ours)", tried=3, ge=1)
-    sega_steps: int | None = setting(None, "of SEGA; none: a quarter of the regime's least (ours)", tried=4, ge=1)
-    sega_epochs: float | None = setting(
-        None, "passes over all prompts in place of that (paper 1; ours none: dear)", tried=1.5, beside=FREE, gt=0
+    min_tokens: int = setting(8, "samples with fewer tokens leave their group (ours)", tried=24, ge=2)
+    sft_lr: float = setting(SFT_RATE, "rate of SFT, that of sft (ours; authors 2e-5, all weights)", tried=2e-3, gt=0)
+    sega_lr: float = setting(1e-4, "rate of SEGA (ours; paper 1e-5, all weights; latest code 1e-6)", tried=1e-3, gt=0)
+    sft_steps: int | None = setting(
+        None, "optimizer steps of SFT; by default as many as sft takes (ours)", tried=3, ge=1
     )
-    grad_clip: float = setting(1.0, "gradient norm (ours)", tried=1e-3, gt=0)
+    sega_steps: int | None = setting(
+        None, "optimizer steps of SEGA; by default a quarter of the regime's least (ours)", tried=4, ge=1
+    )
+    sega_epochs: float | None = setting(
+        None, "passes over all prompts, in place of sega_steps (paper: 1; ours: none)", tried=1.5, beside=FREE, gt=0
+    )
+    grad_clip: float = setting(1.0, "largest norm of a gradient (ours)", tried=1e-3, gt=0)
 
     @model_validator(mode="before")
     @classmethod

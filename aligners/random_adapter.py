@@ -22,7 +22,10 @@ class RandomConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     learning_rate: float = Field(
-        SFT_RATE, gt=0, description="as in sft, whose spend and norms are copied", json_schema_extra=probe(2e-3)
+        SFT_RATE,
+        gt=0,
+        description="peak; as in sft, whose compute and size of change are copied (ours)",
+        json_schema_extra=probe(2e-3),
     )
     scale: float = Field(
         1.0,

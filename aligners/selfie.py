@@ -86,18 +86,19 @@ class SelfieConfig(BaseModel):
         3, "rounds on 8:20:30 of the unlabelled prompts (paper); 0 is the seed alone", tried=1, ge=0, le=3
     )
     round_epochs: float = setting(1.0, "passes over a round's own pairs (paper)", tried=3.0, gt=0)
-    temperature: float = setting(0.7, "of the two samples (paper)", tried=1.5, gt=0)
+    temperature: float = setting(0.7, "temperature of the two samples (paper)", tried=1.5, gt=0)
     top_p: float = setting(1.0, "nucleus of the samples (paper)", tried=0.3, gt=0, le=1)
     top_k: int = setting(0, "likeliest tokens sampled from, 0 for all (ours; the paper names none)", tried=2, ge=0)
     judge: str = setting(
         "implicit",
-        "who labels: implicit, the reward against pi_init (paper); its ablations previous, against the round before's "
-        "policy, none, without reference, llm, the model asked in both orders; or a registered judge (`list judges`)",
+        "who labels the samples: implicit, the reward against pi_init (paper); previous, the same against the policy "
+        "of the round before; none, without a reference; llm, the model is asked in both orders; or any judge of "
+        "`list judges`",
         tried="none",
         min_length=1,
     )
     length_penalty: float = setting(
-        0.0, "off an answer's score per token, Eq. 13 (paper 0.001 to 0.01, where used; unit ours)", tried=10.0, ge=0
+        0.0, "taken off a score for each token, Eq. 13 (paper 0.001 to 0.01, where used; unit ours)", tried=10.0, ge=0
     )
     alpha: float = setting(
         0.1, "weight of the opposite label for noise, Eq. 10 (paper)", tried=0.0, beside=DETECTING, ge=0, le=1

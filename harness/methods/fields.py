@@ -39,7 +39,7 @@ def setting(
 Preset = Annotated[
     Literal["ours", "paper"],
     Field(
-        description="whose values stand where none are given: ours, for an adapter; the paper's, for all weights",
+        description="which defaults hold: ours, chosen for an adapter, or the paper's, for all weights",
         json_schema_extra=probe("paper"),
     ),
 ]
@@ -47,12 +47,13 @@ Epochs = Annotated[
     float,
     Field(
         gt=0,
-        description="passes over the pairs; the regime's minimum of steps holds (ours)",
+        description="passes over the pairs, but at least the regime's least number of steps (ours)",
         json_schema_extra=probe(6.0),
     ),
 ]
 Warmup = Annotated[
-    float, Field(ge=0, lt=1, description="share of steps with rising rate (ours)", json_schema_extra=probe(0.5))
+    float,
+    Field(ge=0, lt=1, description="share of the steps in which the rate rises (ours)", json_schema_extra=probe(0.5)),
 ]
 
 
