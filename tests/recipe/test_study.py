@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -126,6 +127,19 @@ def test_run_again_nothing_is_computed(undisturbed: Study) -> None:
     assert outcome.complete
     assert "cell_started" not in started
     assert outcomes(undisturbed.records()) == before
+
+
+def test_the_python_of_the_page_runs(
+    undisturbed: Study, values: Changed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "study.md"
+    code = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)[0]
+    (tmp_path / "study.yaml").write_text(json.dumps(values("first")), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code.replace("draws=6", "draws=2"), names)
+    assert names["outcome"].complete
+    assert len(names["frame"]) == len(undisturbed.records())
 
 
 def test_a_killed_worker_costs_a_restart_and_changes_nothing(undisturbed: Study, values: Changed) -> None:
