@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("vllm", reason="vLLM is not installed here; see docs/models.md")
 
 from aligners.dpo import Dpo, DpoConfig
-from harness.config import Lora
+from harness.config import PRESETS, Lengths, Lora, RunConfig
 from harness.conformance.backends import parametrize_backends_with_checks
 from harness.conformance.lesson import lesson
 from harness.conformance.toy import TEXT, tiny_folder
@@ -24,6 +24,9 @@ from harness.lm.backends.parity import Parity
 from harness.lm.backends.vllm import VllmBackend, VllmEngine
 from harness.meter import Meter
 from harness.models import find, load
+from harness.plugins.registry import load as load_registry
+from harness.records.store import Store
+from harness.run.engine import run
 from tests.tiny import flat_regime
 
 pytestmark = pytest.mark.vllm
@@ -151,3 +154,34 @@ def test_memory_is_given_back_and_the_engine_opens_again(files: Any, engine: Vll
     started = time.monotonic()
     assert greedy(engine) == first
     assert time.monotonic() - started < 300
+
+
+def test_a_whole_run_ends_with_the_answers_and_scores_of_hf(files: Any, tmp_path: Path) -> None:
+    """One fit, whose answers both engines write; a near tie may turn an answer, so a few may differ."""
+    registry = load_registry(plugins=False)
+    settings = {
+        "aligner": "sft",
+        "task": "care_protocol",
+        "data": "sample",
+        "limit": 24,
+        "budget": PRESETS["8"].model_copy(update={"min_steps": 2, "prompts": 0}),
+        "lengths": Lengths(prompt=96, completion=24, new_tokens=16, sample_prompts=2),
+        "model": str(files.folder),
+        "store": tmp_path,
+        "device": "cpu",
+    }
+    hf, vllm = (run(RunConfig(**settings, backend=name), registry=registry) for name in ("hf", "vllm"))
+    assert hf.status == vllm.status == "ok"
+    assert vllm.aligner.fit_id == hf.aligner.fit_id
+    assert hf.model.engines["generate"].startswith("transformers ")
+    assert vllm.model.engines["generate"].startswith("vllm ")
+    assert vllm.model.engines["parity"].startswith("20 prompts, ")
+    store = Store(tmp_path)
+    rows = list(zip(store.samples(hf), store.samples(vllm), strict=True))
+    assert [one.id for one, _ in rows] == [other.id for _, other in rows]
+    answers = [(one.detail["output"], other.detail["output"]) for one, other in rows if "output" in one.detail]
+    assert len({one for one, _ in answers}) > 1
+    assert sum(one == other for one, other in answers) >= 0.9 * len(answers)
+    assert vllm.scores.keys() == hf.scores.keys()
+    for name, score in hf.scores.items():
+        assert vllm.scores[name].mean == pytest.approx(score.mean, abs=0.1), name
