@@ -228,7 +228,7 @@ def test_the_changelog_has_one_place_for_each_change() -> None:
     ]
 
 
-NO_METHODS = {"controls.md", "learning-rates.md", "sources.md"}
+NO_METHODS = {"learning-rates.md", "sources.md"}
 METHODS = sorted(page for page in (ROOT / "docs" / "methods").glob("*.md") if page.name not in NO_METHODS)
 PARTS = ("When to use it", "The maths", "Settings", "What it costs", "What we measured", "Departures, and why")
 MARK = re.compile(r"\[[SNR]\b[^\]\n]{0,30}\](?!\()")

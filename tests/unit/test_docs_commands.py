@@ -28,7 +28,7 @@ OPTION = re.compile(r"`(--[a-z][a-z-]*)(?![\w-])")
 """An option at the beginning of a span of code: it is the program's, unless `FOREIGN` names it."""
 FOREIGN = {
     "--help",  # every command's, which click adds by itself
-    "--batch-size",  # of benchmarks/parity_lm_eval.py
+    *("--batch-size", "--threads"),  # of benchmarks/parity_lm_eval.py and benchmarks/bench_generate.py
     *("--cpus-per-task", "--gpus-per-node", "--mem"),  # of sbatch
 }
 OPEN = re.compile(r"\.\.\.| \[-|\|")
