@@ -54,7 +54,7 @@ def test_a_judge_that_says_nothing_has_no_weight() -> None:
 
 
 def test_gold_without_a_verdict_and_too_little_of_either_are_refused() -> None:
-    with pytest.raises(HarnessError, match="gold verdict and no other, the first is 'z'"):
+    with pytest.raises(HarnessError, match="gold verdict but no cheap verdict; the first is 'z'"):
         corrected_mean({"z": 1.0, "a": 0.0}, {"a": 1.0, "b": 0.0})
     with pytest.raises(HarnessError, match="needs 2 items"):
         corrected_mean({"a": 0.0}, {"a": 1.0, "b": 0.0, "c": 1.0})
