@@ -15,8 +15,9 @@ from harness.cli import options as shared
 from harness.cli.find import Found, find
 from harness.cli.output import emit_json, say, stdout
 from harness.cli.page import Section, double, figures, single, write_page
+from harness.cli.two_runs import as_figures, difference, in_words, label, other_differences
+from harness.cli.two_runs import labels as labels_of_both
 from harness.contracts import HarnessError
-from harness.records.schema import Record
 from harness.records.shown import Compared, Part, Shown, compared, marked, shown
 from harness.records.written import written_answers
 from harness.util.safe_text import block, line
@@ -77,15 +78,20 @@ def compare(
     html: Html = None,
     as_json: shared.Json = False,
 ) -> None:
-    """Show two runs' answers side by side, with what differs marked."""
+    """Say which of two runs is better and whether that is more than chance, and show their answers side by side."""
     found = (find(first, store), find(second, store))
     by, everything = _both(found[0], found[1], metric)
     chosen = _chosen(everything, wins, losses, disagreements=disagreements)
-    names = (label(found[0].record), label(found[1].record))
-    about = [_counts(everything, names, by), f"{min(limit, len(chosen))} of {len(chosen)} chosen items."]
+    records = (found[0].record, found[1].record)
+    names, told = labels_of_both(*records), difference(*found, by)
+    about = [*in_words(told, names), _counts(everything)]
+    about += [] if (apart := other_differences(*records)) is None else [apart]
+    about.append(f"{min(limit, len(chosen))} of {len(chosen)} chosen items.")
     chosen = chosen[:limit]
     if as_json:
-        emit_json({"metric": by, "runs": [f.record.id for f in found], "items": [asdict(item) for item in chosen]})
+        runs = [record.id for record in records]
+        figures_of_both = {"runs": runs, "names": names, "metric": by, **as_figures(told)}
+        emit_json({**figures_of_both, "items": [asdict(item) for item in chosen]})
     elif html is not None:
         write_page(html, " against ".join(names), [*about, PRIVACY], list(_sections(chosen, names)))
         say(str(html))
@@ -96,13 +102,6 @@ def compare(
 
 
 PRIVACY = "The texts on this page are those of your data and of the models; whoever has the file can read them."
-
-
-def label(record: Record) -> str:
-    """A run in few words: method, budget, seed, task."""
-    return line(
-        f"{record.aligner.name}, {record.budget.preset} labels, seed {record.seed.training}, {record.task.name}"
-    )
 
 
 def shown_rows(found: Found) -> list[Shown]:
@@ -152,11 +151,11 @@ def _chosen(items: Sequence[Compared], wins: bool, losses: bool, *, disagreement
     return [item for item in items if item.outcome in outcomes or (disagreements and item.answers_differ)]
 
 
-def _counts(items: Sequence[Compared], names: tuple[str, str], metric: str) -> str:
+def _counts(items: Sequence[Compared]) -> str:
     count = {name: sum(item.outcome == name for item in items) for name in ("win", "loss", "same")}
     return (
-        f"By {metric}, of {len(items)} items that both have: {names[0]} is better on {count['win']}, "
-        f"{names[1]} on {count['loss']}; {count['same']} are equal."
+        f"Of {len(items)} items that both have, A is better on {count['win']}, B is better on {count['loss']}, and "
+        f"{count['same']} are equal."
     )
 
 

@@ -100,6 +100,10 @@ def test_compare_counts_filters_and_writes_a_page(
 ) -> None:
     runs = ("compare", looked.sft.id, looked.base.id, "--store", str(looked.store))
     found = as_json(capsys, *runs)
+    assert found["names"] == [f"{name}, 8 labels, seed 0, preference" for name in ("sft", "base")]
+    values = [[item[side]["values"][found["metric"]] for item in found["items"]] for side in ("first", "second")]
+    assert found["means"] == pytest.approx([sum(one) / len(one) for one in values])
+    assert found["paired"]["difference"] == pytest.approx(found["means"][0] - found["means"][1])
     outcomes = [item["outcome"] for item in found["items"]]
     for option, outcome in (("--wins", "win"), ("--losses", "loss")):
         kept = as_json(capsys, *runs, option)["items"]
@@ -109,7 +113,11 @@ def test_compare_counts_filters_and_writes_a_page(
     assert page.count("<details") == len(outcomes)
     assert "Question " in page
     assert call(*runs) == 0
-    assert f"of {len(outcomes)} items that both have" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"Of {len(outcomes)} items that both have, A is better on {outcomes.count('win')}" in out
+    assert "A: sft, 8 labels, seed 0, preference" in out
+    assert " by a sign-flip test." in out
+    assert "Each is a single run" in out
 
 
 def test_runs_that_share_nothing_are_refused(looked: Looked, capsys: pytest.CaptureFixture[str]) -> None:
