@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -20,6 +20,9 @@ from harness.records.schema import Record
 from harness.records.shown import Compared, Part, Shown, compared, marked, shown
 from harness.records.written import written_answers
 from harness.util.safe_text import block, line
+
+if TYPE_CHECKING:
+    from harness.stats import Paired
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, its beginning, or its folder.")]
 Html = Annotated[
@@ -77,15 +80,22 @@ def compare(
     html: Html = None,
     as_json: shared.Json = False,
 ) -> None:
-    """Show two runs' answers side by side, with what differs marked."""
+    """Show which of two runs is better, whether it is more than chance, and their answers side by side."""
     found = (find(first, store), find(second, store))
     by, everything = _both(found[0], found[1], metric)
     chosen = _chosen(everything, wins, losses, disagreements=disagreements)
     names = (label(found[0].record), label(found[1].record))
-    about = [_counts(everything, names, by), f"{min(limit, len(chosen))} of {len(chosen)} chosen items."]
+    tested = _tested(found[0], everything, by)
+    about = [
+        _counts(everything, names, by),
+        _difference(tested),
+        f"{min(limit, len(chosen))} of {len(chosen)} chosen items.",
+    ]
     chosen = chosen[:limit]
     if as_json:
-        emit_json({"metric": by, "runs": [f.record.id for f in found], "items": [asdict(item) for item in chosen]})
+        runs = [each.record.id for each in found]
+        items = [asdict(item) for item in chosen]
+        emit_json({"metric": by, "runs": runs, "difference": asdict(tested), "items": items})
     elif html is not None:
         write_page(html, " against ".join(names), [*about, PRIVACY], list(_sections(chosen, names)))
         say(str(html))
@@ -99,10 +109,18 @@ PRIVACY = "The texts on this page are those of your data and of the models; whoe
 
 
 def label(record: Record) -> str:
-    """A run in few words: method, budget, seed, task."""
-    return line(
-        f"{record.aligner.name}, {record.budget.preset} labels, seed {record.seed.training}, {record.task.name}"
-    )
+    """A run in few words: method, whether it is a control, budget, draw and seed, fold, task."""
+    fold = record.data.fold
+    parts = [
+        record.aligner.name,
+        *(["labels shuffled"] if record.data.shuffled_labels else []),
+        f"{record.budget.preset} labels",
+        *([f"draw {record.seed.draw}"] if record.seed.draw != record.seed.training else []),
+        f"seed {record.seed.training}",
+        *([] if fold is None else [f"fold {fold.index + 1} of {fold.of}"]),
+        record.task.name,
+    ]
+    return line(", ".join(parts))
 
 
 def shown_rows(found: Found) -> list[Shown]:
@@ -155,6 +173,33 @@ def _counts(items: Sequence[Compared], names: tuple[str, str], metric: str) -> s
     return (
         f"By {metric}, of {len(items)} items that both have: {names[0]} is better on {count['win']}, "
         f"{names[1]} on {count['loss']}; {count['same']} are equal."
+    )
+
+
+def _tested(found: Found, items: Sequence[Compared], metric: str) -> Paired:
+    """The first run less the second on the items of both, tested over independent units."""
+    return paired_over(items, metric, {row.id: row.unit for row in found.store.samples(found.record)})
+
+
+def paired_over(items: Sequence[Compared], metric: str, units: Mapping[str, str]) -> Paired:
+    """The paired test over the units of the items; further units are left out."""
+    from harness.stats import paired_test
+
+    first = {both.first.id: both.first.values[metric] for both in items}
+    second = {both.first.id: both.second.values[metric] for both in items}
+    return paired_test(first, second, {name: units[name] for name in first})
+
+
+def _difference(tested: Paired) -> str:
+    """The mean difference, its interval and p, and what may be concluded from two runs."""
+    from harness.stats import ALPHA
+
+    interval = "" if tested.ci95 is None else f" [{tested.ci95[0]:+.3f}, {tested.ci95[1]:+.3f}]"
+    p = "p < .001" if tested.p < 0.001 else f"p = {tested.p:.3f}"
+    real = "more than chance" if tested.p < ALPHA else "cannot be told from chance"
+    return (
+        f"The first less the second: {tested.difference:+.3f}{interval} ({p}, paired test over {tested.n_units} "
+        f"independent units): {real}. This speaks of these two models, not of other draws and seeds of their methods."
     )
 
 

@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 
 from harness.cli import app
+from harness.cli.samples import label, paired_over
+from harness.records.schema import FoldInfo
+from harness.records.shown import Shown, compared
+from harness.records.store import Store
 from tests.recipe.conftest import Looked
 
 pytestmark = pytest.mark.recipe
@@ -109,7 +113,34 @@ def test_compare_counts_filters_and_writes_a_page(
     assert page.count("<details") == len(outcomes)
     assert "Question " in page
     assert call(*runs) == 0
-    assert f"of {len(outcomes)} items that both have" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"of {len(outcomes)} items that both have" in out
+    assert f"The first less the second: {found['difference']['difference']:+.3f}" in out
+
+
+def test_compare_tests_the_difference_of_the_two_runs(looked: Looked, capsys: pytest.CaptureFixture[str]) -> None:
+    """Right on all of eight units where the other is wrong: 2 of 2**8 patterns of signs are as extreme."""
+    store = Store(looked.store)
+    rows = {record.id: {row.id: row for row in store.samples(record)} for record in (looked.sft, looked.base)}
+    found = as_json(capsys, "compare", looked.sft.id, looked.base.id, "--store", str(looked.store))
+    metric = found["metric"]
+    mine, base = ([row.values[metric] for row in rows[record.id].values()] for record in (looked.sft, looked.base))
+    assert found["difference"]["difference"] == pytest.approx(sum(mine) / len(mine) - sum(base) / len(base))
+    same = as_json(capsys, "compare", looked.sft.id, looked.sft.id, "--store", str(looked.store))["difference"]
+    assert (same["difference"], same["p"]) == (0.0, 1.0)
+    either = [Shown(f"i{n}", "", None, {}, {"acc": float(right)}) for right in (1, 0) for n in range(8)]
+    items = compared(either[:8], either[8:], "acc")
+    tested = paired_over(items, "acc", {f"i{n}": f"u{n}" for n in range(8)})
+    assert (tested.difference, tested.n_units) == (1.0, 8)
+    assert tested.p == pytest.approx(2 / 2**8)
+
+
+def test_a_run_and_its_control_have_other_names(looked: Looked) -> None:
+    shuffled = looked.sft.data.model_copy(update={"shuffled_labels": True, "fold": FoldInfo(index=1, of=5)})
+    drawn = looked.sft.seed.model_copy(update={"draw": 3})
+    control = looked.sft.model_copy(update={"data": shuffled, "seed": drawn})
+    assert label(looked.sft) == "sft, 8 labels, seed 0, preference"
+    assert label(control) == "sft, labels shuffled, 8 labels, draw 3, seed 0, fold 2 of 5, preference"
 
 
 def test_runs_that_share_nothing_are_refused(looked: Looked, capsys: pytest.CaptureFixture[str]) -> None:
