@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from harness.config import LONGEST, RunConfig
 from harness.contracts import DividesInFolds, HarnessError, Lengths, Pair, Pool, Source
 from harness.data.lengths import Tokens, measured, settled_lengths, to_measure
-from harness.models.load import kept_tokenizer
+from harness.models.tokenizer import kept_tokenizer
 from harness.models.wheels import ModelFiles
 from harness.util.hashes import content_hash
 

@@ -10,7 +10,7 @@ from harness.contracts import FollowsPool, HarnessError, OwnRows, Pair, Pool, Re
 from harness.data.clipping import unfit
 from harness.data.left_out import Said, left_out
 from harness.models.control import control_tokens
-from harness.models.load import kept_tokenizer
+from harness.models.tokenizer import kept_tokenizer
 from harness.models.wheels import ModelFiles
 from harness.run.folds import chosen_fold
 from harness.run.lengths import Sized

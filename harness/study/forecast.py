@@ -13,7 +13,7 @@ from harness.config import RunConfig
 from harness.contracts import HarnessError
 from harness.contracts.progress import Silent
 from harness.data.clipping import measure
-from harness.models.load import kept_tokenizer
+from harness.models.tokenizer import kept_tokenizer
 from harness.records.schema import Record
 from harness.records.store import Store
 from harness.records.verify import read_record

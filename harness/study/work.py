@@ -17,7 +17,8 @@ from harness.costs.sizes import USUAL_SAMPLE, sizes_of
 from harness.costs.work import mean_of, total_of
 from harness.fit.held_out import split
 from harness.meter import FlopModel
-from harness.models.load import kept_tokenizer, weight_shapes
+from harness.models.load import weight_shapes
+from harness.models.tokenizer import kept_tokenizer
 from harness.study.footprint import adapter_numbers, in_a_layer
 
 if TYPE_CHECKING:

@@ -120,7 +120,7 @@ def test_many_cells_of_a_model_load_and_count_with_its_tokenizer_once(
         loaded.append(files.folder)
         return load_tokenizer(files)
 
-    monkeypatch.setattr("harness.models.load.load_tokenizer", counting)
+    monkeypatch.setattr("harness.models.tokenizer.load_tokenizer", counting)
     draws = [
         planned(model=str(folder), draw_seed=draw, budget=PRESETS[size]) for draw in (0, 1) for size in ("8", "32")
     ]
