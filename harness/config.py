@@ -301,7 +301,7 @@ def _complaint(annotation: Any, value: object, error: Exception) -> str:
     if choices:
         return f"expected {type_name(annotation)}, got {cut(str(value))}; {nearest(str(value), choices)}"
     reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-    reason = reason.removeprefix("Value error, ")
+    reason = reason.removeprefix("Value error, ").replace("valid tuple", "list").replace("valid list", "list")
     return f"expected {type_name(annotation)}, got {cut(value)} ({reason[:1].lower()}{reason[1:]})"
 
 
@@ -321,5 +321,10 @@ def _type_names(annotation: Any) -> Iterator[str]:
             yield from _type_names(part)
     elif annotation in (None, NoneType):
         yield "null"
+    elif isinstance(origin, type) and issubclass(origin, Mapping):
+        yield "keys and values"
+    elif isinstance(origin, type) and issubclass(origin, Collection):
+        inner = [argument for argument in get_args(annotation) if argument is not ...]
+        yield f"list of {type_name(inner[0])}" if inner else "list"
     else:
         yield annotation.__name__ if isinstance(annotation, type) and origin is None else str(annotation)

@@ -33,7 +33,7 @@ def aligner(
         return
     facts = described(found)
     say(line(f"{facts['name']}, version {facts['version']}: {facts['about']}"))
-    say(line(f"paper: {facts['paper'] or 'none, a control'}"))
+    say(line(f"paper: {facts['paper'] or 'none'}"))
     needs, takes = (", ".join(facts[name]) for name in ("requires", "accepts"))
     say(line(f"requires: {needs or 'nothing'}; takes, where the pool has it: {takes or 'nothing else'}"))
     say("")

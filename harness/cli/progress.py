@@ -28,6 +28,8 @@ from harness.util.safe_text import line as harmless
 
 EVERY_S = 15.0
 """Seconds between two lines of a stage where there is no terminal to redraw."""
+STILL_S = 300.0
+"""Seconds until a line is said again though nothing has moved: a sign of life, and no log of thousands of lines."""
 
 Figure = float | int | str | bool
 
@@ -148,6 +150,7 @@ class Lines:
         self._total: int | None = None
         self._began = self._said = time.monotonic()
         self._first = 0
+        self._last: tuple[int, dict[str, Figure]] | None = None
 
     def cell(self, number: int, total: int, name: str) -> None:
         """Say which cell begins; a single cell needs no number."""
@@ -159,24 +162,25 @@ class Lines:
         self._name, self._total = name, total
         self._began = self._said = time.monotonic()
         self._first = -1
+        self._last = None
         self._console.print(Text(harmless(f"{name}{f' ({total})' if total else ''}")))
 
     def advance(self, done: int, total: int | None = None, **figures: Figure) -> None:
-        """Say how far it is, at most every `EVERY_S` seconds."""
+        """Say how far it is, at most every `EVERY_S` seconds; while nothing moves, every `STILL_S`."""
         self._total = total if total is not None else self._total
         if self._first < 0:  # what a resumed stage starts from is not speed
             self._first = done
         now = time.monotonic()
-        if now - self._said < EVERY_S:
+        if now - self._said < (STILL_S if (done, figures) == self._last else EVERY_S):
             return
-        self._said = now
+        self._said, self._last = now, (done, figures)
         self._console.print(Text(harmless(self._line(done, now - self._began, figures))))
 
     def _line(self, done: int, seconds: float, figures: dict[str, Figure]) -> str:
         speed = (done - self._first) / seconds if seconds > 0 else 0.0
         parts = [f"{self._name} {done}{f'/{self._total}' if self._total else ''}", rate(speed)]
         if self._total and speed:
-            parts.append(f"{(self._total - done) / speed:.0f} s left")
+            parts.append(f"{duration((self._total - done) / speed)} left")
         return ", ".join(part for part in [*parts, figures_line(figures)] if part)
 
     def note(self, line: str) -> None:

@@ -41,11 +41,16 @@ class Tokens:
         }
 
 
+def to_measure(pairs: Sequence[Pair]) -> list[Pair]:
+    """A pool's pairs, or the first `MEASURED`, by a hash of their ids."""
+    return sorted(pairs, key=lambda pair: content_hash("lengths", pair.id))[:MEASURED]
+
+
 def measured(tokenizer: Any, pairs: Sequence[Pair]) -> Tokens:
-    """Count a pool's pairs, or the first `MEASURED` by a hash of their ids; what cannot be rendered is passed over."""
+    """Count the pairs that `to_measure` names; what cannot be rendered is passed over."""
     prompts: list[int] = []
     answers: list[int] = []
-    for pair in sorted(pairs, key=lambda pair: content_hash("lengths", pair.id))[:MEASURED]:
+    for pair in to_measure(pairs):
         try:
             prompt = len(render_prompt(tokenizer, pair.prompt, UNCUT))
             sides = [len(encode_completion(tokenizer, answer, UNCUT)) for answer in (pair.chosen, pair.rejected)]

@@ -10,6 +10,7 @@ from harness.contracts import (
     BASE,
     SIGMOID,
     Bench,
+    HarnessError,
     LoneAnswer,
     Messages,
     Pair,
@@ -25,6 +26,12 @@ from harness.lm.rows import UNSCORED
 from harness.util.hashes import seed_of
 
 Rows = list[dict[str, Any]]
+
+
+def _refuse_none(rows: Sequence[object]) -> None:
+    """Raises HarnessError where there is nothing to train on: TRL ends in a StopIteration that says nothing."""
+    if not rows:
+        raise HarnessError("a trainer was given no examples, at least one was expected")
 
 
 class LocalTrainers:
@@ -133,6 +140,7 @@ class LocalTrainers:
     def _built(self, trainer_class: Any, arguments: Any, rows: Rows, **more: Any) -> Any:
         from datasets import Dataset
 
+        _refuse_none(rows)
         return trainer_class(
             model=self._bench.policy,
             args=arguments,
@@ -142,6 +150,7 @@ class LocalTrainers:
         )
 
     def _paired(self, trainer_class: Any, arguments: Any, pairs: Sequence[Pair]) -> Any:
+        _refuse_none(pairs)
         rows = trl.Finished(padded_row(self._bench, pair) for pair in pairs)
         return trainer_class(
             model=self._bench.policy, args=arguments, train_dataset=rows, processing_class=self._bench.tokenizer

@@ -49,6 +49,25 @@ def tokenizer_of(folder: Path, name: str) -> Any:
     return tokenizer
 
 
+_KEPT: dict[tuple[object, ...], Any] = {}
+_MOST_KEPT = 8
+
+
+def kept_tokenizer(files: ModelFiles) -> Any:
+    """The tokenizer for whoever only counts: loaded once for as long as the model's files have these contents.
+
+    A study plans hundreds of cells of one model, and loading takes longer than all else that planning a cell does.
+    Raises HarnessError as `load_tokenizer` does.
+    """
+    key = (files.folder, files.trust_remote_code, *sorted(files.contents.items()))
+    if key not in _KEPT:
+        loaded = load_tokenizer(files)
+        if len(_KEPT) >= _MOST_KEPT:
+            _KEPT.clear()
+        _KEPT[key] = loaded
+    return _KEPT[key]
+
+
 def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
 

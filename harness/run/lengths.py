@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
 from harness.config import LONGEST, RunConfig
 from harness.contracts import DividesInFolds, HarnessError, Lengths, Pair, Pool, Source
-from harness.data.lengths import Tokens, measured, settled_lengths
-from harness.models.load import load_tokenizer
+from harness.data.lengths import Tokens, measured, settled_lengths, to_measure
+from harness.models.tokenizer import kept_tokenizer
 from harness.models.wheels import ModelFiles
+from harness.util.hashes import content_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ def sized(config: RunConfig, pool: Pool, source: Source, files: ModelFiles, *, o
     then the longest that the profile allows, as they are for a pool without answers.
     """
     pairs = () if other_data else _training(pool, source)
-    tokens = measured(load_tokenizer(files), pairs) if pairs else Tokens((), ())
+    tokens = _counted(files, pairs) if pairs else Tokens((), ())
     lengths = settled_lengths(config.lengths, tokens, LONGEST[config.profile])
     cut = tokens.longer(lengths)
     lines = []
@@ -42,6 +43,22 @@ def sized(config: RunConfig, pool: Pool, source: Source, files: ModelFiles, *, o
             "raise lengths.new_tokens"
         )
     return Sized(lengths, cut, tuple(lines))
+
+
+_COUNTED: dict[str, Tokens] = {}
+_MOST_COUNTED = 64
+
+
+def _counted(files: ModelFiles, pairs: Sequence[Pair]) -> Tokens:
+    """The pairs' tokens, counted once for all cells of this process that have the same pairs and the same model."""
+    chosen = to_measure(pairs)
+    key = content_hash(str(files.folder), dict(files.contents), [asdict(pair) for pair in chosen])
+    if key not in _COUNTED:
+        counted = measured(kept_tokenizer(files), chosen)
+        if len(_COUNTED) >= _MOST_COUNTED:
+            _COUNTED.clear()
+        _COUNTED[key] = counted
+    return _COUNTED[key]
 
 
 def _training(pool: Pool, source: Source) -> tuple[Pair, ...]:

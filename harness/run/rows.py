@@ -10,7 +10,7 @@ from harness.contracts import FollowsPool, HarnessError, OwnRows, Pair, Pool, Re
 from harness.data.clipping import unfit
 from harness.data.left_out import Said, left_out
 from harness.models.control import control_tokens
-from harness.models.load import load_tokenizer
+from harness.models.tokenizer import kept_tokenizer
 from harness.models.wheels import ModelFiles
 from harness.run.folds import chosen_fold
 from harness.run.lengths import Sized
@@ -39,7 +39,7 @@ def as_asked(
         pairs = [*read.pairs(source), *_held_out(read, source)]
     except HarnessError:  # is raised again where the labels are drawn, if there are any to draw
         return read, lengths
-    found = unfit(pairs, lengths.lengths.completion, lambda: load_tokenizer(files), control.without_row)
+    found = unfit(pairs, lengths.lengths.completion, lambda: kept_tokenizer(files), control.without_row)
     return pool.reading(replace(how, without={reason: ids for reason, ids in found.items() if ids})), lengths
 
 

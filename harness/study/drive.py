@@ -150,7 +150,8 @@ class Driver:
                 self._start()
             self._looked = time.monotonic()
         settled = sum(run.phase in ("done", "failed", "missing") for run in self.runs.values())
-        self.progress.advance(settled, len(self.runs), running=len(self._flight))
+        under_way = [self.runs[name].planned.words for name in self._flight.values()]
+        self.progress.advance(settled, len(self.runs), running=under_way[0] if len(under_way) == 1 else len(under_way))
         return bool(self._flight) or (self.stopped is None and self._left() > 0)
 
     def _left(self) -> int:

@@ -222,10 +222,14 @@ def _budgets(value: Any, where: str) -> list[Any]:
 
 
 def _numbers(value: Any, where: str) -> Any:
-    """Turn a number of draws or seeds into the list from 0 on: 3 means 0, 1 and 2."""
+    """Turn a number of draws or seeds into the list from 0 on (3: 0, 1, 2). Raises HarnessError for other types."""
+    if isinstance(value, bool | float | str | dict):
+        raise HarnessError(
+            f"{where}: expected a whole number from 1 to 1000, or a list of numbers, got {cut(str(value))}"
+        )
     if isinstance(value, int) and not isinstance(value, bool):
         if not 1 <= value <= 1000:
-            raise HarnessError(f"{where}: {value} draws or seeds; 1 to 1000, or a list of them, was expected")
+            raise HarnessError(f"{where}: expected a whole number from 1 to 1000, or a list of numbers, got {value}")
         return list(range(value))
     return value
 
@@ -258,7 +262,7 @@ _SHORT: dict[str, Callable[[Any, str], Any]] = {
 
 
 def _whole(key: str, value: Any, where: str) -> Any:
-    return _SHORT[key](value, where)
+    return _SHORT[key](value, f"{where}: {key}" if _SHORT[key] is _numbers else where)
 
 
 # ---------------------------------------------------------------- --set

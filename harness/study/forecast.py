@@ -13,7 +13,7 @@ from harness.config import RunConfig
 from harness.contracts import HarnessError
 from harness.contracts.progress import Silent
 from harness.data.clipping import measure
-from harness.models.load import load_tokenizer
+from harness.models.tokenizer import kept_tokenizer
 from harness.records.schema import Record
 from harness.records.store import Store
 from harness.records.verify import read_record
@@ -206,7 +206,7 @@ def _clipped(plan: Plan) -> Mapping[str, float]:
     pairs, lengths = plan.few_shot.pairs, plan.lengths
     if not pairs:
         return {}
-    return measure(load_tokenizer(plan.files), pairs, prompt=lengths.prompt, completion=lengths.completion).shares
+    return measure(kept_tokenizer(plan.files), pairs, prompt=lengths.prompt, completion=lengths.completion).shares
 
 
 # ---------------------------------------------------------------- what is known from the store

@@ -17,8 +17,8 @@ from harness.costs.sizes import USUAL_SAMPLE, sizes_of
 from harness.costs.work import mean_of, total_of
 from harness.fit.held_out import split
 from harness.meter import FlopModel
-from harness.models.load import load_tokenizer, weight_shapes
-from harness.models.wheels import ModelFiles
+from harness.models.load import weight_shapes
+from harness.models.tokenizer import kept_tokenizer
 from harness.study.footprint import adapter_numbers, in_a_layer
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _sizes(plan: Plan) -> Sizes:
         halves = split(few_shot.pairs, regime.selection)
         width = int(_text_config(plan.files.folder).get("hidden_size", 1))
         _SIZES[key] = sizes_of(
-            tokenizer_of(plan.files), regime, few_shot, halves, fast=plan.machine.fast_paths, width=width
+            kept_tokenizer(plan.files), regime, few_shot, halves, fast=plan.machine.fast_paths, width=width
         )
     return _SIZES[key]
 
@@ -145,16 +145,6 @@ def _sizes(plan: Plan) -> Sizes:
 def _asked(ratings: Ratings) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Which questions of which group."""
     return tuple((group, tuple(one.question for one in given)) for group, given in ratings.items())
-
-
-_TOKENIZERS: dict[Path, Any] = {}
-
-
-def tokenizer_of(files: ModelFiles) -> Any:
-    """A model's tokenizer, loaded once."""
-    if files.folder not in _TOKENIZERS:
-        _TOKENIZERS[files.folder] = load_tokenizer(files)
-    return _TOKENIZERS[files.folder]
 
 
 def _otherwise(plan: Plan, sizes: Sizes) -> FitWork:
@@ -184,5 +174,5 @@ def _usual_prompt(plan: Plan, text: float) -> float:
 def _usual_text(plan: Plan) -> float:
     """Tokens of an item's text with what stands around it, uncut."""
     texts = list(plan.task.questions(plan.source.view(), plan.config.limit).values())[:SEEN]
-    tokens = tokenizer_of(plan.files)(texts, add_special_tokens=False)["input_ids"] if texts else []
+    tokens = kept_tokenizer(plan.files)(texts, add_special_tokens=False)["input_ids"] if texts else []
     return sum(map(len, tokens)) / max(len(tokens), 1) + FRAME

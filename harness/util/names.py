@@ -8,7 +8,7 @@ from collections.abc import Collection
 LONGEST = 200
 
 
-def nearest(name: str, known: Collection[str], *, label: str = "known", cutoff: float = 0.5) -> str:
+def nearest(name: str, known: Collection[str], *, label: str = "known", cutoff: float = 0.6) -> str:
     """`did you mean 'X'?` where a known name is close, else all of them behind `label`.
 
     `cutoff` is how alike the two names must be, from 0 (anything) to 1 (equal).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from harness.contracts.progress import Progress, Silent
 from harness.data.lengths import measured, settled_lengths
 from harness.data.sources import open_source
 from harness.models.load import load_tokenizer
+from harness.models.wheels import ModelFiles
 from harness.plugins.registry import Registry, load
 from harness.run.engine import run
 from harness.run.plan import Plan, make_plan
@@ -106,3 +108,25 @@ def test_the_record_holds_them_and_what_they_cut(tiny: str, tmp_path: Path, regi
     assert record.model.lengths == plan.lengths.model_dump()
     assert record.data.clipped == plan.cut
     assert set(plan.cut) == {"pool_prompts", "pool_answers"}
+
+
+def test_many_cells_of_a_model_load_and_count_with_its_tokenizer_once(
+    planned: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_folder(tmp_path / "another")
+    loaded: list[Path] = []
+
+    def counting(files: ModelFiles) -> Any:
+        loaded.append(files.folder)
+        return load_tokenizer(files)
+
+    monkeypatch.setattr("harness.models.tokenizer.load_tokenizer", counting)
+    draws = [
+        planned(model=str(folder), draw_seed=draw, budget=PRESETS[size]) for draw in (0, 1) for size in ("8", "32")
+    ]
+    assert loaded == [folder.resolve()]
+    assert len({plan.fit_id for plan in draws}) == 4
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**config, "clean_up_tokenization_spaces": True}))
+    planned(model=str(folder))
+    assert len(loaded) == 2, "a tokenizer whose files have changed is another one"

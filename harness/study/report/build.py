@@ -227,9 +227,9 @@ def _mean(by_draw: Mapping[int, Values]) -> dict[str, float]:
 def _sentences(group: PanelCells, draws: Sequence[int], designs: Sequence[Design], family: int) -> list[str]:
     found = []
     if len(draws) < ENOUGH_DRAWS:
-        number = f"{len(draws)} draw{'s' if len(draws) != 1 else ''}"
+        number = "this 1 draw" if len(draws) == 1 else f"these {len(draws)} draws"
         found.append(
-            f"p speaks of new questions for these {number} of labels, not of new draws: that takes "
+            f"p speaks of new questions for {number} of labels, not of new draws: that takes "
             f"{ENOUGH_DRAWS} draws or more."
         )
     else:

@@ -25,8 +25,8 @@ def _panel(panel: Panel) -> Iterator[str]:
     yield f"## {panel.task}, {panel.labels} labels of {panel.pool}, {panel.model}{judged}{track}"
     yield ""
     names = [name for name in dict.fromkeys(k for row in panel.rows for k in row.versus) if name != "base"]
-    draws = ", ".join(map(str, panel.draws))
-    yield f"{panel.metric} over {panel.n_units} units and draws {draws}; selection {panel.selection}."
+    draws = ("draw " if len(panel.draws) == 1 else "draws ") + ", ".join(map(str, panel.draws))
+    yield f"{panel.metric} over {panel.n_units} units and {draws}; selection {panel.selection}."
     yield ""
     yield from _table(_headings(names), [_cells(row, names) for row in panel.rows])
     yield ""

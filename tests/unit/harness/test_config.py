@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
 from hypothesis import given
@@ -345,6 +345,8 @@ def test_a_config_file_that_is_not_there(tmp_path: Path) -> None:
 def test_type_names_are_readable() -> None:
     assert type_name(int | None) == "int or null"
     assert type_name(Literal["a", "b"]) == "one of 'a', 'b'"
+    assert type_name(tuple[Annotated[int, 0], ...]) == type_name(list[int]) == "list of int"
+    assert type_name(dict[str, int] | None) == "keys and values or null"
 
 
 @pytest.mark.parametrize(
@@ -436,7 +438,7 @@ def test_numbers_that_no_record_can_hold_are_refused() -> None:
         free: dict[str, Any] = {}
 
     for values in ({"rates": [1.0, math.inf]}, {"free": {"a": [{"b": math.nan}]}}, {"free": {"a": 10**30}}):
-        with pytest.raises(HarnessError, match=r"expected (list|dict)"):
+        with pytest.raises(HarnessError, match=r"expected (list|keys and values)"):
             validated(Nested, values, "here")
     assert validated(Nested, {"rates": [1.0], "free": {"a": 2**63 - 1}}, "here").rates == [1.0]
 

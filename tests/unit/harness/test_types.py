@@ -84,9 +84,12 @@ def test_the_readmes_plugin_passes_mypy_strict(tmp_path: Path) -> None:
 
 
 def test_the_readmes_plugin_trains(tmp_path: Path) -> None:
+    from harness.conformance.aligners import check_no_data_no_harm
     from harness.conformance.lab import Lab
 
     space: dict[str, object] = {"__name__": "mine"}
     exec(compile(snippet(), "README.md", "exec", dont_inherit=True), space)
     (aligner,) = space["harness_aligners"]()  # type: ignore[operator]
-    assert Lab(aligner).result().trained
+    lab = Lab(aligner)
+    assert lab.result().trained
+    assert "no examples" in check_no_data_no_harm(lab), "a method that does not look for data is refused by the trainer"

@@ -44,3 +44,8 @@ def test_every_setting_of_every_method_is_shown(capsys: pytest.CaptureFixture[st
 def test_a_method_that_is_not_there_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("aligner", "dppo", "--no-plugins") == 2
     assert "dpo" in capsys.readouterr().err
+
+
+def test_a_method_without_a_paper_is_not_called_a_control(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("aligner", "ridge", "--no-plugins") == 0
+    assert "paper: none\n" in capsys.readouterr().out

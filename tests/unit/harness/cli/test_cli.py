@@ -517,6 +517,18 @@ def test_lines_tell_stage_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) ->
     assert text.getvalue().splitlines() == ["fit (100)", "fit 80/100, 2.0/s, 10 s left, loss 0.25"]
 
 
+def test_a_stage_that_stands_still_is_not_said_again_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = [0, 0, *range(10, 1000, 10)]
+    lines, text = lines_at([float(second) for second in seconds], monkeypatch)
+    lines.stage("study s", 2)
+    for second in seconds[2:]:
+        lines.advance(0 if second < 800 else 1, running="sft on medqa" if second < 800 else "dpo on medqa")
+    said = text.getvalue().splitlines()
+    still = "study s 0/2, running sft on medqa"
+    assert said[:4] == ["study s (2)", still, still, still], "at 20 s, 320 s and 620 s"
+    assert said[4:] == ["study s 1/2, 800.0 s each, 13 min left, running dpo on medqa"]
+
+
 def test_rates_and_figures_are_readable() -> None:
     assert (rate(None), rate(3.21), rate(0.25)) == ("", "3.2/s", "4.0 s each")
     assert figures_line({"loss": 0.12345, "step": 3, "phase": "sft"}) == "loss 0.123, step 3, phase sft"
