@@ -115,6 +115,8 @@ def ranked(
         found = _beside(found, beside)
     entries = with_samples(found)
     made = [table for table in rank(entries) if preset in (None, table.setting.preset)]
+    if beside:
+        made = [table for table in made if _holds_one_of(table, beside)]
     known = with_judges(made, stores)
     complete = tuple(replace(table, warnings=(*table.warnings, *warnings)) for table in known)
     return Ranking(complete, {entry.record.id: entry for entry in entries})
@@ -140,6 +142,12 @@ def _beside(found: Mapping[Path, Record], chosen: Sequence[Record]) -> dict[Path
         for folder, record in found.items()
         if (_serves_all(record) and record.task.name in tasks) or setting(record, ()).key() in keys
     }
+
+
+def _holds_one_of(table: Table, chosen: Sequence[Record]) -> bool:
+    """Whether a table has a method, or one of these runs: base of other settings by itself is none of theirs."""
+    ids = {record.id for record in chosen}
+    return any(row.role not in ("base", "outputs") or not ids.isdisjoint(row.records) for row in table.rows)
 
 
 def _serves_all(record: Record) -> bool:

@@ -21,6 +21,7 @@ from harness.judging import calibration
 from harness.records.schema import Record, Score
 from harness.records.seals import sealed, write_sealed
 from harness.stats import average_seeds, holm, mean_interval, paired_test
+from leaderboards.load import records
 from leaderboards.render import COLUMNS
 from leaderboards.table import Versus
 
@@ -690,3 +691,18 @@ def test_base_runs_made_for_their_answers_alone_get_no_table_of_their_own(tmp_pa
         ("medqa", "base", 2)
     ]
     assert [t.setting.task for t in made if not t.setting.judge] == ["other"]
+
+
+def test_base_of_other_settings_has_no_table_beside_these_runs(tmp_path) -> None:
+    """As `run` shows them: an interrupted run with another limit left its base behind."""
+    for limit, aligners in ((5, ("base",)), (None, ("base", "sft"))):
+        for aligner in aligners:
+            add(tmp_path, aligner, answers(20), task__limit=limit)
+    mine = [record for record in records(tmp_path)[0].values() if record.task.limit is None]
+    assert len(mine) == 2
+    [table] = leaderboards.tables(tmp_path, beside=mine)
+    assert [row.label for row in table.rows] == ["base", "sft"]
+    assert len(leaderboards.tables(tmp_path)) == 2
+    left = [record for record in records(tmp_path)[0].values() if record.task.limit == 5]
+    [table] = leaderboards.tables(tmp_path, beside=left)
+    assert table.setting.limit == 5
