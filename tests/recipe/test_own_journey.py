@@ -120,7 +120,8 @@ def test_answers_can_be_compared_and_the_adapter_has_a_card(place: Path, tmp_pat
     page = tmp_path / "compare.html"
     call(place, "compare", dpo.id, base.id, "--store", str(place / "runs"), "--html", str(page))
     shown = page.read_text()
-    assert "dpo, 8 labels, seed 0, preference against base" in shown
+    assert "dpo, 8 labels, seed 0, fold " in shown
+    assert " of 2, preference against base, 8 labels, seed 0, fold " in shown
     assert "goats" in shown
     call(place, "export", dpo.id, "--as", "card", "--out", str(tmp_path / "card"), "--store", str(place / "runs"))
     card = (tmp_path / "card" / "README.md").read_text()

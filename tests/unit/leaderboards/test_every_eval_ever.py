@@ -101,7 +101,7 @@ def test_what_cannot_be_exported_is_said(store: Path, tmp_path: Path, capfd: pyt
     assert call("export", failed.name, *form, "--by", "A lab") == 2
     assert "has no score (failed)" in capfd.readouterr().err
     assert call("export", one(store).name, *form[:-1], "hub:a/b", "--by", "A lab") == 2
-    assert "only --as run goes to a data set of the hub" in capfd.readouterr().err
+    assert "only --as run can be written to a data set of the hub" in capfd.readouterr().err
     runs = [path.name for path in store.iterdir()]
     assert call("export", *runs, "--as", "card", "--store", str(store), "--out", str(tmp_path / "out")) == 2
     assert "--as card takes one run, and 3 are named" in capfd.readouterr().err
