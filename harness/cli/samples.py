@@ -15,8 +15,7 @@ from harness.cli import options as shared
 from harness.cli.find import Found, find
 from harness.cli.output import emit_json, say, stdout
 from harness.cli.page import Section, double, figures, single, write_page
-from harness.cli.two_runs import as_figures, difference, in_words, label, other_differences
-from harness.cli.two_runs import labels as labels_of_both
+from harness.cli.two_runs import as_figures, difference, in_words, label, names_of, other_differences
 from harness.contracts import HarnessError
 from harness.records.shown import Compared, Part, Shown, compared, marked, shown
 from harness.records.written import written_answers
@@ -83,7 +82,7 @@ def compare(
     by, everything = _both(found[0], found[1], metric)
     chosen = _chosen(everything, wins, losses, disagreements=disagreements)
     records = (found[0].record, found[1].record)
-    names, told = labels_of_both(*records), difference(*found, by)
+    names, told = names_of(*records), difference(*found, by)
     about = [*in_words(told, names), _counts(everything)]
     about += [] if (apart := other_differences(*records)) is None else [apart]
     about.append(f"{min(limit, len(chosen))} of {len(chosen)} chosen items.")

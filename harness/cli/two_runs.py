@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from harness.cli.find import Found
@@ -14,8 +14,7 @@ from harness.util.safe_text import line
 if TYPE_CHECKING:
     from harness.stats import Paired
 
-LEVEL = 0.05
-ROUTES = frozenset({"draw_seeds", "labels", "preset", "weights_hash", "model_hash", "judge_hash", "pairs_hash"})
+NAMED = frozenset({"draw_seeds", "labels", "preset", "weights_hash", "model_hash", "judge_hash", "pairs_hash"})
 """Settings that follow from others or stand in the names."""
 
 
@@ -33,7 +32,7 @@ def label(record: Record) -> str:
     return line(f"{named}, {record.budget.preset} labels, {seeds}, {record.task.name}")
 
 
-def labels(first: Record, second: Record) -> tuple[str, str]:
+def names_of(first: Record, second: Record) -> tuple[str, str]:
     """The names of two runs, with their ids where the names alone are the same."""
     names = (label(first), label(second))
     return names if names[0] != names[1] else (f"{names[0]} ({first.id})", f"{names[1]} ({second.id})")
@@ -44,7 +43,7 @@ def other_differences(first: Record, second: Record) -> str | None:
     from leaderboards.settings import differences, setting
 
     found = differences([setting(one, (one.seed.draw,)) for one in (first, second)])
-    parts = [f"{name} ({' and '.join(map(str, values))})" for name, values in found.items() if name not in ROUTES]
+    parts = [f"{name} ({' and '.join(map(str, values))})" for name, values in found.items() if name not in NAMED]
     return f"The two runs differ in more than their names say: {line('; '.join(parts))}." if parts else None
 
 
@@ -110,7 +109,9 @@ def _p(value: float) -> str:
 
 
 def _verdict(found: Paired) -> str:
-    if found.p < LEVEL:
+    from harness.stats import ALPHA
+
+    if found.p < ALPHA:
         return f"On these items {'B' if found.difference < 0 else 'A'} is better, by more than chance explains."
     seen = "" if found.mdd is None else f"; a difference of {found.mdd:.3f} would be seen four times in five"
     return f"These items cannot tell A and B apart{seen}."
@@ -118,7 +119,5 @@ def _verdict(found: Paired) -> str:
 
 def as_figures(told: Difference) -> Mapping[str, object]:
     """The difference as JSON values."""
-    from dataclasses import asdict
-
     paired = None if told.paired is None else asdict(told.paired)
     return {"means": told.means, "paired": paired, "why_untested": told.why_untested}

@@ -207,11 +207,11 @@ def schema() -> dict[str, Any]:
 
 
 def _methods(value: Any, where: str) -> list[Any]:
-    return [_entry(Method, "aligner", one, f"{where}: aligners") for one in _listed(value)]
+    return [_entry(Method, "aligner", one, where) for one in _listed(value)]
 
 
 def _tracks(value: Any, where: str) -> list[Any]:
-    return [_entry(Track, "track", one, f"{where}: tracks") for one in _listed(value)]
+    return [_entry(Track, "track", one, where) for one in _listed(value)]
 
 
 def _budgets(value: Any, where: str) -> list[Any]:
@@ -221,17 +221,13 @@ def _budgets(value: Any, where: str) -> list[Any]:
     ]
 
 
-def _numbers(value: Any, where: str) -> Any:
+def _numbers(value: Any, where: str) -> list[Any]:
     """Turn a number of draws or seeds into the list from 0 on (3: 0, 1, 2). Raises HarnessError for other types."""
-    if isinstance(value, bool | float | str | dict):
-        raise HarnessError(
-            f"{where}: expected a whole number from 1 to 1000, or a list of numbers, got {cut(str(value))}"
-        )
-    if isinstance(value, int) and not isinstance(value, bool):
-        if not 1 <= value <= 1000:
-            raise HarnessError(f"{where}: expected a whole number from 1 to 1000, or a list of numbers, got {value}")
+    if isinstance(value, list):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1000:
         return list(range(value))
-    return value
+    raise HarnessError(f"{where}: expected a whole number from 1 to 1000, or a list of numbers, got {cut(str(value))}")
 
 
 def _list(value: Any, where: str) -> list[Any]:
@@ -262,7 +258,7 @@ _SHORT: dict[str, Callable[[Any, str], Any]] = {
 
 
 def _whole(key: str, value: Any, where: str) -> Any:
-    return _SHORT[key](value, f"{where}: {key}" if _SHORT[key] is _numbers else where)
+    return _SHORT[key](value, f"{where}: {key}")
 
 
 # ---------------------------------------------------------------- --set

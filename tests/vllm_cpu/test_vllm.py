@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("vllm", reason="vLLM is not installed here; see docs/models.md")
 
 from aligners.dpo import Dpo, DpoConfig
-from harness.config import PRESETS, Lengths, Lora, RunConfig
+from harness.config import Lora
 from harness.conformance.backends import parametrize_backends_with_checks
 from harness.conformance.lesson import lesson
 from harness.conformance.toy import TEXT, tiny_folder
@@ -27,6 +27,7 @@ from harness.models import find, load
 from harness.plugins.registry import load as load_registry
 from harness.records.store import Store
 from harness.run.engine import run
+from tests.recipe.test_backends import cell
 from tests.tiny import flat_regime
 
 pytestmark = pytest.mark.vllm
@@ -159,18 +160,9 @@ def test_memory_is_given_back_and_the_engine_opens_again(files: Any, engine: Vll
 def test_a_whole_run_ends_with_the_answers_and_scores_of_hf(files: Any, tmp_path: Path) -> None:
     """One fit, whose answers both engines write; a near tie may turn an answer, so a few may differ."""
     registry = load_registry(plugins=False)
-    settings = {
-        "aligner": "sft",
-        "task": "care_protocol",
-        "data": "sample",
-        "limit": 24,
-        "budget": PRESETS["8"].model_copy(update={"min_steps": 2, "prompts": 0}),
-        "lengths": Lengths(prompt=96, completion=24, new_tokens=16, sample_prompts=2),
-        "model": str(files.folder),
-        "store": tmp_path,
-        "device": "cpu",
-    }
-    hf, vllm = (run(RunConfig(**settings, backend=name), registry=registry) for name in ("hf", "vllm"))
+    asked = {"aligner": "sft", "task": "care_protocol", "limit": 24}
+    cells = [cell(str(files.folder), tmp_path, **asked, backend=name) for name in ("hf", "vllm")]
+    hf, vllm = (run(config, registry=registry) for config in cells)
     assert hf.status == vllm.status == "ok"
     assert vllm.aligner.fit_id == hf.aligner.fit_id
     assert hf.model.engines["generate"].startswith("transformers ")

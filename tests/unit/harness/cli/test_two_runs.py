@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.cli.find import Found
-from harness.cli.two_runs import difference, in_words, label, labels, other_differences
+from harness.cli.two_runs import difference, in_words, label, names_of, other_differences
 from harness.records.store import Store
 from harness.stats import paired_test
 from tests.unit.leaderboards.site_store import put
@@ -37,7 +37,7 @@ def test_a_draw_that_is_not_the_seed_is_named(tmp_path: Path) -> None:
 def test_runs_of_one_name_are_told_apart_by_their_ids_and_by_what_differs(tmp_path: Path) -> None:
     first = found(tmp_path / "a", "sft").record
     second = found(tmp_path / "b", "sft", model__precision="bf16").record.model_copy(update={"id": "other"})
-    assert labels(first, second) == (f"{label(first)} ({first.id})", f"{label(first)} (other)")
+    assert names_of(first, second) == (f"{label(first)} ({first.id})", f"{label(first)} (other)")
     assert (
         other_differences(first, second)
         == "The two runs differ in more than their names say: precision (fp32 and bf16)."
