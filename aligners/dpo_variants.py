@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from harness.contracts import Aligned, Aligner, Bench, FewShot, Need, Pair, Schedule
+from harness.contracts import Aligned, Aligner, Bench, FewShot, HeldOutFigure, Need, Pair, Schedule
 from harness.hookspecs import hookimpl
 from harness.methods.fields import Epochs, Preset, Warmup, probe, with_preset
 from harness.methods.schedules import CONTRAST_RATE, PAIR_EPOCHS, PAIR_WARMUP, SFT_RATE, fit_on_pairs
@@ -102,7 +102,8 @@ class Irpo:
 
     name: ClassVar[str] = "irpo"
     paper: ClassVar[str] = "2404.19733"
-    version: ClassVar[str] = "4"
+    version: ClassVar[str] = "5"
+    chosen_by: ClassVar[HeldOutFigure] = "likelihood"
     requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = IrpoConfig

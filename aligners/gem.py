@@ -32,6 +32,7 @@ from harness.contracts import (
     Completion,
     FewShot,
     HarnessError,
+    HeldOutFigure,
     Message,
     Messages,
     Need,
@@ -159,7 +160,8 @@ class Gem:
 
     name: ClassVar[str] = "gem"
     paper: ClassVar[str] = "2511.13007"
-    version: ClassVar[str] = "7"
+    version: ClassVar[str] = "8"
+    chosen_by: ClassVar[HeldOutFigure] = "likelihood"
     requires: ClassVar[frozenset[Need]] = frozenset()
     accepts: ClassVar[frozenset[Need]] = frozenset({"pairs", "prompts"})
     Config: ClassVar[type[BaseModel]] = GemConfig

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.contracts import Aligned, Aligner, Bench, FewShot, Need, Pair, Schedule
+from harness.contracts import Aligned, Aligner, Bench, FewShot, HeldOutFigure, Need, Pair, Schedule
 from harness.hookspecs import hookimpl
 from harness.methods.fields import Epochs, Warmup, probe
 from harness.methods.schedules import PAIR_EPOCHS, PAIR_WARMUP, SFT_RATE, fit_on_pairs
@@ -49,7 +49,8 @@ class Orpo:
 
     name: ClassVar[str] = "orpo"
     paper: ClassVar[str] = "2403.07691"
-    version: ClassVar[str] = "3"
+    version: ClassVar[str] = "4"
+    chosen_by: ClassVar[HeldOutFigure] = "likelihood"
     requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = OrpoConfig

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.contracts import POLICY, Aligned, Aligner, Bench, FewShot, Need, Schedule
+from harness.contracts import POLICY, Aligned, Aligner, Bench, FewShot, HeldOutFigure, Need, Schedule
 from harness.hookspecs import hookimpl
 from harness.methods.fields import probe
 from harness.methods.schedules import PAIR_EPOCHS, PAIR_WARMUP, SFT_RATE, require_pairs, steps_over
@@ -40,7 +40,8 @@ class RandomAdapter:
 
     name: ClassVar[str] = "random"
     paper: ClassVar[str] = ""
-    version: ClassVar[str] = "5"
+    version: ClassVar[str] = "6"
+    chosen_by: ClassVar[HeldOutFigure] = "likelihood"
     requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     accepts: ClassVar[frozenset[Need]] = frozenset()
     Config: ClassVar[type[BaseModel]] = RandomConfig

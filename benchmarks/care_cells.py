@@ -27,6 +27,8 @@ METHODS = (
 """At 32 labels."""
 CURVE = ("sft", "dpo", "gem", "random", "dpo[labels=shuffled]")
 """At 8 and 128 labels."""
+HOLD_NOTHING_OUT = (8, 32)
+"""Presets that keep the last state by themselves; the points of a learning curve all do."""
 
 
 def cells() -> Iterator[tuple[int, str, int]]:
@@ -42,6 +44,7 @@ def command(labels: int, name: str, draw: int, store: Path) -> list[str]:
     return [
         *(sys.executable, "-m", "harness", "run", *asked),
         *("--draw-seed", str(draw), "--seed", str(draw), "--store", str(store), "--quiet", "--json"),
+        *(() if labels in HOLD_NOTHING_OUT else ("--set", "budget.selection=last")),
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from harness.contracts.bench import Bench
 from harness.contracts.model import Aligned, Capability, LanguageModel
@@ -19,9 +19,10 @@ class Aligner(Protocol):
     """A method that fits a model to labels. It is constructed with its validated config and holds no other state.
 
     Of the few-shot data it receives what it requires and what it accepts, and nothing else. Further protocols are
-    implemented only where they apply: `Loads` if the result is more than the adapted language model, `HasAliases` if
-    the method has other names, `DeclaresCapabilities` if the result can do less than a language model, and
-    `AsksEngine` if the result asks other things of the engine.
+    implemented only where they apply: `ChosenBy` if held-out pairs choose among its states by another figure than the
+    margin, `Loads` if the result is more than the adapted language model, `HasAliases` if the method has other names,
+    `DeclaresCapabilities` if the result can do less than a language model, and `AsksEngine` if the result asks other
+    things of the engine.
     """
 
     name: ClassVar[str]
@@ -72,6 +73,25 @@ class DeclaresCapabilities(Protocol):
 
     capabilities: ClassVar[frozenset[Capability]]
     """The most that the result can do."""
+
+
+HeldOutFigure = Literal["margin", "likelihood"]
+"""By what held-out pairs compare the states of a fit, or the trials of a search.
+
+`margin` is the mean log sigmoid of the log-ratio margin to the base model, in nats. `likelihood` is the mean
+log-probability of a token of the chosen answers, in nats.
+"""
+
+
+@runtime_checkable
+class ChosenBy(Protocol):
+    """Added by an aligner's class if held-out pairs choose among its states by another figure than `margin`.
+
+    A method that raises the likelihood of the chosen answers states `likelihood`. While it learns their form, rejected
+    answers of the same form become likelier too, so the margin can fall and would choose the state that learnt least.
+    """
+
+    chosen_by: ClassVar[HeldOutFigure]
 
 
 @runtime_checkable

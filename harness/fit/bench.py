@@ -22,6 +22,7 @@ from harness.contracts import (
     ConfigT,
     Engine,
     HarnessError,
+    HeldOutFigure,
     Ids,
     JudgeItem,
     LanguageModel,
@@ -38,7 +39,7 @@ from harness.contracts import (
 from harness.fit.adapters import Adapters, State
 from harness.fit.arguments import trainer_arguments
 from harness.fit.embeddings import Embeddings
-from harness.fit.held_out import margin_score, split
+from harness.fit.held_out import likelihood_score, margin_score, split
 from harness.fit.journal import Journal
 from harness.fit.ledger import Ledger
 from harness.fit.phases import OWN_CHECKPOINT, Phases
@@ -84,6 +85,7 @@ class LocalBench:
         self.engine = engine(model, tokenizer)
         self.ledger = Ledger(meter, journal)
         self.adapters = Adapters(model)
+        self.chosen_by: HeldOutFigure = "margin"
         self._checkpoint_steps = checkpoint_steps
         self._phases = Phases(workdir, self.ledger, self.adapters)
         self.embeddings, self.shared = Embeddings(), BaseCalls(self.engine, self.adapters, meter)
@@ -187,7 +189,7 @@ class LocalBench:
         def look(step: int) -> None:
             score = self.held_out_score(held_out)
             kept = self.keep(score)
-            self.log("held_out", step=step, score=score, kept=kept)
+            self.log("held_out", step=step, score=score, by=self.chosen_by, kept=kept)
             self.liveness(looks=self.tally(looks=1.0)["looks"])
             if kept:
                 self.liveness(kept_look=step)
@@ -197,8 +199,10 @@ class LocalBench:
         return None if kept_look is None else int(kept_look)
 
     def held_out_score(self, pairs: Sequence[Pair]) -> float:
-        """Mean log sigmoid of the log-ratio margin to the base model: higher is better. Costs two forwards a pair."""
+        """The figure by which held-out pairs choose for the method that is fitted (`ChosenBy`): higher is better."""
         prompts = [p.prompt for p in pairs]
+        if self.chosen_by == "likelihood":
+            return likelihood_score([scores for (scores,) in self.score(prompts, [(p.chosen,) for p in pairs])])
         answers = [(p.chosen, p.rejected) for p in pairs]
         return margin_score(self.score(prompts, answers), self.score(prompts, answers, of=BASE))
 

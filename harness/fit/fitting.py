@@ -8,6 +8,7 @@ from typing import Any, Literal
 from harness.contracts import Aligned, Aligner, BudgetExceeded, FewShot, Finishes, HarnessError, Loads
 from harness.fit.bench import LocalBench
 from harness.fit.demands import refuse_unmet, takes
+from harness.fit.held_out import chosen_by
 from harness.meter import Meter
 
 
@@ -28,6 +29,7 @@ def fit(aligner: Aligner, bench: LocalBench, few_shot: FewShot) -> Fitted:
     """
     given = _only_needed(aligner, few_shot, bench.meter)
     bench.offer(given.prompts)
+    bench.chosen_by = chosen_by(aligner)
     before = bench.meter.stops
     with bench:
         try:

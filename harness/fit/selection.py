@@ -15,10 +15,10 @@ SMALLEST = 1e-12
 
 
 def preference_score(bench: LocalBench, aligned: Aligned, pairs: Sequence[Pair]) -> float:
-    """How well a fitted model tells held-out pairs apart, mean log-probability of the label in nats.
+    """How well a fitted model tells held-out pairs apart, in nats, higher is better.
 
-    For the language model itself the log-ratio margin to base decides (`LocalBench.held_out_score`), for anything else
-    its own rule.
+    For the language model itself the method's figure decides (`LocalBench.held_out_score`), for anything else the mean
+    log-probability of the label under its own rule.
     """
     if isinstance(aligned, ModelAligned):
         return bench.held_out_score(pairs)

@@ -15,7 +15,7 @@ from harness.contracts import BASE, Ratings, Regime
 from harness.costs import FitWork, PairTokens, Passes, Sizes, sampling, tree
 from harness.costs.sizes import USUAL_SAMPLE, sizes_of
 from harness.costs.work import mean_of, total_of
-from harness.fit.held_out import split
+from harness.fit.held_out import chosen_by, split
 from harness.meter import FlopModel
 from harness.models.load import weight_shapes
 from harness.models.tokenizer import kept_tokenizer
@@ -65,9 +65,15 @@ def fit_work(plan: Plan, sizes: Sizes) -> FitWork:
     if work is None:
         work = _otherwise(plan, sizes)
     steps = plan.config.budget.min_steps
-    looks = total_of(sizes.held_out, sizes.both) if work.trained.positions else Passes()
-    looked = FitWork(forward=looks * (2 * min(LOOKS, steps)))
-    return (work + looked) * (1 + TRIAL_FITS * plan.config.budget.tune)
+    looked = looks(plan, sizes) * min(LOOKS, steps) if work.trained.positions else Passes()
+    return (work + FitWork(forward=looked)) * (1 + TRIAL_FITS * plan.config.budget.tune)
+
+
+def looks(plan: Plan, sizes: Sizes) -> Passes:
+    """The passes of one look at held-out pairs: the chosen answers, or both answers under the fit and under base."""
+    if chosen_by(plan.aligner_class) == "likelihood":
+        return total_of(sizes.held_out, lambda pair: sizes.laid_out(pair.prompt, (pair.chosen,)))
+    return total_of(sizes.held_out, sizes.both) * 2
 
 
 def evaluate_work(plan: Plan, items: int) -> FitWork:

@@ -14,6 +14,7 @@ import torch
 
 from aligners.dpo import Dpo, DpoConfig
 from aligners.dpo_variants import Ipo, Irpo
+from aligners.gem import Gem
 from aligners.grpo import Grpo
 from aligners.kto import Kto
 from aligners.orpo import Orpo
@@ -22,9 +23,10 @@ from aligners.sft import Sft, SftConfig
 from aligners.simpo import Simpo
 from harness.config import Lora
 from harness.conformance.toy import tiny_model, tiny_tokenizer
-from harness.contracts import BASE, POLICY, FewShot, HarnessError, Need, Pair, Regime, user
+from harness.contracts import BASE, POLICY, Aligner, FewShot, HarnessError, Need, Pair, Regime, user
 from harness.fit.bench import LocalBench
 from harness.fit.fitting import fit
+from harness.fit.held_out import chosen_by
 from harness.fit.journal import Journal
 from harness.meter import Meter
 from harness.run.worker import PipeProgress
@@ -381,3 +383,35 @@ def test_without_pairs_every_trainer_refuses(tmp_path: Path) -> None:
             fit(aligner, make_bench(tmp_path / aligner.name), FewShot())
         with pytest.raises(HarnessError, match=f"{aligner.name} needs labelled pairs"):
             aligner.fit(make_bench(tmp_path / f"alone-{aligner.name}"), FewShot())
+
+
+@pytest.mark.parametrize("method", [Sft, Orpo, Irpo, Gem, RandomAdapter])
+def test_methods_with_a_likelihood_term_are_chosen_by_it(method: type[Aligner]) -> None:
+    assert chosen_by(method) == chosen_by(method(method.Config())) == "likelihood"
+    assert chosen_by(Dpo) == "margin"
+
+
+def test_held_out_pairs_keep_the_state_that_knows_the_chosen_answers_best(tmp_path: Path) -> None:
+    """Both answers have one form, which sft learns: the margin to base says less and less, the likelihood more."""
+    pairs = [
+        Pair(str(i), user(f"Question {i}?"), "Call a doctor now. Yes.", "Call a doctor now. No, no.") for i in range(8)
+    ]
+    bench = make_bench(tmp_path, selection="holdout25", min_steps=8)
+    _, held = bench.split(pairs)
+    fit(Sft(SftConfig(learning_rate=2e-2)), bench, FewShot(pairs=tuple(pairs)))
+    looks = [e for e in map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines()) if e["event"] == "held_out"]
+    assert [look["by"] for look in looks] == ["likelihood"] * 4
+    assert max(looks, key=lambda look: look["score"])["step"] == looks[-1]["step"]
+    scores = bench.score([pair.prompt for pair in held], [(pair.chosen,) for pair in held])
+    tokens = [float(value) for (one,) in scores for value in one.logprobs]
+    assert bench.held_out_score(held) == pytest.approx(sum(tokens) / len(tokens), abs=1e-6)
+    assert bench.adapters.best is not None
+    assert bench.adapters.best[0] == pytest.approx(bench.held_out_score(held), abs=1e-5)
+
+
+def test_an_unknown_figure_is_refused(tmp_path: Path) -> None:
+    class Odd(Sft):
+        chosen_by = "accuracy"  # type: ignore[assignment]
+
+    with pytest.raises(HarnessError, match="aligner sft: chosen_by is 'accuracy'; expected one of margin, likelihood"):
+        fit(Odd(SftConfig()), make_bench(tmp_path), FewShot(pairs=PAIRS))
