@@ -84,6 +84,7 @@ class BestOfN:
     version: ClassVar[str] = "5"
     requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     accepts: ClassVar[frozenset[Need]] = frozenset()
+    divides_batches: ClassVar[bool] = True
     Config: ClassVar[type[BaseModel]] = BestOfNConfig
 
     def __init__(self, config: BestOfNConfig) -> None:

@@ -48,6 +48,7 @@ class Dpo:
     version: ClassVar[str] = "6"
     requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     accepts: ClassVar[frozenset[Need]] = frozenset()
+    divides_batches: ClassVar[bool] = True
     Config: ClassVar[type[BaseModel]] = DpoConfig
 
     def __init__(self, config: DpoConfig) -> None:

@@ -87,6 +87,7 @@ class Ipo:
     version: ClassVar[str] = "4"
     requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     accepts: ClassVar[frozenset[Need]] = frozenset()
+    divides_batches: ClassVar[bool] = True
     Config: ClassVar[type[BaseModel]] = IpoConfig
 
     def __init__(self, config: IpoConfig) -> None:

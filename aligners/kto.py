@@ -62,6 +62,7 @@ class Kto:
     version: ClassVar[str] = "5"
     requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     accepts: ClassVar[frozenset[Need]] = frozenset()
+    divides_batches: ClassVar[bool] = True
     Config: ClassVar[type[BaseModel]] = KtoConfig
 
     def __init__(self, config: KtoConfig) -> None:

@@ -44,6 +44,7 @@ class RandomAdapter:
     chosen_by: ClassVar[HeldOutFigure] = "likelihood"
     requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     accepts: ClassVar[frozenset[Need]] = frozenset()
+    divides_batches: ClassVar[bool] = True
     Config: ClassVar[type[BaseModel]] = RandomConfig
 
     def __init__(self, config: RandomConfig) -> None:

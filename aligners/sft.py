@@ -34,6 +34,7 @@ class Sft:
     chosen_by: ClassVar[HeldOutFigure] = "likelihood"
     requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     accepts: ClassVar[frozenset[Need]] = frozenset()
+    divides_batches: ClassVar[bool] = True
     Config: ClassVar[type[BaseModel]] = SftConfig
 
     def __init__(self, config: SftConfig) -> None:

@@ -52,6 +52,7 @@ class Simpo:
     version: ClassVar[str] = "3"
     requires: ClassVar[frozenset[Need]] = frozenset({"pairs"})
     accepts: ClassVar[frozenset[Need]] = frozenset()
+    divides_batches: ClassVar[bool] = True
     Config: ClassVar[type[BaseModel]] = SimpoConfig
 
     def __init__(self, config: SimpoConfig) -> None:

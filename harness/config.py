@@ -114,6 +114,12 @@ class RunConfig(_Frozen):
     gradient_checkpointing: bool = Field(
         default=False, description="less memory while training, and a second forward: layers are computed again"
     )
+    processes: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="how many make a fit together, each on a GPU of its own",
+    )
     backend: Text = "hf"
     seed: int = Field(default=0, ge=0, le=SEED_LIMIT, description="training seed")
     draw_seed: int = Field(default=0, ge=0, le=SEED_LIMIT, description="which pairs are drawn")

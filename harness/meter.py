@@ -154,7 +154,9 @@ class Meter:
             if not 0 <= amount < math.inf:
                 raise ValueError(f"{amount} {name} cannot be spent; a finite amount of at least 0 was expected")
         spend = self._sums.spend
-        self._sums.spend = replace(spend, **{name: getattr(spend, name) + more for name, more in amounts.items()})
+        so_far = {name: getattr(spend, name) for name in amounts}
+        sums = {name: type(known)(known + amounts[name]) for name, known in so_far.items()}  # tokens stay whole numbers
+        self._sums.spend = replace(spend, **sums)
 
     @property
     def excess(self) -> str | None:

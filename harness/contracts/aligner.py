@@ -20,9 +20,9 @@ class Aligner(Protocol):
 
     Of the few-shot data it receives what it requires and what it accepts, and nothing else. Further protocols are
     implemented only where they apply: `ChosenBy` if held-out pairs choose among its states by another figure than the
-    margin, `Loads` if the result is more than the adapted language model, `HasAliases` if the method has other names,
-    `DeclaresCapabilities` if the result can do less than a language model, and `AsksEngine` if the result asks other
-    things of the engine.
+    margin, `DividesBatches` if several processes can make one fit, `Loads` if the result is more than the adapted
+    language model, `HasAliases` if the method has other names, `DeclaresCapabilities` if the result can do less than a
+    language model, and `AsksEngine` if the result asks other things of the engine.
     """
 
     name: ClassVar[str]
@@ -92,6 +92,17 @@ class ChosenBy(Protocol):
     """
 
     chosen_by: ClassVar[HeldOutFigure]
+
+
+@runtime_checkable
+class DividesBatches(Protocol):
+    """Added by an aligner's class if several processes can make one fit of it, each on its rows of every batch.
+
+    So it is where all training is done by `Bench.trainers`, and a trainer's loss is a mean over the rows of a batch, or
+    over its tokens by `trainers.sft`: then the mean of the processes' gradients is the gradient of one process.
+    """
+
+    divides_batches: ClassVar[bool]
 
 
 @runtime_checkable

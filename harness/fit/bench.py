@@ -44,6 +44,7 @@ from harness.fit.journal import Journal
 from harness.fit.ledger import Ledger
 from harness.fit.phases import OWN_CHECKPOINT, Phases
 from harness.fit.shared import BaseCalls
+from harness.fit.together import ALONE, Together
 from harness.lm import rows
 from harness.lm.backends.hf import HfEngine
 from harness.lm.language_model import ModelAligned
@@ -78,6 +79,7 @@ class LocalBench:
         checkpoint_steps: int,
         judges: Judges | None = None,
         engine: Callable[[Any, Any], Engine] = HfEngine,
+        together: Together = ALONE,
     ) -> None:
         self.policy, self.tokenizer = model, tokenizer
         self.regime, self.seed, self.workdir = regime, seed, workdir
@@ -87,7 +89,7 @@ class LocalBench:
         self.adapters = Adapters(model)
         self.chosen_by: HeldOutFigure = "margin"
         self._checkpoint_steps = checkpoint_steps
-        self._phases = Phases(workdir, self.ledger, self.adapters)
+        self._phases = Phases(workdir, self.ledger, self.adapters, together)
         self.embeddings, self.shared = Embeddings(), BaseCalls(self.engine, self.adapters, meter)
         self._unlabelled: dict[Messages, str] = {}
         self._asked: Meter | None = None  # of results whose answers are a search's own work
@@ -111,6 +113,7 @@ class LocalBench:
         checkpoint_steps: int = 8,
         judges: Judges | None = None,
         engine: Callable[[Any, Any], Engine] = HfEngine,
+        together: Together = ALONE,
     ) -> LocalBench:
         """A bench over a bare causal LM: adds the study's LoRA, seeded, and attaches the meter."""
         from harness.models.adapters import add_lora
@@ -129,6 +132,7 @@ class LocalBench:
             checkpoint_steps=checkpoint_steps,
             judges=judges,
             engine=engine,
+            together=together,
         )
         policy.eval()
         return bench

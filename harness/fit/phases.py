@@ -20,7 +20,9 @@ from harness.contracts.progress import MayStop, Progress, SavesMidStep
 from harness.fit.adapters import Adapters, State
 from harness.fit.ledger import Ledger
 from harness.fit.mid_step import saver
+from harness.fit.together import ALONE, Together
 from harness.lm.pieces import Pieces, in_pieces
+from harness.meter import Spend
 from harness.util.checked import Damaged, demanded_json, write_checked_json
 from harness.util.hashes import folder_hashes
 
@@ -37,6 +39,9 @@ SINCE_START = frozenset({"num_tokens", "train_loss"})
 """Figures that trainers count since their process began: not logged, since after an interruption they start over. The
 meter has the tokens, and every step its loss."""
 
+
+DIVIDED = ("forward_tokens", "trained_tokens", "flops")
+"""What several processes of a fit spend each on its own rows of a training step."""
 
 HELD_OUT_LOOKS = 4
 """How often a fit looks at its held-out pairs, over all its phases."""
@@ -57,8 +62,9 @@ def look_steps(fit_steps: int) -> frozenset[int]:
 class Phases:
     """Runs trainers one after the other, for one fit."""
 
-    def __init__(self, workdir: Path, ledger: Ledger, adapters: Adapters) -> None:
+    def __init__(self, workdir: Path, ledger: Ledger, adapters: Adapters, together: Together = ALONE) -> None:
         self._workdir, self.ledger, self.adapters = workdir, ledger, adapters
+        self.together = together
         self.number = 0
         self._pieces = Pieces()
 
@@ -82,10 +88,11 @@ class Phases:
             self._load(done)
             self.adapters.clean()
             return
-        checkpoint = last_checkpoint(folder)
+        checkpoint = self.together.after_first(lambda: last_checkpoint(folder))
         if checkpoint is None and self._following():
             raise Damaged(f"{folder.name} is gone, and a later phase is there")
         silence(trainer)
+        self.together.divide(trainer)
         start = self.adapters.state(), self.ledger.state()
         number, self.number = self.number, self.number + 1
         try:
@@ -99,9 +106,7 @@ class Phases:
         self.ledger.steps_before = begun_after + trainer.state.max_steps
         if look is not None and (fit_steps is None or self.ledger.steps_before >= fit_steps):
             self.adapters.restore_best()
-        self._save(done)
-        for old in folder.glob("checkpoint-*"):
-            shutil.rmtree(old)
+        self.together.first_alone(lambda: self._save(done))
 
     def _following(self) -> bool:
         """Whether a later phase than the next has begun."""
@@ -120,6 +125,8 @@ class Phases:
             with in_pieces(self._pieces):
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except torch.OutOfMemoryError:
+            if self.together.processes > 1:  # the others have room, and wait for this one's gradients
+                raise
             if not halves(trainer) and not self._pieces.halve():
                 raise
             for one in callbacks:
@@ -129,6 +136,15 @@ class Phases:
             if isinstance(progress, SavesMidStep):
                 progress.must_not_save()
         return True
+
+    def count_others(self, before: Spend) -> None:
+        """Count what the other processes spent on the step that began at `before`: they computed its other rows."""
+        if self.together.processes == 1:
+            return
+        now = self.ledger.meter.spend
+        own = [getattr(now, name) - getattr(before, name) for name in DIVIDED]
+        others = [all_ - mine for mine, all_ in zip(own, self.together.total(own), strict=True)]
+        self.ledger.meter.add(**dict(zip(DIVIDED, others, strict=True)))
 
     def _mark(self, folder: Path, state: dict[str, Any]) -> None:
         """Make a trainer's checkpoint whole: the bench's adapters and figures, and the digests of all files."""
@@ -166,6 +182,8 @@ class Phases:
     def _save(self, path: Path) -> None:
         write_checked_json(path.with_suffix(".json"), self.ledger.state())
         self.adapters.save_private(path)
+        for old in path.parent.glob("checkpoint-*"):
+            shutil.rmtree(old)
 
     def _load(self, path: Path) -> None:
         """Put back a finished phase. What the next phase logged stays where that phase can be put back, too."""
@@ -199,8 +217,12 @@ def _callback(phases: Phases, number: int, checkpoint: Path | None, look: Look |
                 ledger.restore(demanded_json(checkpoint / MARK)["state"])
                 progress.note(f"resumed at step {_step(checkpoint)} of {state.max_steps}")
 
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.before = ledger.meter.spend
+
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             ledger.meter.step()
+            phases.count_others(self.before)
             progress.advance(state.global_step, state.max_steps)
             of, before = (state.max_steps, 0) if fit_steps is None else (fit_steps, ledger.steps_before)
             if look is not None and before + state.global_step in look_steps(of):
@@ -213,7 +235,8 @@ def _callback(phases: Phases, number: int, checkpoint: Path | None, look: Look |
             ledger.journal.write("train", step=state.global_step, **figures)
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            phases._mark(Path(args.output_dir) / f"checkpoint-{state.global_step}", ledger.state())
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            phases.together.first_alone(lambda: phases._mark(folder, ledger.state()))
 
     return Callback()
 

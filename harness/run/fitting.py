@@ -74,7 +74,8 @@ def _started(plan: Plan, session: Session, folder: Path, handle: int) -> int:
     """Run the worker to its end; its exit status."""
     write_model(folder / STARTS, read_starts(folder).begun())
     (folder / STOPPED).unlink(missing_ok=True)
-    return run_worker(folder, handle, plan.machine.threads, _teller(plan.run_id, session), forked=session.forks)
+    hear, together = _teller(plan.run_id, session), plan.config.processes
+    return run_worker(folder, handle, plan.machine.threads, hear, forked=session.forks, processes=together)
 
 
 def job_of(plan: Plan, registry: Registry) -> FitJob:
@@ -94,6 +95,7 @@ def job_of(plan: Plan, registry: Registry) -> FitJob:
         regime=Regime(config.budget, plan.lengths, machine.device, machine.precision),
         lora=config.lora,
         threads=machine.threads,
+        processes=config.processes,
         fast_paths=machine.fast_paths,
         gradient_checkpointing=config.gradient_checkpointing,
         seed=config.seed,
@@ -144,7 +146,9 @@ def _import_ahead() -> None:
 
 
 def _failure(plan: Plan, folder: Path, code: int) -> Failure:
-    stopped = read_model(folder / STOPPED, Stopped)
+    stopped = (
+        read_model(folder / STOPPED, Stopped) if code >= 0 else None
+    )  # of processes that one which was killed left
     if stopped is not None and stopped.kind == "refused":
         raise HarnessError(stopped.reason)
     fit = f"fit of {plan.config.aligner}"

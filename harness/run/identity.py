@@ -69,6 +69,7 @@ def _fit(plan: Plan, registry: Registry) -> dict[str, Any]:
             "device": machine.device,
             "kind": machine.kind,
             "precision": machine.precision,
+            "processes": config.processes,  # a sum over them rounds otherwise
             "threads": machine.threads,
             "fast_paths": machine.fast_paths,
             "gradient_checkpointing": config.gradient_checkpointing,  # counted compute, and with it a cap, differ

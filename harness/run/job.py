@@ -68,6 +68,8 @@ class FitJob(_Frozen):
     regime: Regime
     lora: Lora
     threads: int
+    processes: int
+    """That make the fit together; they share the threads."""
     fast_paths: bool
     gradient_checkpointing: bool
     seed: int

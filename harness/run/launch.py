@@ -11,10 +11,12 @@ import contextlib
 import json
 import math
 import os
+import re
 import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -34,6 +36,13 @@ LAUNCHER_PREFIXES = (
     *("PARALLELISM_CONFIG_", "PET_", "HOROVOD_", "SMDATAPARALLEL_"),
 )
 """What launchers of several processes set: a fit is one process, and would wait for others that never come."""
+
+ACCELERATE = (
+    *("--multi_gpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
+    *("--main_process_port", "0", "--num_processes"),
+)
+"""Options of `accelerate launch`, all said, so that no configuration of the user's decides. `--multi_gpu` is its name
+for several processes of one machine; a fit on a CPU says so itself. The port is any free one."""
 
 FIXED = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
 TICK = 0.2
@@ -57,15 +66,36 @@ def environment(outer: Mapping[str, str]) -> dict[str, str]:
 
 
 def run_worker(
-    folder: Path, lock: int, threads: int, hear: Callable[[str, list[Any]], None], *, forked: bool = False
+    folder: Path,
+    lock: int,
+    threads: int,
+    hear: Callable[[str, list[Any]], None],
+    *,
+    forked: bool = False,
+    processes: int = 1,
 ) -> int:
     """Run the worker on `folder` to its end and give its exit status, negative for a signal.
 
     It holds the lock too, so that nobody fits the same cell while a dying worker lives on. `forked`: from a process
-    that has imported what a fit needs, in place of a fresh interpreter.
+    that has imported what a fit needs, in place of a fresh interpreter. Several `processes` are started by accelerate,
+    which tells each its rank; of them the launcher holds the lock.
     """
-    words = [sys.executable, "-m", "harness.run.worker", str(folder.resolve())]
-    return run_process(words, folder, lock, hear, threads, forked=forked)
+    worker = ["-m", "harness.run.worker", str(folder.resolve())]
+    if processes == 1:
+        return run_process([sys.executable, *worker], folder, lock, hear, threads, forked=forked)
+    words = [sys.executable, "-m", "accelerate.commands.launch", *ACCELERATE, str(processes), *worker]
+    code = run_process(words, folder, lock, hear, threads, named=True)
+    return first_to_end((folder / STDERR).read_text(errors="replace"), code) if code else 0
+
+
+def first_to_end(said: str, code: int) -> int:
+    """How the process ended that made the others end: what the launcher says, whose own exit status is always 1.
+
+    The others end because they wait for it: they raise something, or the launcher ends them (`SIGTERM`).
+    """
+    codes = [int(found) for found in re.findall(r"^ +exitcode +: (-?\d+)", said, re.MULTILINE)]
+    ends = [one for one in codes if one not in (1, -signal.SIGTERM)]
+    return min(ends, default=code)
 
 
 def run_process(
@@ -76,18 +106,20 @@ def run_process(
     threads: int | None = None,
     *,
     forked: bool = False,
+    named: bool = False,
 ) -> int:
     """Run a command that tells events on the descriptor whose number is its last argument; its output goes to a file.
 
-    `threads` is how many it computes with, where that is not the parent's number. Gives its exit status, negative for
-    a signal.
+    `threads` is how many it computes with, where that is not the parent's number. `named`: it is told a path in place
+    of the number, for a launcher passes no descriptors on. Gives its exit status, negative for a signal.
     """
     counted = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
-    reading, writing = os.pipe()
-    with (folder / STDERR).open("wb") as errors, os.fdopen(reading, "rb", buffering=0) as events:
+    with contextlib.ExitStack() as until_the_end, (folder / STDERR).open("wb") as errors:
+        reading, writing, told = _named_pipe(until_the_end) if named else (*os.pipe(), None)
+        events = until_the_end.enter_context(os.fdopen(reading, "rb", buffering=0))
         try:
             process: Any = _starter(forked)(
-                [*words, str(writing)],
+                [*words, told or str(writing)],
                 stdin=subprocess.PIPE,
                 stdout=errors,
                 stderr=errors,
@@ -96,7 +128,8 @@ def run_process(
                 process_group=0,
             )
         finally:
-            os.close(writing)
+            if not named:
+                os.close(writing)
         try:
             _listen(process, events.fileno(), hear)
         except KeyboardInterrupt:
@@ -105,6 +138,16 @@ def run_process(
         finally:
             _end(process)
     return int(process.returncode)
+
+
+def _named_pipe(until_the_end: contextlib.ExitStack) -> tuple[int, int, str]:
+    """(reading end, writing end, path) of a pipe with a name. The writing end stays open: nobody else may have come."""
+    path = Path(until_the_end.enter_context(tempfile.TemporaryDirectory())) / "events"
+    os.mkfifo(path)
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    writing = os.open(path, os.O_WRONLY)
+    until_the_end.callback(os.close, writing)
+    return reading, writing, str(path)
 
 
 def _starter(forked: bool) -> Callable[..., Any]:

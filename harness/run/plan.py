@@ -41,6 +41,7 @@ from harness.models.load import device_kind, pick_device, pick_precision
 from harness.models.wheels import ModelFiles
 from harness.records.provenance import Decisive, digest
 from harness.records.store import Store
+from harness.run.dividing import gpu_count, refuse_undivided
 from harness.run.identity import basis_of, manifest, run_id, without_threads
 from harness.run.labels import Labels, draw_labels
 from harness.run.lengths import sized
@@ -149,6 +150,7 @@ class Plan:
                 "draw_seed": draw_seed,
                 "shuffle_labels": False,
                 "outputs": None,
+                "processes": 1,
             }
         )
 
@@ -187,6 +189,8 @@ def make_plan(
 
 def _read(config: RunConfig, registry: Registry, progress: Progress, models: Models, *, elsewhere: bool) -> Plan:
     """Everything but the manifest."""
+    if config.aligner == BASE_ALIGNER:
+        config = config.model_copy(update={"processes": 1})
     aligner_class = aligner_of(config, registry)
     aligner_config = _validated(aligner_class, config.aligner_config)
     task, pool = _scored(config, registry)
@@ -210,6 +214,9 @@ def _read(config: RunConfig, registry: Registry, progress: Progress, models: Mod
     labels = draw_labels(config, task, pool, bool(takes(aligner_class)), from_pool=from_pool, from_task=from_task)
     refuse_unmet(aligner_class, labels.few_shot, f"pool {pool.name}")
     _refuse_half_shuffled(config, aligner_class, labels.few_shot)
+    refuse_undivided(
+        config, aligner_class, registry, gpus=None if elsewhere or machine.device == "cpu" else gpu_count()
+    )
     config = config.model_copy(update={"budget": labels.budget or settled(config.budget, 1)})
     said = (labels.left_out.line, labels.left_out_held.line, *labels.warnings)
     for line in (*size.lines, *notes(pool, source.view()), *said):

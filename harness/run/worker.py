@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.contracts import HarnessError
 from harness.meter import Meter
+from harness.records.schema import Lost
 from harness.records.seals import write_sealed
 from harness.run.identity import fit_code
 from harness.run.job import (
@@ -48,8 +49,8 @@ from harness.util.hashes import folder_hashes
 if TYPE_CHECKING:
     from harness.contracts import Aligner
     from harness.fit.bench import LocalBench
+    from harness.fit.together import Together
     from harness.plugins.registry import Registry
-    from harness.records.schema import Lost
 
 MESSAGE = 300
 """Characters of an exception's message that a record's reason keeps."""
@@ -129,7 +130,7 @@ def run_job(folder: Path, progress: PipeProgress) -> None:
     from harness.plugins.registry import load as load_registry
 
     job = _job(folder)
-    torch.set_num_threads(job.threads)
+    torch.set_num_threads(max(1, job.threads // job.processes))
     registry = load_registry(plugins=job.plugins, allow=job.allow)
     aligner_class = registry.aligner(job.aligner)
     _check_code(job, registry, aligner_class)
@@ -139,18 +140,22 @@ def run_job(folder: Path, progress: PipeProgress) -> None:
 
 
 def _fit(job: FitJob, folder: Path, aligner: Aligner, registry: Registry, progress: PipeProgress) -> None:
-    """Fit, and write the result and its report."""
+    """Fit; the first process writes the result and its report."""
     from harness.fit.fitting import fit
+    from harness.fit.together import begin
     from harness.fit.tuning import as_json, tune
     from harness.models.adapters import parameter_change
     from harness.models.hashes import adapter_hash
     from harness.run.recording import peak_memory
 
-    lost = _lost(folder)
-    bench, seconds_load = _bench(job, folder, registry, progress)
+    together = begin(job.processes, job.regime.device)
+    lost = _lost(folder) if together.first else Lost()
+    bench, seconds_load = _bench(job, folder, registry, progress, together)
     trials = job.regime.budget.tune
     aligner, tried = tune(aligner, bench, job.few_shot, trials) if trials else (aligner, ())
     fitted = fit(aligner, bench, job.few_shot)
+    if not together.first:
+        return
     result = folder / RESULT
     shutil.rmtree(result, ignore_errors=True)
     fitted.aligned.save(result)
@@ -193,12 +198,14 @@ def _check_code(job: FitJob, registry: Registry, aligner_class: type[Aligner]) -
         raise HarnessError(f"the code of the fit ({', '.join(changed)}) changed since this run was started; run again")
 
 
-def _bench(job: FitJob, folder: Path, registry: Registry, progress: PipeProgress) -> tuple[LocalBench, float]:
+def _bench(
+    job: FitJob, folder: Path, registry: Registry, progress: PipeProgress, together: Together
+) -> tuple[LocalBench, float]:
     """The bench, and how many seconds it took to load its model."""
     import torch
 
     from harness.fit.bench import LocalBench
-    from harness.fit.journal import Journal
+    from harness.fit.journal import Journal, Unwritten
     from harness.judging.open import Judges
     from harness.lm.forgetful import forget
     from harness.models.load import load
@@ -219,9 +226,10 @@ def _bench(job: FitJob, folder: Path, registry: Registry, progress: PipeProgress
         seed=job.seed,
         workdir=folder / WORK,
         lora=job.lora,
-        log=Journal(folder / LOG, progress, progress.log),
+        log=(Journal if together.first else Unwritten)(folder / LOG, progress, progress.log),
         checkpoint_steps=job.checkpoint_steps,
         judges=Judges(registry, folder / JUDGES, job.model, regime.device, _shown(progress), files=job.judge_models),
+        together=together,
     )
     bench.shared.keep_in(folder.parent.parent / SHARED, job.base)
     return bench, seconds
@@ -282,6 +290,14 @@ def _stop_when_asked(progress: PipeProgress) -> None:
     threading.Thread(target=save, daemon=True).start()
 
 
+def _descriptor(told: str) -> int:
+    """Where events go: a descriptor's number, or the path of a pipe, on which the first of several processes tells."""
+    if told.isdigit():
+        os.set_inheritable(int(told), False)
+        return int(told)
+    return os.open(told if os.environ.get("RANK", "0") == "0" else os.devnull, os.O_WRONLY)
+
+
 def in_words(error: BaseException) -> str:
     """An exception in one line: its type and its message."""
     message = " ".join(str(error).split())
@@ -291,11 +307,9 @@ def in_words(error: BaseException) -> str:
 
 def main() -> int:
     """Exit status: 0 fitted, 2 the input was refused, 1 something was raised, AGAIN, INTERRUPTED with a checkpoint."""
-    folder, descriptor = Path(sys.argv[1]), int(sys.argv[2])
-    os.set_inheritable(descriptor, False)
+    folder = Path(sys.argv[1])
+    progress = PipeProgress(_descriptor(sys.argv[2]))
     _stop_with_parent()
-    (folder / STOPPED).unlink(missing_ok=True)
-    progress = PipeProgress(descriptor)
     _stop_when_asked(progress)
     try:
         run_job(folder, progress)

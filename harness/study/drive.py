@@ -321,7 +321,7 @@ def cell_job(study: StudyFile, planned: PlannedRun, file: Path, known: Mapping[s
         needs=planned.needs,
         threads=planned.plan.machine.threads,
         memory_bytes=int(asked * 2**30) if asked else memory_of(planned.plan, known),
-        gpus=study.run.gpus,
+        gpus=max(study.run.gpus, planned.plan.config.processes) if study.run.gpus else 0,
     )
 
 

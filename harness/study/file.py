@@ -70,6 +70,12 @@ class Shared(_Frozen):
     gradient_checkpointing: bool = Field(
         default=False, description="less memory while training, and a second forward: layers are computed again"
     )
+    processes: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="how many make a fit together, each on a GPU of its own",
+    )
     limit: int | None = Field(default=None, ge=1, description="evaluate the first N items")
     num_fewshot: int = Field(default=0, ge=0)
     baseline: Text | None = None

@@ -41,6 +41,7 @@ shared:
   # precision: auto
   # fast_paths: auto            # auto, on, off: part of every cell's identity
   # gradient_checkpointing: false   # true: less memory while training, and a second forward
+  # processes: 1                # that make a fit together, each on its own GPU
 
 # ---- where it runs
 run:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, ClassVar
 
@@ -46,7 +47,7 @@ class LocalExecutor:
         taken = sum(worker.memory for worker in self._busy.values())
         if len(self._busy) >= self.workers or taken + job.memory_bytes > self._memory:
             return False
-        return not job.gpus or bool(self._free_gpus())
+        return len(self._free_gpus(self._busy.values())) >= gpus_of(job)
 
     def submit(self, job: CellJob) -> str:
         """Give the cell to a worker that is already running, or start a worker."""
@@ -89,18 +90,24 @@ class LocalExecutor:
         return [worker.process.pid for worker in [*self._busy.values(), *self._idle]]
 
     def _fitting(self, job: CellJob) -> _Worker:
-        """An idle worker with as many threads, or a new one in place of an idle one."""
+        """An idle worker with as many threads and GPUs, or a new one, for which idle ones may have to end."""
         for place, worker in enumerate(self._idle):
-            if worker.threads == job.threads:
+            if worker.threads == job.threads and len(worker.gpus) == gpus_of(job):
                 return self._idle.pop(place)
-        if len(self._idle) + len(self._busy) >= self.workers and self._idle:
+        while self._idle and (self._full() or len(self._free_gpus(self._all())) < gpus_of(job)):
             self._idle.pop().end()
         self._started += 1
-        gpus = self._free_gpus()[:1] if job.gpus else None
+        gpus = self._free_gpus(self._all())[: gpus_of(job)] if job.gpus else None
         return _Worker.start(self._started, job, self._folder / "workers", gpus)
 
-    def _free_gpus(self) -> list[str]:
-        taken = {gpu for worker in [*self._busy.values(), *self._idle] for gpu in worker.gpus}
+    def _all(self) -> list[_Worker]:
+        return [*self._busy.values(), *self._idle]
+
+    def _full(self) -> bool:
+        return len(self._all()) >= self.workers
+
+    def _free_gpus(self, workers: Iterable[_Worker]) -> list[str]:
+        taken = {gpu for worker in workers for gpu in worker.gpus}
         return [gpu for gpu in self._gpus if gpu not in taken]
 
 
@@ -204,6 +211,11 @@ def total_memory() -> int:
     with contextlib.suppress(OSError, ValueError), open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:  # noqa: PTH123
         return min(whole, int(file.read()))
     return whole
+
+
+def gpus_of(job: CellJob) -> int:
+    """Whole GPUs that a cell takes."""
+    return math.ceil(job.gpus)
 
 
 def visible_gpus() -> list[str]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.cli.axes import read_cells
+from harness.cli.closing import SECTIONS, TOLD_APART, WITHOUT_OPTION
 from harness.cli.options import columns_of
 from harness.cli.resolve import Options, cells, parse_seeds, resolve
 from harness.config import (
@@ -237,9 +238,18 @@ def test_every_field_is_reachable_by_set_or_option() -> None:
         "profile",
         "checkpoint_steps",
         "gradient_checkpointing",
+        "processes",
         "fold",
     }
     assert set(keys(RunConfig)) <= options
+
+
+def test_the_closing_command_sets_what_has_no_option() -> None:
+    """`--gradient-checkpointing` in a command that a table ends with would be refused."""
+    with_option = {name for name in Options.__dataclass_fields__ if name != "profile"}
+    told = with_option | {*WITHOUT_OPTION, *SECTIONS, *TOLD_APART}
+    assert set(RunConfig.model_fields) <= told
+    assert not set(WITHOUT_OPTION) & with_option
 
 
 # ---------------------------------------------------------------- mistakes

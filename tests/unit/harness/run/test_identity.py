@@ -234,6 +234,7 @@ OPTIONS: dict[str, Mutation] = {
             "precision": "bf16",
             "fast_paths": "off",
             "gradient_checkpointing": True,
+            "processes": 2,
             "checkpoint_steps": 9,
         }.items()
     },

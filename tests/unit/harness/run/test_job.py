@@ -68,6 +68,7 @@ def job(few_shot: FewShot, **changes: Any) -> FitJob:
         "regime": Regime(Budget(labels=3), Lengths(), "cpu", "fp32"),
         "lora": Lora(),
         "threads": 2,
+        "processes": 1,
         "fast_paths": True,
         "gradient_checkpointing": False,
         "seed": 2**32 - 1,
