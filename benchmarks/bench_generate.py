@@ -1,8 +1,9 @@
 """Sampling side by side: transformers' `generate`, the engine hf, and vLLM where it is installed.
 
-    python benchmarks/bench_generate.py [--precision fp32|bf16] [--device cpu|cuda] [--repeats 3] [--json FILE]
+    python benchmarks/bench_generate.py [--precision fp32|bf16] [--device cpu|cuda] [--pool medqa] [--json FILE]
 
-64 prompts, 4 samples of each, up to 64 tokens a sample, at temperature 1. Each way has a process of its own, which
+64 prompts, 4 samples of each, up to 64 tokens a sample, at temperature 1. The prompts are made up, or with `--pool` a
+pool's training questions, as `gem` samples from them. Each way has a process of its own, which
 loads the model and warms up first; then they take turns, so that what slows the machine slows all of them. A figure is
 the median over the turns of tokens a second, a ratio the median over turns of the ratio to plain `generate` in the same
 turn, with the number of rows at which plain is fastest. On a busy machine the ratio of time at work says more.
@@ -14,12 +15,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib.util
+import itertools
 import json
 import multiprocessing
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,8 @@ class Asked:
     samples: int
     tokens: int
     threads: int
+    pool: str | None
+    """The pool whose training questions are asked; None: made-up questions of some 30 words."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +65,7 @@ def plain(asked: Asked, rows: int) -> Work:
     from harness.models.load import load
 
     model, tokenizer = load(_files(asked), device=asked.device, precision=asked.precision)
-    wanted = [prompt for prompt in _prompts(tokenizer, asked.prompts) for _ in range(asked.samples)]
+    wanted = [prompt for prompt in _prompts(tokenizer, asked) for _ in range(asked.samples)]
     length = {"max_new_tokens": asked.tokens, "min_new_tokens": asked.tokens}
 
     def work() -> int:
@@ -88,7 +92,7 @@ def engine(asked: Asked, backend: str) -> Work:
         .backend(backend)()
         .open(_files(asked), device=asked.device, precision=asked.precision)
     )
-    wanted = _prompts(opened.tokenizer, asked.prompts)
+    wanted = _prompts(opened.tokenizer, asked)
     opened.generate(wanted[:2], n=1, max_new_tokens=2)  # opens vLLM, and hf to judge it
 
     def work() -> int:
@@ -105,14 +109,32 @@ def _files(asked: Asked) -> Any:
     return resolve(asked.model, registry_models=load_registry(plugins=False).models)
 
 
-def _prompts(tokenizer: Any, number: int) -> list[list[int]]:
-    from harness.conformance.toy import TEXT
+LONGEST = 384
+"""Tokens that a prompt keeps, as in the profile `cpu-demo`."""
+
+
+def _prompts(tokenizer: Any, asked: Asked) -> list[list[int]]:
     from harness.contracts import user
     from harness.util.chat import render_prompt
 
+    questions = _questions(asked.pool) if asked.pool else (user(text) for text in _made_up())
+    return [render_prompt(tokenizer, question, LONGEST) for question in itertools.islice(questions, asked.prompts)]
+
+
+def _made_up() -> Iterator[str]:
+    from harness.conformance.toy import TEXT
+
     words = TEXT.split()
-    texts = (f"{i}: " + " ".join(words[i % len(words) :][: 24 + i % 8]) for i in range(number))
-    return [render_prompt(tokenizer, user(text), 256) for text in texts]
+    return (f"{i}: " + " ".join(words[i % len(words) :][: 24 + i % 8]) for i in itertools.count())
+
+
+def _questions(name: str) -> Iterator[Any]:
+    """The prompts of a pool's pairs, from the sample that ships with the project, each once."""
+    from harness.data.sources import open_source
+    from harness.plugins.registry import load as load_registry
+
+    pool = load_registry(plugins=False).pool(name)()
+    return iter(dict.fromkeys(pair.prompt for pair in pool.pairs(open_source("sample", pool.dataset), "train")))
 
 
 # ---------------------------------------------------------------- taking turns
@@ -191,6 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--ways", help="of: " + "; ".join(WAYS))
     parser.add_argument("--prompts", type=int, default=64)
+    parser.add_argument("--pool", help="whose training questions are asked, such as medqa; else made-up ones")
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)

@@ -19,6 +19,14 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 settings.register_profile("thousand", max_examples=1_000, deadline=None)
 
+LONGEST = ("test_study.py", "test_executors.py", "test_together.py", "test_tuning.py")
+"""Files that begin first. Two processes share the tests; where long ones are left to the end, one of them waits."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, and otherwise the order that there was."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Without torch, leave out test files that hold no core test: importing them may need it."""

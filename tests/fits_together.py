@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from harness.config import Lora
 from harness.conformance.toy import tiny_model, tiny_tokenizer
 from harness.contracts import FewShot, Pair, user
+from harness.contracts.progress import Progress, Silent
 from harness.fit.bench import LocalBench
 from harness.fit.fitting import fit
 from harness.fit.journal import Journal, Unwritten
@@ -28,7 +30,20 @@ PAIRS = tuple(
 """Of unequal lengths, so that a mean over tokens is no mean over rows."""
 
 
-def fitted(method: str, folder: Path, together: Together, selection: str = "last") -> dict[str, Any]:
+class Stopping(Silent):
+    """Asks for an end behind a checkpoint once a fit has taken some steps, as Ctrl-C does."""
+
+    def __init__(self, after: int) -> None:
+        self.after, self.stop_asked = after, False
+
+    def advance(self, done: int, total: int | None = None, **figures: float | int | str | bool) -> None:
+        """Count a step."""
+        self.stop_asked = self.stop_asked or done >= self.after
+
+
+def fitted(
+    method: str, folder: Path, together: Together, selection: str = "last", progress: Progress | None = None
+) -> dict[str, Any]:
     """Losses, held-out scores and spending of a fit, and its adapter."""
     aligner = load(plugins=False).aligner(method)
     settings: dict[str, Any] = {"batch": 4, "min_steps": 6, "selection": selection, "prompt_tokens": 64}
@@ -41,7 +56,7 @@ def fitted(method: str, folder: Path, together: Together, selection: str = "last
         seed=0,
         workdir=folder,
         lora=Lora(),
-        log=(Journal if together.first else Unwritten)(folder / "log.jsonl"),
+        log=(Journal if together.first else Unwritten)(folder / "log.jsonl", progress or Silent()),
         together=together,
     )
     fit(aligner(aligner.Config()), bench, FewShot(pairs=PAIRS))
@@ -60,6 +75,10 @@ def main() -> None:
     torch.set_num_threads(1)
     found = {method: fitted(method, folder / method, together) for method in METHODS}
     found["sft, held out"] = fitted("sft", folder / "held-out", together, "holdout25")
+    with contextlib.suppress(KeyboardInterrupt):
+        fitted("dpo", folder / "stopped", together, progress=Stopping(3))
+        raise AssertionError("it was not stopped")
+    found["dpo, gone on"] = fitted("dpo", folder / "stopped", together)
     if together.first:
         torch.save(found, folder / "found.pt")
 

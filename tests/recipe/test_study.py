@@ -201,7 +201,11 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     starter.close()
 
 
-@pytest.mark.parametrize("name", ELSEWHERE)
+SLOW = pytest.mark.slow
+"""Tests whose parts others hold: the executors' kit compares the records of every executor."""
+
+
+@pytest.mark.parametrize("name", ["slurm", *(pytest.param(name, marks=SLOW) for name in ELSEWHERE if name != "slurm")])
 def test_another_executor_gives_the_same_records(
     undisturbed: Study, values: Changed, name: str, request: pytest.FixtureRequest
 ) -> None:
@@ -219,7 +223,7 @@ def test_another_executor_gives_the_same_records(
 
 
 @pytest.mark.usefixtures("ray_cluster")
-@pytest.mark.parametrize("name", ["ray", "ray-no-shared-disk"])
+@pytest.mark.parametrize("name", [pytest.param("ray", marks=SLOW), "ray-no-shared-disk"])
 def test_a_killed_ray_worker_costs_a_restart_and_changes_nothing(
     undisturbed: Study, values: Changed, name: str
 ) -> None:
