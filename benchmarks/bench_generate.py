@@ -134,7 +134,7 @@ def _questions(name: str) -> Iterator[Any]:
     from harness.plugins.registry import load as load_registry
 
     pool = load_registry(plugins=False).pool(name)()
-    return iter(dict.fromkeys(pair.prompt for pair in pool.pairs(open_source("sample", pool.dataset), "train")))
+    return iter(dict.fromkeys(pair.prompt for pair in pool.pairs(open_source("sample", pool.dataset), "pool")))
 
 
 # ---------------------------------------------------------------- taking turns

@@ -128,6 +128,7 @@ class RunConfig(_Frozen):
     )
     limit: int | None = Field(default=None, ge=1, description="evaluate the first N items")
     num_fewshot: int = Field(default=0, ge=0)
+    generate: bool = Field(default=False, description="have the answer to a question with options written, too")
     judge: Text | None = None
     baseline: Text | None = Field(
         default=None,

@@ -31,6 +31,7 @@ def setting(record: Record, draw_seeds: Iterable[int]) -> Setting:
         baseline=task.baseline,
         limit=task.limit,
         num_fewshot=task.num_fewshot,
+        generate=task.generate,
         source=data.source,
         pool=data.pool,
         pool_revision=data.pool_revision,

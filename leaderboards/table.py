@@ -30,6 +30,7 @@ class Setting:
     baseline: str | None
     limit: int | None
     num_fewshot: int
+    generate: bool
     source: str
     pool: str
     pool_revision: str

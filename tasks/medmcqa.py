@@ -14,7 +14,7 @@ from harness.hookspecs import hookimpl
 from tasks.datasets.closing import LETTERS
 from tasks.datasets.medmcqa import DATASET, DOCUMENTS, asked
 from tasks.lm_eval.stock import Stock, StockChoice
-from tasks.measures import rotations
+from tasks.measures import closing_lines, rotations
 from tasks.measures.preference import METRICS
 
 
@@ -27,6 +27,7 @@ class MedMCQA(StockChoice):
     main_metric: ClassVar[str] = "p_gold"
     metrics: ClassVar[Mapping[str, str]] = {
         **rotations.METRICS,
+        **closing_lines.METRICS,
         "acc": "share of questions whose gold letter has the highest log-probability",
         "acc_norm": "the same, log-probability per character of the option as lm-eval defines it",
         **METRICS,

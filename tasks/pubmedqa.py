@@ -11,9 +11,9 @@ from typing import ClassVar
 
 from harness.contracts import Dataset, EvalContext, Task
 from harness.hookspecs import hookimpl
-from tasks.datasets.pubmedqa import ANSWERS, DATASET, DOCUMENTS, asked
+from tasks.datasets.pubmedqa import ANSWERS, DATASET, DOCUMENTS, asked, final_decision
 from tasks.lm_eval.stock import Stock, StockChoice
-from tasks.measures import rotations
+from tasks.measures import closing_lines, rotations
 from tasks.measures.preference import METRICS
 
 
@@ -26,12 +26,13 @@ class PubMedQA(StockChoice):
     main_metric: ClassVar[str] = "p_gold"
     metrics: ClassVar[Mapping[str, str]] = {
         **rotations.METRICS,
+        **closing_lines.METRICS,
         "acc": "share of questions whose gold answer has the highest log-probability",
         **METRICS,
     }
     default_pool: ClassVar[str] = "pubmedqa"
     dataset: ClassVar[Dataset] = DATASET
-    stock: ClassVar[Stock] = Stock("pubmedqa", "pubmedqa", DOCUMENTS, closed=asked)
+    stock: ClassVar[Stock] = Stock("pubmedqa", "pubmedqa", DOCUMENTS, closed=asked, found=final_decision)
     labels: ClassVar[tuple[str, ...]] = ANSWERS
 
     def notes(self, ctx: EvalContext) -> dict[str, float]:

@@ -61,6 +61,7 @@ class Options:
     shuffle_labels: bool | None = None
     limit: int | None = None
     num_fewshot: int | None = None
+    generate: bool | None = None
     device: str | None = None
     precision: str | None = None
     fast_paths: str | None = None

@@ -54,6 +54,7 @@ def run(
     shuffle_labels: asked.ShuffleLabels = False,
     limit: asked.Limit = None,
     num_fewshot: asked.NumFewshot = None,
+    generate: asked.Generate = False,
     device: asked.Device = None,
     precision: asked.Precision = None,
     fast_paths: asked.FastPaths = None,
@@ -137,6 +138,7 @@ def _options(typed: Mapping[str, Any]) -> Options:
             "sets": tuple(typed["sets"] or ()),
             # A flag that was not given leaves the config file's word.
             "shuffle_labels": typed["shuffle_labels"] or None,
+            "generate": typed["generate"] or None,
             "trust_remote_code": typed["trust_remote_code"] or None,
             "data_default": os.environ.get("HARNESS_DATA") or None,
             "cuda": sees_cuda(),

@@ -166,6 +166,9 @@ Settings = Annotated[
         help="Set anything else: aligner.lambda=0.4, budget.batch=8, lora.r=8, lengths.prompt=256",
     ),
 ]
+Generate = Annotated[
+    bool, typer.Option("--generate", help="Have answers to questions with options written, too, and check their end.")
+]
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Allow the Python code in the model's repository to run.")
 ]

@@ -49,6 +49,7 @@ from harness.contracts import (
     Source,
     Task,
     Verdict,
+    WritesOnRequest,
 )
 from harness.run.scores import returned
 
@@ -169,6 +170,7 @@ class TaskLab:
             seed=0,
             pool=pool,
             judge=Longer() if isinstance(self.make(), Judged | JudgedOnRequest) else None,
+            generate=paired and isinstance(self.make(), WritesOnRequest),
             groups=groups,
             auxiliary=auxiliary,
         )

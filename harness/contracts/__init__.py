@@ -111,6 +111,7 @@ from harness.contracts.task import (
     TakesOutputs,
     Task,
     Whole,
+    WritesOnRequest,
 )
 from harness.contracts.values import (
     BASE,
@@ -245,6 +246,7 @@ __all__ = [
     "Verdict",
     "Verifier",
     "Whole",
+    "WritesOnRequest",
     "able_to",
     "budget_for",
     "capabilities",

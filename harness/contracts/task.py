@@ -74,6 +74,8 @@ class EvalContext:
     """The cell's other groups: a question that stands here was seen with other groups' answers."""
     new_tokens: int = 256
     """The study's longest sample, in tokens."""
+    generate: bool = False
+    """Whether a task that scores given options is to have the answer written too (`WritesOnRequest`)."""
     training_pairs: tuple[Pair, ...] = ()
     """The whole labelled pool less the evaluation items: shortcut classifiers are fitted on it."""
 
@@ -134,6 +136,14 @@ class JudgedOnRequest(Protocol):
 
     judged_metric: ClassVar[str]
     """The metric that the judge's verdicts give."""
+
+
+@runtime_checkable
+class WritesOnRequest(Protocol):
+    """Implemented by a task that scores given options, and can have the answer written too, if the user asks for it."""
+
+    written_metrics: ClassVar[frozenset[str]]
+    """Those of its metrics that it gives only then, and only for a model that can write."""
 
 
 @runtime_checkable

@@ -102,6 +102,8 @@ class TaskInfo(_Frozen):
     main_metric: str
     limit: int | None
     num_fewshot: int
+    generate: bool = False
+    """Whether answers to questions with options were written, too."""
     n_items: int
     judge: str | None = None
     judge_version: str | None = None

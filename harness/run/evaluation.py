@@ -149,6 +149,7 @@ def _context(plan: Plan, session: Session, against: Against) -> EvalContext:
         groups=plan.few_shot.groups,
         auxiliary=plan.few_shot.auxiliary,
         new_tokens=plan.lengths.new_tokens,
+        generate=config.generate,
         training_pairs=plan.labels.training_pairs,
     )
 

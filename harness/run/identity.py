@@ -153,6 +153,7 @@ def _answers(plan: Plan, registry: Registry) -> dict[str, Any]:
             "revision": plan.task_revision,
             "limit": config.limit,
             "track": config.budget.track,
+            "generate": config.generate,
         },
         "shown": {"number": config.num_fewshot, "content": content_hash(_pairs(few.pairs[: config.num_fewshot]))},
         "data": {"source": plan.source.describe(), "rows": dict(plan.task_rows)},

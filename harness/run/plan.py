@@ -28,6 +28,7 @@ from harness.contracts import (
     SaysAhead,
     Source,
     Task,
+    WritesOnRequest,
     settled,
 )
 from harness.contracts.progress import Progress
@@ -195,6 +196,7 @@ def _read(config: RunConfig, registry: Registry, progress: Progress, models: Mod
     aligner_config = _validated(aligner_class, config.aligner_config)
     task, pool = _scored(config, registry)
     refuse_outputs(config, task)
+    _refuse_unwritten(config, task, registry)
     if config.backend != AUTO:
         registry.backend(config.backend)
     config, baseline_answers = _with_baseline(_with_judge(config, task, registry))
@@ -306,7 +308,7 @@ def _backend(config: RunConfig, task: Task, machine: Machine, files: ModelFiles,
     """The backend; `auto` is the one that was measured to sample fastest where the task samples, else hf."""
     if config.backend != AUTO:
         return config.backend
-    if "generate" not in task.requires | task.accepts:
+    if "generate" not in task.requires | task.accepts and not config.generate:
         return USUAL
     return fastest(Where(cache_dir(), machine.kind, files.folder, machine.precision), list(registry.backends))
 
@@ -323,6 +325,12 @@ def _with_baseline(config: RunConfig) -> tuple[RunConfig, str | None]:
     folder = Store(config.store).find(str(config.baseline))
     samples = folder / "samples.parquet"
     return config.model_copy(update={"baseline": folder.name}), file_hash(samples) if samples.is_file() else None
+
+
+def _refuse_unwritten(config: RunConfig, task: Task, registry: Registry) -> None:
+    if config.generate and not isinstance(task, WritesOnRequest):
+        able = ", ".join(name for name in sorted(registry.tasks) if hasattr(registry.task(name), "written_metrics"))
+        raise HarnessError(f"--generate: task {config.task} has no answers to write beside its own; these have: {able}")
 
 
 def _refuse_half_shuffled(config: RunConfig, aligner_class: type[Aligner], few_shot: FewShot) -> None:

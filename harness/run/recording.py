@@ -152,6 +152,7 @@ def _task_info(plan: Plan, scores: Scores) -> TaskInfo:
         main_metric=main,
         limit=plan.config.limit,
         num_fewshot=plan.config.num_fewshot,
+        generate=plan.config.generate,
         n_items=sum(main in row.values for row in scores.rows),
         judge=plan.config.judge,
         judge_version=plan.judge_version,

@@ -78,6 +78,7 @@ class Shared(_Frozen):
     )
     limit: int | None = Field(default=None, ge=1, description="evaluate the first N items")
     num_fewshot: int = Field(default=0, ge=0)
+    generate: bool = Field(default=False, description="have the answer to a question with options written, too")
     baseline: Text | None = None
     trust_remote_code: bool = False
     checkpoint_steps: int = Field(default=8, ge=1)

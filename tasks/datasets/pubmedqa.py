@@ -8,11 +8,12 @@ second the evaluation.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from harness.contracts import Dataset, HarnessError
 from harness.util.hashes import content_hash
-from tasks.datasets.closing import Closed
+from tasks.datasets.closing import LEAD, Closed, last
 from tasks.datasets.documents import Document, DocumentSet, Row
 
 DATASET = Dataset(
@@ -25,6 +26,13 @@ ANSWERS = ("yes", "no", "maybe")
 SYSTEM = 'Think step by step, then end with a line "Final Answer: <decision>".'
 ASKED = "Is the answer yes, no or maybe?"
 """Stands after the question: a system message can be clipped away."""
+
+
+_WORDS = "|".join(ANSWERS)
+_DECISION = re.compile(
+    rf"{LEAD}((?i:{_WORDS}))\b(?!(?i:[^\w\n]*(?:or[^\w\n]+)?(?:{_WORDS})\b))(?=[^\S\n]*(?:[^\w\s]|$))", re.MULTILINE
+)
+"""One decision, followed by a mark or the end of its line: neither "yes, no or maybe" nor "no improvement" decides."""
 
 
 def document(row: Row, identity: str) -> Document:
@@ -55,3 +63,14 @@ def _identity(row: Row) -> str:
 
 
 DOCUMENTS = DocumentSet(DATASET, document, _identity, question="QUESTION")
+
+
+def final_decision(completion: str) -> str | None:
+    """The decision of the last "Final Answer: X" in a text, in lower case, or None where there is none."""
+    found = last(_DECISION, completion)
+    return found.lower() if found else None
+
+
+def names_decision(gold: str, completion: str) -> float:
+    """1.0 where the last closing line of a completion names the gold decision; 0.0 too where none is given."""
+    return float(gold == final_decision(completion))

@@ -11,7 +11,7 @@ Few-shot prompts show the first of the cell's own labelled pairs, as stock docum
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from harness.contracts import (
     Capability,
     Dataset,
     EvalContext,
+    Generates,
     HarnessError,
     SampleRow,
     Scores,
@@ -27,12 +28,14 @@ from harness.contracts import (
     require,
 )
 from harness.util.hashes import content_hash
-from tasks.datasets.closing import Closed
+from tasks.datasets.closing import Closed, final_letter
 from tasks.datasets.documents import Document, DocumentSet, Row
 from tasks.lm_eval.bridge import Sample, evaluate_task
 from tasks.lm_eval.catalogue import stock_text
 from tasks.lm_eval.held_out import chosen, generated, match, preferences, sample_row
-from tasks.measures.rotations import Shares, figures, shares
+from tasks.measures import closing_lines
+from tasks.measures.closing_lines import Found
+from tasks.measures.rotations import figures, shares
 
 CHOOSING: frozenset[Capability] = frozenset({"choose", "loglik"})
 """Either is enough to answer a question with given options."""
@@ -54,6 +57,8 @@ class Stock:
     """The stock task's split that is evaluated."""
     closed: Callable[[Row], Closed] | None = None
     """A row of the data set as a closed question, where it is one."""
+    found: Callable[[str], str | None] = final_letter
+    """Which option the closing line of a written answer names, by its letter or in its words: the pool's verifier."""
 
     @property
     def name(self) -> str:
@@ -90,12 +95,14 @@ class StockChoice(StockTask):
     requires: ClassVar[frozenset[Capability]] = frozenset()
     accepts: ClassVar[frozenset[Capability]] = CHOOSING
     parity_metric: ClassVar[str] = "acc"
+    written_metrics: ClassVar[frozenset[str]] = frozenset(closing_lines.METRICS)
 
     def evaluate(self, aligned: Aligned, ctx: EvalContext) -> Scores:
         """One row per question: scored as trained (`tasks.measures.rotations`), and as lm-eval does.
 
-        On track `parity` lm-eval's metrics stand alone. Raises HarnessError when the model can neither score
-        continuations (`loglik`) nor choose among them (`choose`).
+        Where it is asked for, a model that can write also writes its answer (`tasks.measures.closing_lines`). On track
+        `parity` lm-eval's metrics stand alone. Raises HarnessError when the model can neither score continuations
+        (`loglik`) nor choose among them (`choose`).
         """
         require(aligned, *CHOOSING, by=self.name)
         scores = evaluate(self.stock, aligned, ctx, lambda sample: chosen(sample, self.labels), notes=self.notes(ctx))
@@ -104,13 +111,12 @@ class StockChoice(StockTask):
     def _as_trained(self, scores: Scores, aligned: Aligned, ctx: EvalContext) -> Scores:
         """The same rows with the metrics of the form in which the model was trained."""
         read = self.stock.closed
-        rows = self.stock.data.rows(ctx.source, "eval")[: ctx.limit]
-        asked = {str(row["id"]): read(row) for row in rows} if read is not None else {}
-        found = shares(aligned, list(asked.values()))
-        if not found:
-            return scores
-        by_id = dict(zip(asked, found, strict=True))
-        return replace(scores, rows=tuple(_with_shares(row, asked.get(row.id), by_id) for row in scores.rows))
+        evaluated = self.stock.data.rows(ctx.source, "eval")[: ctx.limit]
+        asked = {str(row["id"]): read(row) for row in evaluated} if read is not None else {}
+        rows = _with(scores.rows, _shared(aligned, asked))
+        if ctx.generate and isinstance(aligned, Generates):
+            rows = _with(rows, closing_lines.answers(aligned, asked, self.stock.found, ctx.new_tokens, ctx.progress))
+        return replace(scores, rows=rows)
 
     def notes(self, ctx: EvalContext) -> dict[str, float]:
         """Figures of the data: what a blind guess scores."""
@@ -132,12 +138,23 @@ class StockProblem(StockTask):
         return {}
 
 
-def _with_shares(row: SampleRow, question: Closed | None, found: Mapping[str, Shares]) -> SampleRow:
-    if question is None:  # a held-out pair of another question
-        return row
-    share = found[row.id]
-    detail = {**row.detail, "shares": dict(zip(question.options, share, strict=True))}
-    return replace(row, values={**row.values, **figures(share, question.gold)}, detail=detail)
+def _shared(aligned: Aligned, asked: Mapping[str, Closed]) -> dict[str, Found]:
+    """Each question's shares and their metrics, by id; nothing for a model that ranks no closing lines."""
+    found = shares(aligned, list(asked.values())) or []
+    return {
+        identity: (figures(share, question.gold), {"shares": dict(zip(question.options, share, strict=True))})
+        for (identity, question), share in zip(asked.items(), found, strict=bool(found))
+    }
+
+
+def _with(rows: Sequence[SampleRow], found: Mapping[str, Found]) -> tuple[SampleRow, ...]:
+    """The rows with what was found of their questions; a held-out pair of another question stays as it is."""
+    nothing: Found = ({}, {})
+    more = [found.get(row.id, nothing) for row in rows]
+    return tuple(
+        replace(row, values={**row.values, **values}, detail={**row.detail, **detail})
+        for row, (values, detail) in zip(rows, more, strict=True)
+    )
 
 
 # ---------------------------------------------------------------- answers

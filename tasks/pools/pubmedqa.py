@@ -12,7 +12,6 @@ Jin et al. 2019, "PubMedQA", arXiv:1909.06146; data MIT. The sample: Apache-2.0.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import ClassVar
@@ -20,15 +19,9 @@ from typing import ClassVar
 from harness.contracts import Dataset, GoldAnswers, Messages, Pair, Pool, Prompt, Ratings, Source
 from harness.hookspecs import hookimpl
 from harness.util.hashes import content_hash
-from tasks.datasets.closing import LEAD, closed, last, opposed
+from tasks.datasets.closing import closed, opposed
 from tasks.datasets.documents import Row
-from tasks.datasets.pubmedqa import ANSWERS, DATASET, DOCUMENTS, asked
-
-_WORDS = "|".join(ANSWERS)
-_DECISION = re.compile(
-    rf"{LEAD}((?i:{_WORDS}))\b(?!(?i:[^\w\n]*(?:or[^\w\n]+)?(?:{_WORDS})\b))(?=[^\S\n]*(?:[^\w\s]|$))", re.MULTILINE
-)
-"""One decision, followed by a mark or the end of its line: neither "yes, no or maybe" nor "no improvement" decides."""
+from tasks.datasets.pubmedqa import ANSWERS, DATASET, DOCUMENTS, asked, names_decision
 
 
 class PubMedQAPool:
@@ -65,17 +58,6 @@ class PubMedQAPool:
         """1.0 where the last closing line of a completion names the gold decision."""
         gold = {row["id"]: str(row["final_decision"]) for row in DOCUMENTS.rows(source, "pool")}
         return GoldAnswers(gold, names_decision)
-
-
-def final_decision(completion: str) -> str | None:
-    """The decision of the last "Final Answer: X" in a text, in lower case, or None where there is none."""
-    found = last(_DECISION, completion)
-    return found.lower() if found else None
-
-
-def names_decision(gold: str, completion: str) -> float:
-    """1.0 where the last closing line of a completion names the gold decision; 0.0 too where none is given."""
-    return float(gold == final_decision(completion))
 
 
 def _prompt(row: Row) -> Messages:

@@ -10,9 +10,9 @@ import pytest
 
 from harness.data.sources import open_source
 from tasks.datasets.closing import final_letter
-from tasks.datasets.pubmedqa import ASKED
+from tasks.datasets.pubmedqa import ASKED, final_decision
 from tasks.pools.medmcqa import MedMCQAPool
-from tasks.pools.pubmedqa import PubMedQAPool, final_decision
+from tasks.pools.pubmedqa import PubMedQAPool
 
 DATA = Path(os.environ.get("HARNESS_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
 

@@ -10,10 +10,13 @@ import pytest
 
 from harness.config import PRESETS, Lengths, Lora, RunConfig
 from harness.conformance.toy import tiny_folder
+from harness.contracts import HarnessError
 from harness.data.sources import SampleSource
 from harness.plugins.registry import Registry, load
 from harness.records.samples import read_samples
+from harness.records.verify import read_record
 from harness.run.engine import run
+from leaderboards.settings import setting
 from tasks.datasets import medqa
 from tests.unit.tasks.lm_eval.test_stock import gsm8k_row, math500_row
 
@@ -87,3 +90,31 @@ def test_base_needs_no_pool(tiny: str, folder: Path, tmp_path: Path, registry: R
     record = run(cell("lm_eval:gsm8k", tiny, folder, tmp_path, aligner="base", train_on=None), registry=registry)
     assert record.status == "ok"
     assert set(record.scores) == {"exact_match,strict-match", "exact_match,flexible-extract"}
+
+
+def test_answers_to_questions_with_options_are_written_where_that_is_asked_for(
+    tiny: str, folder: Path, tmp_path: Path, registry: Registry
+) -> None:
+    silent = run(cell("medqa", tiny, folder, tmp_path), registry=registry)
+    wrote = run(cell("medqa", tiny, folder, tmp_path, generate=True), registry=registry)
+    assert silent.id != wrote.id
+    assert silent.aligner.adapter_hash == wrote.aligner.adapter_hash
+    assert set(wrote.scores) - set(silent.scores) == {"acc_written", "closed_written"}
+    assert {name: wrote.scores[name] for name in silent.scores} == silent.scores
+    rows = [row for row in read_samples(tmp_path / wrote.id / "samples.parquet") if "p_gold" in row.values]
+    assert len(rows) == 3
+    for row in rows:
+        assert isinstance(row.detail["written"], str)
+        assert row.values["acc_written"] <= row.values["closed_written"] == float(row.detail["closing"] is not None)
+    assert wrote.spent.inference.generated_tokens > silent.spent.inference.generated_tokens
+    kept = read_record(tmp_path / wrote.id)
+    assert kept is not None
+    assert setting(kept, [0]) != setting(silent, [0]), "they stand in tables of their own"
+
+
+def test_a_task_that_writes_anyway_refuses_to_be_asked_for_it(
+    tiny: str, folder: Path, tmp_path: Path, registry: Registry
+) -> None:
+    with pytest.raises(HarnessError, match=r"--generate: task gsm8k has no answers .*: medmcqa, medqa, pubmedqa"):
+        run(cell("gsm8k", tiny, folder, tmp_path, generate=True), registry=registry)
+    assert not list(tmp_path.glob("*/record.json"))

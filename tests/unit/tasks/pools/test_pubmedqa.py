@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from harness.contracts import Dataset, GoldAnswers, HarnessError, Pool, SourceKind
-from tasks.datasets.pubmedqa import ASKED, SYSTEM
-from tasks.pools.pubmedqa import PubMedQAPool, final_decision, harness_pools, names_decision
+from tasks.datasets.pubmedqa import ASKED, SYSTEM, final_decision, names_decision
+from tasks.pools.pubmedqa import PubMedQAPool, harness_pools
 
 pytestmark = pytest.mark.core
 

@@ -14,10 +14,10 @@ from harness.data.sources import SampleSource
 from harness.util.words import normalise
 from tasks.datasets.closing import final_letter
 from tasks.datasets.medmcqa import OPTIONS
-from tasks.datasets.pubmedqa import ANSWERS
+from tasks.datasets.pubmedqa import ANSWERS, final_decision
 from tasks.measures.shortcuts import bag_of_words, length_only
 from tasks.pools.medmcqa import MedMCQAPool
-from tasks.pools.pubmedqa import PubMedQAPool, final_decision
+from tasks.pools.pubmedqa import PubMedQAPool
 
 SOURCE = SampleSource()
 SPLITS = ("pool", "eval")
