@@ -74,20 +74,28 @@ def _findings(table: Table) -> Iterator[str]:
 
 
 def _controls(table: Table) -> Iterator[str]:
-    """Rows that are better than base where a control, which learns nothing from the labels, does as well."""
+    """Rows that are better than base where a control, or the same method without a part of it, does as well."""
     metric = table.setting.main_metric
     sign = -1 if metric in table.lower_is_better else 1
-    controls = [row for row in table.rows if row.role == "control" and not row.degenerate and metric in row.metrics]
+    beside = [row for row in table.rows if row.role == "control" and not row.degenerate and metric in row.metrics]
     for row in table.rows:
         if row.verdict != "better":
             continue
         reached = sign * row.metrics[metric].score.mean
-        equal = [one.label for one in controls if sign * one.metrics[metric].score.mean >= reached]
-        if equal:
-            are = "a control, does" if len(equal) == 1 else "controls, do"
+        equal = [one for one in beside if sign * one.metrics[metric].score.mean >= reached]
+        unlabelled = [one.label for one in equal if not one.ablation]
+        if unlabelled:
+            are = "a control, does" if len(unlabelled) == 1 else "controls, do"
             yield (
-                f"{_few(equal)}, {are} as well on {metric}: what {row.label} gains over {BASE} is not shown to come "
-                "from its labels."
+                f"{_few(unlabelled)}, {are} as well on {metric}: what {row.label} gains over {BASE} is not shown to "
+                "come from its labels."
+            )
+        reduced = [one.label for one in equal if one.ablation and one.aligner == row.aligner]
+        if reduced:
+            lack, reach = ("it lacks", "reaches") if len(reduced) == 1 else ("they lack", "reach")
+            yield (
+                f"{_few(reduced)} {reach} as much on {metric}: nothing that {row.label} gains is shown to come from the "
+                f"part of it that {lack}."
             )
 
 

@@ -15,13 +15,13 @@ from harness.stats import Estimate, Paired, average_seeds, mean_intervals, paire
 from leaderboards.folds import Place, by_seed, incomplete, inflation, place, whole_runs
 from leaderboards.load import Entry, Samples
 from leaderboards.settings import changed
-from leaderboards.table import Cost, MethodRow, Metric, Role, Versus
+from leaderboards.table import ABLATIONS, Cost, MethodRow, Metric, Role, Versus
 from leaderboards.unchanged import gives_the_same_answers
 
 CONTROLS = frozenset({"random", "uniform"})
 """Aligners that learn nothing from the labels: what they reach, chance reaches."""
-CONTROL_SETTINGS = frozenset({("context", "swapped"), ("context", "none"), ("weights", "random"), ("optimise", "none")})
-"""Settings that take out what a method is about: whose ratings it reads; what gem scores by; gem's second phase."""
+CONTROL_SETTINGS = ABLATIONS | {("context", "swapped"), ("context", "none")}
+"""Settings that take out what a method is about; beside ablations, whose ratings it reads."""
 UNFIT = frozenset({"degenerate", "over_cap"})
 """Statuses of a run that has a score and is no result of its method: below the floor of life, or past the cap."""
 _SEVERITY: tuple[Status, ...] = ("ok", "degenerate", "over_cap", "failed")

@@ -15,7 +15,10 @@ HEADLINE = {GAINED: ("pref_written", "win_rate")}
 """Metrics that stand in the main table beside the main one: a log-ratio says nothing of what a model writes."""
 RowVerdict = Literal["better", "worse", "cannot tell"]
 Role = Literal["base", "method", "control", "outputs"]
-"""A control learns nothing from the labels: what it reaches is no finding. Outputs are another model's, from a file."""
+"""What a control reaches is no finding: it learns nothing from the labels, or does without a part of a method
+(`MethodRow.ablation`). Outputs are another model's, from a file."""
+ABLATIONS = frozenset({("weights", "random"), ("optimise", "none")})
+"""Settings that take a part out of a method and leave it the labels: what gem scores by, and gem's second phase."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,12 @@ class MethodRow:
     """Reasons of degenerate and failed seeds, unreadable samples, and why a comparison is missing."""
     versus_control: Versus | None = None
     """The main metric against the same method on shuffled labels, where the table asks for that control."""
+
+    @property
+    def ablation(self) -> bool:
+        """Whether it is a control of one part of its own method, and learns from the labels as that method does."""
+        part_is_out = any(self.changed.get(name) == value for name, value in ABLATIONS)
+        return self.role == "control" and part_is_out and self.changed.get("labels") != "shuffled"
 
     @property
     def in_family(self) -> bool:

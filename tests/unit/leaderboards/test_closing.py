@@ -49,6 +49,25 @@ def test_a_gain_falls_where_a_control_does_as_well(tmp_path: Path, reached: int,
     assert (sentence in said(tmp_path)) is falls
 
 
+def test_a_method_without_a_part_says_nothing_of_the_labels_of_others(tmp_path: Path) -> None:
+    """gem without its second phase is sft: it learns from the labels, and is no control of sft."""
+    add(tmp_path, "base", answers(20))
+    add(tmp_path, "sft", answers(38))
+    add(tmp_path, "gem", answers(37))
+    for part, reached in ({"optimise": "none"}, 38), ({"weights": "random"}, 36):
+        add(tmp_path, "gem", answers(reached), aligner__changed=part, aligner__config=part)
+    text = said(tmp_path)
+    assert (
+        "gem [optimise=none] reaches as much on accuracy: nothing that gem gains is shown to come from the part of it "
+        "that it lacks."
+    ) in text
+    assert "from its labels" not in text
+    assert "weights=random" not in text
+    shuffled = {"optimise": "none", "labels": "shuffled"}
+    add(tmp_path, "gem", answers(38), aligner__changed=shuffled, aligner__config=shuffled, data__shuffled_labels=True)
+    assert "what sft gains over base is not shown to come from its labels" in said(tmp_path)
+
+
 def test_too_few_items_for_any_difference_are_called_so(tmp_path: Path) -> None:
     few = [f"q{i:02}" for i in range(4)]
     add(tmp_path, "base", answers(1, of=few))
