@@ -94,8 +94,8 @@ def _controls(table: Table) -> Iterator[str]:
         if reduced:
             lack, reach = ("it lacks", "reaches") if len(reduced) == 1 else ("they lack", "reach")
             yield (
-                f"{_few(reduced)} {reach} as much on {metric}: nothing that {row.label} gains is shown to come from the "
-                f"part of it that {lack}."
+                f"{_few(reduced)} {reach} as much on {metric}: nothing that {row.label} gains is shown to come from "
+                f"the part of it that {lack}."
             )
 
 
