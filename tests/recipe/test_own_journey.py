@@ -53,6 +53,12 @@ def run(place: Path, *more: str) -> Result:
     )
 
 
+@pytest.fixture(scope="module")
+def ran(place: Path) -> Result:
+    """The run that all tests look at; two processes of tests may each have some of them."""
+    return run(place)
+
+
 def assert_the_page_has_the_columns(printed: str) -> None:
     """Each table of docs/own-pairs.md is as it is printed, less the columns that the page says it leaves out."""
     page = (Path(__file__).parents[2] / "docs" / "own-pairs.md").read_text()
@@ -74,22 +80,21 @@ def without_unit(column: str) -> str:
     return column[1:] if column.endswith("FLOPs") else column
 
 
-def test_from_a_file_to_a_decision(place: Path) -> None:
+def test_from_a_file_to_a_decision(place: Path, ran: Result) -> None:
     check = call(
         place,
         *("data", "check", str(place / "pairs.csv"), "--columns", COLUMNS, "--model", str(place / "model"), "--json"),
     )
     held = json.loads(check.stdout)
     assert (held["train"], held["folds"]) == (32, 5)
-    done = run(place)
-    lines = done.stdout.splitlines()
+    lines = ran.stdout.splitlines()
     assert sum(", fold " in line for line in lines) == 4, "two folds, each with its control"
     assert sum("labels shuffled" in line and ", fold " in line for line in lines) == 2
     [row] = [line for line in lines if line.startswith("| dpo | 1 |")]
     [control] = [line for line in lines if line.startswith("| dpo \\[labels=shuffled\\]")]
     assert control.rstrip(" |").endswith("control")
     assert row.rstrip(" |").split("|")[-1].strip() in ("better", "worse", "cannot tell")
-    text = done.stdout
+    text = ran.stdout
     assert_the_page_has_the_columns(text)
     assert "pref_written" in text.replace("\\", "")
     assert "a row is the mean of 2 fits a seed" in text
@@ -104,16 +109,18 @@ def test_from_a_file_to_a_decision(place: Path) -> None:
     )
 
 
+@pytest.mark.usefixtures("ran")
 def test_the_row_can_be_taken_along(place: Path) -> None:
-    """After the run above: every form of the table has the method and its control."""
+    """Every form of the table has the method and its control."""
     for form in FORMATS:
         printed = call(place, "leaderboard", "--store", str(place / "runs"), "--format", form).stdout
         assert "dpo" in printed, form
         assert "shuffled" in printed, form
 
 
+@pytest.mark.usefixtures("ran")
 def test_answers_can_be_compared_and_the_adapter_has_a_card(place: Path, tmp_path: Path) -> None:
-    """After the run above: one fold beside base on the same pairs, as a page, and its card."""
+    """One fold beside base on the same pairs, as a page, and its card."""
     records = [entry.record for entry in load(place / "runs")]
     dpo = next(one for one in records if one.aligner.name == "dpo" and not one.data.shuffled_labels)
     base = next(one for one in records if one.aligner.name == "base" and one.data.fold == dpo.data.fold)
@@ -139,8 +146,9 @@ def test_answers_can_be_compared_and_the_adapter_has_a_card(place: Path, tmp_pat
     assert f"Verdict, of this method alone: {found.verdict}." in card
 
 
+@pytest.mark.usefixtures("ran")
 def test_a_card_of_a_fold_whose_other_folds_are_missing_says_so(place: Path, tmp_path: Path) -> None:
-    """After the run above: a single fold's figures are of other pairs than the row's."""
+    """A single fold's figures are of other pairs than the row's."""
     records = [entry.record for entry in load(place / "runs")]
     dpo = next(one for one in records if one.aligner.name == "dpo" and not one.data.shuffled_labels)
     alone = tmp_path / "runs"
@@ -152,8 +160,9 @@ def test_a_card_of_a_fold_whose_other_folds_are_missing_says_so(place: Path, tmp
     assert "| pref_gain |" not in card.replace("\\", "")
 
 
+@pytest.mark.usefixtures("ran")
 def test_a_table_reads_several_stores(place: Path, tmp_path: Path) -> None:
-    """After the run above: methods and base in one store, controls in another, one run in both."""
+    """Methods and base in one store, controls in another, one run in both."""
     for folder in (place / "runs").glob("[!.]*"):
         record = json.loads((folder / "record.json").read_text())
         control, base = record["data"]["shuffled_labels"], record["aligner"]["name"] == "base"
