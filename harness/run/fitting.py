@@ -146,9 +146,8 @@ def _import_ahead() -> None:
 
 
 def _failure(plan: Plan, folder: Path, code: int) -> Failure:
-    stopped = (
-        read_model(folder / STOPPED, Stopped) if code >= 0 else None
-    )  # of processes that one which was killed left
+    killed = code < 0  # then the other processes of a fit of several only say that they lost this one
+    stopped = None if killed else read_model(folder / STOPPED, Stopped)
     if stopped is not None and stopped.kind == "refused":
         raise HarnessError(stopped.reason)
     fit = f"fit of {plan.config.aligner}"

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.contracts import HarnessError
+from harness.fit.together import RANK, Together, begin
 from harness.meter import Meter
 from harness.records.schema import Lost
 from harness.records.seals import write_sealed
@@ -49,7 +50,6 @@ from harness.util.hashes import folder_hashes
 if TYPE_CHECKING:
     from harness.contracts import Aligner
     from harness.fit.bench import LocalBench
-    from harness.fit.together import Together
     from harness.plugins.registry import Registry
 
 MESSAGE = 300
@@ -142,7 +142,6 @@ def run_job(folder: Path, progress: PipeProgress) -> None:
 def _fit(job: FitJob, folder: Path, aligner: Aligner, registry: Registry, progress: PipeProgress) -> None:
     """Fit; the first process writes the result and its report."""
     from harness.fit.fitting import fit
-    from harness.fit.together import begin
     from harness.fit.tuning import as_json, tune
     from harness.models.adapters import parameter_change
     from harness.models.hashes import adapter_hash
@@ -295,7 +294,7 @@ def _descriptor(told: str) -> int:
     if told.isdigit():
         os.set_inheritable(int(told), False)
         return int(told)
-    return os.open(told if os.environ.get("RANK", "0") == "0" else os.devnull, os.O_WRONLY)
+    return os.open(told if os.environ.get(RANK, "0") == "0" else os.devnull, os.O_WRONLY)
 
 
 def in_words(error: BaseException) -> str:
