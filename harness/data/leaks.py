@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 
 from harness.util.words import comparable
 
@@ -22,9 +23,19 @@ def find_leaks(pool_texts: Mapping[str, str], eval_texts: Mapping[str, str]) -> 
     left out of the count as stock phrases. Where it is the evaluation item that is half covered, every pool item that
     shares a counted 13-gram with it goes.
     """
+    return _found(tuple(pool_texts.items()), tuple(eval_texts.items()))
+
+
+Texts = tuple[tuple[str, str], ...]
+"""Items' ids and texts."""
+
+
+@lru_cache(maxsize=16)
+def _found(pool_texts: Texts, eval_texts: Texts) -> tuple[str, ...]:
+    """Remembered by content: all cells of a study on one pool and one task ask the same."""
     vocabulary: dict[str, int] = {}
-    pool = {key: _words(text, vocabulary) for key, text in pool_texts.items()}
-    evaluation = {key: _words(text, vocabulary) for key, text in eval_texts.items()}
+    pool = {key: _words(text, vocabulary) for key, text in pool_texts}
+    evaluation = {key: _words(text, vocabulary) for key, text in eval_texts}
     equal = set(evaluation.values())
     leaks = {key for key, words in pool.items() if words and words in equal}
     pool_grams = {key: _grams(words) for key, words in pool.items()}

@@ -266,6 +266,12 @@ def open_source(spec: str, dataset: Dataset, *others: Dataset) -> DescribedSourc
     raise HarnessError(f"data {spec!r} is neither auto, hub, sample, a folder nor a file (it is {kind}); {hint}")
 
 
+def refuse_absent(spec: str) -> None:
+    """Raises HarnessError where `open_source` would for any data set: an unknown word, a path that is not there."""
+    if spec != "auto":  # which may ask the hub, and is always a source
+        open_source(spec, Dataset(folder="", hub=""))
+
+
 _OWN_HUB = re.compile(r"hub:(?P<id>[\w.-]+/[\w.-]+)(:(?P<folder>[\w./-]+))?")
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from harness.config import LONGEST, RunConfig
 from harness.contracts import DividesInFolds, HarnessError, Lengths, Pair, Pool, Source
-from harness.data.lengths import Tokens, measured, settled_lengths, to_measure
+from harness.data.lengths import Tokens, measured, settled_lengths
 from harness.models.tokenizer import kept_tokenizer
 from harness.models.wheels import ModelFiles
-from harness.util.hashes import content_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +44,15 @@ def sized(config: RunConfig, pool: Pool, source: Source, files: ModelFiles, *, o
     return Sized(lengths, cut, tuple(lines))
 
 
-_COUNTED: dict[str, Tokens] = {}
-_MOST_COUNTED = 64
+_COUNTED: dict[tuple[object, ...], Tokens] = {}
+_MOST_COUNTED = 16
 
 
-def _counted(files: ModelFiles, pairs: Sequence[Pair]) -> Tokens:
+def _counted(files: ModelFiles, pairs: tuple[Pair, ...]) -> Tokens:
     """The pairs' tokens, counted once for all cells of this process that have the same pairs and the same model."""
-    chosen = to_measure(pairs)
-    key = content_hash(str(files.folder), dict(files.contents), [asdict(pair) for pair in chosen])
+    key = (files.folder, files.trust_remote_code, *sorted(files.contents.items()), pairs)
     if key not in _COUNTED:
-        counted = measured(kept_tokenizer(files), chosen)
+        counted = measured(kept_tokenizer(files), pairs)
         if len(_COUNTED) >= _MOST_COUNTED:
             _COUNTED.clear()
         _COUNTED[key] = counted

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.config import RunConfig, budget_of, validated
 from harness.contracts import Budget, HarnessError
+from harness.data.sources import refuse_absent
 from harness.lm.speeds import AUTO
 from harness.plugins.registry import Registry
 from harness.run.cells import every_cell
@@ -55,8 +56,10 @@ class Cell:
 def expand(study: StudyFile, registry: Registry) -> tuple[Cell, ...]:
     """The cells of a study, in the order of its axes: all methods of one draw before the next.
 
-    Raises HarnessError for an unknown name with the nearest, an ill-typed setting, and a rule that excludes nothing.
+    Raises HarnessError for an unknown name with the nearest, an ill-typed setting, data that are not there, and a rule
+    that excludes nothing.
     """
+    refuse_absent(study.shared.data)
     whole = [_cell(study, registry, combination) for combination in _combinations(study)]
     cells = [part for cell in whole for part in _folds(cell, registry)]
     for place, rule in enumerate(study.exclude):

@@ -96,6 +96,8 @@ class _Planner:
     threads: int
     elsewhere: bool
     runs: dict[str, PlannedRun] = field(default_factory=dict)
+    _planned: dict[tuple[str, int | None], str] = field(default_factory=dict)
+    """Id by config and threads of every run so far: cells share their runs of the base model."""
 
     def __post_init__(self) -> None:
         self.models = Models(self.registry, Silent().note)
@@ -110,6 +112,12 @@ class _Planner:
             return name
 
     def _run(self, config: RunConfig, words: str, threads: int | None = None) -> str:
+        asked = (config.model_dump_json(), threads)
+        if asked not in self._planned:
+            self._planned[asked] = self._plan_run(config, words, threads)
+        return self._planned[asked]
+
+    def _plan_run(self, config: RunConfig, words: str, threads: int | None) -> str:
         plan = self._plan(config, threads)
         any_gpu = plan.run_id if is_open(plan) else None
         if any_gpu is not None:

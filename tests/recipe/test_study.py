@@ -16,12 +16,14 @@ from typing import Any
 
 import pytest
 
+from harness.config import RunConfig
 from harness.conformance.toy import tiny_folder
 from harness.contracts import CellJob, CellState, Resources
 from harness.plugins.registry import Registry, load
 from harness.records.schema import Record
 from harness.records.store import Store
 from harness.study import Study
+from harness.study import plan as study_plan
 from harness.study.drive import Driver
 from harness.study.events import EVENTS, Events, read_events
 from harness.study.executors.ray import RayExecutor
@@ -329,6 +331,23 @@ def test_a_failed_cell_is_a_record_and_is_retried_only_when_asked(values: Change
     (folder / "work").unlink()
     assert study.run().count("failed") == 1
     assert study.run(retry_failed=True).count("done") == 2
+
+
+def test_cells_share_the_plan_of_the_base_model(
+    values: Changed, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planning is most of what a large grid waits for before its first cell."""
+    planned: list[str] = []
+    true = study_plan.make_plan
+
+    def counting(config: RunConfig, *rest: Any, **more: Any) -> Any:
+        planned.append(config.aligner)
+        return true(config, *rest, **more)
+
+    monkeypatch.setattr(study_plan, "make_plan", counting)
+    plan = Study.of(values("shared", aligners=["sft", "random"], draws=[0, 1]), registry).plan()
+    assert sorted(planned) == ["base", "random", "random", "sft", "sft"]
+    assert len(plan.runs) == 5
 
 
 def test_what_is_missing_is_named_and_the_rest_is_computed(values: Changed, registry: Registry) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Collection, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib import metadata
+from pathlib import Path
 
 COMPUTING = (
     "accelerate",
@@ -131,12 +133,41 @@ def owners(top: str) -> Collection[str]:
 
 def plugin_distributions() -> frozenset[str]:
     """Distributions that register plug-ins of the harness."""
-    points = metadata.entry_points(group="harness")
-    return frozenset(point.dist.name for point in points if point.dist is not None)
+    return _plugin_distributions(_installations())
 
 
 def version(distribution: str) -> str | None:
     """The installed version, or None."""
+    return _version(distribution, _installations())
+
+
+Installations = tuple[tuple[str, int], ...]
+
+
+def _installations() -> Installations:
+    """Every folder that packages are found in, and when its list of files last changed, in nanoseconds.
+
+    What was read of installed packages holds until then: every installation and removal changes the list. Reading
+    takes milliseconds for each package, and the plan of a study asks for the same ones in every cell.
+    """
+    return tuple((str(place), _changed_at(place)) for place in sys.path)
+
+
+def _changed_at(place: str) -> int:
+    try:
+        return Path(place or os.curdir).stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+@lru_cache(maxsize=4)
+def _plugin_distributions(_installed: Installations) -> frozenset[str]:
+    points = metadata.entry_points(group="harness")
+    return frozenset(point.dist.name for point in points if point.dist is not None)
+
+
+@lru_cache(maxsize=1024)
+def _version(distribution: str, _installed: Installations) -> str | None:
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

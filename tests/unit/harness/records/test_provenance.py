@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from harness.contracts import HarnessError
 from harness.records.provenance import differences, environment, flat, origin
 from harness.records.provenance.code import edited, harness_code, python_hash
+from harness.records.provenance.libraries import plugin_distributions, version
 from harness.records.seals import check_seal, sealed
 
 pytestmark = pytest.mark.core
@@ -145,6 +147,24 @@ def test_settings_of_libraries_and_nothing_else_enter() -> None:
         "OMP_PROC_BIND": "true",
     }
     assert environment({**values, "TORCHINDUCTOR_CACHE_DIR": "x"}) == {"MKL_CBWR": "AVX2", "OMP_PROC_BIND": "true"}
+
+
+def test_what_is_installed_is_read_again_after_every_installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Versions decide ids, so that what was read once must not outlive an upgrade."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert version("made-up-thing") is None
+    for number in ("1.0", "2.0"):
+        installed = tmp_path / f"made_up_thing-{number}.dist-info"
+        installed.mkdir()
+        (installed / "METADATA").write_text(f"Metadata-Version: 2.1\nName: made-up-thing\nVersion: {number}\n")
+        (installed / "entry_points.txt").write_text("[harness]\nmade = made_up:thing\n")
+        assert version("made-up-thing") == number
+        assert "made-up-thing" in plugin_distributions()
+        shutil.rmtree(installed)
+        assert version("made-up-thing") is None
+        assert "made-up-thing" not in plugin_distributions()
 
 
 def test_differences_name_the_leaf_and_cut_what_is_long() -> None:

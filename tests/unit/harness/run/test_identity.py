@@ -9,7 +9,6 @@ import shutil
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from harness.conformance.toy import tiny_folder
 from harness.contracts import Budget, HarnessError, Lengths
 from harness.contracts.progress import Silent
 from harness.plugins.registry import Registry, load
-from harness.records.provenance import code, differences
+from harness.records.provenance import code, differences, libraries
 from harness.run.identity import EVALUATION_ROOMS, FIT_ROOMS
 from harness.run.plan import Plan, make_plan
 
@@ -331,8 +330,8 @@ GROUPS: dict[str, Mutation] = {
 
 def _version(name: str, version: str = "99.1") -> Mutation:
     def mutate(world: World) -> None:
-        true = metadata.version
-        world.patch.setattr(metadata, "version", lambda asked: version if asked == name else true(asked))
+        true = libraries.version
+        world.patch.setattr(libraries, "version", lambda asked: version if asked == name else true(asked))
 
     return mutate
 

@@ -128,6 +128,8 @@ def test_exclude_leaves_combinations_out(registry: Registry) -> None:
         ({"budgets": ["eight"]}, "unknown budget"),
         ({"shared": {"limt": 3}}, "did you mean 'limit'"),
         ({"shared": {"lora": {"rr": 3}}}, "unknown key 'rr'"),
+        ({"shared": {"data": "smaple"}}, "data 'smaple' is neither .* did you mean 'sample'"),
+        ({"shared": {"data": "no/such/folder"}}, "data 'no/such/folder' is neither .* expected a folder"),
         ({"run": {"thread": 3}}, "did you mean 'threads'"),
         ({"draws": 0}, "1 to 1000"),
         ({"draws": [-1]}, "draws"),
