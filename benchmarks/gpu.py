@@ -145,7 +145,7 @@ def _fit(machine: Machine, name: str, folder: Path) -> dict[str, Any]:
     from harness.fit.fitting import fit
     from harness.meter import Meter
     from harness.plugins.registry import load as load_registry
-    from harness.run.recording import peak_memory
+    from harness.util.memory import peak_memory
 
     if machine.device == "cuda":
         torch.cuda.reset_peak_memory_stats()

@@ -38,6 +38,7 @@ from harness.contracts import (
 )
 from harness.fit.adapters import Adapters, State
 from harness.fit.arguments import trainer_arguments
+from harness.fit.beginnings import Beginnings
 from harness.fit.embeddings import Embeddings
 from harness.fit.held_out import likelihood_score, margin_score, split
 from harness.fit.journal import Journal
@@ -89,7 +90,8 @@ class LocalBench:
         self.adapters = Adapters(model)
         self.chosen_by: HeldOutFigure = "margin"
         self._checkpoint_steps = checkpoint_steps
-        self._phases = Phases(workdir, self.ledger, self.adapters, together)
+        self.beginnings = Beginnings(self.adapters, self.ledger, regime.device)
+        self._phases = Phases(workdir, self.ledger, self.adapters, self.beginnings, together)
         self.embeddings, self.shared = Embeddings(), BaseCalls(self.engine, self.adapters, meter)
         self._unlabelled: dict[Messages, str] = {}
         self._asked: Meter | None = None  # of results whose answers are a search's own work
@@ -136,6 +138,11 @@ class LocalBench:
         )
         policy.eval()
         return bench
+
+    def share(self, folder: Path, basis: str) -> None:
+        """Share through a folder, with all fits of the same `basis`, what they would compute alike."""
+        self.shared.keep_in(folder, basis)
+        self.beginnings.keep_in(folder, basis)
 
     # ------------------------------------------------------------ what is counted and reported
 
@@ -198,7 +205,8 @@ class LocalBench:
             if kept:
                 self.liveness(kept_look=step)
 
-        self._phases.run(trainer, look=look if held_out else None, fit_steps=fit_steps)
+        decided_by = (self.seed, self.regime, self.chosen_by, list(held_out))
+        self._phases.run(trainer, look=look if held_out else None, fit_steps=fit_steps, decided_by=decided_by)
         kept_look = self.ledger.alive.get("kept_look")
         return None if kept_look is None else int(kept_look)
 

@@ -41,6 +41,14 @@ class Journal:
         """Bytes written so far."""
         return self.path.stat().st_size if self.path.exists() else 0
 
+    def since(self, size: int) -> list[str]:
+        """The lines that were written after `size` bytes."""
+        if not self.path.exists():
+            return []
+        with self.path.open("rb") as file:
+            file.seek(size)
+            return file.read().decode().splitlines()
+
     def cut(self, size: int) -> None:
         """Forget what was written after `size` bytes: work that is about to be done again."""
         if self.size() > size:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 
 from harness.contracts.progress import MayStop, Progress, SavesMidStep
 from harness.fit.adapters import Adapters, State
+from harness.fit.beginnings import Beginnings
 from harness.fit.ledger import Ledger
 from harness.fit.mid_step import saver
 from harness.fit.together import ALONE, Together
@@ -62,9 +63,11 @@ def look_steps(fit_steps: int) -> frozenset[int]:
 class Phases:
     """Runs trainers one after the other, for one fit."""
 
-    def __init__(self, workdir: Path, ledger: Ledger, adapters: Adapters, together: Together = ALONE) -> None:
+    def __init__(
+        self, workdir: Path, ledger: Ledger, adapters: Adapters, beginnings: Beginnings, together: Together = ALONE
+    ) -> None:
         self._workdir, self.ledger, self.adapters = workdir, ledger, adapters
-        self.together = together
+        self._beginnings, self.together = beginnings, together
         self.number = 0
         self._pieces = Pieces()
 
@@ -73,10 +76,11 @@ class Phases:
         """Of the phase that comes next, or is under way."""
         return self._workdir / f"phase-{self.number}"
 
-    def run(self, trainer: Any, *, look: Look | None, fit_steps: int | None) -> None:
-        """Train, or load what an interrupted process had trained; see `contracts.Bench.train`.
+    def run(self, trainer: Any, *, look: Look | None, fit_steps: int | None, decided_by: Sequence[object] = ()) -> None:
+        """Train, or load what an interrupted process or another fit had trained; see `contracts.Bench.train`.
 
-        Raises KeyboardInterrupt, behind a checkpoint, where whoever watches asked for an end.
+        `decided_by` is what decides a fit's first phase beside the trainer and the looks. Raises KeyboardInterrupt,
+        behind a checkpoint, where whoever watches asked for an end.
         """
         progress = self.ledger.journal.progress
         if _stopping(progress):
@@ -91,6 +95,13 @@ class Phases:
         checkpoint = self.together.after_first(lambda: last_checkpoint(folder))
         if checkpoint is None and self._following():
             raise Damaged(f"{folder.name} is gone, and a later phase is there")
+        place = None if checkpoint else self._place(trainer, look, fit_steps, decided_by)
+        if place is not None and self._beginnings.take(place):
+            self.number += 1
+            self.adapters.clean()
+            progress.note("another fit of this store began as this one does; its first phase is taken over")
+            self._save(done)
+            return
         silence(trainer)
         self.together.divide(trainer)
         start = self.adapters.state(), self.ledger.state()
@@ -107,6 +118,19 @@ class Phases:
         if look is not None and (fit_steps is None or self.ledger.steps_before >= fit_steps):
             self.adapters.restore_best()
         self.together.first_alone(lambda: self._save(done))
+        if place is not None and not self._shrunk(trainer):
+            self._beginnings.keep(place, start[1])
+
+    def _place(
+        self, trainer: Any, look: Look | None, fit_steps: int | None, decided_by: Sequence[object]
+    ) -> Path | None:
+        """Where a fit's first phase is kept for other fits; None for another phase, and for one that is not shared."""
+        if self.number or self.together.processes > 1:
+            return None
+        steps = trainer.args.max_steps
+        looks = sorted(step for step in look_steps(fit_steps or steps) if step <= steps) if look else []
+        ends = bool(look) and (fit_steps is None or steps >= fit_steps)
+        return self._beginnings.place(trainer, [*decided_by, looks, ends])
 
     def _following(self) -> bool:
         """Whether a later phase than the next has begun."""
@@ -178,6 +202,10 @@ class Phases:
             self.ledger.liveness(None, {"micro_batch": trainer.args.per_device_train_batch_size})
         if self._pieces.at_once is not None:
             self.ledger.liveness(None, {"answers_at_once": self._pieces.at_once})
+
+    def _shrunk(self, trainer: Any) -> bool:
+        """Whether memory ran out, so that a batch was computed in parts."""
+        return trainer.args.gradient_accumulation_steps > 1 or self._pieces.at_once is not None
 
     def _save(self, path: Path) -> None:
         write_checked_json(path.with_suffix(".json"), self.ledger.state())

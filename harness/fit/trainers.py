@@ -21,6 +21,7 @@ from harness.contracts import (
     StepLoss,
 )
 from harness.fit import trl
+from harness.fit.beginnings import describe
 from harness.fit.steps import step_trainer
 from harness.lm.rows import UNSCORED
 from harness.util.hashes import seed_of
@@ -43,7 +44,8 @@ class LocalTrainers:
     def sft(self, examples: Sequence[tuple[Messages, str]], schedule: Schedule) -> Any:
         """TRL's SFTTrainer: mean negative log-likelihood of the answers' tokens."""
         arguments = self._arguments("SFTConfig", schedule, completion_only_loss=True, packing=False)
-        return self._built(trl.shared_prefix_sft(), arguments, [supervised_row(self._bench, *e) for e in examples])
+        rows = [supervised_row(self._bench, *e) for e in examples]
+        return describe(self._built(trl.shared_prefix_sft(), arguments, rows), "sft", rows)
 
     def dpo(
         self, pairs: Sequence[Pair], schedule: Schedule, *, beta: float, losses: Mapping[str, float] = SIGMOID

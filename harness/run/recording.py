@@ -6,7 +6,6 @@ import datetime
 import math
 import os
 import platform
-import resource
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -40,6 +39,7 @@ from harness.run.identity import family
 from harness.run.job import FIT_BACKEND, FitReport
 from harness.run.plan import BASE_ALIGNER, REFERENCE, Plan, rating_ids
 from harness.stats import mean_interval
+from harness.util.memory import peak_memory
 
 
 @dataclass(frozen=True)
@@ -108,16 +108,6 @@ def summarise(scores: Scores) -> dict[str, Score]:
         found = mean_interval([row.values[name] for row in rows], [row.unit for row in rows])
         summary[name] = Score(mean=found.mean, ci95=found.ci95, n=found.n)
     return summary | {name: Score(mean=w.value, ci95=w.ci95, n=w.n, whole=True) for name, w in scores.whole.items()}
-
-
-def peak_memory(device: str) -> int:
-    """Bytes: of the accelerator where there is one, else this process's high-water mark."""
-    if device == "cuda":
-        import torch
-
-        return int(torch.cuda.max_memory_allocated())
-    scale = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
 def _aligner_info(plan: Plan, fit: FitReport, *, without_effect: bool) -> AlignerInfo:

@@ -46,6 +46,7 @@ from harness.run.job import (
 from harness.util.checked import Damaged
 from harness.util.files import all_to_disk
 from harness.util.hashes import folder_hashes
+from harness.util.memory import peak_memory
 
 if TYPE_CHECKING:
     from harness.contracts import Aligner
@@ -145,7 +146,6 @@ def _fit(job: FitJob, folder: Path, aligner: Aligner, registry: Registry, progre
     from harness.fit.tuning import as_json, tune
     from harness.models.adapters import parameter_change
     from harness.models.hashes import adapter_hash
-    from harness.run.recording import peak_memory
 
     together = begin(job.processes, job.regime.device)
     lost = _lost(folder) if together.first else Lost()
@@ -172,7 +172,7 @@ def _fit(job: FitJob, folder: Path, aligner: Aligner, registry: Registry, progre
         spend=bench.meter.spend,
         seconds_load=seconds_load,
         seconds_fit=bench.seconds(),
-        peak_memory_bytes=peak_memory(job.regime.device),
+        peak_memory_bytes=max(bench.beginnings.peak_memory, peak_memory(job.regime.device)),
         adapter_hash=adapter_hash(result) if adapter else None,
         parameter_change=parameter_change(bench.policy, "default") if adapter else None,
         lost=lost,
@@ -230,7 +230,7 @@ def _bench(
         judges=Judges(registry, folder / JUDGES, job.model, regime.device, _shown(progress), files=job.judge_models),
         together=together,
     )
-    bench.shared.keep_in(folder.parent.parent / SHARED, job.base)
+    bench.share(folder.parent.parent / SHARED, job.base)
     return bench, seconds
 
 

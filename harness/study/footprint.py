@@ -19,13 +19,13 @@ def footprint(
 
     `shapes` are those of the weights; `tokens` stand in a batch with both answers, each with logits, their gradient
     and their log-probabilities over the vocabulary. The adapter, in fp32, is trained with a gradient and two moments,
-    and kept twice: in the store's fit and in the run.
+    and kept at most three times: in the store's fit, in the run, and behind a first phase that other fits take over.
     """
     size = sum(math.prod(shape) for shape in shapes.values())
     adapter = adapter_numbers(shapes, rank, targets)
     vocabulary = max((shape[0] for shape in shapes.values() if len(shape) == 2), default=0)
     memory = RUNTIME_BYTES + size * BYTES.get(precision, 4) + 16 * adapter + 12 * tokens * vocabulary
-    return memory, 8 * adapter + ROW_BYTES * items
+    return memory, 3 * BYTES["fp32"] * adapter + ROW_BYTES * items
 
 
 def adapter_numbers(shapes: Mapping[str, tuple[int, ...]], rank: int, targets: str) -> int:

@@ -94,6 +94,21 @@ def same(one: Record, other: Record) -> bool:
     return (one.id, one.scores, one.aligner.adapter_hash) == (other.id, other.scores, other.aligner.adapter_hash)
 
 
+def test_a_cell_that_begins_as_another_did_takes_its_first_phase_over(
+    cell: tuple[RunConfig, Record], registry: Registry
+) -> None:
+    """GEM without a phase of its own is `sft`; the whole way through the fitting process."""
+    config, record = cell
+    told = Told()
+    other = config.model_copy(update={"aligner": "gem", "aligner_config": {"optimise": "none"}})
+    found = run(other, registry=registry, observer=told)
+    assert any("its first phase is taken over" in line for line in told.lines)
+    assert found.aligner.adapter_hash == record.aligner.adapter_hash
+    assert found.spent.flops == record.spent.flops
+    assert found.spent.peak_memory_bytes >= record.spent.peak_memory_bytes / 2
+    assert found.spent.seconds.fit > record.spent.seconds.fit / 2
+
+
 def test_a_record_names_everything_and_its_adapter_is_a_copy(
     cell: tuple[RunConfig, Record], registry: Registry
 ) -> None:

@@ -87,7 +87,7 @@ def test_the_footprint_counts_the_adapters_matrices() -> None:
     shapes = {"model.embed.weight": (50, 8), "layers.0.attn.q.weight": (8, 8), "layers.0.mlp.up.weight": (32, 8)}
     few = {"precision": "fp32", "tokens": 0, "items": 0}
     memory, disk = footprint(shapes, rank=2, targets="all-linear", **few)  # type: ignore[arg-type]
-    assert disk == 2 * 4 * 2 * (16 + 40)
-    assert footprint(shapes, rank=2, targets="attention", **few)[1] == 2 * 4 * 2 * 16  # type: ignore[arg-type]
+    assert disk == 3 * 4 * 2 * (16 + 40)
+    assert footprint(shapes, rank=2, targets="attention", **few)[1] == 3 * 4 * 2 * 16  # type: ignore[arg-type]
     half, _ = footprint(shapes, rank=0, targets="all-linear", precision="bf16", tokens=0, items=0)
     assert memory - half == 2 * (400 + 64 + 256) + 16 * 2 * (16 + 40)
