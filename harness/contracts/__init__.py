@@ -47,7 +47,7 @@ from harness.contracts.data import (
     Source,
     SourceKind,
 )
-from harness.contracts.errors import BudgetExceeded, DatasetAbsent, HarnessError, SplitAbsent
+from harness.contracts.errors import BudgetExceeded, DatasetAbsent, HarnessError, NotHere, SplitAbsent
 from harness.contracts.judge import (
     ComparesWithReference,
     HasBasis,
@@ -208,6 +208,7 @@ __all__ = [
     "NamesMetricsLater",
     "Need",
     "NeedsControl",
+    "NotHere",
     "OwnRows",
     "Pair",
     "Pool",

@@ -7,6 +7,10 @@ class HarnessError(Exception):
     """A mistake of the user's that one sentence can explain; the command line prints it and exits with 2."""
 
 
+class NotHere(HarnessError):
+    """What was asked for is no mistake, but this machine does not have it: a model, data of the hub, a key, a GPU."""
+
+
 class SplitAbsent(HarnessError):
     """A source holds the data set, but not this split of it."""
 

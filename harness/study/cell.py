@@ -23,7 +23,10 @@ TAIL = 2000
 
 
 def open_session(cell: CellFile, progress: Progress, *, forks: bool = False) -> Session:
-    """A session for this cell and others of the same study; `forks` as in `Session`."""
+    """A session for this cell and others of the same study; `forks` as in `Session`.
+
+    Raises HarnessError where this machine lacks what the study names: a plug-in, a tracker.
+    """
     from harness.plugins.registry import load
     from harness.records.store import Store
     from harness.run.session import Session
@@ -73,11 +76,12 @@ def compute_file(file: Path, progress: Progress | None = None) -> CellEnd:
     """Run the cell of a file in this process and write what came of it beside the file."""
     try:
         cell = read_cell(file)
+        os.environ["OMP_NUM_THREADS"] = str(cell.threads)
+        session = open_session(cell, progress or Silent())
     except HarnessError as error:
         outcome = CellEnd(kind="refused", reason=str(error))
     else:
-        os.environ["OMP_NUM_THREADS"] = str(cell.threads)
-        outcome = compute(cell, open_session(cell, progress or Silent()))
+        outcome = compute(cell, session)
     write_outcome(file, outcome)
     return outcome
 

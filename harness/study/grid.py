@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from harness.lm.speeds import AUTO
 from harness.plugins.registry import Registry
 from harness.run.cells import every_cell
 from harness.study.file import CURVE_BUDGETS, Method, StudyFile, Track
+from harness.study.observers import refuse_unknown
 from harness.util.names import nearest
 from harness.util.safe_text import cut
 from leaderboards.rows import label
@@ -56,10 +57,14 @@ class Cell:
 def expand(study: StudyFile, registry: Registry) -> tuple[Cell, ...]:
     """The cells of a study, in the order of its axes: all methods of one draw before the next.
 
-    Raises HarnessError for an unknown name with the nearest, an ill-typed setting, data that are not there, and a rule
-    that excludes nothing.
+    Raises HarnessError for an unknown name with the nearest, an ill-typed setting, data that are not there, a rule
+    that excludes nothing, and a report that could not be made.
     """
     refuse_absent(study.shared.data)
+    for name in study.prices:
+        registry.judge(name)
+    for name in study.observe:
+        refuse_unknown(name, registry.observers, here=study.run.executor == "local")
     whole = [_cell(study, registry, combination) for combination in _combinations(study)]
     cells = [part for cell in whole for part in _folds(cell, registry)]
     for place, rule in enumerate(study.exclude):
@@ -68,7 +73,27 @@ def expand(study: StudyFile, registry: Registry) -> tuple[Cell, ...]:
         cells = [cell for cell in cells if not _matches(rule, cell.axes)]
     if not cells:
         raise HarnessError(f"study {study.name}: exclude leaves no cell")
+    _check_report(study, cells)
     return tuple(cells)
+
+
+def _check_report(study: StudyFile, cells: Sequence[Cell]) -> None:
+    """Raises HarnessError for a reference, or a budget of it, that no cell has: the report would come too late."""
+    asked = study.report
+    if "reference" in asked.model_fields_set:
+        methods = sorted({cell.method for cell in cells})
+        if asked.reference not in methods:
+            raise HarnessError(
+                f"report.reference: no cell has the method {cut(asked.reference)}; {nearest(asked.reference, methods)}"
+            )
+    budgets = {cell.config.budget.labels: cell.axes["budget"] for cell in cells if cell.method == asked.reference}
+    if asked.target_labels is None or not budgets or "max" in budgets.values():  # max is known where data are read
+        return
+    if asked.target_labels not in budgets:
+        known = ", ".join(map(str, sorted(budgets)))
+        raise HarnessError(
+            f"report.target_labels is {asked.target_labels}, and {asked.reference} is to be run with {known} labels"
+        )
 
 
 Combination = tuple[str, str | None, str, str | None, str, Track, dict[str, Any], int, int, Method]

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from harness.config import RunConfig
-from harness.contracts import HarnessError, SaysWhatIsMissing
+from harness.contracts import HarnessError, NotHere, SaysWhatIsMissing
 from harness.contracts.progress import Progress, Silent
 from harness.records.store import SAMPLES, Store
 from harness.run.plan import BASE_ALIGNER, REFERENCE, Models, Plan, make_plan
@@ -77,6 +77,7 @@ def plan_study(
 ) -> StudyPlan:
     """Plan every cell; nothing is computed. Raises HarnessError for a study at fault, not for what a cell lacks.
 
+    A study is at fault, too, when all of its cells are refused for one reason that is no lack of this machine.
     `elsewhere`: other machines compute the cells, and need have no GPU here.
     """
     planner = _Planner(registry, Store(study.store), threads, elsewhere)
@@ -86,6 +87,8 @@ def plan_study(
     for done, cell in enumerate(cells, 1):
         placed.append((cell, planner.add(cell)))
         progress.advance(done)
+    if len(planner.refused) == len(cells) and len(set(planner.refused)) == 1:
+        raise HarnessError(planner.refused[0])
     return StudyPlan(study, planner.runs, tuple(placed), threads)
 
 
@@ -98,6 +101,8 @@ class _Planner:
     runs: dict[str, PlannedRun] = field(default_factory=dict)
     _planned: dict[tuple[str, int | None], str] = field(default_factory=dict)
     """Id by config and threads of every run so far: cells share their runs of the base model."""
+    refused: list[str] = field(default_factory=list)
+    """Why cells are refused that lack nothing which another machine could have."""
 
     def __post_init__(self) -> None:
         self.models = Models(self.registry, Silent().note)
@@ -107,6 +112,8 @@ class _Planner:
         try:
             return self._run(cell.config, cell.words)
         except HarnessError as error:
+            if not isinstance(error, NotHere):
+                self.refused.append(str(error))
             name = f"missing-{len(self.runs)}"
             self.runs[name] = PlannedRun(name, cell.words, cell.config, "missing", str(error))
             return name
@@ -217,11 +224,14 @@ def peaks(records: Mapping[str, Record]) -> dict[str, int]:
 
 
 def ready(plan: Plan, registry: Registry) -> None:
-    """Raises HarnessError where a judge says that it cannot judge."""
+    """Raises `NotHere` where a judge says that it cannot judge."""
     for name in (plan.config.judge, plan.fit_judge):
         judge: object = registry.judge(name)() if name is not None else None
         if isinstance(judge, SaysWhatIsMissing):
-            judge.ready()
+            try:
+                judge.ready()
+            except HarnessError as error:
+                raise NotHere(str(error)) from error
 
 
 def _words_of(config: RunConfig) -> str:

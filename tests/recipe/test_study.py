@@ -18,7 +18,7 @@ import pytest
 
 from harness.config import RunConfig
 from harness.conformance.toy import tiny_folder
-from harness.contracts import CellJob, CellState, Resources
+from harness.contracts import CellJob, CellState, HarnessError, Resources
 from harness.plugins.registry import Registry, load
 from harness.records.schema import Record
 from harness.records.store import Store
@@ -359,6 +359,36 @@ def test_what_is_missing_is_named_and_the_rest_is_computed(values: Changed, regi
     assert (outcome.count("done"), outcome.count("missing"), outcome.complete) == (1, 1, False)
     (missing,) = [run for run in outcome.runs.values() if run.phase == "missing"]
     assert "no/such/model" in missing.reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"models": ["smollm"]}, "did you mean 'smollm2-135m-instruct'"),
+        ({"baseline": "bse"}, "--baseline bse was given; leave it out"),
+        ({"columns": {"prompt": "question"}}, "--columns is for pool pairs"),
+        ({"tasks": ["opinionqa"]}, "aligner sft requires pairs"),
+    ],
+)
+def test_a_mistake_in_what_all_cells_share_is_one_line(
+    changes: dict[str, Any], said: str, values: Changed, registry: Registry
+) -> None:
+    """Neither a cell that is missing something, which another machine may have, nor a line for each cell."""
+    base = values("mistaken", draws=2)
+    shared = {name: value for name, value in changes.items() if name in ("baseline", "columns")}
+    rest = {name: value for name, value in changes.items() if name not in shared}
+    with pytest.raises(HarnessError, match=said):
+        Study.of({**base, **rest, "shared": {**base["shared"], **shared}}, registry).plan()
+
+
+def test_what_the_machine_lacks_is_no_mistake(
+    values: Changed, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    base = values("lacking")
+    for lacking in ({"models": ["nobody/nothing"]}, {"shared": {**base["shared"], "device": "cuda"}}):
+        plan = Study.of({**base, **lacking}, registry).plan()
+        assert plan.count("missing") == len(plan.runs) == 2
 
 
 def test_a_limit_stops_between_cells_and_keeps_what_is_done(values: Changed, registry: Registry) -> None:

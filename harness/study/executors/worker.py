@@ -59,17 +59,16 @@ def serve(telling: Telling) -> None:
         file = Path(files.get())
         try:
             cell = read_cell(file)
+            os.environ["OMP_NUM_THREADS"] = str(cell.threads)
+            if session is None:
+                warm_up()
+                session = open_session(cell, telling, forks=True)
         except HarnessError as error:
-            write_outcome(file, CellEnd(kind="refused", reason=str(error)))
-            telling.tell("ended", file.stem)
-            continue
-        os.environ["OMP_NUM_THREADS"] = str(cell.threads)
-        if session is None:
-            warm_up()
-            session = open_session(cell, telling, forks=True)
-        outcome = compute(cell, session)
+            outcome = CellEnd(kind="refused", reason=str(error))
+        else:
+            outcome = compute(cell, session)
         write_outcome(file, outcome)
-        telling.tell("ended", cell.run_id)
+        telling.tell("ended", file.stem)
 
 
 def _listen(files: queue.Queue[str]) -> None:

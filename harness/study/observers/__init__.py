@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from harness.contracts import HarnessError, RunObserver
 from harness.util.names import nearest
 
 TRACKERS = ("tensorboard", "trackio")
+"""Ours; each needs the package of its own name."""
+
+
+def refuse_unknown(name: str, installed: Container[str], *, here: bool) -> None:
+    """Raises HarnessError for a tracker that is neither ours nor `installed`; `here`: or that lacks its package."""
+    if name in installed:
+        return
+    if name not in TRACKERS:
+        raise HarnessError(f"observer {name[:80]!r} is not installed; {nearest(name, TRACKERS, label='trackers')}")
+    if here and find_spec(name) is None:
+        raise _without_package(name)
 
 
 def open_observer(name: str, store: Path) -> RunObserver:
@@ -16,13 +29,16 @@ def open_observer(name: str, store: Path) -> RunObserver:
 
     Raises HarnessError for an unknown name, and where its package is not installed.
     """
-    if name not in TRACKERS:
-        raise HarnessError(f"observer {name[:80]!r} is not installed; {nearest(name, TRACKERS, label='trackers')}")
+    refuse_unknown(name, (), here=False)
     try:
         observer: RunObserver = import_module(f"harness.study.observers.{name}").open_in(store / f".{name}")
     except ImportError as error:
-        raise HarnessError(f"observer {name} needs its package: pip install 'align-harness[{name}]'") from error
+        raise _without_package(name) from error
     return observer
+
+
+def _without_package(name: str) -> HarnessError:
+    return HarnessError(f"observer {name} needs its package: pip install 'align-harness[{name}]'")
 
 
 def figures(event: object) -> dict[str, float]:

@@ -37,6 +37,16 @@ def test_a_cell_of_another_version_is_refused_and_says_what_to_do(tmp_path: Path
     assert "install the same commit" in told.reason
 
 
+def test_a_machine_without_the_tracker_refuses_the_cell_and_does_not_die_of_it(tmp_path: Path) -> None:
+    """A worker that ends counts as lost: three starts, and a failed record for a word in the file."""
+    file = tmp_path / "abc.json"
+    config = RunConfig(aligner="sft", task="medqa", store=tmp_path)
+    write_cell(file, CellFile(run_id="abc", config=config, threads=1, observe=("tensorbord",), plugins=False))
+    end = compute_file(file)
+    assert end == read_outcome(file)
+    assert (end.kind, "did you mean 'tensorboard'" in end.reason) == ("refused", True)
+
+
 def test_an_outcome_of_another_version_is_a_refusal_and_a_damaged_one_is_none(tmp_path: Path) -> None:
     file = tmp_path / "abc.json"
     write_outcome(file, CellEnd(kind="recorded"))

@@ -12,6 +12,7 @@ import yaml
 from harness.config import RunConfig
 from harness.contracts import HarnessError
 from harness.plugins.registry import Registry, load
+from harness.study import observers
 from harness.study.file import Shared, StudyFile, read_study, schema, study_of
 from harness.study.grid import expand
 from harness.study.template import template
@@ -141,11 +142,33 @@ def test_exclude_leaves_combinations_out(registry: Registry) -> None:
         ({"exclude": [{}]}, "matches no cell"),
         ({"name": "a/b"}, "name"),
         ({"limits": {"hours": -1}}, "hours"),
+        ({"report": {"reference": "dpoo"}}, "report.reference: no cell has the method 'dpoo'; did you mean 'dpo'"),
+        ({"report": {"target_labels": 64}}, "report.target_labels is 64, and dpo is to be run with 32 labels"),
+        ({"prices": {"locl": 0.1}}, "judge 'locl' is not installed; did you mean 'local'"),
+        ({"observe": ["tensorbord"]}, "observer 'tensorbord' is not installed; did you mean 'tensorboard'"),
     ],
 )
 def test_what_is_wrong_is_named(changes: dict[str, Any], said: str, registry: Registry) -> None:
     with pytest.raises(HarnessError, match=said):
         expand(study_of({**SMALL, **changes}), registry)
+
+
+def test_a_tracker_needs_its_package_where_the_cells_are_computed(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Known before anything is computed: each cell would fail."""
+    monkeypatch.setattr(observers, "find_spec", lambda name: None)
+    values = {**SMALL, "observe": ["trackio"]}
+    with pytest.raises(HarnessError, match=r"pip install 'align-harness\[trackio\]'"):
+        expand(study_of(values), registry)
+    assert expand(study_of({**values, "run": {"executor": "slurm"}}), registry)
+
+
+def test_a_report_may_leave_its_reference_out_of_the_study(registry: Registry) -> None:
+    """`dpo` is the default, and nobody has to run it."""
+    assert expand(study_of({**SMALL, "aligners": ["sft"], "report": {"target_labels": 64}}), registry)
+    several = {"budgets": [8, "max"], "report": {"target_labels": 64}}
+    assert expand(study_of({**SMALL, **several}), registry), "max is known where the data are read"
 
 
 def written(folder: Path, text: str) -> Path:
