@@ -15,7 +15,7 @@ from typing import Any
 from harness.contracts import HarnessError
 from harness.records.provenance import digest
 from harness.records.schema import Record, Score
-from harness.records.verify import check_files, read_record
+from harness.records.verify import RECORD, check_files, read_record
 from harness.stats import mean_interval
 from leaderboards.load import SAMPLES, Samples, read_samples
 
@@ -29,13 +29,15 @@ def faults(path: Path, *, every_interval: bool = True) -> list[str]:
     Without `every_interval` means are recomputed for all metrics and intervals for the main one, which is quicker.
     Raises HarnessError where there is no record.
     """
-    folder = path.parent if path.name == "record.json" else path
+    if path.is_file() and path.name != RECORD:
+        raise HarnessError(f"{path} is no {RECORD}; name the folder of a run, or the {RECORD} in it")
+    folder = path.parent if path.name == RECORD else path
     try:
         record = read_record(folder)
     except HarnessError as error:
         return [str(error)]
     if record is None:
-        raise HarnessError(f"no record.json in {folder}; name the folder of a run, or its record.json")
+        raise HarnessError(f"no {RECORD} in {folder}; name the folder of a run, or the {RECORD} in it")
     found = [*_identity(record), *_provenance(record), *_budget(record), *_spent(record)]
     return [*found, *_rows(folder, record, every_interval)]
 

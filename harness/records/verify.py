@@ -28,7 +28,9 @@ def read_record(folder: Path) -> Record | None:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise HarnessError(f"{RECORD} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         raise HarnessError(f"{RECORD} is not valid JSON: {error}") from error
     _check_format(value)
     check_seal(value, RECORD)

@@ -77,6 +77,11 @@ def test_a_record_that_holds_has_no_faults(store: Path) -> None:
     assert faults(one(store)) == faults(one(store) / "record.json") == []
     with pytest.raises(HarnessError, match=r"no record\.json in"):
         faults(store)
+    other = store / "submission.json"
+    other.write_bytes((one(store) / "record.json").read_bytes())
+    with pytest.raises(HarnessError, match=r"submission\.json is no record\.json; name the folder of a run"):
+        faults(other)
+    other.unlink()
 
 
 TAMPERED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
