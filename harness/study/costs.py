@@ -39,6 +39,8 @@ class Work:
     pairs_seen: int
     """Optimizer steps times batch, trials of a search included."""
     items: int
+    processes: int = 1
+    """How many make the fit together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ def expected(plan: Plan, items: int, known: Sequence[Record], *, fitted: bool) -
     )
     speed = speed_here(cache_dir(), machine.device, machine.threads, files.weights_hash, known)
     work = work_of_plan(plan, items)
+    memory *= config.processes
     return cost(work, modelled(plan, items), known, speed, memory=memory, disk=disk, fitted=fitted)
 
 
@@ -108,7 +111,13 @@ def work_of(record: Record) -> Work:
         device=record.model.device,
         pairs_seen=pairs_seen(record.budget.min_steps, record.budget.batch, record.budget.tune),
         items=record.task.n_items,
+        processes=processes_of(record),
     )
+
+
+def processes_of(record: Record) -> int:
+    """How many processes made the record's fit together."""
+    return int(record.manifest.decisive.get("fit", {}).get("machine", {}).get("processes", 1))
 
 
 def work_of_plan(plan: Plan, items: int) -> Work:
@@ -123,6 +132,7 @@ def work_of_plan(plan: Plan, items: int) -> Work:
         device=plan.machine.device,
         pairs_seen=pairs_seen(budget.min_steps, budget.batch, budget.tune),
         items=items,
+        processes=plan.config.processes,
     )
 
 
@@ -149,7 +159,8 @@ def cost(
     same = [r for r in known if r.model.weights_hash == work.model and r.model.device == work.device]
     fits, evaluations = fits_like(work, same), evaluations_like(work, same)
     idle = fitted or not (modelled.fit_flops or fits)
-    fit = PhaseCost(modelled.fit_flops, modelled.fit_tokens, speed.fit, fits, _pairs, work.pairs_seen)
+    together = speed.fit * work.processes  # at the best: what they wait for each other is not known
+    fit = PhaseCost(modelled.fit_flops, modelled.fit_tokens, together, fits, _pairs, work.pairs_seen)
     answers = PhaseCost(
         modelled.evaluate_flops, modelled.evaluate_tokens, speed.evaluate, evaluations, _items, work.items
     )
@@ -161,7 +172,7 @@ def cost(
         evaluate_flops=answers.flops(lambda r: r.spent.inference.flops),
         fit_tokens=0.0 if idle else fit.tokens(lambda r: r.spent.forward_tokens),
         evaluate_tokens=answers.tokens(lambda r: r.spent.inference.forward_tokens),
-        memory_bytes=max((r.spent.peak_memory_bytes for r in fits), default=memory),
+        memory_bytes=max((work.processes * r.spent.peak_memory_bytes for r in fits), default=memory),
         disk_bytes=disk,
         sure=bool(evaluations) and (idle or bool(fits)),
         basis=_basis(work, fits, evaluations, speed, idle=idle),
@@ -201,11 +212,11 @@ class PhaseCost:
 
 
 def fits_like(work: Work, same: Sequence[Record]) -> list[Record]:
-    """Records whose fit did the same at another size, at most: the method with its settings, on pairs of the pool."""
+    """Records whose fit did the same at another size, at most: method, settings, pool and number of processes."""
     return [
         r
         for r in same
-        if (r.aligner.name, r.data.pool) == (work.aligner, work.pool)
+        if (r.aligner.name, r.data.pool, processes_of(r)) == (work.aligner, work.pool, work.processes)
         and r.aligner.config == work.settings
         and r.spent.seconds.fit > 0
         and r.spent.flops > 0

@@ -205,13 +205,15 @@ def compared_with(plan: Plan) -> Iterator[RunConfig]:
 
 
 def memory_of(plan: Plan, known: Mapping[str, int]) -> int:
-    """Bytes that a cell takes: the most that records of its method and model took, else an estimate of the model's."""
+    """Bytes that a cell takes: the most that records of its method and model took, else an estimate of the model's.
+
+    A record has the memory of one process of its fit; those that make a fit together take as much each.
+    """
     from harness.models.load import count_parameters
 
     noted = known.get(f"{plan.config.aligner}|{plan.files.weights_hash}|{plan.machine.device}")
-    if noted:
-        return noted
-    return COPIES * count_parameters(plan.files.folder) * BYTES.get(plan.machine.precision, 4) + WORKING_BYTES
+    alone = COPIES * count_parameters(plan.files.folder) * BYTES.get(plan.machine.precision, 4) + WORKING_BYTES
+    return plan.config.processes * (noted or alone)
 
 
 def peaks(records: Mapping[str, Record]) -> dict[str, int]:

@@ -48,6 +48,20 @@ def test_twice_the_steps_and_half_the_items_carry_over_phase_by_phase() -> None:
     assert (found.fit_s, found.evaluate_s, found.fit_flops, found.evaluate_flops) == (4, 1.5, 8e9, 4.5e9)
 
 
+def test_processes_share_the_time_of_a_fit_and_take_memory_each() -> None:
+    known = record()
+    alone = work_of(known)
+    assert alone.processes == 1
+    two = forecast(replace(alone, processes=2))
+    assert (two.fit_s, two.evaluate_s, two.fit_flops) == (3, 4, 6e9)
+    decisive = {"fit": {"machine": {"processes": 2}}}
+    made_by_two = known.model_copy(update={"manifest": known.manifest.model_copy(update={"decisive": decisive})})
+    found = forecast(work_of(made_by_two), known, made_by_two)
+    assert (found.fit_s, found.memory_bytes, found.basis) == (
+        2, 2 * 123, "records of gem (1) and of medqa (2) on this model and device",
+    )  # fmt: skip
+
+
 def test_without_records_the_formula_speaks_and_says_so() -> None:
     found = forecast(work_of(record()))
     assert (found.fit_flops, found.evaluate_flops, found.fit_tokens, found.evaluate_tokens) == (6e9, 8e9, 100, 200)
