@@ -2,7 +2,7 @@
 
     python benchmarks/kill_study.py --kills 30 --seed 0
 
-The tiny model of the conformance kit, two methods, two draws, two workers. Between two kills the study gets a random
+The tiny model of the conformance kit, three methods (two of which begin alike), two draws, two workers. Between two kills the study gets a random
 time of work; a killed driver is started again. A study that ends before all kills is followed by another in an empty
 store. Scores, answers and adapters of each are compared bit for bit with those of the undisturbed study, and what every
 record says of work that was lost is printed.
@@ -36,7 +36,7 @@ def study_file(folder: Path, store: str, draws: int) -> Path:
     values = {
         "name": "killed",
         "store": str(folder / store),
-        "aligners": ["sft", "dpo"],
+        "aligners": ["sft", "dpo", {"aligner": "gem", "settings": {"sega_steps": 4}}],
         "tasks": ["medqa"],
         "models": [str(folder / "model" / "tiny")],
         "budgets": [{"preset": 8, "min_steps": 8, "prompts": 0}],
@@ -104,7 +104,10 @@ def kill_and_go_on(path: Path, kills: int, longest: float, rng: random.Random) -
 def outcomes(path: Path) -> dict[str, Any]:
     records = Study.load(path, registry=load(plugins=False)).records()
     return {
-        r.id: (r.status, r.scores, r.aligner.adapter_hash, r.aligner.liveness, r.manifest.files["samples.parquet"])
+        r.id: (
+            *(r.status, r.scores, r.aligner.adapter_hash, r.aligner.liveness),
+            *(r.spent.flops, r.spent.optimizer_steps, r.manifest.files["samples.parquet"]),
+        )
         for r in records
     }
 
