@@ -89,21 +89,29 @@ def _budgets(shown: Sequence[BoardPanel]) -> Iterator[str]:
         yield f"### {markdown(setting.task)}, labels of {code(setting.pool)}{track}"
         yield (
             f"{code(setting.main_metric)}, {better} is better, with its {spread}. Verdicts are against {BASE}, each "
-            "budget for itself."
+            "budget for itself." + (f" {FEWER_DRAWS}" if panel.in_part else "")
         )
         head = ("aligner", *(f"{labels} labels" for labels in panel.budgets))
         rule = (":--", *("--:" for _ in panel.budgets))
         rows = (
-            (markdown(row.label), *(_point(row.points.get(n), row.role) for n in panel.budgets)) for row in panel.rows
+            (markdown(row.label), *(_point(row.points.get(n), row.role, panel) for n in panel.budgets))
+            for row in panel.rows
         )
         yield "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
 
 
-def _point(point: ScorePoint | None, role: str) -> str:
+FEWER_DRAWS = (
+    "Numbers behind a score, such as (1 of 3), say on how many of the draws its row was run. Draws of the labels differ, "
+    "so compare rows of the same draws, as the tables below do."
+)
+
+
+def _point(point: ScorePoint | None, role: str, panel: BoardPanel) -> str:
     if point is None:
         return ""
     ends = "" if point.low is None or point.high is None else f" [{point.low:.3f}, {point.high:.3f}]"
-    return f"{point.mean:.3f}{ends}" + (f" {point.kind}" if role == "method" else "")
+    few = f" ({point.draws} of {panel.draws})" if panel.lacks_draws(point) else ""
+    return f"{point.mean:.3f}{ends}{few}" + (f" {point.kind}" if role == "method" else "")
 
 
 def _reached(found: Sequence[Curves]) -> Iterator[str]:

@@ -50,6 +50,15 @@ class BoardPanel:
     falling: bool
     """Whether less of the main metric is better."""
 
+    def lacks_draws(self, point: ScorePoint) -> bool:
+        """Whether a score is of fewer draws than the panel has; base has none of its own."""
+        return point.kind != "base" and point.draws < self.draws
+
+    @property
+    def in_part(self) -> bool:
+        """Whether any score is of fewer draws than the panel has."""
+        return any(self.lacks_draws(point) for row in self.rows for point in row.points.values())
+
 
 def panels(tables: Sequence[Table]) -> list[BoardPanel]:
     """All panels, in the order of the tables."""

@@ -142,7 +142,7 @@ def _row(panel: BoardPanel, row: BoardRow, scale: _Scale, y: float) -> Iterator[
 
 
 def _figure(panel: BoardPanel, point: ScorePoint) -> str:
-    few = f" ({point.draws} of {panel.draws})" if point.draws < panel.draws and point.kind != "base" else ""
+    few = f" ({point.draws} of {panel.draws})" if panel.lacks_draws(point) else ""
     if panel.over_draws:
         error = "" if point.high is None else f" ± {point.high - point.mean:.3f}"
         return f"{point.mean:.3f}{error}{few}"

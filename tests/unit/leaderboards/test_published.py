@@ -244,6 +244,28 @@ def test_commands(root: Path, store: Path, capfd: pytest.CaptureFixture[str], tm
         assert (out / name).is_file()
 
 
+def test_a_score_of_fewer_draws_says_so_where_budgets_stand_side_by_side(tmp_path: Path) -> None:
+    """Draws differ by more than methods do: an easy draw alone would lift its row above one that ran on all of them."""
+    store, root = tmp_path / "store", tmp_path / "leaderboards"
+    run(store, "base", 10)
+    for labels in (8, 32):
+        budget: dict[str, Any] = {"budget__labels": labels, "budget__preset": str(labels)}
+        run(store, "sft", 30, **budget)
+        run(store, "orpo", 32, **budget)
+        run(store, "sft", 12, seed__draw=1, seed__training=1, **budget)
+    board = root / "records/care"
+    board.mkdir(parents=True)
+    (board / "board.yaml").write_text(json.dumps({"title": "House rules", "about": "A."}))
+    assert call("leaderboard", "publish", "care", "--store", str(store), "--published", str(root)) == 0
+    page = (root / "boards/care.md").read_text()
+    table = page[page.index("## Scores by number of labels") : page.index("## What the tables say")]
+    (sft,) = [line for line in table.splitlines() if line.startswith("| sft |")]
+    (orpo,) = [line for line in table.splitlines() if line.startswith("| orpo |")]
+    assert orpo.count(" (1 of 2) ") == 2
+    assert " of 2)" not in sft
+    assert "compare rows of the same draws" in table
+
+
 def test_a_board_of_several_budgets_tracks_and_half_its_cells(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
