@@ -72,7 +72,7 @@ class Beginnings:
         described = getattr(trainer, "described", None)
         if self._folder is None or self._ledger.meter.cap_flops is not None or described is None:
             return None
-        if trainer.train_dataset is not described.data:
+        if trainer.train_dataset is not described.data or self._adapters.best is not None:
             return None
         arguments = {name: value for name, value in trainer.args.to_dict().items() if name not in PLACES}
         callbacks = [type(one).__qualname__ for one in trainer.callback_handler.callbacks]

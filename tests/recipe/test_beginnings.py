@@ -148,6 +148,17 @@ class OtherRows(Sft):
         return bench.aligned()
 
 
+class KeepsFirst(Sft):
+    """Remembers the adapter as the best one before it trains."""
+
+    name = "keeps_first"
+
+    def fit(self, bench: Bench, few_shot: FewShot) -> Any:
+        bench.keep(1e9)
+        bench.train(bench.trainers.sft([(pair.prompt, pair.chosen) for pair in few_shot.pairs], Schedule(1e-3, 4)))
+        return bench.aligned()
+
+
 class AsMade(Sft):
     """Trains with the same trainer as it was made."""
 
@@ -158,8 +169,8 @@ class AsMade(Sft):
         return bench.aligned()
 
 
-@pytest.mark.parametrize("changing", [Decays, OtherRows])
-def test_a_trainer_that_was_changed_is_another(changing: type[Aligner], tmp_path: Path) -> None:
+@pytest.mark.parametrize("changing", [Decays, OtherRows, KeepsFirst])
+def test_a_trainer_or_a_fit_that_was_changed_is_another(changing: type[Aligner], tmp_path: Path) -> None:
     assert fitted(AsMade, tmp_path).hits == 0
     assert fitted(AsMade, tmp_path).hits == 1
     assert fitted(changing, tmp_path).hits == 0
