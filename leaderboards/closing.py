@@ -23,6 +23,8 @@ OTHERWISE = "raise --budget"
 SHORTCUTS = {"length_only": "length alone", "bag_of_words": "a bag of words"}
 EASY = 0.8
 """Share of held-out pairs beyond which something that does not read tells pairs apart too well."""
+MOST_SPREAD = 3
+"""Rows whose spread over their runs is told."""
 END = 0.02
 """How near to 0 or 1 base has no room."""
 
@@ -135,10 +137,24 @@ def _unfit(table: Table) -> Iterator[str]:
 
 def _draws(table: Table) -> Iterator[str]:
     rows = [row for row in table.rows if row.role in ("method", "control") and row.n_scored]
-    if rows and len(table.setting.draw_seeds) == 1:
+    draws = len(table.setting.draw_seeds)
+    if rows and draws > 1:
+        yield (
+            f"Intervals and p are for new questions on these {draws} draws of the labels, not for new draws."
+            f"{_between(rows, table.setting.main_metric)}"
+        )
+    if rows and draws == 1:
         seeds = max(len(row.seeds) for row in rows)
         and_seed = ", and one training seed nothing of other seeds" if seeds == 1 else ""
         yield f"All rows learnt from one draw of the labels: it says nothing of other draws{and_seed}."
+
+
+def _between(rows: Sequence[MethodRow], metric: str) -> str:
+    """The rows whose runs differ most from each other."""
+    spread = {row.label: row.metrics[metric].seed_sd or 0.0 for row in rows if metric in row.metrics}
+    widest = [name for name in sorted(spread, key=lambda name: (-spread[name], name)) if spread[name] > 0][:MOST_SPREAD]
+    told = ", ".join(f"{name} ({spread[name]:.3f})" for name in widest)
+    return f" From run to run, {metric} varies most for {told}, by its standard deviation." if told else ""
 
 
 def _shortcuts(table: Table) -> Iterator[str]:
