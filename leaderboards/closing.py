@@ -23,6 +23,8 @@ OTHERWISE = "raise --budget"
 SHORTCUTS = {"length_only": "length alone", "bag_of_words": "a bag of words"}
 EASY = 0.8
 """Share of held-out pairs beyond which something that does not read tells pairs apart too well."""
+MOST_NAMED = 5
+"""Rows whose interval for new draws is told."""
 MOST_SPREAD = 3
 """Rows whose spread over their runs is told."""
 END = 0.02
@@ -143,10 +145,20 @@ def _draws(table: Table) -> Iterator[str]:
             f"Intervals and p are for new questions on these {draws} draws of the labels, not for new draws."
             f"{_between(rows, table.setting.main_metric)}"
         )
+        yield from _new_draws(rows, table.setting.main_metric)
     if rows and draws == 1:
         seeds = max(len(row.seeds) for row in rows)
         and_seed = ", and one training seed nothing of other seeds" if seeds == 1 else ""
         yield f"All rows learnt from one draw of the labels: it says nothing of other draws{and_seed}."
+
+
+def _new_draws(rows: Sequence[MethodRow], metric: str) -> Iterator[str]:
+    """How far the methods' differences reach where the draws count as a sample, too."""
+    known = [(row.label, row.new_draws_ci95) for row in rows if row.verdict is not None and row.new_draws_ci95]
+    told = [f"[{ends[0]:+.3f}, {ends[1]:+.3f}] for {label}" for label, ends in known[:MOST_NAMED]]
+    if told:
+        others = "" if len(known) <= MOST_NAMED else f" and {len(known) - MOST_NAMED} more rows"
+        yield f"For new draws and questions, the difference in {metric} to {BASE} lies in {', '.join(told)}{others}."
 
 
 def _between(rows: Sequence[MethodRow], metric: str) -> str:

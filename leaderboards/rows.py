@@ -12,7 +12,8 @@ from typing import Any
 from harness.contracts import BASE, HarnessError
 from harness.records.schema import Record, Score, Status
 from harness.stats import Estimate, Paired, average_seeds, mean_intervals, paired_tests, same_items, seed_sd
-from leaderboards.folds import Place, by_seed, incomplete, inflation, place, whole_runs
+from harness.stats.crossed import crossed_difference
+from leaderboards.folds import Place, by_seed, incomplete, inflation, missing_folds, place, together, whole_runs
 from leaderboards.load import Entry, Samples
 from leaderboards.settings import changed
 from leaderboards.table import ABLATIONS, Cost, MethodRow, Metric, Role, Versus
@@ -26,6 +27,8 @@ UNFIT = frozenset({"degenerate", "over_cap"})
 """Statuses of a run that has a score and is no result of its method: below the floor of life, or past the cap."""
 _SEVERITY: tuple[Status, ...] = ("ok", "degenerate", "over_cap", "failed")
 _TOLERANCE = 1e-6
+LEAST_DRAWS = 3
+"""Draws below which nothing is said of new ones: the interval of two reaches beyond every scale."""
 LARGEST = 1e100
 """Values beyond this, and those that are no number, have no mean: sums of their squares would be none."""
 
@@ -51,6 +54,7 @@ class Draft:
     control: Draft | None = None
     """The same method on shuffled labels, where the table asks for it and it is there."""
     versus_control: Versus | None = None
+    new_draws_ci95: tuple[float, float] | None = None
 
     @property
     def runs(self) -> list[Samples]:
@@ -110,6 +114,7 @@ def compared(drafts: Sequence[Draft], base: Draft | None, main: str) -> None:
     if base is not None:
         for one in drafts:
             one.remarks += _without_effect(one, base)
+            one.new_draws_ci95 = _for_new_draws(one, base, main)
 
 
 def finished(one: Draft, main: str) -> MethodRow:
@@ -136,6 +141,7 @@ def finished(one: Draft, main: str) -> MethodRow:
         records=tuple(entry.record.id for entry in one.kept),
         remarks=tuple(one.remarks),
         versus_control=one.versus_control,
+        new_draws_ci95=one.new_draws_ci95,
     )
 
 
@@ -217,6 +223,24 @@ def _compare(drafts: Sequence[Draft], base: Draft, name: str, main: str) -> None
 def _versus(one: Draft, paired: Paired) -> Versus:
     untested = {"p": None, "mdd": None} if one.degenerate else {}
     return Versus(**{**asdict(paired), **untested})
+
+
+def _for_new_draws(one: Draft, base: Draft, main: str) -> tuple[float, float] | None:
+    """Interval of the difference to base with the draws as a sample, too; training seeds of a draw are averaged."""
+    metric = one.metrics.get(main)
+    if metric is None or metric.versus_base is None or one.degenerate:
+        return None
+    draws: dict[int, list[Mapping[str, float]]] = {}
+    for (draw, _), folds in by_seed(one.scored).items():
+        if not missing_folds(folds):
+            draws.setdefault(draw, []).append(together(folds).values[main])
+    if len(draws) < LEAST_DRAWS:
+        return None
+    means = [average_seeds(runs) for runs in draws.values()]
+    try:
+        return crossed_difference(means, [base.values[main]], one.units, inflation=inflation(one.kept)).ci95
+    except HarnessError:  # draws that asked for other items: the row's remarks say so
+        return None
 
 
 def _compare_with_controls(drafts: Sequence[Draft], main: str) -> None:

@@ -166,6 +166,8 @@ class MethodRow:
     """Reasons of degenerate and failed seeds, unreadable samples, and why a comparison is missing."""
     versus_control: Versus | None = None
     """The main metric against the same method on shuffled labels, where the table asks for that control."""
+    new_draws_ci95: tuple[float, float] | None = None
+    """The main metric's difference to base, for new questions and new draws of the labels; None below three draws."""
 
     @property
     def ablation(self) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.stats.crossed import crossed_difference
 from leaderboards.closing import closing
 from tests.unit.leaderboards.test_leaderboards import add, answers, one_table
 
@@ -120,6 +121,25 @@ def test_several_draws_say_what_their_intervals_are_of_and_how_far_runs_differ(t
         "Intervals and p are for new questions on these 3 draws of the labels, not for new draws. From run to run, "
         "accuracy varies most for sft (0.202), by its standard deviation."
     ) in said(tmp_path).splitlines()
+    (sft,) = [row for row in one_table(tmp_path).rows if row.label == "sft"]
+    values = [{f"q{i}": float(i < right) for i in range(40)} for right in (30, 14, 20)]
+    base = {f"q{i}": float(i < 10) for i in range(40)}
+    expected = crossed_difference(values, [base], {name: name for name in base}).ci95
+    assert sft.new_draws_ci95 == pytest.approx(expected)
+    assert expected is not None
+    assert expected[0] < 0 < expected[1], "while the questions alone leave no doubt"
+    assert (
+        f"For new draws and questions, the difference in accuracy to base lies in [{expected[0]:+.3f}, "
+        f"{expected[1]:+.3f}] for sft"
+    ) in said(tmp_path)
+
+
+def test_one_draw_has_no_interval_for_new_ones(tmp_path: Path) -> None:
+    add(tmp_path, "base", answers(10))
+    for seed in (0, 1):
+        add(tmp_path, "sft", answers(30 + seed), seed__training=seed)
+    assert [row.new_draws_ci95 for row in one_table(tmp_path).rows] == [None, None]
+    assert "For new draws" not in said(tmp_path)
 
 
 def test_many_methods_are_counted_and_reasons_stay_on_their_line(tmp_path: Path) -> None:
