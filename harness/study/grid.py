@@ -64,7 +64,7 @@ def expand(study: StudyFile, registry: Registry) -> tuple[Cell, ...]:
     for name in study.prices:
         registry.judge(name)
     for name in study.observe:
-        refuse_unknown(name, registry.observers, here=study.run.executor == "local")
+        refuse_unknown(name, registry.observers)
     whole = [_cell(study, registry, combination) for combination in _combinations(study)]
     cells = [part for cell in whole for part in _folds(cell, registry)]
     for place, rule in enumerate(study.exclude):

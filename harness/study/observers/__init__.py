@@ -14,13 +14,15 @@ TRACKERS = ("tensorboard", "trackio")
 """Ours; each needs the package of its own name."""
 
 
-def refuse_unknown(name: str, installed: Container[str], *, here: bool) -> None:
-    """Raises HarnessError for a tracker that is neither ours nor `installed`; `here`: or that lacks its package."""
-    if name in installed:
-        return
-    if name not in TRACKERS:
+def refuse_unknown(name: str, installed: Container[str]) -> None:
+    """Raises HarnessError for a tracker that is neither ours nor `installed`."""
+    if name not in installed and name not in TRACKERS:
         raise HarnessError(f"observer {name[:80]!r} is not installed; {nearest(name, TRACKERS, label='trackers')}")
-    if here and find_spec(name) is None:
+
+
+def refuse_without_package(name: str, installed: Container[str]) -> None:
+    """Raises HarnessError for a tracker of ours whose package this machine lacks."""
+    if name not in installed and find_spec(name) is None:
         raise _without_package(name)
 
 
@@ -29,7 +31,7 @@ def open_observer(name: str, store: Path) -> RunObserver:
 
     Raises HarnessError for an unknown name, and where its package is not installed.
     """
-    refuse_unknown(name, (), here=False)
+    refuse_unknown(name, ())
     try:
         observer: RunObserver = import_module(f"harness.study.observers.{name}").open_in(store / f".{name}")
     except ImportError as error:
