@@ -18,6 +18,11 @@ from leaderboards.planned import BoardPlan, Missing, PlannedCell, not_run
 from leaderboards.render import render
 from leaderboards.table import Table
 
+FEWER_DRAWS = (
+    "Numbers behind a score, such as (1 of 3), say on how many of the draws its row was run. Draws of the labels differ, "
+    "so compare rows of the same draws, as the tables below do."
+)
+
 
 def board_page(
     found: Ranking, plan: BoardPlan, left: Sequence[Missing], shown: Sequence[BoardPanel], *, picture: str
@@ -98,12 +103,6 @@ def _budgets(shown: Sequence[BoardPanel]) -> Iterator[str]:
             for row in panel.rows
         )
         yield "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
-
-
-FEWER_DRAWS = (
-    "Numbers behind a score, such as (1 of 3), say on how many of the draws its row was run. Draws of the labels differ, "
-    "so compare rows of the same draws, as the tables below do."
-)
 
 
 def _point(point: ScorePoint | None, role: str, panel: BoardPanel) -> str:

@@ -158,7 +158,10 @@ def _new_draws(rows: Sequence[MethodRow], metric: str) -> Iterator[str]:
     told = [f"[{ends[0]:+.3f}, {ends[1]:+.3f}] for {label}" for label, ends in known[:MOST_NAMED]]
     if told:
         others = "" if len(known) <= MOST_NAMED else f" and {len(known) - MOST_NAMED} more rows"
-        yield f"For new draws and questions, the difference in {metric} to {BASE} lies in {', '.join(told)}{others}."
+        yield (
+            f"For new draws and questions, the 95 % interval of the difference in {metric} to {BASE} is "
+            f"{', '.join(told)}{others}."
+        )
 
 
 def _between(rows: Sequence[MethodRow], metric: str) -> str:

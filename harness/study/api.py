@@ -18,7 +18,7 @@ from harness.study.executors.local import LocalExecutor
 from harness.study.file import StudyFile, read_study, study_of
 from harness.study.grid import Cell, expand
 from harness.study.index import Index, index_of, read_index, write_index
-from harness.study.observers import refuse_unknown, refuse_without_package
+from harness.study.observers import refuse_without_package
 from harness.study.outlook import StudyForecast, outlook
 from harness.study.plan import StudyPlan, plan_study
 from harness.study.speed import learn
@@ -72,7 +72,6 @@ class Study:
         cell that fails, or that lacks a model, a key or a GPU, raises nothing; the outcome names it.
         """
         for name in self.file.observe if self.file.run.executor == "local" else ():
-            refuse_unknown(name, self.registry.observers)
             refuse_without_package(name, self.registry.observers)
         executor = self._executor()
         try:

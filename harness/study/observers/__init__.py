@@ -21,7 +21,8 @@ def refuse_unknown(name: str, installed: Container[str]) -> None:
 
 
 def refuse_without_package(name: str, installed: Container[str]) -> None:
-    """Raises HarnessError for a tracker of ours whose package this machine lacks."""
+    """Raises HarnessError as `refuse_unknown` does, and for a tracker of ours whose package this machine lacks."""
+    refuse_unknown(name, installed)
     if name not in installed and find_spec(name) is None:
         raise _without_package(name)
 

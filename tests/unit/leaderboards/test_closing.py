@@ -129,7 +129,7 @@ def test_several_draws_say_what_their_intervals_are_of_and_how_far_runs_differ(t
     assert expected is not None
     assert expected[0] < 0 < expected[1], "while the questions alone leave no doubt"
     assert (
-        f"For new draws and questions, the difference in accuracy to base lies in [{expected[0]:+.3f}, "
+        f"For new draws and questions, the 95 % interval of the difference in accuracy to base is [{expected[0]:+.3f}, "
         f"{expected[1]:+.3f}] for sft"
     ) in said(tmp_path)
 
