@@ -2,10 +2,10 @@
 
     python benchmarks/kill_study.py --kills 30 --seed 0
 
-The tiny model of the conformance kit, three methods (two of which begin alike), two draws, two workers. Between two kills the study gets a random
-time of work; a killed driver is started again. A study that ends before all kills is followed by another in an empty
-store. Scores, answers and adapters of each are compared bit for bit with those of the undisturbed study, and what every
-record says of work that was lost is printed.
+The tiny model of the conformance kit, three methods (two of which begin alike), two draws, two workers. Between two
+kills the study gets a random time of work; a killed driver is started again. A study that ends before all kills is
+followed by another in an empty store. Scores, answers and adapters of each are compared bit for bit with those of the
+undisturbed study, and what every record says of work that was lost is printed.
 """
 
 from __future__ import annotations

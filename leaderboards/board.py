@@ -19,8 +19,8 @@ from leaderboards.render import render
 from leaderboards.table import Table
 
 FEWER_DRAWS = (
-    "Numbers behind a score, such as (1 of 3), say on how many of the draws its row was run. Draws of the labels differ, "
-    "so compare rows of the same draws, as the tables below do."
+    "Numbers behind a score, such as (1 of 3), say on how many of the draws its row was run. Draws of the labels "
+    "differ, so compare rows of the same draws, as the tables below do."
 )
 
 

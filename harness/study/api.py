@@ -68,8 +68,8 @@ class Study:
     ) -> StudyOutcome:
         """Compute the cells that have no record, and say what came of them. `listener` is called with every event.
 
-        Raises HarnessError for a wrong study, and where this machine computes the cells and lacks a tracker's package. A
-        cell that fails, or that lacks a model, a key or a GPU, raises nothing; the outcome names it.
+        Raises HarnessError for a wrong study, and where this machine computes the cells and lacks a tracker's package.
+        A cell that fails, or that lacks a model, a key or a GPU, raises nothing; the outcome names it.
         """
         for name in self.file.observe if self.file.run.executor == "local" else ():
             refuse_without_package(name, self.registry.observers)
