@@ -90,9 +90,11 @@ SWITCHES = (
 """Beginnings of environment variables by which libraries choose how they compute."""
 COUNTED_APART = frozenset({"OMP_NUM_THREADS"})
 """Variables of those families that enter an identity as what they come to: the number of threads."""
-PLACES = frozenset({"TORCHINDUCTOR_CACHE_DIR"})
-"""Variables of those families that choose a folder. Torch sets this one itself once it has compiled something: a second
-cell of a process would get another id than in a process of its own."""
+SET_BY_LIBRARIES = frozenset({"KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "TORCHINDUCTOR_CACHE_DIR"})
+"""Variables of those families that libraries set themselves while a process is at work. They choose no arithmetic: the
+first two, which scikit-learn, joblib, threadpoolctl and torch set on import, say whether two OpenMP runtimes may be
+loaded and what a fork does with them; the third, set by torch once it has compiled something, is a folder. Counted,
+they would give the same cell another id in a process that had imported or compiled more."""
 
 
 def versions(imports: Collection[str] = ()) -> dict[str, str]:
@@ -191,5 +193,5 @@ def environment(values: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {
         name: value
         for name, value in sorted(values.items())
-        if name.startswith(SWITCHES) and name not in COUNTED_APART | PLACES
+        if name.startswith(SWITCHES) and name not in COUNTED_APART | SET_BY_LIBRARIES
     }
