@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from harness.config import RunConfig
 from harness.contracts import HarnessError
@@ -27,6 +27,8 @@ class CellFile(BaseModel):
     plugins: bool = True
     allow: tuple[str, ...] | None = None
     observe: tuple[str, ...] = ()
+    decisive: dict[str, Any] = Field(default_factory=dict)
+    """What `run_id` is the hash of, so that a process which comes to another id can say what differs."""
     any_gpu: str | None = None
     """The cell's id on a GPU without a name, where the machine that planned it has none: `run_id` then need not fit."""
 

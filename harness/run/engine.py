@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import traceback
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -60,9 +61,20 @@ def _set_aside(config: RunConfig, session: Session) -> None:
         session.progress.note(f"run {named(plan)} is computed again; what was there is kept in {aside}")
 
 
-def run_cell(config: RunConfig, session: Session, threads: int | None = None) -> Record:
-    """`run` inside a session; `threads` is the number that the cell which asks for this one computes with."""
+def run_cell(
+    config: RunConfig,
+    session: Session,
+    threads: int | None = None,
+    *,
+    accept: Callable[[Plan], None] | None = None,
+) -> Record:
+    """`run` inside a session; `threads` is the number that the cell which asks for this one computes with.
+
+    `accept` sees what would be computed and raises HarnessError where that is not what was asked for.
+    """
     plan = make_plan(config, session.registry, session.progress, threads=threads, models=session.models)
+    if accept is not None:
+        accept(plan)
     refuse_edited(plan, session.registry)
     against = _against(plan, session)
     known = finished(plan, session.store, against.runs, session.progress)

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,13 @@ from harness.run.cell_files import CellEnd, CellFile, read_cell, write_outcome
 
 if TYPE_CHECKING:
     from harness.plugins.registry import Registry
-    from harness.records.schema import Record
+    from harness.run.plan import Plan
     from harness.run.session import Session
 
 TAIL = 2000
 """Characters of a traceback that an outcome keeps."""
+SHOWN = 3
+"""Differences that a refusal names."""
 
 
 def open_session(cell: CellFile, progress: Progress, *, forks: bool = False) -> Session:
@@ -49,7 +52,7 @@ def compute(cell: CellFile, session: Session) -> CellEnd:
     from harness.run.fitting import was_killed
 
     try:
-        record = run_cell(cell.config, session, cell.threads)
+        record = run_cell(cell.config, session, cell.threads, accept=partial(refuse_another, cell))
     except HarnessError as error:
         return CellEnd(kind="refused", reason=str(error))
     except Exception as error:
@@ -58,18 +61,27 @@ def compute(cell: CellFile, session: Session) -> CellEnd:
         return CellEnd(kind="raised", reason=f"{type(error).__name__}: {error}\n{tail}")
     if was_killed(record):
         return CellEnd(kind="killed", reason=record.reason or "")
-    if not _as_planned(record, cell):
-        return CellEnd(kind="refused", reason="code or data changed since the study was planned; run it again")
     return CellEnd(kind="recorded", run_id=record.id)
 
 
-def _as_planned(record: Record, cell: CellFile) -> bool:
-    """Whether the record is the one that was asked for, on whichever GPU where its name was left open."""
+def refuse_another(cell: CellFile, plan: Plan) -> None:
+    """Raise HarnessError where this process would compute another run than the study planned, and say what differs.
+
+    On whichever GPU, where its name was left open.
+    """
+    from harness.records.provenance import differences
     from harness.run.identity import id_on_any_gpu
 
-    if cell.any_gpu is None:
-        return record.id == cell.run_id
-    return id_on_any_gpu(record.manifest.decisive) == cell.any_gpu
+    same = plan.run_id == cell.run_id if cell.any_gpu is None else id_on_any_gpu(plan.decisive) == cell.any_gpu
+    if same:
+        return
+    gpu = ("fit.machine.kind: ",) if cell.any_gpu is not None else ()
+    found = [line for line in differences(cell.decisive, plan.decisive) if not line.startswith(gpu)]
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    raise HarnessError(
+        "the process that computes this cell would compute another run than the study planned: "
+        f"{'; '.join(found[:SHOWN])}{more}; make these the same in both, or run the study again"
+    )
 
 
 def compute_file(file: Path, progress: Progress | None = None) -> CellEnd:

@@ -230,6 +230,7 @@ class Driver:
             plugins=self.registry.plugins,
             allow=None if self.registry.allow is None else tuple(sorted(self.registry.allow)),
             observe=self.plan.study.observe,
+            decisive=dict(run.planned.plan.decisive) if run.planned.plan is not None else {},
             any_gpu=run.planned.any_gpu,
         )
         write_cell(job.file, cell)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ from harness.records.schema import Failure, Record
 from harness.records.store import Store
 from harness.run.cell_files import read_cell, write_outcome
 from harness.run.identity import manifest
-from harness.run.plan import make_plan
+from harness.run.plan import Plan, make_plan
 from harness.run.recording import CellOutcome, build_record
 from harness.study import Study
 from harness.study.cell import compute
@@ -73,13 +73,14 @@ class Afar:
         pass
 
 
-def on_the_node(config: RunConfig, session: Any, threads: int) -> Record:
+def on_the_node(config: RunConfig, session: Any, threads: int, *, accept: Callable[[Plan], None]) -> Record:
     """What `run_cell` leaves on a node with a GPU, less the computing."""
     if Afar.changed:
         config = config.model_copy(update={"limit": 5})
     plan = make_plan(config, session.registry, Silent(), threads=threads, elsewhere=True)
     plan = replace(plan, machine=replace(plan.machine, kind=GPU))
     plan = replace(plan, decisive=manifest(plan, session.registry))
+    accept(plan)
     failure = Failure(reason="it burnt", traceback="") if Afar.status == "failed" else None
     outcome = CellOutcome(failure=failure)
     record = build_record(plan, outcome, session.registry.provenance)
@@ -162,7 +163,11 @@ def test_a_node_whose_code_or_data_differ_is_refused(
     monkeypatch.setattr(Afar, "changed", True)
     outcome = Study.of(values, registry).run()
     reasons = {run.reason for run in outcome.runs.values() if run.planned.config.aligner == "base"}
-    assert reasons == {"code or data changed since the study was planned; run it again"}
+    assert reasons == {
+        "the process that computes this cell would compute another run than the study planned: "
+        "answers.task.limit: 6 -> 5; make these the same in both, or run the study again"
+    }
+    assert not list(Path(values["store"]).glob("*/record.json")), "nothing was computed"
 
 
 def test_a_cell_that_is_lost_for_good_gets_its_record_here(
