@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from harness.contracts import BASE
 from harness.stats import ALPHA
 from harness.util.safe_text import line
-from leaderboards.table import GAINED, HEADLINE, MethodRow, Table, Versus
+from leaderboards.table import GAINED, HEADLINE, Between, MethodRow, Table, Versus
 
 UNFIT = ("degenerate", "over_cap", "failed")
 """States whose reason stands among a row's remarks, behind the state's name."""
@@ -36,6 +36,8 @@ def closing(table: Table) -> list[str]:
     found = (
         *_findings(table),
         *_controls(table),
+        *_own_controls(table),
+        *_pairs(table),
         *_written(table),
         *_limit(table),
         *_shortcuts(table),
@@ -78,7 +80,7 @@ def _findings(table: Table) -> Iterator[str]:
 
 
 def _controls(table: Table) -> Iterator[str]:
-    """Rows that are better than base where a control, or the same method without a part of it, does as well."""
+    """Rows that are better than base where a control that is not their own does as well."""
     metric = table.setting.main_metric
     sign = -1 if metric in table.lower_is_better else 1
     beside = [row for row in table.rows if row.role == "control" and not row.degenerate and metric in row.metrics]
@@ -86,21 +88,91 @@ def _controls(table: Table) -> Iterator[str]:
         if row.verdict != "better":
             continue
         reached = sign * row.metrics[metric].score.mean
-        equal = [one for one in beside if sign * one.metrics[metric].score.mean >= reached]
-        unlabelled = [one.label for one in equal if not one.ablation]
-        if unlabelled:
-            are = "a control, does" if len(unlabelled) == 1 else "controls, do"
+        own = {found.second for found in _own(table, row)}
+        equal = [
+            one.label
+            for one in beside
+            if sign * one.metrics[metric].score.mean >= reached and not one.ablation and one.label not in own
+        ]
+        if equal:
+            are = "a control, does" if len(equal) == 1 else "controls, do"
             yield (
-                f"{_few(unlabelled)}, {are} as well on {metric}: what {row.label} gains over {BASE} is not shown to "
+                f"{_few(equal)}, {are} as well on {metric}: what {row.label} gains over {BASE} is not shown to "
                 "come from its labels."
             )
-        reduced = [one.label for one in equal if one.ablation and one.aligner == row.aligner]
-        if reduced:
-            lack, reach = ("it lacks", "reaches") if len(reduced) == 1 else ("they lack", "reach")
-            yield (
-                f"{_few(reduced)} {reach} as much on {metric}: nothing that {row.label} gains is shown to come from "
-                f"the part of it that {lack}."
-            )
+
+
+def _own(table: Table, row: MethodRow) -> list[Between]:
+    return [found for found in table.between if found.own_control and found.first == row.label]
+
+
+def _own_controls(table: Table) -> Iterator[str]:
+    """Of rows that are better than base, which of their own controls they beat, tested on the same items."""
+    metric = table.setting.main_metric
+    sign = -1 if metric in table.lower_is_better else 1
+    beaten: list[str] = []
+    for row in table.rows:
+        if row.verdict != "better":
+            continue
+        for found in _own(table, row):
+            if sign * found.versus.difference > 0 and found.versus.p is not None and found.versus.p < ALPHA:
+                beaten.append(f"{row.label} than {found.second} ({found.versus.difference:+.3f})")
+            elif table.row(found.second).ablation:
+                yield f"{_not_better(found, metric)}: nothing that it gains is shown to come from the part left out."
+            else:
+                yield f"{_not_better(found, metric)}: what it gains over {BASE} is not shown to come from its labels."
+    if beaten:
+        yield f"On {metric}, better than an own control (paired, p not adjusted): {', '.join(beaten)}."
+
+
+def _not_better(found: Between, metric: str) -> str:
+    ends = "" if found.versus.ci95 is None else f" [{found.versus.ci95[0]:+.3f}, {found.versus.ci95[1]:+.3f}]"
+    told = f"{found.first} is not shown to be better on {metric} than {found.second}"
+    return f"{told} ({found.versus.difference:+.3f}{ends})"
+
+
+def _pairs(table: Table) -> Iterator[str]:
+    """Which methods differ from each other."""
+    pairs = [found for found in table.between if not found.own_control]
+    if not pairs:
+        return
+    metric = table.setting.main_metric
+    sign = -1 if metric in table.lower_is_better else 1
+    apart = [found for found in pairs if found.p_holm is not None and found.p_holm < ALPHA]
+    if not apart:
+        one = f"{pairs[0].first} and {pairs[0].second} cannot"
+        none = one if len(pairs) == 1 else f"None of the {len(pairs)} pairs of methods can"
+        yield f"{none} be told apart on {metric}."
+        return
+    ordered = sorted(apart, key=lambda found: -abs(found.versus.difference))
+    named = [_over(found, sign) for found in ordered[:MOST_NAMED]]
+    more = "" if len(apart) <= MOST_NAMED else f" and {len(apart) - MOST_NAMED} more"
+    open_ = [f"{found.first} and {found.second}" for found in pairs if found not in apart]
+    rest = f"; not told apart: {', '.join(open_)}" if 0 < len(open_) <= MOST_NAMED else ""
+    count = f"{len(apart)} differ" if len(apart) != 1 else "1 differs"
+    yield (
+        f"Of the {len(pairs)} pairs of methods, {count} on {metric} by more than chance (paired, Holm's method over "
+        f"the pairs): {', '.join(named)}{more}{rest}."
+    )
+    yield from _lasting(ordered, sign)
+
+
+def _lasting(apart: Sequence[Between], sign: int) -> Iterator[str]:
+    """Which differences between methods reach beyond the draws that were seen."""
+    known = [found for found in apart if found.new_draws_ci95 is not None]
+    named = [_over(found, sign) for found in known if (ends := found.new_draws_ci95) and ends[0] * ends[1] > 0]
+    more = "" if len(named) <= MOST_NAMED else f" and {len(named) - MOST_NAMED} more"
+    if named:
+        yield f"The 95 % interval for new draws and questions leaves out 0 for {', '.join(named[:MOST_NAMED])}{more}."
+    elif known:
+        yield "For new draws and questions, the 95 % interval of each of these differences has 0 in it."
+
+
+def _over(found: Between, sign: int) -> str:
+    """The better of the two first."""
+    difference = found.versus.difference
+    better, other = (found.first, found.second) if sign * difference > 0 else (found.second, found.first)
+    return f"{better} over {other} ({sign * abs(difference):+.3f})"
 
 
 def _written(table: Table) -> Iterator[str]:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from harness.contracts import BASE
 from harness.records.schema import Record
 from harness.stats import ALPHA, holm
+from leaderboards.between import between
 from leaderboards.controls import pair_with_controls
 from leaderboards.folds import mean_notes
 from leaderboards.load import Entry
@@ -63,9 +64,10 @@ def _table(shared: Setting, rows: Sequence[list[Entry]], bases: Sequence[Entry])
     if base is not None:
         ordered.insert(0, finished(base, main))
     entries = [entry for row in [*rows, bases] for entry in row]
+    labelled = _labelled(ordered)
     return Table(
         setting=shared,
-        rows=_labelled(ordered),
+        rows=labelled,
         n_units=max((m.score.n for m in _main(ordered, main)), default=0),
         mdd=max((versus.mdd or 0.0 for versus in _compared_with(ordered, main)), default=0.0) or None,
         family=sum(row.p_holm is not None for row in ordered),
@@ -73,6 +75,7 @@ def _table(shared: Setting, rows: Sequence[list[Entry]], bases: Sequence[Entry])
         provenance=_provenance([entry.record for entry in entries]),
         warnings=_warnings(shared, ordered, bool(bases)),
         lower_is_better=falling,
+        between=between(drafts, labelled, main),
     )
 
 

@@ -217,28 +217,43 @@ def _compare(drafts: Sequence[Draft], base: Draft, name: str, main: str) -> None
         )
         for one, paired in zip(group, tests, strict=True):
             before = one.metrics[name]
-            one.metrics[name] = Metric(before.score, before.seed_sd, _versus(one, paired))
+            one.metrics[name] = Metric(before.score, before.seed_sd, versus(one, paired))
 
 
-def _versus(one: Draft, paired: Paired) -> Versus:
+def versus(one: Draft, paired: Paired) -> Versus:
+    """A test's figures; a degenerate row is not tested, so that it has neither p nor a detectable difference."""
     untested = {"p": None, "mdd": None} if one.degenerate else {}
     return Versus(**{**asdict(paired), **untested})
 
 
 def _for_new_draws(one: Draft, base: Draft, main: str) -> tuple[float, float] | None:
-    """Interval of the difference to base with the draws as a sample, too; training seeds of a draw are averaged."""
+    """Interval of the difference to base with the draws as a sample, too."""
     metric = one.metrics.get(main)
     if metric is None or metric.versus_base is None or one.degenerate:
         return None
+    return for_new_draws(one, list(by_draw(one, main).values()), [base.values[main]])
+
+
+def by_draw(one: Draft, main: str) -> dict[int, Mapping[str, float]]:
+    """The values of every draw that has all its folds; training seeds of a draw are averaged."""
     draws: dict[int, list[Mapping[str, float]]] = {}
     for (draw, _), folds in by_seed(one.scored).items():
         if not missing_folds(folds):
             draws.setdefault(draw, []).append(together(folds).values[main])
-    if len(draws) < LEAST_DRAWS:
+    return {draw: average_seeds(runs) for draw, runs in draws.items()}
+
+
+def for_new_draws(
+    one: Draft, mine: Sequence[Mapping[str, float]], theirs: Sequence[Mapping[str, float]]
+) -> tuple[float, float] | None:
+    """Interval of the difference for new draws and new questions; None where there are too few draws to say.
+
+    `theirs` are the values on the same draws, or one mapping for all of them.
+    """
+    if len(mine) < LEAST_DRAWS:
         return None
-    means = [average_seeds(runs) for runs in draws.values()]
     try:
-        return crossed_difference(means, [base.values[main]], one.units, inflation=inflation(one.kept)).ci95
+        return crossed_difference(mine, theirs, one.units, inflation=inflation(one.kept)).ci95
     except HarnessError:  # draws that asked for other items: the row's remarks say so
         return None
 
@@ -253,7 +268,7 @@ def _compare_with_controls(drafts: Sequence[Draft], main: str) -> None:
         [paired] = paired_tests(
             [one.values[main]], against, one.units, comparisons=max(family, 1), inflation=inflation(one.kept)
         )
-        one.versus_control = _versus(one, paired)
+        one.versus_control = versus(one, paired)
 
 
 def _comparable(one: Draft, against: Mapping[str, float], name: str, whom: str = BASE) -> bool:

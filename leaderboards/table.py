@@ -98,6 +98,23 @@ class Versus:
 
 
 @dataclass(frozen=True, slots=True)
+class Between:
+    """Two rows of a table on the same items: the main metric of the first less that of the second."""
+
+    first: str
+    """Label of a method's row."""
+    second: str
+    """Label of another method's row, or of a control of the first."""
+    own_control: bool
+    """Whether the second is the first on shuffled labels, with a swapped context, or less a part of it."""
+    versus: Versus
+    p_holm: float | None
+    """Adjusted over the table's pairs of methods; None beside an own control."""
+    new_draws_ci95: tuple[float, float] | None
+    """The difference for new questions and new draws of the labels; None below three draws that both ran on."""
+
+
+@dataclass(frozen=True, slots=True)
 class Metric:
     """One metric of a row."""
 
@@ -233,6 +250,8 @@ class Table:
     """Empty where no judge scored the table, or where the one that did was not measured."""
     lower_is_better: tuple[str, ...] = field(default=())
     """Metrics of which less is better; of all others more is."""
+    between: tuple[Between, ...] = field(default=())
+    """Methods beside their own controls, then every pair of methods, up to 20 of them (`leaderboards.between`)."""
 
     @property
     def headline(self) -> list[str]:

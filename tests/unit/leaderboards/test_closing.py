@@ -58,15 +58,50 @@ def test_a_method_without_a_part_says_nothing_of_the_labels_of_others(tmp_path: 
     for part, reached in ({"optimise": "none"}, 38), ({"weights": "random"}, 36):
         add(tmp_path, "gem", answers(reached), aligner__changed=part, aligner__config=part)
     text = said(tmp_path)
-    assert (
-        "gem [optimise=none] reaches as much on accuracy: nothing that gem gains is shown to come from the part of it "
-        "that it lacks."
-    ) in text
+    for part, difference in ("optimise=none", "-0.025"), ("weights=random", "+0.025"):
+        assert f"gem is not shown to be better on accuracy than gem [{part}] ({difference} [" in text
+    assert text.count("nothing that it gains is shown to come from the part left out") == 2
     assert "from its labels" not in text
-    assert "weights=random" not in text
     shuffled = {"optimise": "none", "labels": "shuffled"}
     add(tmp_path, "gem", answers(38), aligner__changed=shuffled, aligner__config=shuffled, data__shuffled_labels=True)
     assert "what sft gains over base is not shown to come from its labels" in said(tmp_path)
+
+
+def test_an_own_control_falls_only_where_the_test_on_the_same_items_says_so(tmp_path: Path) -> None:
+    add(tmp_path, "base", answers(5))
+    shuffled = {"aligner__changed": {}, "data__shuffled_labels": True}
+    for name, own, exchanged in (("dpo", 35, 12), ("sft", 30, 29)):
+        add(tmp_path, name, answers(own))
+        add(tmp_path, name, answers(exchanged), **shuffled)
+    text = said(tmp_path)
+    assert "better than an own control (paired, p not adjusted): dpo than dpo [labels=shuffled] (+0.575)." in text
+    assert "sft is not shown to be better on accuracy than sft [labels=shuffled] (+0.025 [" in text
+    assert "dpo is not shown" not in text
+
+
+def test_methods_are_told_apart_from_each_other(tmp_path: Path) -> None:
+    add(tmp_path, "base", answers(5))
+    add(tmp_path, "dpo", answers(35))
+    add(tmp_path, "sft", answers(34))
+    assert "dpo and sft cannot be told apart on accuracy." in said(tmp_path)
+    add(tmp_path, "gem", answers(12))
+    assert (
+        "Of the 3 pairs of methods, 2 differ on accuracy by more than chance (paired, Holm's method over the pairs): "
+        "dpo over gem (+0.575), sft over gem (+0.550); not told apart: dpo and sft."
+    ) in said(tmp_path)
+    assert "For new draws" not in said(tmp_path), "one draw says nothing of others"
+
+
+@pytest.mark.parametrize(
+    ("sft", "told"), [((30, 31, 29), "leaves out 0 for sft over dpo (+0.500)"), ((38, 12, 31), "has 0 in it")]
+)
+def test_whether_methods_differ_on_new_draws_is_said_beside_it(tmp_path: Path, sft: tuple[int, ...], told: str) -> None:
+    add(tmp_path, "base", answers(5))
+    for draw, right in enumerate(sft):
+        seeds = {"seed__draw": draw, "seed__training": draw}
+        add(tmp_path, "sft", answers(right), **seeds)
+        add(tmp_path, "dpo", answers(10), **seeds)
+    assert told in said(tmp_path)
 
 
 def test_too_few_items_for_any_difference_are_called_so(tmp_path: Path) -> None:

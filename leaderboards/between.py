@@ -1,0 +1,89 @@
+"""Rows of a table against each other: methods beside their own controls, and methods among themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from harness.stats import holm, paired_tests
+from leaderboards.folds import inflation
+from leaderboards.rows import CONTROL_SETTINGS, Draft, by_draw, for_new_draws, versus
+from leaderboards.settings import changed
+from leaderboards.table import Between, MethodRow
+
+Named = tuple[str, Draft]
+"""A row's label and its runs."""
+TURNED = CONTROL_SETTINGS | {("labels", "shuffled")}
+"""What makes a control of a method."""
+MOST_METHODS = 20
+"""Methods up to which every pair is tested: the number of pairs grows with their square."""
+
+
+def between(drafts: Sequence[Draft], rows: Sequence[MethodRow], main: str) -> tuple[Between, ...]:
+    """Paired differences of the main metric: methods less their own controls first, then every pair of methods.
+
+    `rows` are the drafts' rows, which give the labels, in their order. Rows without a mean, degenerate rows and rows
+    that answered other items are left out.
+    """
+    drafted = {tuple(entry.record.id for entry in one.kept): one for one in drafts}
+    named = [(row.label, drafted[row.records]) for row in rows if row.records in drafted]
+    able = [(label, one) for label, one in named if main in one.metrics and main in one.values and not one.degenerate]
+    methods = [(label, one) for label, one in able if one.in_family]
+    own = [
+        found
+        for method in methods
+        for found in _against(method, [one for one in able if _is_control_of(one[1], method[1])], main, own=True)
+    ]
+    if len(methods) > MOST_METHODS:
+        return tuple(own)
+    most = len(methods) * (len(methods) - 1) // 2
+    pairs = [
+        found
+        for i, one in enumerate(methods)
+        for found in _against(one, methods[i + 1 :], main, own=False, comparisons=most)
+    ]
+    adjusted = holm([1.0 if pair.versus.p is None else pair.versus.p for pair in pairs])
+    return (*own, *(replace(pair, p_holm=p) for pair, p in zip(pairs, adjusted, strict=True)))
+
+
+def _against(first: Named, others: Sequence[Named], main: str, *, own: bool, comparisons: int = 1) -> Iterator[Between]:
+    """The first row less each of the others that answered the same items; the tests share their random signs."""
+    label, one = first
+    same = [(name, other) for name, other in others if _same_items(one, other, main)]
+    # The others less the first, turned round: many rows are held against one.
+    tests = paired_tests(
+        [other.values[main] for _, other in same],
+        one.values[main],
+        one.units,
+        comparisons=comparisons,
+        inflation=inflation(one.kept),
+    )
+    mine = by_draw(one, main)
+    for (name, other), found in zip(same, tests, strict=True):
+        ends = None if found.ci95 is None else (-found.ci95[1], -found.ci95[0])
+        turned = versus(one, replace(found, difference=-found.difference, ci95=ends))
+        theirs = by_draw(other, main)
+        shared = sorted(mine.keys() & theirs.keys())
+        new_draws = for_new_draws(one, [mine[draw] for draw in shared], [theirs[draw] for draw in shared])
+        yield Between(label, name, own, turned, None, new_draws)
+
+
+def _same_items(one: Draft, other: Draft, main: str) -> bool:
+    items = one.values[main].keys()
+    return items == other.values[main].keys() and all(one.units[item] == other.units[item] for item in items)
+
+
+def _is_control_of(control: Draft, method: Draft) -> bool:
+    """Whether it is the method, in the same settings, on shuffled labels, with a swapped context, or less a part."""
+    return control.role == "control" and _less_controls(control) == _less_controls(method)
+
+
+def _less_controls(one: Draft) -> str:
+    record = one.kept[0].record
+    settings = {
+        name: value
+        for name, value in changed(record).items()
+        if not (isinstance(value, str) and (name, value) in TURNED)
+    }
+    return json.dumps([record.aligner.name, record.aligner.version, settings], sort_keys=True, default=str)
