@@ -82,13 +82,14 @@ class InContext:
     model: LanguageModel
     contexts: Ratings
 
-    def predict(self, request: ChooseRequest) -> Sequence[float]:
-        """The labels' probabilities as the next turn, normalised."""
-        labels = tuple(LABELS[: len(request.options)])
-        wide = ChooseRequest(self._prompt(request), labels, request.options, request.group)
+    def predict(self, requests: Sequence[ChooseRequest]) -> list[list[float]]:
+        """The labels' probabilities as the next turn, normalised. Asked together: prompts of a group share much."""
+        wide = [
+            ChooseRequest(self._prompt(one), tuple(LABELS[: len(one.options)]), one.options, one.group)
+            for one in requests
+        ]
         with self.model.adapter_off():
-            (found,) = self.model.choose([wide])
-        return [math.exp(value) for value in found]
+            return [[math.exp(value) for value in found] for found in self.model.choose(wide)]
 
     def settings(self) -> dict[str, Any]:
         """The ratings that are shown."""

@@ -51,10 +51,12 @@ class Means:
             answers.setdefault(same_question(rating.prompt, rating.options), []).append(rating.probabilities)
         return cls({key: _mean(rows) for key, rows in answers.items()})
 
-    def predict(self, request: ChooseRequest) -> Sequence[float]:
+    def predict(self, requests: Sequence[ChooseRequest]) -> list[Sequence[float]]:
         """The mean where the question was seen, else uniform."""
-        k = len(request.options)
-        return self.known.get(same_question(plain(request.prompt), request.options), [1 / k] * k)
+        return [self._mean(plain(request.prompt), request.options) for request in requests]
+
+    def _mean(self, prompt: str, options: Sequence[str]) -> Sequence[float]:
+        return self.known.get(same_question(prompt, options), [1 / len(options)] * len(options))
 
     def settings(self) -> dict[str, Any]:
         """The means."""

@@ -39,7 +39,7 @@ from harness.opinions.results import GroupAligned, read
 from harness.opinions.ridge import PENALTIES, Part, best_penalty, ridge
 
 if TYPE_CHECKING:
-    from harness.opinions.questions import Floats
+    from harness.opinions.questions import Floats, Question
 
 
 class RidgeConfig(BaseModel):
@@ -105,12 +105,17 @@ class Linear:
     own: Mapping[str, Floats]
     config: RidgeConfig
 
-    def predict(self, request: ChooseRequest) -> Sequence[float]:
+    def predict(self, requests: Sequence[ChooseRequest]) -> list[list[float]]:
         """1/k + w . x + v_g . x, clipped at 0; uniform where nothing is left."""
+        questions = [option_question(plain(request.prompt), request.options) for request in requests]
+        self.embedder.prepare(questions)
+        return [self._of(question, request.group) for question, request in zip(questions, requests, strict=True)]
+
+    def _of(self, question: Question, group: str | None) -> list[float]:
         import numpy as np
 
-        raw = self.embedder(option_question(plain(request.prompt), request.options))
-        weights = self.shared + self.own[known_group(request.group, self.own)]
+        raw = self.embedder(question)
+        weights = self.shared + self.own[known_group(group, self.own)]
         p = np.maximum(1 / len(raw) + self.features(raw).astype(np.float64) @ weights, 0.0)
         return [float(v) for v in (p if p.sum() > 0 else np.ones_like(p))]
 

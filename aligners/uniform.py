@@ -33,9 +33,9 @@ class UniformConfig(BaseModel):
 class Flat:
     """p = 1/k."""
 
-    def predict(self, request: ChooseRequest) -> Sequence[float]:
+    def predict(self, requests: Sequence[ChooseRequest]) -> list[list[float]]:
         """The same share for each option."""
-        return [1 / len(request.options)] * len(request.options)
+        return [[1 / len(request.options)] * len(request.options) for request in requests]
 
     def settings(self) -> dict[str, Any]:
         """Nothing."""

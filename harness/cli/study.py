@@ -158,12 +158,14 @@ def status(
     states = {name: _now(study, planned) for name, planned in made.runs.items()}
     counts = {state: sum(s == state for s in states.values()) for state in dict.fromkeys(states.values())}
     if as_json:
-        emit_json({"study": study.file.name, "counts": counts, "runs": states})
+        emit_json({"study": study.file.name, "counts": counts, "notes": list(made.notes()), "runs": states})
     else:
         table("status", ["state", "runs"], [[state, str(count)] for state, count in counts.items()])
         for name, state in states.items():
             if state in ("failed", "missing", "running"):
                 say(f"{state}: {made.runs[name].words}{_because(made.runs[name])}")
+        for line in made.notes():
+            say(line)
     if set(states.values()) - {"done", "failed"}:
         raise typer.Exit(INCOMPLETE)
 

@@ -33,8 +33,8 @@ def log_distribution(p: Sequence[float] | Floats) -> list[float]:
 class Predictor(Protocol):
     """Predicts opinions; can be written to JSON and arrays."""
 
-    def predict(self, request: ChooseRequest) -> Sequence[float]:
-        """Probabilities over the request's options."""
+    def predict(self, requests: Sequence[ChooseRequest]) -> Sequence[Sequence[float]]:
+        """Probabilities over each request's options."""
         ...
 
     def settings(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class GroupAligned:
 
     def choose(self, requests: Sequence[ChooseRequest]) -> list[list[float]]:
         """Log-probabilities over each request's options, normalised."""
-        return [log_distribution(self.predictor.predict(request)) for request in requests]
+        return [log_distribution(found) for found in self.predictor.predict(requests)]
 
     def save(self, folder: Path) -> None:
         """Write the language model's part, and the predictor as JSON and safetensors."""

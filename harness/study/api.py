@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from harness.plugins.registry import Registry, load
 from harness.records.store import Store
 from harness.study.away import made_elsewhere
 from harness.study.drive import Driver, StudyOutcome, cell_job
+from harness.study.earlier import not_taken_over
 from harness.study.events import EVENTS, Events, Listener
 from harness.study.executors.local import LocalExecutor
 from harness.study.file import StudyFile, read_study, study_of
@@ -77,6 +79,8 @@ class Study:
         try:
             watching = progress or Silent()
             plan = self._planned(executor, watching)
+            for sentence in plan.not_taken_over:
+                watching.note(sentence)
             expected = self.outlook(plan).expected()
             write_index(self.file.folder, index_of(plan, expected))
             flops = {name: figures["flops"] for name, figures in expected.items()}
@@ -92,7 +96,8 @@ class Study:
 
     def _planned(self, executor: Executor, progress: Progress) -> StudyPlan:
         elsewhere = isinstance(executor, ComputesElsewhere) and executor.elsewhere
-        return plan_study(self.file, self.registry, progress, executor.threads, elsewhere=elsewhere)
+        plan = plan_study(self.file, self.registry, progress, executor.threads, elsewhere=elsewhere)
+        return dataclasses.replace(plan, not_taken_over=tuple(not_taken_over(plan, self.store)))
 
     def outlook(self, plan: StudyPlan) -> StudyForecast:
         """Forecast what the runs still to be computed will take (hours, FLOPs, memory, price) and can show."""

@@ -57,13 +57,16 @@ class StudyPlan:
     cells: tuple[tuple[Cell, str], ...]
     """Every cell of the grid with the id of its run; cells with the same settings share a run."""
     threads: int
+    not_taken_over: tuple[str, ...] = ()
+    """Why runs that the study has from before are to be computed again (`harness.study.earlier`)."""
 
     def count(self, state: State) -> int:
         """How many runs are in a state."""
         return sum(run.state == state for run in self.runs.values())
 
     def notes(self) -> Iterator[str]:
-        """What the user should know of runs that this machine could not compute."""
+        """What the user should know of runs that are computed again, and of those that this machine cannot compute."""
+        yield from self.not_taken_over
         away = sum(run.any_gpu is not None and run.state == "run" for run in self.runs.values())
         if away:
             runs = "1 run is" if away == 1 else f"{away} runs are"

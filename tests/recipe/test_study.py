@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from typer.testing import CliRunner
 
+from harness.cli import app
 from harness.config import RunConfig
 from harness.conformance.toy import tiny_folder
 from harness.contracts import CellJob, CellState, HarnessError, Resources
@@ -129,6 +132,26 @@ def test_run_again_nothing_is_computed(undisturbed: Study) -> None:
     assert outcome.complete
     assert "cell_started" not in started
     assert outcomes(undisturbed.records()) == before
+
+
+def test_it_says_why_runs_from_before_are_computed_again(
+    undisturbed: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """After an upgrade, or in a shell with another setting, a study seemed to have lost its runs."""
+    assert not list(undisturbed.plan().notes())
+    monkeypatch.setenv("OMP_TARGET_OFFLOAD", "DISABLED")
+    plan = undisturbed.plan()
+    assert plan.count("run") == 3
+    (note,) = plan.notes()
+    assert note == (
+        "3 runs of this study were computed before and cannot be taken over, because what decides the results changed: "
+        "fit.machine.environment.OMP_TARGET_OFFLOAD: absent -> DISABLED. The old records stay in "
+        f"{undisturbed.file.store}"
+    )
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(undisturbed.file.model_dump(mode="json", exclude_defaults=True)))
+    told = CliRunner().invoke(app, ["study", "status", str(path), "--no-plugins"])
+    assert (told.exit_code, "absent -> DISABLED" in told.output.replace("\n", " ")) == (3, True)
 
 
 def test_the_python_of_the_page_runs(

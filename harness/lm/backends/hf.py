@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from harness.models.wheels import ModelFiles
 
 Ids = tuple[int, ...]
-SHARED_PREFIX = 64
-"""A common prefix of contexts at least this long (tokens) is computed once."""
 CACHE_BYTES = 3 * 2**29
 """Keys and values of a decoding batch: a step of few rows spends its time on reading the weights."""
 DEFAULT_MAX_LENGTH = 2048
@@ -174,6 +172,7 @@ class HfEngine:
         `max_length` is clipped on the left. Raises HarnessError for an empty or over-long continuation.
         """
         from harness.lm.peft_internals import evaluating
+        from harness.lm.prefixes import clusters
 
         keys = [self._clip((*prefix, *r.context), r.continuation) for r in requests]
         wanted: dict[Ids, dict[Ids, None]] = {}
@@ -181,7 +180,7 @@ class HfEngine:
             wanted.setdefault(context, {})[continuation] = None
         found: dict[tuple[Ids, Ids], Loglik] = {}
         with evaluating(self.model):
-            for shared, contexts in _clusters(list(wanted)):
+            for shared, contexts in clusters(list(wanted), fewest_tokens=self.model.device.type == "cpu"):
                 found.update(self._loglik(shared, {c: list(wanted[c]) for c in contexts}))
         return [found[key] for key in keys]
 
@@ -328,36 +327,6 @@ def _merged(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int
             joined.append((tuple(prompt), []))
         joined[-1][1].append(completion)
     return [Group(prompt, members) for prompt, members in joined]
-
-
-def _clusters(contexts: Sequence[Ids]) -> Iterator[tuple[Ids, list[Ids]]]:
-    """Contexts by the long prefix they share (empty for those that share none), short ones first within each."""
-    alone: list[Ids] = []
-    cluster: list[Ids] = []
-    depth = 0
-    for context in sorted(contexts):
-        common = _common(cluster[-1], context) if cluster else 0
-        if common < SHARED_PREFIX:
-            yield from _closed(cluster, depth, alone)
-            cluster, depth = [context], len(context) - 1
-        else:
-            cluster.append(context)
-            depth = min(depth, common, len(context) - 1)
-    yield from _closed(cluster, depth, alone)
-    if alone:
-        yield (), sorted(alone, key=len)
-
-
-def _closed(cluster: list[Ids], depth: int, alone: list[Ids]) -> Iterator[tuple[Ids, list[Ids]]]:
-    """A finished cluster, if it shares enough; its members join `alone` otherwise. The last token is never shared."""
-    if len(cluster) > 1 and depth >= SHARED_PREFIX:
-        yield cluster[0][:depth], sorted(cluster, key=len)
-    else:
-        alone += cluster
-
-
-def _common(a: Ids, b: Ids) -> int:
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def _length_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:

@@ -27,8 +27,8 @@ def test_uniform_gives_every_option_the_same() -> None:
 def test_means_are_the_groups_average_where_the_question_was_seen_and_uniform_where_not() -> None:
     groups = {"a": (RATING,), "b": (Rating("q", "is it right", OPTIONS, (0.75, 0.25)),), "c": (RATING,)}
     means = Means.of(groups)
-    assert means.predict(ask()) == pytest.approx([1.25 / 3, 1.75 / 3])
-    assert means.predict(ask("Is it wrong?")) == [0.5, 0.5]
+    assert means.predict([ask()])[0] == pytest.approx([1.25 / 3, 1.75 / 3])
+    assert means.predict([ask("Is it wrong?")]) == [[0.5, 0.5]]
 
 
 def test_a_rating_is_shown_with_its_options_and_whole_per_cents() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from harness.contracts import HarnessError, Loglik, LoglikRequest
 from harness.lm import decoding, drawing
-from harness.lm.backends.hf import CACHE_BYTES, HfEngine, _clusters
+from harness.lm.backends.hf import CACHE_BYTES, HfEngine
 from harness.lm.drawing import BLOCK, Sampling, choose
 from harness.lm.peft_internals import cached_bytes
 from harness.lm.rows import Group
@@ -302,14 +302,6 @@ def test_loglik_computes_shared_things_once(backend: HfEngine, requests: list[Lo
     continued = sum(len(r.continuation) - 1 for r in requests)
     # shared by 4: 89 of 90 tokens (one context is the prefix itself); shared by 2: 70; an empty context is one token
     assert sum(seen) == sum(max(len(c), 1) for c in contexts) + continued - 3 * 89 - 1 * 70
-
-
-def test_clusters_share_at_least_64_tokens() -> None:
-    long, short = tuple(range(64)), tuple(range(200, 263))
-    contexts = [(*long, 1), (*long, 2), (*short, 1), (*short, 2), (5,)]
-    found = dict(_clusters(contexts))
-    assert set(found[long]) == set(contexts[:2])
-    assert set(found[()]) == set(contexts[2:])
 
 
 # ---------------------------------------------------------------- score, logits, embed

@@ -33,7 +33,7 @@ def test_a_result_that_chooses_does_nothing_else_and_comes_back_from_its_files(t
     result.save(tmp_path)
     saved = read(tmp_path, "test")
     assert saved is not None
-    assert Means(saved[0]["known"]).predict(ask()) == means.predict(ask())
+    assert Means(saved[0]["known"]).predict([ask()]) == means.predict([ask()])
     assert read(tmp_path, "another") is None
 
 

@@ -175,6 +175,8 @@ def test_differences_name_the_leaf_and_cut_what_is_long() -> None:
     assert len(lines[2]) < 110
     assert differences(before, before) == []
     assert flat({"a": {"b": [1, 2]}}) == {"a.b": [1, 2]}
+    assert differences({"a": {}}, {"a": {"b": 1}}) == ["a.b: absent -> 1"]
+    assert differences({"a": {}}, {}) == ["a: {} -> absent"]
 
 
 def test_a_seal_holds_over_a_round_trip_and_breaks_with_any_change() -> None:
