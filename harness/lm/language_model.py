@@ -32,6 +32,7 @@ from harness.util.maths import log_softmax, sigmoid
 
 if TYPE_CHECKING:
     from harness.contracts import FloatArray
+    from harness.lm.kept import KeptCalls
     from harness.models.wheels import ModelFiles
 
 
@@ -50,6 +51,8 @@ class ModelAligned:
     saver: Saver | None = None
     meter: Meter | None = None
     """Counts sampled tokens while the model is evaluated; None: nobody asks what an answer costs."""
+    kept: KeptCalls | None = None
+    """Embeddings that other runs of the store computed; only where no adapter is loaded, and costs are counted."""
 
     @property
     def device(self) -> Any:
@@ -147,7 +150,14 @@ class ModelAligned:
         spans: Sequence[Span] | None = None,
     ) -> FloatArray:
         """Pooled hidden states, shape (N, D)."""
-        return self.engine.embed(texts, layer=layer, pool=pool, spans=spans)
+
+        def computed() -> dict[str, Any]:
+            return {"vectors": self.engine.embed(texts, layer=layer, pool=pool, spans=spans)}
+
+        asked = ["embed", list(texts), None if spans is None else [list(span) for span in spans], layer, pool]
+        known = computed() if self.kept is None or self.meter is None else self.kept.get(asked, computed, self.meter)
+        vectors: FloatArray = known["vectors"]
+        return vectors
 
     def spend(self, flops: float) -> None:
         """Count an answer's work outside the language model."""

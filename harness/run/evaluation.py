@@ -24,16 +24,19 @@ from harness.contracts.progress import Progress
 from harness.fit.demands import able
 from harness.meter import Meter
 from harness.records.schema import Inference
-from harness.run.job import RESULT, FitReport
+from harness.run.identity import base_basis
+from harness.run.job import RESULT, SHARED, FitReport
 from harness.run.outputs import StandIn
 from harness.run.plan import Plan
 from harness.run.recording import CellOutcome
 from harness.run.scores import check_scores
 from harness.run.session import Session
 from harness.util.checked import Damaged, read_checked_json, write_checked_json
+from harness.util.hashes import content_hash
 
 if TYPE_CHECKING:
     from harness.judging.open import Judges
+    from harness.lm.kept import KeptCalls
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ def evaluate(plan: Plan, session: Session, against: Against, fitted: FitReport) 
     meter, result = Meter(), session.store.fit_dir(plan.fit_id) / RESULT
     with alone, adapted(engine, result, changed=bool(fitted.parameter_change)):
         answers = _answers_of(plan, session) / "responses.jsonl"
-        aligned = result_of(plan, engine, result, meter)
+        kept = None if fitted.parameter_change else _kept(plan, session)
+        aligned = result_of(plan, engine, result, meter, kept)
         offered = capabilities(aligned)
         if isinstance(aligned, ModelAligned):  # which has every method, whatever its engine can do
             offered &= able(session.registry.backend(plan.config.backend))
@@ -177,12 +181,21 @@ def adapted(engine: Engine, result: Path, *, changed: bool) -> Iterator[None]:
         engine.drop()
 
 
-def result_of(plan: Plan, engine: Engine, result: Path, meter: Meter) -> Aligned:
+def _kept(plan: Plan, session: Session) -> KeptCalls:
+    """What evaluations of the plain model share: with all that decides its figures, and which engine gives them."""
+    from harness.lm.kept import KeptCalls
+
+    answers = plan.decisive["answers"]
+    basis = content_hash(base_basis(plan.decisive["fit"]), [answers[name] for name in ("backend", "code", "libraries")])
+    return KeptCalls(session.store.root / SHARED, basis)
+
+
+def result_of(plan: Plan, engine: Engine, result: Path, meter: Meter, kept: KeptCalls | None = None) -> Aligned:
     """What the fit left, around the engine."""
     from harness.lm.language_model import ModelAligned, demonstrations
 
     lengths, aligner = plan.lengths, plan.aligner_class
-    inner = ModelAligned(engine, lengths.prompt, lengths.completion, demonstrations(result), meter=meter)
+    inner = ModelAligned(engine, lengths.prompt, lengths.completion, demonstrations(result), meter=meter, kept=kept)
     return aligner.load(inner, result) if issubclass(aligner, Loads) else inner
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from harness.config import PRESETS, Lengths, Lora, RunConfig
 from harness.conformance.toy import tiny_folder
 from harness.contracts import HarnessError
 from harness.hookspecs import hookimpl
+from harness.lm.backends.hf import HfEngine
 from harness.plugins.registry import Registry, load
 from harness.records.samples import read_samples
+from harness.records.schema import Record
 from harness.run.engine import run
 from leaderboards import tables
 
@@ -116,6 +119,38 @@ def test_group_methods_stand_in_one_table_for_each_draw(
     assert [[row.label for row in table.rows if row.label != "base"] for table in found].count([]) == 0
     assert len(found) == 2, "another draw asks other groups"
     assert all({row.label for row in t.rows} == {"base", "uniform", "mean_of_groups", "ridge"} for t in found)
+
+
+def test_what_the_plain_model_says_of_options_is_computed_once_for_all_evaluations(
+    tiny: str, folder: Path, tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also under a method that asks it anew after its fit; figures and costs are those of a run that comes alone."""
+    calls: list[int] = []
+    embed = HfEngine.embed
+
+    def counted(self: HfEngine, texts: Sequence[str], **settings: Any) -> Any:
+        calls.append(len(texts))
+        return embed(self, texts, **settings)
+
+    monkeypatch.setattr(HfEngine, "embed", counted)
+
+    def evaluated(store: Path, aligner: str, **settings: Any) -> tuple[Record, int]:
+        calls.clear()
+        return run(cell(tiny, store, folder, aligner=aligner, **settings), registry=registry), len(calls)
+
+    gpo = {"aligner_config": {"steps": 8}}
+    alone, computed = evaluated(tmp_path / "alone", "gpo", **gpo)
+    _, first = evaluated(tmp_path / "both", "ridge")
+    second, left = evaluated(tmp_path / "both", "gpo", **gpo)
+    asked = QUESTIONS - 4  # less those that every target group's labels are of
+    assert (computed, first, left) == (asked, asked, 0)
+    assert second.id == alone.id
+    assert second.scores == alone.scores
+    assert second.spent.inference == alone.spent.inference
+    assert second.manifest.files["samples.parquet"] == alone.manifest.files["samples.parquet"]
+    other, again = evaluated(tmp_path / "both", "ridge", lora=Lora(r=2, alpha=8))
+    assert again == asked, "an adapter of another shape counts other FLOPs"
+    assert other.status == "ok"
 
 
 def test_a_search_on_groups_ratings_runs_through_the_whole_loop(
