@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from harness.stats import holm, paired_tests
+from harness.stats import average_seeds, holm, paired_tests
 from leaderboards.folds import inflation
-from leaderboards.rows import CONTROL_SETTINGS, Draft, by_draw, for_new_draws, versus
+from leaderboards.rows import CONTROL_SETTINGS, Draft, SharedDraws, for_new_draws, on_shared_draws, versus
 from leaderboards.settings import changed
 from leaderboards.table import Between, MethodRow
 
@@ -48,25 +48,27 @@ def between(drafts: Sequence[Draft], rows: Sequence[MethodRow], main: str) -> tu
 
 
 def _against(first: Named, others: Sequence[Named], main: str, *, own: bool, comparisons: int = 1) -> Iterator[Between]:
-    """The first row less each of the others that answered the same items; the tests share their random signs."""
+    """The first row less each of the others that answered the same items, on the draws that both ran on."""
     label, one = first
-    same = [(name, other) for name, other in others if _same_items(one, other, main)]
-    # The others less the first, turned round: many rows are held against one.
-    tests = paired_tests(
-        [other.values[main] for _, other in same],
-        one.values[main],
-        one.units,
-        comparisons=comparisons,
-        inflation=inflation(one.kept),
-    )
-    mine = by_draw(one, main)
-    for (name, other), found in zip(same, tests, strict=True):
-        ends = None if found.ci95 is None else (-found.ci95[1], -found.ci95[0])
-        turned = versus(one, replace(found, difference=-found.difference, ci95=ends))
-        theirs = by_draw(other, main)
-        shared = sorted(mine.keys() & theirs.keys())
-        new_draws = for_new_draws(one, [mine[draw] for draw in shared], [theirs[draw] for draw in shared])
-        yield Between(label, name, own, turned, None, new_draws)
+    by_draws: dict[tuple[int, ...], list[tuple[str, SharedDraws]]] = {}
+    for name, other in others:
+        shared = on_shared_draws(one, other, main) if _same_items(one, other, main) else None
+        if shared is not None:
+            by_draws.setdefault(shared.draws, []).append((name, shared))
+    for draws, met in by_draws.items():
+        # The others less the first, turned round: many rows are held against one and share their random signs.
+        tests = paired_tests(
+            [average_seeds(shared.theirs) for _, shared in met],
+            average_seeds(met[0][1].mine),
+            one.units,
+            comparisons=comparisons,
+            inflation=inflation(one.kept),
+        )
+        for (name, shared), found in zip(met, tests, strict=True):
+            ends = None if found.ci95 is None else (0.0 - found.ci95[1], 0.0 - found.ci95[0])
+            turned = versus(one, replace(found, difference=0.0 - found.difference, ci95=ends))
+            new_draws = for_new_draws(one, shared.mine, shared.theirs)
+            yield Between(label, name, own, draws, turned, None, new_draws)
 
 
 def _same_items(one: Draft, other: Draft, main: str) -> bool:

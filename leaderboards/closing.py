@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from harness.contracts import BASE
 from harness.stats import ALPHA
 from harness.util.safe_text import line
+from leaderboards.between import MOST_METHODS
 from leaderboards.table import GAINED, HEADLINE, Between, MethodRow, Table, Versus
 
 UNFIT = ("degenerate", "over_cap", "failed")
@@ -80,7 +81,7 @@ def _findings(table: Table) -> Iterator[str]:
 
 
 def _controls(table: Table) -> Iterator[str]:
-    """Rows that are better than base where a control that is not their own does as well."""
+    """Rows that are better than base and have no control of their own, where another's does as well."""
     metric = table.setting.main_metric
     sign = -1 if metric in table.lower_is_better else 1
     beside = [row for row in table.rows if row.role == "control" and not row.degenerate and metric in row.metrics]
@@ -88,12 +89,10 @@ def _controls(table: Table) -> Iterator[str]:
         if row.verdict != "better":
             continue
         reached = sign * row.metrics[metric].score.mean
-        own = {found.second for found in _own(table, row)}
-        equal = [
-            one.label
-            for one in beside
-            if sign * one.metrics[metric].score.mean >= reached and not one.ablation and one.label not in own
-        ]
+        own = [found.second for found in _own(table, row) if not table.row(found.second).ablation]
+        if own:  # whose test says more than the mean of another method's control
+            continue
+        equal = [one.label for one in beside if sign * one.metrics[metric].score.mean >= reached and not one.ablation]
         if equal:
             are = "a control, does" if len(equal) == 1 else "controls, do"
             yield (
@@ -134,6 +133,8 @@ def _not_better(found: Between, metric: str) -> str:
 def _pairs(table: Table) -> Iterator[str]:
     """Which methods differ from each other."""
     pairs = [found for found in table.between if not found.own_control]
+    if sum(row.in_family for row in table.rows) > MOST_METHODS:
+        yield f"With more than {MOST_METHODS} methods, they are not tested against each other."
     if not pairs:
         return
     metric = table.setting.main_metric
@@ -149,11 +150,12 @@ def _pairs(table: Table) -> Iterator[str]:
     more = "" if len(apart) <= MOST_NAMED else f" and {len(apart) - MOST_NAMED} more"
     open_ = [f"{found.first} and {found.second}" for found in pairs if found not in apart]
     rest = f"; not told apart: {', '.join(open_)}" if 0 < len(open_) <= MOST_NAMED else ""
-    count = f"{len(apart)} differ" if len(apart) != 1 else "1 differs"
-    yield (
-        f"Of the {len(pairs)} pairs of methods, {count} on {metric} by more than chance (paired, Holm's method over "
-        f"the pairs): {', '.join(named)}{more}{rest}."
-    )
+    beyond = "by more than chance (paired, Holm's method over the pairs)"
+    if len(pairs) == 1:
+        yield f"{pairs[0].first} and {pairs[0].second} differ on {metric} by more than chance (paired): {named[0]}."
+    else:
+        count = f"{len(apart)} differ" if len(apart) > 1 else "1 differs"
+        yield f"Of the {len(pairs)} pairs of methods, {count} on {metric} {beyond}: {', '.join(named)}{more}{rest}."
     yield from _lasting(ordered, sign)
 
 
@@ -162,10 +164,11 @@ def _lasting(apart: Sequence[Between], sign: int) -> Iterator[str]:
     known = [found for found in apart if found.new_draws_ci95 is not None]
     named = [_over(found, sign) for found in known if (ends := found.new_draws_ci95) and ends[0] * ends[1] > 0]
     more = "" if len(named) <= MOST_NAMED else f" and {len(named) - MOST_NAMED} more"
+    interval = "95 % interval for new draws and questions (not adjusted over the pairs)"
     if named:
-        yield f"The 95 % interval for new draws and questions leaves out 0 for {', '.join(named[:MOST_NAMED])}{more}."
+        yield f"The {interval} leaves out 0 for {', '.join(named[:MOST_NAMED])}{more}."
     elif known:
-        yield "For new draws and questions, the 95 % interval of each of these differences has 0 in it."
+        yield f"For none of these differences the {interval} leaves out 0."
 
 
 def _over(found: Between, sign: int) -> str:

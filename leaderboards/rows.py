@@ -32,6 +32,16 @@ LEAST_DRAWS = 3
 LARGEST = 1e100
 """Values beyond this, and those that are no number, have no mean: sums of their squares would be none."""
 
+
+@dataclass(frozen=True, slots=True)
+class SharedDraws:
+    """Two rows' values of one metric, draw by draw."""
+
+    draws: tuple[int, ...]
+    mine: list[Mapping[str, float]]
+    theirs: list[Mapping[str, float]]
+
+
 Values = dict[str, dict[str, float]]
 """Metric -> item -> value."""
 
@@ -243,6 +253,16 @@ def by_draw(one: Draft, main: str) -> dict[int, Mapping[str, float]]:
     return {draw: average_seeds(runs) for draw, runs in draws.items()}
 
 
+def on_shared_draws(one: Draft, other: Draft, main: str) -> SharedDraws | None:
+    """Both rows' values on the draws that both have a sound run of; None without such a draw.
+
+    A row's own mean is over all of its sound draws, and draws differ more than methods do.
+    """
+    mine, theirs = by_draw(one, main), by_draw(other, main)
+    shared = tuple(sorted(mine.keys() & theirs.keys()))
+    return SharedDraws(shared, [mine[d] for d in shared], [theirs[d] for d in shared]) if shared else None
+
+
 def for_new_draws(
     one: Draft, mine: Sequence[Mapping[str, float]], theirs: Sequence[Mapping[str, float]]
 ) -> tuple[float, float] | None:
@@ -262,12 +282,17 @@ def _compare_with_controls(drafts: Sequence[Draft], main: str) -> None:
     """The main metric of every method against its own control, on the items of both."""
     family = sum(one.in_family for one in drafts if main in one.metrics)
     for one in drafts:
-        against = one.control.values.get(main) if one.control else None
-        if against is None or main not in one.metrics or not _comparable(one, against, main, "its control"):
+        control = one.control
+        if control is None or main not in control.values or main not in one.metrics:
             continue
-        [paired] = paired_tests(
-            [one.values[main]], against, one.units, comparisons=max(family, 1), inflation=inflation(one.kept)
-        )
+        if not _comparable(one, control.values[main], main, "its control"):
+            continue
+        shared = on_shared_draws(one, control, main)
+        if shared is None:
+            one.remarks.append(f"{main} is not compared with its control: they have no sound run of one draw in common")
+            continue
+        mine, theirs = average_seeds(shared.mine), average_seeds(shared.theirs)
+        [paired] = paired_tests([mine], theirs, one.units, comparisons=max(family, 1), inflation=inflation(one.kept))
         one.versus_control = versus(one, paired)
 
 

@@ -107,6 +107,8 @@ class Between:
     """Label of another method's row, or of a control of the first."""
     own_control: bool
     """Whether the second is the first on shuffled labels, with a swapped context, or less a part of it."""
+    draws: tuple[int, ...]
+    """The draws that both have a sound run of: the comparison is on these alone."""
     versus: Versus
     p_holm: float | None
     """Adjusted over the table's pairs of methods; None beside an own control."""

@@ -67,7 +67,8 @@ class GroupAligned:
 
     def choose(self, requests: Sequence[ChooseRequest]) -> list[list[float]]:
         """Log-probabilities over each request's options, normalised."""
-        return [log_distribution(found) for found in self.predictor.predict(requests)]
+        predicted = self.predictor.predict(requests)
+        return [log_distribution(found) for _, found in zip(requests, predicted, strict=True)]
 
     def save(self, folder: Path) -> None:
         """Write the language model's part, and the predictor as JSON and safetensors."""

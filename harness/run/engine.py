@@ -73,9 +73,9 @@ def run_cell(
     `accept` sees what would be computed and raises HarnessError where that is not what was asked for.
     """
     plan = make_plan(config, session.registry, session.progress, threads=threads, models=session.models)
+    refuse_edited(plan, session.registry)
     if accept is not None:
         accept(plan)
-    refuse_edited(plan, session.registry)
     against = _against(plan, session)
     known = finished(plan, session.store, against.runs, session.progress)
     if known is not None:

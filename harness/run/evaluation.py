@@ -71,17 +71,16 @@ def evaluate(plan: Plan, session: Session, against: Against, fitted: FitReport) 
 
     alone = session.store.lock(f"answers-{plan.answers_id}", waiting)
     meter, result = Meter(), session.store.fit_dir(plan.fit_id) / RESULT
-    with alone, adapted(engine, result, changed=bool(fitted.parameter_change)):
+    changed = bool(fitted.parameter_change)
+    with alone, adapted(engine, result, changed=changed), engine.metered(meter), paths(plan.machine.fast_paths):
         answers = _answers_of(plan, session) / "responses.jsonl"
-        kept = None if fitted.parameter_change else _kept(plan, session)
-        aligned = result_of(plan, engine, result, meter, kept)
+        aligned = result_of(plan, engine, result, meter, None if changed else _kept(plan, session))
         offered = capabilities(aligned)
         if isinstance(aligned, ModelAligned):  # which has every method, whatever its engine can do
             offered &= able(session.registry.backend(plan.config.backend))
         asked = resumable(aligned, answers, meter, offered=offered, progress=_shown(plan, session.progress))
         started = time.monotonic()
-        with engine.metered(meter), paths(plan.machine.fast_paths):
-            scores = plan.task.evaluate(asked, _context(plan, session, against))
+        scores = plan.task.evaluate(asked, _context(plan, session, against))
         seconds = time.monotonic() - started + asked.seconds_before
         engines = engine.parts() if isinstance(engine, HasParts) else {}
     _check(scores, plan)

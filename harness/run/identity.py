@@ -15,7 +15,16 @@ from harness.contracts import Aligner, HasBasis, JudgeBasis, Pair, Ratings
 from harness.fit.demands import takes
 from harness.models.load import NOT_HERE
 from harness.models.templates import clock
-from harness.records.provenance import Decisive, digest, environment, harness_code, plugin_code, python, versions
+from harness.records.provenance import (
+    Decisive,
+    differences,
+    digest,
+    environment,
+    harness_code,
+    plugin_code,
+    python,
+    versions,
+)
 from harness.run.folds import chosen_fold
 from harness.run.job import FIT_BACKEND
 from harness.util.hashes import content_hash
@@ -221,6 +230,12 @@ def id_on_any_gpu(decisive: Decisive) -> str:
     if machine["device"] != "cuda":
         return run_id(decisive)
     return run_id({**decisive, "fit": {**decisive["fit"], "machine": {**machine, "kind": NOT_HERE}}})
+
+
+def what_differs(before: Decisive, after: Decisive, *, any_gpu: bool) -> list[str]:
+    """A line for everything that decides a run and differs, less the GPU's name where it was left open."""
+    found = differences(before, after)
+    return [one for one in found if not (any_gpu and one.startswith("fit.machine.kind: "))]
 
 
 def without_threads(decisive: Decisive) -> Mapping[str, Any]:

@@ -82,7 +82,7 @@ class Study:
             for sentence in plan.not_taken_over:
                 watching.note(sentence)
             expected = self.outlook(plan).expected()
-            write_index(self.file.folder, index_of(plan, expected))
+            write_index(self.file.folder, plan, index_of(plan, expected), self._is_there)
             flops = {name: figures["flops"] for name, figures in expected.items()}
             events = Events(self.file.folder / EVENTS, listener)
             driver = Driver(plan, self.registry, executor, events, watching, retry=retry_failed, expected_flops=flops)
@@ -94,10 +94,23 @@ class Study:
         finally:
             executor.close()
 
+    def _is_there(self, run_id: str) -> bool:
+        return self.store.run_dir(run_id).is_dir()
+
     def _planned(self, executor: Executor, progress: Progress) -> StudyPlan:
         elsewhere = isinstance(executor, ComputesElsewhere) and executor.elsewhere
         plan = plan_study(self.file, self.registry, progress, executor.threads, elsewhere=elsewhere)
-        return dataclasses.replace(plan, not_taken_over=tuple(not_taken_over(plan, self.store)))
+        return dataclasses.replace(plan, not_taken_over=tuple(not_taken_over(plan, self._last_index(), self.store)))
+
+    def _last_index(self) -> Index | None:
+        """What the last `run` wrote, with the ids that its records have; None without one that can be read."""
+        try:
+            index = read_index(self.file.folder)
+        except HarnessError:  # damaged, or of another version: `run` says so
+            return None
+        if index is None or self.file.shared.device != "cuda":
+            return index
+        return index.renamed(made_elsewhere(self.file.store))
 
     def outlook(self, plan: StudyPlan) -> StudyForecast:
         """Forecast what the runs still to be computed will take (hours, FLOPs, memory, price) and can show."""

@@ -69,18 +69,16 @@ def refuse_another(cell: CellFile, plan: Plan) -> None:
 
     On whichever GPU, where its name was left open.
     """
-    from harness.records.provenance import differences
-    from harness.run.identity import id_on_any_gpu
+    from harness.run.identity import id_on_any_gpu, what_differs
 
     same = plan.run_id == cell.run_id if cell.any_gpu is None else id_on_any_gpu(plan.decisive) == cell.any_gpu
     if same:
         return
-    gpu = ("fit.machine.kind: ",) if cell.any_gpu is not None else ()
-    found = [line for line in differences(cell.decisive, plan.decisive) if not line.startswith(gpu)]
+    found = what_differs(cell.decisive, plan.decisive, any_gpu=cell.any_gpu is not None)
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     raise HarnessError(
         "the process that computes this cell would compute another run than the study planned: "
-        f"{'; '.join(found[:SHOWN])}{more}; make these the same in both, or run the study again"
+        f"{'; '.join(found[:SHOWN])}{more}; make these the same in both processes, or run the study again"
     )
 
 

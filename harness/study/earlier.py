@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from harness.contracts import HarnessError
-from harness.records.provenance import differences
 from harness.records.store import Store
-from harness.study.index import read_index
+from harness.run.identity import what_differs
+from harness.study.index import Index
 from harness.study.plan import StudyPlan
 from harness.util.safe_text import line
 
@@ -20,20 +20,22 @@ SHOWN = 3
 """Changes that are named."""
 
 
-def not_taken_over(plan: StudyPlan, store: Store) -> Iterator[str]:
+def not_taken_over(plan: StudyPlan, index: Index | None, store: Store) -> Iterator[str]:
     """A sentence that counts such runs and names what changed; nothing where there are none.
 
-    They are found through the index that the last `study run` wrote, for a study of the same cells.
+    `index` is what the last `study run` wrote.
     """
     changes: Counter[str] = Counter()
     runs = 0
-    for old, new in sorted(_renamed(plan, store)):
-        record, planned = _record(store, old), plan.runs[new]
-        if record is None or planned.plan is None or planned.state != "run":
+    for new, before in (index.earlier_runs(plan) if index is not None else {}).items():
+        planned = plan.runs[new]
+        record = next((found for old in before if (found := _record(store, old)) is not None), None)
+        if record is None or record.status == "failed" or planned.plan is None or planned.state != "run":
             continue
         runs += 1
-        changes.update(differences(record.manifest.decisive, planned.plan.decisive))
-    if not runs:
+        decisive = planned.plan.decisive
+        changes.update(what_differs(record.manifest.decisive, decisive, any_gpu=planned.any_gpu is not None))
+    if not changes:
         return
     named = [change for change, _ in changes.most_common(SHOWN)]
     more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
@@ -42,20 +44,6 @@ def not_taken_over(plan: StudyPlan, store: Store) -> Iterator[str]:
         f"{were} computed before and cannot be taken over, because what decides the results changed: "
         f"{'; '.join(named)}{more}. The old records stay in {store.root}"
     )
-
-
-def _renamed(plan: StudyPlan, store: Store) -> set[tuple[str, str]]:
-    """(id when the study last ran, id now) of every run whose id changed."""
-    try:
-        index = read_index(plan.study.folder)
-    except HarnessError:  # of another version, or damaged: `study run` says so
-        return set()
-    if index is None or not index.covers([cell for cell, _ in plan.cells]):
-        return set()
-    found = set()
-    for before, (_, run) in zip(index.cells, plan.cells, strict=True):
-        found |= {(before.run, run), *zip(before.needs, plan.runs[run].needs, strict=False)}
-    return {(old, new) for old, new in found if old != new and not old.startswith("missing-")}
 
 
 def _record(store: Store, run_id: str) -> Record | None:

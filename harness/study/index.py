@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,25 @@ class Index(BaseModel):
     cells: tuple[IndexedCell, ...]
     forecast: dict[str, dict[str, float]] = {}
     """For each run that was to be computed, what the forecast expected: `seconds`, `flops`."""
+    earlier: dict[str, str] = {}
+    """For each run whose id changed since the study first had a record of it, that record's id."""
 
     def covers(self, cells: Sequence[Cell]) -> bool:
         """Whether these are the cells of the index."""
         return [_key(cell.method, cell.axes) for cell in cells] == [_key(c.method, c.axes) for c in self.cells]
+
+    def earlier_runs(self, plan: StudyPlan) -> dict[str, list[str]]:
+        """For every run of the plan the ids that it had before, the last one first; none for a study of other cells."""
+        if not self.covers([cell for cell, _ in plan.cells]):
+            return {}
+        pairs: dict[str, str] = {}
+        for cell, (_, run) in zip(self.cells, plan.cells, strict=True):
+            pairs |= {run: cell.run, **dict(zip(plan.runs[run].needs, cell.needs, strict=False))}
+        return {
+            new: found
+            for new, old in pairs.items()
+            if (found := [one for one in (old, self.earlier.get(old)) if one not in (None, new)])
+        }
 
     def renamed(self, made: Mapping[str, Record]) -> Index:
         """Replace provisional ids, which runs have on a machine without the GPU, by the ids of their records."""
@@ -55,7 +70,11 @@ class Index(BaseModel):
             for cell in self.cells
         )
         return self.model_copy(
-            update={"cells": cells, "forecast": {name(run): figures for run, figures in self.forecast.items()}}
+            update={
+                "cells": cells,
+                "forecast": {name(run): figures for run, figures in self.forecast.items()},
+                "earlier": {name(run): old for run, old in self.earlier.items()},
+            }
         )
 
 
@@ -74,11 +93,18 @@ def index_of(plan: StudyPlan, forecast: Mapping[str, Mapping[str, float]] | None
     return Index(study=plan.study.name, cells=cells, forecast={k: dict(v) for k, v in (forecast or {}).items()})
 
 
-def write_index(folder: Path, index: Index) -> None:
-    """Write an index. Forecasts of runs that an earlier call computed are kept."""
+def write_index(folder: Path, plan: StudyPlan, index: Index, there: Callable[[str], bool]) -> None:
+    """Write the index of a plan. Forecasts of runs that an earlier call computed are kept, and so are ids from before.
+
+    `there` says whether a run has a record: an id from before without one says nothing.
+    """
     before = read_index(folder)
-    kept = {**(before.forecast if before is not None else {}), **index.forecast}
-    whole = index.model_copy(update={"forecast": kept})
+    forecast, earlier = dict(index.forecast), dict(index.earlier)
+    if before is not None:
+        forecast = {**before.forecast, **forecast}
+        for new, ids in before.earlier_runs(plan).items():
+            earlier |= {new: old} if (old := next(filter(there, ids), None)) is not None else {}
+    whole = index.model_copy(update={"forecast": forecast, "earlier": earlier})
     write_atomic(folder / INDEX, (whole.model_dump_json(indent=1) + "\n").encode())
 
 

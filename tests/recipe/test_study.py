@@ -27,7 +27,7 @@ from harness.records.schema import Record
 from harness.records.store import Store
 from harness.study import Study
 from harness.study import plan as study_plan
-from harness.study.drive import Driver
+from harness.study.drive import Driver, StudyOutcome
 from harness.study.events import EVENTS, Events, read_events
 from harness.study.executors.ray import RayExecutor
 
@@ -135,23 +135,30 @@ def test_run_again_nothing_is_computed(undisturbed: Study) -> None:
 
 
 def test_it_says_why_runs_from_before_are_computed_again(
-    undisturbed: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    undisturbed: Study, values: Changed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """After an upgrade, or in a shell with another setting, a study seemed to have lost its runs."""
-    assert not list(undisturbed.plan().notes())
+    study = Study.of(values("first", name="changed"), undisturbed.registry)
+    assert study.run().complete
+    assert not list(study.plan().notes())
     monkeypatch.setenv("OMP_TARGET_OFFLOAD", "DISABLED")
-    plan = undisturbed.plan()
+    plan = study.plan()
     assert plan.count("run") == 3
-    (note,) = plan.notes()
-    assert note == (
+    note = (
         "3 runs of this study were computed before and cannot be taken over, because what decides the results changed: "
         "fit.machine.environment.OMP_TARGET_OFFLOAD: absent -> DISABLED. The old records stay in "
-        f"{undisturbed.file.store}"
+        f"{study.file.store}"
     )
+    assert list(plan.notes()) == [note]
+    monkeypatch.setattr(Driver, "run", lambda self: StudyOutcome({}, "interrupted", 0.0, 0.0))
+    study.run()
+    assert list(study.plan().notes()) == [note], "a run that was interrupted does not forget it"
     path = tmp_path / "study.yaml"
-    path.write_text(yaml.safe_dump(undisturbed.file.model_dump(mode="json", exclude_defaults=True)))
+    path.write_text(yaml.safe_dump(study.file.model_dump(mode="json", exclude_defaults=True)))
     told = CliRunner().invoke(app, ["study", "status", str(path), "--no-plugins"])
     assert (told.exit_code, "absent -> DISABLED" in told.output.replace("\n", " ")) == (3, True)
+    monkeypatch.delenv("OMP_TARGET_OFFLOAD")
+    assert study.plan().count("reused") == 3
 
 
 def test_the_python_of_the_page_runs(

@@ -165,7 +165,7 @@ def test_a_node_whose_code_or_data_differ_is_refused(
     reasons = {run.reason for run in outcome.runs.values() if run.planned.config.aligner == "base"}
     assert reasons == {
         "the process that computes this cell would compute another run than the study planned: "
-        "answers.task.limit: 6 -> 5; make these the same in both, or run the study again"
+        "answers.task.limit: 6 -> 5; make these the same in both processes, or run the study again"
     }
     assert not list(Path(values["store"]).glob("*/record.json")), "nothing was computed"
 

@@ -90,10 +90,16 @@ SWITCHES = (
 """Beginnings of environment variables by which libraries choose how they compute."""
 COUNTED_APART = frozenset({"OMP_NUM_THREADS"})
 """Variables of those families that enter an identity as what they come to: the number of threads."""
-SET_BY_LIBRARIES = frozenset({"KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "TORCHINDUCTOR_CACHE_DIR"})
-"""Variables of those families that libraries set themselves while a process is at work. They choose no arithmetic: the
-first two, which scikit-learn, joblib, threadpoolctl and torch set on import, say whether two OpenMP runtimes may be
-loaded and what a fork does with them; the third, set by torch once it has compiled something, is a folder. Counted,
+SET_BY_LIBRARIES = frozenset(
+    [
+        "KMP_DUPLICATE_LIB_OK",  # scikit-learn, threadpoolctl, torch: two OpenMP runtimes may be loaded
+        "KMP_INIT_AT_FORK",  # scikit-learn, joblib: what a fork does with them
+        "PYTORCH_NVML_BASED_CUDA_CHECK",  # vllm: how torch looks for a GPU
+        "TORCHINDUCTOR_CACHE_DIR",  # torch, once it has compiled something: a folder
+        "TORCHINDUCTOR_COMPILE_THREADS",  # vllm: how many threads compile
+    ]
+)
+"""Variables of those families that libraries set themselves, on import or at work. They choose no arithmetic. Counted,
 they would give the same cell another id in a process that had imported or compiled more."""
 
 

@@ -38,7 +38,8 @@ def differences(before: object, after: object) -> list[str]:
     """One line for every leaf that differs: its path and both values; empty for equal manifests."""
     old, new = flat(before), flat(after)
     names = [name for name in {**old, **new} if old.get(name) != new.get(name) or (name in old) != (name in new)]
-    names = [name for name in names if not any(other.startswith(f"{name}.") for other in names)]  # one was empty
+    hollow = {name for name in names if {} in (old.get(name), new.get(name))}  # and filled on the other side
+    names = [n for n in names if n not in hollow or not any(other.startswith(f"{n}.") for other in names)]
     return [f"{name}: {_short(old, name)} -> {_short(new, name)}" for name in names]
 
 

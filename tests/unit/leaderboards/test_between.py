@@ -9,6 +9,8 @@ import pytest
 from harness.stats import holm, paired_test
 from harness.stats.crossed import crossed_difference
 from leaderboards import between as rooms
+from leaderboards import closing as sentences
+from leaderboards.closing import closing
 from tests.unit.leaderboards.test_leaderboards import add, answers, one_table
 
 pytestmark = pytest.mark.core
@@ -57,6 +59,29 @@ def test_every_figure_is_that_of_the_paired_test(tmp_path: Path) -> None:
     assert (own.own_control, own.p_holm) == (True, None)
 
 
+def test_rows_are_compared_on_the_draws_that_both_have(tmp_path: Path) -> None:
+    """The same answers on every draw; the one on which all learn more is degenerate for one of the two."""
+    add(tmp_path, "base", answers(5))
+    for draw, right in enumerate((38, 8, 8)):
+        seeds = {"seed__draw": draw, "seed__training": draw}
+        add(tmp_path, "sft", answers(right), **seeds)
+        add(tmp_path, "dpo", answers(right), **seeds, status="degenerate" if draw == 0 else "ok")
+    (found,) = one_table(tmp_path).between
+    assert (found.draws, found.versus.difference, found.versus.p) == ((1, 2), 0.0, 1.0)
+    assert "-0" not in f"{found.versus.difference:+.3f}"
+
+
+def test_less_is_better_where_the_task_says_so(tmp_path: Path) -> None:
+    for name, right in (("base", 30), ("dpo", 5), ("sft", 35)):
+        add(tmp_path, name, answers(right), task__lower_is_better=("accuracy",))
+    add(tmp_path, "dpo", answers(28), task__lower_is_better=("accuracy",), data__shuffled_labels=True)
+    table = one_table(tmp_path)
+    assert [one.versus.difference for one in table.between] == pytest.approx([-0.575, -0.75])
+    text = " ".join(closing(table))
+    assert "better than an own control (paired, p not adjusted): dpo than dpo [labels=shuffled] (-0.575)." in text
+    assert "dpo and sft differ on accuracy by more than chance (paired): dpo over sft (-0.750)." in text
+
+
 def test_what_did_not_answer_the_same_items_or_is_degenerate_meets_nobody(tmp_path: Path) -> None:
     add(tmp_path, "base", answers(5))
     add(tmp_path, "dpo", answers(30))
@@ -69,5 +94,7 @@ def test_beyond_a_number_of_methods_only_own_controls_are_held_beside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(tmp_path)
-    monkeypatch.setattr(rooms, "MOST_METHODS", 2)
+    for room in rooms, sentences:
+        monkeypatch.setattr(room, "MOST_METHODS", 2)
+    assert "With more than 2 methods, they are not tested against each other." in closing(one_table(tmp_path))
     assert [one.own_control for one in one_table(tmp_path).between] == [True]

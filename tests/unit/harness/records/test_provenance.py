@@ -176,7 +176,9 @@ def test_differences_name_the_leaf_and_cut_what_is_long() -> None:
     assert differences(before, before) == []
     assert flat({"a": {"b": [1, 2]}}) == {"a.b": [1, 2]}
     assert differences({"a": {}}, {"a": {"b": 1}}) == ["a.b: absent -> 1"]
-    assert differences({"a": {}}, {}) == ["a: {} -> absent"]
+    assert differences({"a": {"b": {}}}, {"a": {"c": 1}}) == ["a.b: {} -> absent", "a.c: absent -> 1"]
+    names_of_files = {"config": 1, "config.json": 1}
+    assert len(differences(names_of_files, {"config": 2, "config.json": 2})) == 2
 
 
 def test_a_seal_holds_over_a_round_trip_and_breaks_with_any_change() -> None:
