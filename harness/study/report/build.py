@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 from harness.contracts import BASE, HarnessError
@@ -11,15 +14,23 @@ from harness.stats.best import among_the_best
 from harness.stats.crossed import ENOUGH_DRAWS, Crossed, crossed, crossed_difference
 from harness.study.power import Design, advice, detectable
 from harness.study.report.curves import curve_panels
-from harness.study.report.figures import Contrast, ForecastError, Panel, PanelRow, StudyReport, Verdict
-from harness.study.report.results import PanelCells, Series, StudyResults, Values
+from harness.study.report.figures import (
+    Contrast,
+    DrawsMean,
+    DrawsRow,
+    ForecastError,
+    OverDraws,
+    Panel,
+    PanelRow,
+    StudyReport,
+    Verdict,
+)
+from harness.study.report.results import OWN_CONTROLS, PanelCells, Series, StudyResults, Values
 
 if TYPE_CHECKING:
     from harness.records.store import Store
     from harness.study.file import StudyFile
     from harness.study.index import Index
-
-SHUFFLED = "shuffled"
 
 
 def build(study: StudyFile, index: Index, store: Store) -> StudyReport:
@@ -29,10 +40,13 @@ def build(study: StudyFile, index: Index, store: Store) -> StudyReport:
     if not groups:
         raise HarnessError(f"study {study.name} has no record yet; compute its cells with: python -m harness study run")
     counts = results.counts()
+    shown = [results.by_draw(group) if group.asks_anew else [group] for group in groups]
+    panels = [[panel(one, study.report.reference) for one in some] for some in shown]
     return StudyReport(
         study=study.name,
         counts=counts,
-        panels=tuple(panel(group, study.report.reference) for group in groups),
+        panels=tuple(one for some in panels for one in some),
+        over_draws=tuple(over_draws(some) for some in panels if some[0].asks_anew),
         curves=curve_panels(groups, study.report.reference, study.report.target_labels),
         forecast=_forecast(index, results),
         sentences=tuple(_whole(study, counts)),
@@ -64,12 +78,51 @@ def panel(group: PanelCells, reference: str) -> Panel:
         selection=first.records[0].budget.selection,
         metric=first.metric,
         draws=draws,
-        n_units=len(set(first.units.values())),
+        n_units=len({first.units[item] for values in first.by_draw.values() for item in values}),
         rows=(*_base_row(group, best), *rows),
         detectable=max(least, default=None),
         components=_widest(designs),
         sentences=tuple(_sentences(group, draws, designs, len(family))),
+        asks_anew=group.draw is not None,
     )
+
+
+def over_draws(panels: Sequence[Panel]) -> OverDraws:
+    """Means over panels that differ in their draw alone."""
+    first = panels[0]
+    found: dict[str, list[PanelRow]] = {}
+    for row in (row for one in panels for row in one.rows if row.score is not None):
+        found.setdefault(row.method, []).append(row)
+    rows = [_over(method, some) for method, some in found.items()]
+    rows.sort(key=lambda row: (row.role != "base", -row.n_draws, -row.score.mean))
+    return OverDraws(
+        task=first.task, pool=first.pool, model=first.model, labels=first.labels, metric=first.metric, rows=tuple(rows)
+    )
+
+
+def _over(method: str, rows: Sequence[PanelRow]) -> DrawsRow:
+    contrasts = [row.versus[BASE] for row in rows if BASE in row.versus]
+    return DrawsRow(
+        method=method,
+        role=rows[0].role,
+        n_draws=len(rows),
+        score=_average([row.score for row in rows if row.score is not None]),
+        less_base=_average([contrast.difference for contrast in contrasts]) if contrasts else None,
+        verdicts=dict(Counter(map(_said_of, rows))),
+    )
+
+
+def _said_of(row: PanelRow) -> str:
+    """The verdict against base, or why there is none."""
+    if row.degenerate:
+        return "degenerate"
+    contrast = row.versus.get(BASE)
+    return row.role if contrast is None or contrast.verdict is None else contrast.verdict
+
+
+def _average(values: Sequence[float]) -> DrawsMean:
+    error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+    return DrawsMean(mean=fmean(values), error=error)
 
 
 # ---------------------------------------------------------------- contrasts
@@ -82,14 +135,15 @@ def _tested(one: Series) -> bool:
 
 
 def _contrasts(one: Series, others: Sequence[Series], reference: str) -> Found:
-    """The method less base, less the reference, and less its own control with shuffled labels."""
+    """The method less base, less the reference, and less its own controls: shuffled labels, a swapped context."""
     sides: dict[str, Mapping[int, Values]] = {BASE: one.base}
     named = {other.method: other for other in others}
     if reference in named and one.method != reference:
         sides[reference] = named[reference].by_draw
-    twin = next((other for other in others if other.shuffled_of == one.method), None)
-    if twin is not None:
-        sides[SHUFFLED] = twin.by_draw
+    for kind in OWN_CONTROLS:
+        twin = next((other for other in others if other.control_of(kind) == one.method), None)
+        if twin is not None:
+            sides[kind] = twin.by_draw
     found: Found = {}
     for name, values in sides.items():
         try:

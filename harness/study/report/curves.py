@@ -46,7 +46,9 @@ def _panel(groups: Sequence[PanelCells], reference: str, target: int | None) -> 
 
 
 def _selection(groups: Sequence[PanelCells]) -> list[str]:
-    """A curve compares budgets, so all of them must keep their last step."""
+    """A curve compares budgets, so all of them must keep their last step; and it resamples draws and items together."""
+    if any(group.asks_anew for group in groups):
+        return ["No learning curve: every draw asks other items, and a curve needs the same items on every draw."]
     others = {r.budget.selection for group in groups for one in group.series for r in one.records} - {"last"}
     if not others:
         return []

@@ -45,7 +45,7 @@ class PanelRow(_Frozen):
     n_draws: int
     statuses: dict[str, int]
     versus: dict[str, Contrast]
-    """Against `base`, the reference method and `shuffled`, the method's own control."""
+    """Against `base`, the reference method, and the method's own controls `shuffled` and `swapped`."""
     among_the_best: bool | None
     """Whether it cannot be told from the best; None for what is not compared."""
     flops: float
@@ -74,6 +74,39 @@ class Panel(_Frozen):
     components: tuple[float, float, float] | None = None
     """The largest variances of a difference to base: of draws, of units, of the rest; None below two draws."""
     sentences: tuple[str, ...]
+    asks_anew: bool = False
+    """Whether every draw asks other items: then each has a panel of its own, and this is one of them."""
+
+
+class DrawsMean(_Frozen):
+    """A mean over draws."""
+
+    mean: float
+    error: float | None
+    """Standard error over the draws; None for one draw."""
+
+
+class DrawsRow(_Frozen):
+    """A method over draws that ask different items."""
+
+    method: str
+    role: Role
+    n_draws: int
+    score: DrawsMean
+    less_base: DrawsMean | None
+    verdicts: dict[str, int]
+    """Verdicts against base, and the role where there is none, with the number of draws."""
+
+
+class OverDraws(_Frozen):
+    """Panels that differ in their draw alone, taken together. No test stands behind it."""
+
+    task: str
+    pool: str
+    model: str
+    labels: int
+    metric: str
+    rows: tuple[DrawsRow, ...]
 
 
 class Point(_Frozen):
@@ -136,6 +169,8 @@ class StudyReport(_Frozen):
     """The number of cells with each status of a record, and with `missing`."""
     panels: tuple[Panel, ...]
     curves: tuple[CurvePanel, ...]
+    over_draws: tuple[OverDraws, ...]
+    """For tasks of which every draw asks other items."""
     forecast: ForecastError | None
     sentences: tuple[str, ...]
 

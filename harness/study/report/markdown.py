@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.study.report.figures import Contrast, CurvePanel, ForecastError, Panel, PanelRow, StudyReport
+from harness.study.report.figures import (
+    Contrast,
+    CurvePanel,
+    DrawsMean,
+    ForecastError,
+    OverDraws,
+    Panel,
+    PanelRow,
+    StudyReport,
+)
 
 
 def page(report: StudyReport) -> str:
@@ -12,6 +21,7 @@ def page(report: StudyReport) -> str:
     counts = ", ".join(f"{count} {status}" for status, count in sorted(report.counts.items()))
     parts = [f"# Study {report.study}", f"Cells: {counts}."]
     parts += report.sentences
+    parts += ["\n".join(_over_draws(one)) for one in report.over_draws]
     parts += ["\n".join(_panel(panel)) for panel in report.panels]
     parts += ["\n".join(_curves(panel)) for panel in report.curves]
     if report.forecast is not None:
@@ -22,7 +32,8 @@ def page(report: StudyReport) -> str:
 def _panel(panel: Panel) -> Iterator[str]:
     judged = f", judged by {panel.judge}" if panel.judge else ""
     track = "" if panel.track == "labels" else f", track {panel.track}"
-    yield f"## {panel.task}, {panel.labels} labels of {panel.pool}, {panel.model}{judged}{track}"
+    draw = f", draw {panel.draws[0]}" if panel.asks_anew and panel.draws else ""
+    yield f"## {panel.task}, {panel.labels} labels of {panel.pool}, {panel.model}{judged}{track}{draw}"
     yield ""
     names = [name for name in dict.fromkeys(k for row in panel.rows for k in row.versus) if name != "base"]
     draws = ("draw " if len(panel.draws) == 1 else "draws ") + ", ".join(map(str, panel.draws))
@@ -33,6 +44,32 @@ def _panel(panel: Panel) -> Iterator[str]:
     yield from panel.sentences
     for row in panel.rows:
         yield from (f"- {row.method}: {remark}" for remark in row.notes)
+
+
+def _over_draws(found: OverDraws) -> Iterator[str]:
+    yield f"## {found.task}, {found.labels} labels of {found.pool}, {found.model}: over the draws"
+    yield ""
+    yield (
+        f"Every draw asks other items, so that each has a table of its own below. {found.metric} here is the mean over "
+        "the draws with its standard error; no test stands behind it."
+    )
+    yield ""
+    rows = [
+        [
+            row.method + (" (control)" if row.role == "control" else ""),
+            str(row.n_draws),
+            _average(row.score, ".3f"),
+            "" if row.less_base is None else _average(row.less_base, "+.3f"),
+            ", ".join(f"{verdict} {count}" for verdict, count in row.verdicts.items() if verdict != row.role),
+        ]
+        for row in found.rows
+    ]
+    yield from _table(["method", "draws", "score", "less base", "verdicts"], rows)
+
+
+def _average(average: DrawsMean, spec: str) -> str:
+    error = "" if average.error is None else f" ± {average.error:.3f}"
+    return f"{average.mean:{spec}}{error}"
 
 
 def _headings(names: Sequence[str]) -> list[str]:

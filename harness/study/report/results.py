@@ -19,6 +19,8 @@ from leaderboards.rows import CONTROL_SETTINGS, CONTROLS, UNFIT
 
 Values = Mapping[str, float]
 PANEL = ("task", "pool", "model", "judge", "backend", "track", "budget")
+OWN_CONTROLS = {"shuffled": "labels=shuffled", "swapped": "context=swapped"}
+"""Kinds of a method's own controls, and how the name of such a row says it."""
 CURVE = tuple(name for name in PANEL if name != "budget")
 
 
@@ -53,16 +55,14 @@ class Series:
         """The figure that is compared."""
         return self.records[0].task.main_metric
 
-    @property
-    def shuffled_of(self) -> str | None:
-        """The method of which this is the control with shuffled labels."""
-        if not self.records[0].data.shuffled_labels:
+    def control_of(self, kind: str) -> str | None:
+        """The method of which this is the control of that kind: the name less what makes it one."""
+        name, _, rest = self.method.partition(" [")
+        parts = rest.removesuffix("]").split(", ") if rest else []
+        if OWN_CONTROLS[kind] not in parts:
             return None
-        return (
-            self.method.replace(" [labels=shuffled]", "")
-            .replace("labels=shuffled, ", "")
-            .replace(", labels=shuffled", "")
-        )
+        left = ", ".join(part for part in parts if part != OWN_CONTROLS[kind])
+        return f"{name} [{left}]" if left else name
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,14 @@ class PanelCells:
     axes: Mapping[str, Any]
     series: tuple[Series, ...]
     base: Record | None
+    draw: int | None = None
+    """The only draw of these cells, where every draw asks other items and has a panel of its own."""
+
+    @property
+    def asks_anew(self) -> bool:
+        """Whether draws ask different items, as with groups' opinions: then no item has a mean over the draws."""
+        asked = ([values.keys() for values in one.by_draw.values()] for one in self.series)
+        return any(items != draws[0] for draws in asked for items in draws)
 
 
 class StudyResults:
@@ -98,13 +106,24 @@ class StudyResults:
                 found.setdefault(tuple(str(cell.axes[name]) for name in PANEL), []).append(cell)
         return [self._group(cells) for cells in found.values()]
 
-    def _group(self, cells: Sequence[IndexedCell]) -> PanelCells:
+    def by_draw(self, group: PanelCells) -> list[PanelCells]:
+        """A panel that draws divide, draw by draw."""
+        wanted = tuple(str(group.axes[name]) for name in PANEL)
+        cells = [
+            cell
+            for cell in self.index.cells
+            if cell.run in self.entries and tuple(str(cell.axes[name]) for name in PANEL) == wanted
+        ]
+        draws = sorted({int(cell.axes["draw"]) for cell in cells})
+        return [self._group([cell for cell in cells if int(cell.axes["draw"]) == draw], draw) for draw in draws]
+
+    def _group(self, cells: Sequence[IndexedCell], draw: int | None = None) -> PanelCells:
         methods: dict[str, list[IndexedCell]] = {}
         for cell in cells:
             methods.setdefault(cell.method, []).append(cell)
         base = next((e for cell in cells if (e := self._base(cell)) is not None), None)
         series = tuple(self._series(method, own) for method, own in methods.items())
-        return PanelCells(cells[0].axes, series, base.record if base is not None else None)
+        return PanelCells(cells[0].axes, series, base.record if base is not None else None, draw)
 
     def _base(self, cell: IndexedCell) -> Entry | None:
         return self.entries.get(cell.needs[0]) if cell.needs else None

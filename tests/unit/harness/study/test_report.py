@@ -110,6 +110,45 @@ def test_methods_are_compared_with_base_the_reference_and_their_own_control(tmp_
     assert report.counts == {"ok": 18}
 
 
+def test_where_draws_ask_other_items_each_has_a_panel_and_their_means_stand_together(tmp_path: Path) -> None:
+    """Groups' opinions: a draw decides what is held out. There was a row without a figure for every method."""
+    made = Made(tmp_path)
+    halves = ITEMS[: len(ITEMS) // 2], ITEMS[len(ITEMS) // 2 :]
+    shares: dict[str, list[float]] = {}
+    bases = []
+    for draw, items in enumerate(halves):
+        made.base = add(tmp_path, "base", {item: float(n % 4 == 0) for n, item in enumerate(items)}).name
+        bases.append(sum(n % 4 == 0 for n in range(len(items))) / len(items))
+        for method, right in ("gpo", 15 + draw), ("gpo [context=swapped]", 12), ("ridge", 9):
+            values = {item: float(n < right) for n, item in enumerate(items)}
+            config = {"context": "swapped"} if "swapped" in method else {}
+            made.cell(method, values, draw, aligner__config=config, aligner__changed=config)
+            shares.setdefault(method, []).append(right / len(items))
+    report = made.report()
+    assert [(panel.asks_anew, panel.draws, panel.n_units) for panel in report.panels] == [
+        (True, (draw,), len(items)) for draw, items in enumerate(halves)
+    ]
+    for draw, panel in enumerate(report.panels):
+        rows = {row.method: row for row in panel.rows}
+        assert rows["base"].score == pytest.approx(bases[draw])
+        for method, each in shares.items():
+            assert rows[method].score == pytest.approx(each[draw])
+            assert rows[method].versus["base"].difference == pytest.approx(each[draw] - bases[draw])
+            assert not rows[method].notes
+        swapped = rows["gpo"].versus["swapped"]
+        assert swapped.difference == pytest.approx(shares["gpo"][draw] - shares["gpo [context=swapped]"][draw])
+    (together,) = report.over_draws
+    gpo = next(row for row in together.rows if row.method == "gpo")
+    assert gpo.score.mean == pytest.approx(np.mean(shares["gpo"]))
+    assert gpo.score.error == pytest.approx(np.std(shares["gpo"], ddof=1) / np.sqrt(2))
+    assert gpo.less_base is not None
+    assert gpo.less_base.mean == pytest.approx(np.mean(shares["gpo"]) - np.mean(bases))
+    assert gpo.verdicts == {"better": 2}
+    assert together.rows[0].method == "base"
+    text = report.markdown()
+    assert text.index(": over the draws") < text.index("small-model, draw 0") < text.index("small-model, draw 1")
+
+
 @pytest.mark.parametrize(("draws", "scope"), [(3, "new questions for these draws"), (6, "new draws and new questions")])
 def test_what_p_speaks_of_follows_from_the_number_of_draws(draws: int, scope: str, tmp_path: Path) -> None:
     (panel,) = study(tmp_path, draws).report().panels
@@ -174,6 +213,19 @@ def test_a_target_beyond_the_range_is_said_with_the_censored_share(tmp_path: Pat
     assert "beyond 128" in sentence
     with pytest.raises(HarnessError, match="target_labels is 100"):
         made.report(report={"target_labels": 100})
+
+
+def test_draws_that_ask_other_items_give_no_curve(tmp_path: Path) -> None:
+    made = Made(tmp_path)
+    for labels in BUDGETS:
+        for draw in (0, 1):
+            items = ITEMS[draw::2]
+            made.cell("gpo", {item: float(n < 9) for n, item in enumerate(items)}, draw, labels)
+    (curves,) = made.report().curves
+    assert curves.curves == ()
+    assert curves.sentences == (
+        "No learning curve: every draw asks other items, and a curve needs the same items on every draw.",
+    )
 
 
 def test_budgets_that_select_differently_give_no_curve(tmp_path: Path) -> None:
