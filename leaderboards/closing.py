@@ -116,12 +116,18 @@ def _own_controls(table: Table) -> Iterator[str]:
         for found in _own(table, row):
             if sign * found.versus.difference > 0 and found.versus.p is not None and found.versus.p < ALPHA:
                 beaten.append(f"{row.label} than {found.second} ({found.versus.difference:+.3f})")
-            elif table.row(found.second).ablation:
-                yield f"{_not_better(found, metric)}: nothing that it gains is shown to come from the part left out."
             else:
-                yield f"{_not_better(found, metric)}: what it gains over {BASE} is not shown to come from its labels."
+                yield f"{_not_better(found, metric)}: {_not_shown(table.row(found.second))}."
     if beaten:
         yield f"On {metric}, better than an own control (paired, p not adjusted): {', '.join(beaten)}."
+
+
+def _not_shown(control: MethodRow) -> str:
+    """What does not follow where this control of a method does as well."""
+    if control.ablation:
+        return "nothing that it gains is shown to come from the part left out"
+    source = "its own context" if "context" in control.changed else "its labels"
+    return f"what it gains over {BASE} is not shown to come from {source}"
 
 
 def _not_better(found: Between, metric: str) -> str:

@@ -39,7 +39,7 @@ class DrawnRow:
     versus_base: Average | None
     others: Mapping[str, Average]
     verdicts: Mapping[str, int]
-    """Verdict, or role where there is none, and in how many draws."""
+    """Verdict, or why there is none (degenerate, or the role), and in how many draws."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def _row(label: str, rows: Sequence[MethodRow], main: str, metrics: Sequence[str
         score=_average([row.metrics[main].score.mean for row in rows]),
         versus_base=_average(differences) if differences else None,
         others={name: _average(found) for name, found in values.items() if found},
-        verdicts=Counter(row.verdict or row.role for row in rows),
+        verdicts=Counter("degenerate" if row.degenerate else row.verdict or row.role for row in rows),
     )
 
 

@@ -77,6 +77,11 @@ def test_an_own_control_falls_only_where_the_test_on_the_same_items_says_so(tmp_
     assert "better than an own control (paired, p not adjusted): dpo than dpo [labels=shuffled] (+0.575)." in text
     assert "sft is not shown to be better on accuracy than sft [labels=shuffled] (+0.025 [" in text
     assert "dpo is not shown" not in text
+    swapped = {"context": "swapped"}
+    add(tmp_path, "gpo", answers(31))
+    add(tmp_path, "gpo", answers(30), aligner__changed=swapped, aligner__config=swapped)
+    sentence = "what it gains over base is not shown to come from its own context."
+    assert any(one.startswith("gpo is not") and one.endswith(sentence) for one in said(tmp_path).splitlines())
     assert "does as well" not in text, "another method's control says nothing beside a test of the own one"
 
 
