@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -177,3 +180,15 @@ def test_a_whole_run_ends_with_the_answers_and_scores_of_hf(files: Any, tmp_path
     assert vllm.scores.keys() == hf.scores.keys()
     for name, score in hf.scores.items():
         assert vllm.scores[name].mean == pytest.approx(score.mean, abs=0.1), name
+
+
+def test_importing_vllm_changes_no_id() -> None:
+    """It sets variables of torch for its own process, which a cell that is planned afterwards would have counted."""
+    script = (
+        "from harness.records.provenance import environment; before = environment(); import vllm; "
+        "from vllm import LLM; assert environment() == before, (before, environment())"
+    )
+    ours = ("KMP_", "PYTORCH_", "TORCHINDUCTOR_")  # this process has imported it already
+    left = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    done = subprocess.run([sys.executable, "-c", script], env=left, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
