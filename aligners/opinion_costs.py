@@ -6,20 +6,29 @@ module's work depends on how many options stand in an episode. No weights are ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts import FewShot, HarnessError, Pair
+from harness.contracts import FewShot, HarnessError, Messages, Pair, Rating, user
 from harness.costs import FitWork, Passes, Sizes
+from harness.costs.work import tree
 from harness.opinions.groups import read_ratings
-from harness.opinions.questions import Question, Rated, rated, rated_pairs
+from harness.opinions.questions import Question, Rated, option_question, rated, rated_pairs
 
 if TYPE_CHECKING:
     from aligners.gpo.episodes import Episodes
 
 DRAWN = 48
 """Steps whose episodes are cut to see how large they are; the others are taken to be like them."""
+
+FRAMED = "Question:"
+"""A text whose template is measured."""
+LAST_WORDS = 12
+"""Tokens of the line that ends a prompt of `icl_groups`."""
+ANSWERS_AT_ONCE = 256
+"""Answers that an evaluation asks for together (`harness.lm.resumable`)."""
 
 Sources = Mapping[str, Sequence[Rated]]
 
@@ -47,6 +56,65 @@ def gpo_residual(config: Any, sizes: Sizes) -> FitWork:
     """The same on groups alone, over the axes along which they differ."""
     alone = FewShot(groups=sizes.few_shot.groups, auxiliary=sizes.few_shot.auxiliary)
     return _module(config, sizes, alone, ((), ()), axes=config.axes)
+
+
+# ---------------------------------------------------------------- what is asked after the fit
+
+
+Asked = Sequence[tuple[str, Rating]]
+"""Closed questions, each with a target group that answers it."""
+
+
+def answers_of(name: str, config: Any, sizes: Sizes, asked: Asked, rendered: Callable[[Messages], int]) -> FitWork:
+    """The work of the answers to closed questions about groups; each is asked for its group and for the next one.
+
+    `rendered` gives the tokens of a conversation under the model's template. The module of gpo is left out: it is
+    hundreds of times smaller than the passes over the options.
+    """
+    distinct = list({rating.question: rating for _, rating in asked}.values())
+    if name in ("uniform", "mean_of_groups"):
+        return FitWork()
+    if name in ("ridge", "gpo", "gpo_residual"):
+        return FitWork(forward=_embedded(sizes, (option_question(one.prompt, one.options) for one in distinct)))
+    if name == "icl_groups":
+        return FitWork(forward=_read_after_others(config, sizes, asked, rendered))
+    lettered = (tree(rendered(user(one.prompt)), [1] * len(one.options)) for one in distinct)
+    return FitWork(forward=sum(lettered, Passes()))
+
+
+def _read_after_others(config: Any, sizes: Sizes, asked: Asked, rendered: Callable[[Messages], int]) -> Passes:
+    """Each question for every group behind the group's rated ones, which a batch of answers computes once."""
+    from aligners.icl_groups import asked as wording
+    from aligners.icl_groups import contexts_of, shown_rating
+
+    try:
+        contexts = contexts_of(sizes.few_shot.groups, config)
+    except HarnessError:  # the run refuses it, too
+        return Passes()
+    distinct = list({rating.question: rating for _, rating in asked}.values())
+    behind = fmean(sizes.read([wording(one.prompt, one.options) for one in distinct]) or [0]) + LAST_WORDS
+    frame = rendered(user(FRAMED)) - sizes.read([FRAMED])[0]
+    room = sizes.regime.prompt_tokens - behind - frame
+    shown = [_fitting(sizes.read([shown_rating(one) for one in ratings]), room) for ratings in contexts.values()]
+    before = fmean(shown or [0]) + frame
+    requests = len({(group, one.question) for group in contexts for one in distinct})
+    prefixes = len(contexts) * math.ceil(requests / ANSWERS_AT_ONCE)
+    once = Passes(before, 0.0, before**2) * prefixes
+    letters = fmean([len(one.options) for one in distinct] or [0])
+    return once + Passes(behind, letters, behind * (before + behind)) * requests
+
+
+def _fitting(lengths: Sequence[int], room: float) -> float:
+    """Tokens of the rated questions that fit, whole ones from the first on."""
+    taken = 0.0
+    for length in lengths:
+        if taken + length > room:
+            break
+        taken += length
+    return taken
+
+
+# ---------------------------------------------------------------- parts
 
 
 def _embedded(sizes: Sizes, questions: Iterable[Question]) -> Passes:

@@ -35,7 +35,7 @@ from harness.contracts import (
     able_to,
 )
 from harness.hookspecs import hookimpl
-from harness.opinions.groups import next_groups
+from harness.opinions.groups import left_to_ask, next_groups
 from harness.opinions.questions import closed_question
 from harness.util.words import normalise
 from tasks.datasets.opinions import GLOBAL_OPINIONS, OPINIONQA, Surveys, revision
@@ -240,13 +240,12 @@ def _items(ctx: EvalContext, opinions: Ratings) -> list[_Item]:
     if not ctx.groups or ctx.pool is None:
         name = "none" if ctx.pool is None else repr(ctx.pool.name)
         raise HarnessError(f"the cell has no target groups; a pool with groups was expected, the pool is {name}")
-    shown = {group: {rating.question for rating in ratings} for group, ratings in ctx.groups.items()}
-    seen = set().union(*shown.values(), ({r.question for ratings in ctx.auxiliary.values() for r in ratings}))
-    left = [(g, r) for g in sorted(ctx.groups) for r in opinions.get(g, ()) if r.question not in shown[g]]
+    bought = ({rating.question for rating in ratings} for ratings in ctx.groups.values())
+    seen = set().union(*bought, ({r.question for ratings in ctx.auxiliary.values() for r in ratings}))
+    left = left_to_ask(ctx.groups, opinions, ctx.limit)
     if not left:
         raise HarnessError(f"nothing is left to ask the target groups of pool {ctx.pool.name!r}; lower --budget")
-    kept = set(sorted({rating.question for _, rating in left})[: ctx.limit])
-    return [_Item(group, rating, rating.question in seen) for group, rating in left if rating.question in kept]
+    return [_Item(group, rating, rating.question in seen) for group, rating in left]
 
 
 def _askers(item: _Item, others: Mapping[str, str]) -> tuple[str, ...]:

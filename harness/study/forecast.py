@@ -22,6 +22,7 @@ from harness.run.plan import BASE_ALIGNER, Models, Plan, make_plan
 from harness.stats import planned_difference, units_needed
 from harness.study.costs import CellCost, expected
 from harness.study.plan import compared_with, ready
+from harness.study.work import items_about_groups
 
 if TYPE_CHECKING:
     from harness.plugins.registry import Registry
@@ -169,6 +170,7 @@ def _cell(plan: Plan, known: Sequence[Record], shared: Collection[str]) -> CellF
     store = Store(config.store)
     state = _state(plan, store)
     texts = plan.task.questions(plan.source.view(), config.limit)
+    items = items_about_groups(plan) or len(texts)
     fitted = state == "fitted" or plan.fit_id in shared
     return CellForecast(
         run_id=plan.run_id,
@@ -183,9 +185,9 @@ def _cell(plan: Plan, known: Sequence[Record], shared: Collection[str]) -> CellF
         state=state,
         lengths={"prompt": lengths.prompt, "completion": lengths.completion, "new_tokens": lengths.new_tokens},
         clipped={**_clipped(plan), **plan.cut},
-        items=len(texts),
+        items=items,
         units=len(set(texts.values())),
-        cost=CellCost() if state == "done" else expected(plan, len(texts), known, fitted=fitted),
+        cost=CellCost() if state == "done" else expected(plan, items, known, fitted=fitted),
     )
 
 

@@ -16,6 +16,7 @@ from harness.stats.crossed import Components
 from harness.study.costs import CellCost, expected
 from harness.study.plan import PlannedRun, StudyPlan
 from harness.study.power import ASSUMED, Design, advice
+from harness.study.work import items_about_groups
 
 if TYPE_CHECKING:
     from harness.study.report import StudyReport
@@ -157,7 +158,7 @@ def items_of(planned: PlannedRun, records: Sequence[Record]) -> int:
     for record in records:
         if _same_questions(planned, record) and record.task.n_items:
             return record.task.n_items
-    return len(_questions(planned))
+    return items_about_groups(planned.plan) or len(_questions(planned))
 
 
 def units(planned: PlannedRun, records: Sequence[Record]) -> int:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aligners.costs import stated
-from harness.contracts import BASE, Ratings, Regime
+from aligners.opinion_costs import answers_of
+from harness.contracts import BASE, Rating, Ratings, Regime
 from harness.costs import FitWork, PairTokens, Passes, Sizes, sampling, tree
 from harness.costs.sizes import USUAL_SAMPLE, sizes_of
 from harness.costs.work import mean_of, total_of
@@ -19,7 +20,9 @@ from harness.fit.held_out import chosen_by, split
 from harness.meter import FlopModel
 from harness.models.load import weight_shapes
 from harness.models.tokenizer import kept_tokenizer
+from harness.opinions.groups import left_to_ask
 from harness.study.footprint import adapter_numbers, in_a_layer
+from harness.util.chat import render_prompt
 
 if TYPE_CHECKING:
     from harness.run.plan import Plan
@@ -78,6 +81,11 @@ def looks(plan: Plan, sizes: Sizes) -> Passes:
 
 def evaluate_work(plan: Plan, items: int) -> FitWork:
     """The work of an evaluation: questions with options in every turn, or one answer to each item."""
+    asked = asked_of_groups(plan)
+    if asked:
+        tokenizer, limit = kept_tokenizer(plan.files), plan.lengths.prompt
+        name, config = plan.aligner_class.name, plan.aligner_config
+        return answers_of(name, config, _sizes(plan), asked, lambda one: len(render_prompt(tokenizer, one, limit)))
     lengths = plan.lengths
     text = _usual_text(plan)
     prompt = _usual_prompt(plan, text)
@@ -87,6 +95,20 @@ def evaluate_work(plan: Plan, items: int) -> FitWork:
         return FitWork(forward=(answered + pair) * items)
     turned, stock = tree(prompt, (CLOSING,) * 4) * TURNS, tree(text, (CLOSING,) * 4)  # lm-eval's own prompt is uncut
     return FitWork(forward=(turned + stock + pair) * items)
+
+
+def asked_of_groups(plan: Plan) -> list[tuple[str, Rating]]:
+    """The closed questions that a task about groups asks of a cell, which its draw decides; none elsewhere."""
+    if not plan.few_shot.groups or "choose" not in plan.task.requires:
+        return []
+    return left_to_ask(plan.few_shot.groups, plan.pool.groups(plan.source), plan.config.limit)
+
+
+def items_about_groups(plan: Plan) -> int:
+    """Items behind the main metric of such a task: questions that nobody's answers were shown for, else all."""
+    few_shot, asked = plan.few_shot, asked_of_groups(plan)
+    shown = {one.question for given in (few_shot.groups, few_shot.auxiliary) for some in given.values() for one in some}
+    return sum(rating.question not in shown for _, rating in asked) or len(asked)
 
 
 def flop_model_of(plan: Plan, shapes: Mapping[str, tuple[int, ...]]) -> FlopModel:

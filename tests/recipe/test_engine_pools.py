@@ -13,12 +13,16 @@ from aligners.sft import Sft
 from harness.config import PRESETS, Lengths, Lora, RunConfig
 from harness.conformance.toy import tiny_folder
 from harness.contracts import HarnessError
+from harness.contracts.progress import Silent
 from harness.hookspecs import hookimpl
 from harness.lm.backends.hf import HfEngine
 from harness.plugins.registry import Registry, load
 from harness.records.samples import read_samples
 from harness.records.schema import Record
 from harness.run.engine import run
+from harness.run.plan import make_plan
+from harness.study.costs import expected
+from harness.study.work import items_about_groups
 from leaderboards import tables
 
 pytestmark = pytest.mark.recipe
@@ -151,6 +155,28 @@ def test_what_the_plain_model_says_of_options_is_computed_once_for_all_evaluatio
     other, again = evaluated(tmp_path / "both", "ridge", lora=Lora(r=2, alpha=8))
     assert again == asked, "an adapter of another shape counts other FLOPs"
     assert other.status == "ok"
+
+
+@pytest.mark.parametrize("aligner", ["base", "uniform", "ridge", "gpo", "icl_groups"])
+def test_what_the_answers_about_groups_will_cost_is_known_ahead(
+    aligner: str, tiny: str, folder: Path, tmp_path: Path, registry: Registry
+) -> None:
+    """The forecast had no work for the evaluation of such a task, and took a sixteenth of what `icl_groups` took."""
+    config = cell(tiny, tmp_path, folder, aligner=aligner, lengths=Lengths(prompt=400, completion=32, new_tokens=24))
+    if aligner == "gpo":
+        config = config.model_copy(update={"aligner_config": {"steps": 8}})
+    plan = make_plan(config, registry, Silent())
+    items = items_about_groups(plan)
+    told = expected(plan, items, (), fitted=False)
+    record = run(config, registry=registry)
+    assert items == record.task.n_items
+    spent = record.spent.inference
+    if aligner == "icl_groups":  # whose questions begin alike here, so that more than the rated ones is shared
+        assert spent.forward_tokens < told.evaluate_tokens < 2 * spent.forward_tokens
+        return
+    assert told.evaluate_tokens == pytest.approx(spent.forward_tokens, rel=0.1)
+    if aligner != "gpo":  # whose module is larger than the tiny model
+        assert told.evaluate_flops == pytest.approx(spent.flops, rel=0.2)
 
 
 def test_a_search_on_groups_ratings_runs_through_the_whole_loop(

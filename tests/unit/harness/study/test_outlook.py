@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.config import RunConfig
-from harness.contracts import HarnessError
+from harness.contracts import FewShot, HarnessError
 from harness.study.costs import CellCost
 from harness.study.outlook import GUESS, SURE, Expected, StudyForecast, _added, items_of, units
 from tests.unit.leaderboards.test_leaderboards import record
@@ -25,7 +25,7 @@ def planned(texts: dict[str, str] | None, revision: str = "new", limit: int | No
         return texts
 
     task, source = SimpleNamespace(questions=questions), SimpleNamespace(view=lambda: None)
-    plan = SimpleNamespace(task=task, source=source, task_revision=revision)
+    plan = SimpleNamespace(task=task, source=source, task_revision=revision, few_shot=FewShot())
     return SimpleNamespace(plan=plan, config=RunConfig(aligner="dpo", task="medqa", limit=limit))
 
 
