@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from harness.stats import average_seeds, holm, paired_tests
 from leaderboards.folds import inflation
 from leaderboards.rows import CONTROL_SETTINGS, Draft, SharedDraws, for_new_draws, on_shared_draws, versus
-from leaderboards.settings import changed
+from leaderboards.settings import SHUFFLED, method_of
 from leaderboards.table import Between, MethodRow
 
 Named = tuple[str, Draft]
 """A row's label and its runs."""
-TURNED = CONTROL_SETTINGS | {("labels", "shuffled")}
+TURNED = CONTROL_SETTINGS | {SHUFFLED}
 """What makes a control of a method."""
 MOST_METHODS = 20
 """Methods up to which every pair is tested: the number of pairs grows with their square."""
@@ -82,10 +81,4 @@ def _is_control_of(control: Draft, method: Draft) -> bool:
 
 
 def _less_controls(one: Draft) -> str:
-    record = one.kept[0].record
-    settings = {
-        name: value
-        for name, value in changed(record).items()
-        if not (isinstance(value, str) and (name, value) in TURNED)
-    }
-    return json.dumps([record.aligner.name, record.aligner.version, settings], sort_keys=True, default=str)
+    return method_of(one.kept[0].record, TURNED)

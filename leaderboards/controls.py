@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from leaderboards.rows import Draft
-from leaderboards.settings import changed
+from leaderboards.settings import SHUFFLED, method_of
 
 
 def pair_with_controls(drafts: Sequence[Draft]) -> None:
@@ -25,6 +24,4 @@ def _shuffled(one: Draft) -> bool:
 
 
 def _method(one: Draft) -> str:
-    record = one.kept[0].record
-    settings = {name: value for name, value in changed(record).items() if name != "labels"}
-    return json.dumps([record.aligner.name, record.aligner.version, settings], sort_keys=True, default=str)
+    return method_of(one.kept[0].record, (SHUFFLED,))

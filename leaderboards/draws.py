@@ -92,13 +92,14 @@ def _row(label: str, rows: Sequence[MethodRow], main: str, metrics: Sequence[str
         aligner=rows[0].aligner,
         role=rows[0].role,
         draws=len(rows),
-        score=_average([row.metrics[main].score.mean for row in rows]),
-        versus_base=_average(differences) if differences else None,
-        others={name: _average(found) for name, found in values.items() if found},
+        score=average([row.metrics[main].score.mean for row in rows]),
+        versus_base=average(differences) if differences else None,
+        others={name: average(found) for name, found in values.items() if found},
         verdicts=Counter("degenerate" if row.degenerate else row.verdict or row.role for row in rows),
     )
 
 
-def _average(values: Sequence[float]) -> Average:
+def average(values: Sequence[float]) -> Average:
+    """The mean of a figure of each draw. Raises StatisticsError for none."""
     error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
     return Average(fmean(values), error)

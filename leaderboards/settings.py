@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -116,9 +116,23 @@ def _row_key(record: Record) -> str:
     return json.dumps([aligner.name, aligner.version, changed(record), draw], sort_keys=True, default=str)
 
 
+SHUFFLED = ("labels", "shuffled")
+"""How `changed` says that a row is a control of its labels."""
+
+
 def changed(record: Record) -> dict[str, Any]:
     """What tells a row from the method as it comes: hyper-parameters, and a control of its labels."""
-    return {**record.aligner.changed, **({"labels": "shuffled"} if record.data.shuffled_labels else {})}
+    return {**record.aligner.changed, **(dict([SHUFFLED]) if record.data.shuffled_labels else {})}
+
+
+def method_of(record: Record, turned: Collection[tuple[str, object]]) -> str:
+    """Method, version and settings, less those that make a control of it: what a row shares with its own control."""
+    settings = {name: value for name, value in changed(record).items() if not _is_one_of(name, value, turned)}
+    return json.dumps([record.aligner.name, record.aligner.version, settings], sort_keys=True, default=str)
+
+
+def _is_one_of(name: str, value: object, turned: Collection[tuple[str, object]]) -> bool:
+    return isinstance(value, str) and (name, value) in turned
 
 
 def _setting_of(row: Sequence[Entry]) -> Setting:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 from harness.contracts import BASE, HarnessError
@@ -16,7 +14,6 @@ from harness.study.power import Design, advice, detectable
 from harness.study.report.curves import curve_panels
 from harness.study.report.figures import (
     Contrast,
-    DrawsMean,
     DrawsRow,
     ForecastError,
     OverDraws,
@@ -26,6 +23,7 @@ from harness.study.report.figures import (
     Verdict,
 )
 from harness.study.report.results import OWN_CONTROLS, PanelCells, Series, StudyResults, Values
+from leaderboards.draws import average
 
 if TYPE_CHECKING:
     from harness.records.store import Store
@@ -106,8 +104,8 @@ def _over(method: str, rows: Sequence[PanelRow]) -> DrawsRow:
         method=method,
         role=rows[0].role,
         n_draws=len(rows),
-        score=_average([row.score for row in rows if row.score is not None]),
-        less_base=_average([contrast.difference for contrast in contrasts]) if contrasts else None,
+        score=average([row.score for row in rows if row.score is not None]),
+        less_base=average([contrast.difference for contrast in contrasts]) if contrasts else None,
         verdicts=dict(Counter(map(_said_of, rows))),
     )
 
@@ -118,11 +116,6 @@ def _said_of(row: PanelRow) -> str:
         return "degenerate"
     contrast = row.versus.get(BASE)
     return row.role if contrast is None or contrast.verdict is None else contrast.verdict
-
-
-def _average(values: Sequence[float]) -> DrawsMean:
-    error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
-    return DrawsMean(mean=fmean(values), error=error)
 
 
 # ---------------------------------------------------------------- contrasts

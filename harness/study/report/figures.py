@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from leaderboards.draws import Average
+
 Interval = tuple[float, float] | None
 Role = Literal["base", "method", "control"]
 Verdict = Literal["better", "worse", "cannot tell"]
@@ -78,22 +80,14 @@ class Panel(_Frozen):
     """Whether every draw asks other items: then each has a panel of its own, and this is one of them."""
 
 
-class DrawsMean(_Frozen):
-    """A mean over draws."""
-
-    mean: float
-    error: float | None
-    """Standard error over the draws; None for one draw."""
-
-
 class DrawsRow(_Frozen):
     """A method over draws that ask different items."""
 
     method: str
     role: Role
     n_draws: int
-    score: DrawsMean
-    less_base: DrawsMean | None
+    score: Average
+    less_base: Average | None
     verdicts: dict[str, int]
     """Verdicts against base, and the role where there is none, with the number of draws."""
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from harness.study.report.figures import (
     Contrast,
     CurvePanel,
-    DrawsMean,
     ForecastError,
     OverDraws,
     Panel,
     PanelRow,
     StudyReport,
 )
+from leaderboards.draws import Average
 
 
 def page(report: StudyReport) -> str:
@@ -67,7 +67,7 @@ def _over_draws(found: OverDraws) -> Iterator[str]:
     yield from _table(["method", "draws", "score", "less base", "verdicts"], rows)
 
 
-def _average(average: DrawsMean, spec: str) -> str:
+def _average(average: Average, spec: str) -> str:
     error = "" if average.error is None else f" ± {average.error:.3f}"
     return f"{average.mean:{spec}}{error}"
 
