@@ -173,14 +173,18 @@ def _read(query: Tensor, key: Tensor, value: Tensor, part: Part, scale: float) -
     asked, heads = query[:, :, part.start : part.end], key.shape[1]
     if part.causal:
         groups = query.shape[1] // heads
-        return _flash(asked, _spread(key[:, :, keys], groups), _spread(value[:, :, keys], groups), True, scale)
-    mixed, weight = _flash(_folded(asked, heads), key[:, :, keys], value[:, :, keys], False, scale)
+        return flash(
+            asked, _spread(key[:, :, keys], groups), _spread(value[:, :, keys], groups), scale=scale, causal=True
+        )
+    mixed, weight = flash(_folded(asked, heads), key[:, :, keys], value[:, :, keys], scale=scale)
     return mixed.reshape(asked.shape), weight.reshape(asked.shape[:3])
 
 
-def _flash(query: Tensor, key: Tensor, value: Tensor, causal: bool, scale: float) -> tuple[Tensor, Tensor]:
-    """(outputs, log-sum-exps of the scores)."""
-    out, weight = getattr(torch.ops.aten, _FLASH)(query, key, value, 0.0, causal, scale=scale)
+def flash(
+    query: Tensor, key: Tensor, value: Tensor, *, scale: float, causal: bool = False, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Outputs (B, H, t, D) and log-sum-exps (B, H, t) of the scores, to which `mask` (B, 1, t, T) is added."""
+    out, weight = getattr(torch.ops.aten, _FLASH)(query, key, value, 0.0, causal, attn_mask=mask, scale=scale)
     return out, weight
 
 
@@ -216,9 +220,9 @@ def _folded(states: Tensor, heads: int) -> Tensor:
     return states.reshape(1, heads, -1, *states.shape[3:])
 
 
-def _no_mask(*_: Any, **__: Any) -> None:
+def no_mask(*_: Any, **__: Any) -> None:
     """Who sees whom is in the plan."""
 
 
 AttentionInterface.register(BLOCKWISE, blockwise_attention)
-AttentionMaskInterface.register(BLOCKWISE, _no_mask)
+AttentionMaskInterface.register(BLOCKWISE, no_mask)

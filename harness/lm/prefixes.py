@@ -8,22 +8,25 @@ from itertools import pairwise
 
 Ids = tuple[int, ...]
 SHARED_PREFIX = 64
-"""A common prefix of contexts at least this long (tokens) is computed once."""
+"""A common prefix of contexts at least this long (tokens) is computed once, unless a caller says otherwise."""
 DEEPEST = 100
 """Divisions within divisions: beyond them contexts stay together."""
 OVERHEAD = 64
 """What another shared prefix costs on a CPU beside its tokens, in tokens: a forward pass reads all weights."""
 
 
-def clusters(contexts: Sequence[Ids], *, fewest_tokens: bool) -> Iterator[tuple[Ids, list[Ids]]]:
-    """Contexts by the long prefix they share (empty for those that share none), short ones first within each.
+def clusters(
+    contexts: Sequence[Ids], *, fewest_tokens: bool, shortest: int = SHARED_PREFIX
+) -> Iterator[tuple[Ids, list[Ids]]]:
+    """Contexts by the prefix of at least `shortest` tokens that they share, short ones first within each.
 
-    With `fewest_tokens` contexts that share a short prefix are divided into parts that share longer ones, where that
-    leaves fewer tokens to compute; otherwise into as few parts as share a long one. The last token is never shared.
+    The prefix is empty for those that share none; it never holds a context's last token. With `fewest_tokens` contexts
+    that share a short prefix are divided into parts that share longer ones, where that leaves fewer tokens to compute;
+    otherwise into as few parts as share one that is long enough.
     """
     ordered = sorted(contexts)
     common = [_common(a, b) for a, b in pairwise(ordered)]
-    whole = _Division(ordered, common, fewest_tokens)
+    whole = _Division(ordered, common, fewest_tokens, shortest)
     alone: list[Ids] = []
     for part in whole.best(0, len(ordered))[1] if ordered else ():
         members = [ordered[place] for place in part.places]
@@ -50,6 +53,7 @@ class _Division:
     ordered: Sequence[Ids]
     common: Sequence[int]
     fewest_tokens: bool
+    shortest: int
 
     def best(self, first: int, end: int, level: int = 0) -> tuple[int, list[_Part]]:
         """What the contexts from `first` to before `end` cost, in tokens, and how they are divided."""
@@ -57,7 +61,7 @@ class _Division:
             return len(self.ordered[first]), [_Part((first,), 0)]
         least = min(self.common[first : end - 1])
         depth = min(least, *(len(self.ordered[place]) - 1 for place in range(first, end)))
-        if depth >= SHARED_PREFIX and (level == DEEPEST or not self.fewest_tokens):
+        if depth >= self.shortest and (level == DEEPEST or not self.fewest_tokens):
             behind = sum(len(self.ordered[place]) - depth for place in range(first, end))
             return depth + OVERHEAD + behind, [_Part(tuple(range(first, end)), depth)]
         return self._divided(depth, list(self._branches(first, end, least)), level + 1)
@@ -74,7 +78,7 @@ class _Division:
         """Every branch by itself, or those behind the common prefix that are cheaper there."""
         apart = [self.best(*branch, level) for branch in branches]
         cost, parts = sum(one for one, _ in apart), [part for _, some in apart for part in some]
-        if depth < SHARED_PREFIX:
+        if depth < self.shortest:
             return cost, parts
         behind = [sum(len(self.ordered[i]) - depth for i in range(*branch)) for branch in branches]
         joined = [there <= alone for there, (alone, _) in zip(behind, apart, strict=True)]

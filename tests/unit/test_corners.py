@@ -220,8 +220,13 @@ def fields_have_contents() -> bool:
 
 
 LORA = ("base_layer", "lora_A", "lora_B", "lora_dropout", "scaling", "merged", "disable_adapters", "active_adapters")
-FAST, INNER, BLOCKS, DECODING, GUARDED, WHEELS = (
-    *("harness/lm/fast_lora.py", "harness/lm/peft_internals.py", "harness/lm/blockwise.py", "harness/lm/decoding.py"),
+FAST, INNER, BLOCKS, CACHES, GUARDED, WHEELS = (
+    *(
+        "harness/lm/fast_lora.py",
+        "harness/lm/peft_internals.py",
+        "harness/lm/blockwise.py",
+        "harness/lm/padded_prompts.py",
+    ),
     *("tasks/judges/guarded.py", "harness/models/wheels.py"),
 )
 CORNERS = (
@@ -239,7 +244,7 @@ CORNERS = (
     Corner("transformers", "logit_scale", INNER, head_of("Cohere", logit_scale=0.3)),
     Corner("transformers", "logits_scaling", INNER, head_of("Granite", logits_scaling=3.0)),
     Corner("transformers", "attention by name", BLOCKS, attention_by_name),
-    Corner("transformers", "layers of a cache", DECODING, cached_layers),
+    Corner("transformers", "layers of a cache", CACHES, cached_layers),
     Corner("torch", "_scaled_dot_product_flash_attention_for_cpu", BLOCKS, flash_with_sums),
     Corner("alpaca-eval", "SingleAnnotator as a property", GUARDED, single_annotators_are_a_property),
     Corner("alpaca-eval", "SingleAnnotator's settings", GUARDED, single_annotator_takes),

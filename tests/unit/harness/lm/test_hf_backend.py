@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import AttentionInterface
 
 from harness.contracts import HarnessError, Loglik, LoglikRequest
-from harness.lm import decoding, drawing
+from harness.lm import decoding, drawing, shared_prompts
 from harness.lm.backends.hf import CACHE_BYTES, HfEngine
 from harness.lm.drawing import BLOCK, Sampling, choose
 from harness.lm.peft_internals import cached_bytes
@@ -56,6 +57,72 @@ def test_greedy_without_4d_masks_equals_the_library(backend: HfEngine, monkeypat
     assert backend.generate(PROMPTS, temperature=0, max_new_tokens=24) == expected
 
 
+def padded(backend: HfEngine, patch: pytest.MonkeyPatch, prompts: Sequence[Sequence[int]], **asked: Any) -> Any:
+    """What rows with a padded copy of their prompt each sample."""
+    with patch.context() as inside:
+        inside.setattr(decoding, "is_blockwise", lambda _model: False)
+        return backend.generate(prompts, **asked)
+
+
+SHARING = [
+    *([1, *range(40, 140), *range(150 + i, 160 + 3 * i)] for i in range(6)),
+    *PROMPTS,
+    *([1, *range(200, 320), i] for i in (7, 9)),
+]
+"""Prompts of many lengths: six behind a long prefix, two behind another one, others by themselves."""
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_rows_that_share_a_prompt_sample_what_padded_ones_do(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch, n: int
+) -> None:
+    model = tiny_model(dtype=torch.float64)
+    backend = HfEngine(model, tokenizer)
+    asked: dict[str, Any] = {"n": n, "max_new_tokens": 24, "seed": 5}
+    free = padded(backend, monkeypatch, SHARING, **asked)
+    drawn = [token for row in free for one in row for token in one.ids]
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, max(set(drawn), key=drawn.count)]
+    expected = padded(backend, monkeypatch, SHARING, **asked)
+    assert len({len(one.ids) for row in expected for one in row}) > 3  # rows and whole prompts leave at many steps
+    columns: list[int] = []
+    model.model.register_forward_hook(lambda _m, _a, out: columns.append(out[0].shape[1]))
+    assert backend.generate(SHARING, **asked) == expected
+    assert sum(columns[:-23]) < sum(map(len, SHARING)) - 400  # no padding, and both prefixes once
+
+
+def test_attention_over_shared_prompts_equals_the_library_on_copies(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model whose attention asks for more than the formula is given a copy of its prompt for every row."""
+    backend = HfEngine(tiny_model(dtype=torch.float64), tokenizer)
+    asked: dict[str, Any] = {"n": 3, "max_new_tokens": 12, "seed": 5}
+    expected = backend.generate(SHARING, **asked)
+    plain = shared_prompts.shared_attention
+    copies: list[int] = []
+
+    def special(*given: Any, **kwargs: Any) -> Any:
+        copies.append(1)
+        return plain(*given, **kwargs, s_aux=0)
+
+    monkeypatch.setitem(AttentionInterface._global_mapping, shared_prompts.SHARED, special)
+    assert backend.generate(SHARING, **asked) == expected
+    assert copies
+
+
+def test_a_prompt_is_held_once_for_all_its_rows(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many rows are decoded together as fit: 60 tokens of prompt and 4 rows of 10, where a row alone holds 70."""
+    model = tiny_model()
+    widths: list[int] = []
+    model.model.register_forward_hook(lambda _m, _a, out: widths.append(out[0].shape[0]))
+    backend = HfEngine(model, tokenizer, batch_tokens=100)
+    asked: dict[str, Any] = {"n": 4, "max_new_tokens": 10, "seed": 1}
+    model.generation_config.eos_token_id = None
+    expected = padded(backend, monkeypatch, [list(range(3, 63))], **asked)
+    assert max(widths) == 1
+    assert backend.generate([list(range(3, 63))], **asked) == expected
+    assert max(widths) == 4
+
+
 def test_rows_that_end_early_leave_the_batch_and_disturb_no_one(tokenizer: Any) -> None:
     model = tiny_model()
     backend = HfEngine(model, tokenizer)
@@ -73,7 +140,7 @@ def test_rows_that_end_early_leave_the_batch_and_disturb_no_one(tokenizer: Any) 
             assert common not in b.ids[:-1]
             assert len(b.ids) == 30 or b.finish == "stop"
     lengths = [len(c.ids) for row in ended for c in row]
-    assert widths[0] == 3  # distinct prompts
+    assert widths[0] == 1  # all prompts in one row of tokens
     assert widths[1:] == [sum(n > step for n in lengths) for step in range(1, max(lengths))]
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from harness.contracts import BudgetExceeded
-from harness.lm import rows
+from harness.lm import decoding, rows
 from harness.lm.backends.hf import HfEngine
 from harness.lm.logprobs import group_logprobs, prefix_cache
 from harness.lm.metering import flop_model, metered
@@ -186,7 +186,12 @@ def test_decoders_called_by_themselves_add_no_head() -> None:
     assert meter.projections == [(2, False)]
 
 
-def test_generation_counts_rows_that_live() -> None:
+@pytest.mark.parametrize(("shared", "positions", "keys"), [(True, 5, (9 + 4) / 5), (False, 6, 3)])
+def test_generation_counts_rows_that_live(
+    monkeypatch: pytest.MonkeyPatch, shared: bool, positions: int, keys: float
+) -> None:
+    """Prompts are computed one after the other where rows share them, and padded to the longest elsewhere."""
+    monkeypatch.setattr(decoding, "is_blockwise", lambda _model: shared)
     model = tiny_model()
     backend = HfEngine(model, tiny_tokenizer())
     meter = Recording(model)
@@ -194,7 +199,7 @@ def test_generation_counts_rows_that_live() -> None:
         found = backend.generate([[1, 2, 3], [1, 9]], n=3, max_new_tokens=7, seed=1)
     fed = sum(len(c.ids) - 1 for row in found for c in row)  # the last token of a row is drawn, not fed
     assert meter.spend.forward_tokens == 5 + fed
-    assert meter.forwards[0] == {"tokens": 5, "positions": 6, "keys": 3, "train": False}
+    assert meter.forwards[0] == {"tokens": 5, "positions": positions, "keys": keys, "train": False}
     assert meter.forwards[-1]["keys"] == 3 + 6
 
 
