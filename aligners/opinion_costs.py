@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts import FewShot, HarnessError, Messages, Pair, Rating, user
-from harness.costs import FitWork, Passes, Sizes
+from harness.contracts import ANSWERS_AT_ONCE, Aligner, FewShot, HarnessError, Pair, user
+from harness.costs import AskedOfGroups, FitWork, Passes, Sizes, StatesAnswerCost
 from harness.costs.work import tree
 from harness.opinions.groups import read_ratings
 from harness.opinions.questions import Question, Rated, option_question, rated, rated_pairs
@@ -27,8 +27,6 @@ FRAMED = "Question:"
 """A text whose template is measured."""
 LAST_WORDS = 12
 """Tokens of the line that ends a prompt of `icl_groups`."""
-ANSWERS_AT_ONCE = 256
-"""Answers that an evaluation asks for together (`harness.lm.resumable`)."""
 
 Sources = Mapping[str, Sequence[Rated]]
 
@@ -61,28 +59,34 @@ def gpo_residual(config: Any, sizes: Sizes) -> FitWork:
 # ---------------------------------------------------------------- what is asked after the fit
 
 
-Asked = Sequence[tuple[str, Rating]]
-"""Closed questions, each with a target group that answers it."""
+AnswerFormula = Callable[[Any, Sizes, AskedOfGroups], FitWork]
+"""From a method's config, the sizes of its texts and what is asked to the work of the answers."""
 
 
-def answers_of(name: str, config: Any, sizes: Sizes, asked: Asked, rendered: Callable[[Messages], int]) -> FitWork:
-    """The work of the answers to closed questions about groups; each is asked for its group and for the next one.
+def answers_of(aligner: Aligner, sizes: Sizes, asked: AskedOfGroups) -> FitWork:
+    """The work of answers about groups as the method states it; of one that states nothing, that of letters."""
+    if isinstance(aligner, StatesAnswerCost):
+        return aligner.cost_of_answers(sizes, asked)
+    return ANSWERS.get(aligner.name, _lettered)(aligner.config, sizes, asked)
 
-    `rendered` gives the tokens of a conversation under the model's template. The module of gpo is left out: it is
-    hundreds of times smaller than the passes over the options.
-    """
-    distinct = list({rating.question: rating for _, rating in asked}.values())
-    if name in ("uniform", "mean_of_groups"):
-        return FitWork()
-    if name in ("ridge", "gpo", "gpo_residual"):
-        return FitWork(forward=_embedded(sizes, (option_question(one.prompt, one.options) for one in distinct)))
-    if name == "icl_groups":
-        return FitWork(forward=_read_after_others(config, sizes, asked, rendered))
-    lettered = (tree(rendered(user(one.prompt)), [1] * len(one.options)) for one in distinct)
+
+def _unasked(config: Any, sizes: Sizes, asked: AskedOfGroups) -> FitWork:
+    """The language model is not asked."""
+    return FitWork()
+
+
+def _by_options(config: Any, sizes: Sizes, asked: AskedOfGroups) -> FitWork:
+    """The options are embedded. gpo's module is left out: it is hundreds of times smaller than the passes over them."""
+    return FitWork(forward=_embedded(sizes, (option_question(one.prompt, one.options) for one in asked.questions)))
+
+
+def _lettered(config: Any, sizes: Sizes, asked: AskedOfGroups) -> FitWork:
+    """The letters of the options behind each question, which are the same for all groups."""
+    lettered = (tree(asked.rendered(user(one.prompt)), [1] * len(one.options)) for one in asked.questions)
     return FitWork(forward=sum(lettered, Passes()))
 
 
-def _read_after_others(config: Any, sizes: Sizes, asked: Asked, rendered: Callable[[Messages], int]) -> Passes:
+def _read_after_others(config: Any, sizes: Sizes, asked: AskedOfGroups) -> FitWork:
     """Each question for every group behind the group's rated ones, which a batch of answers computes once."""
     from aligners.icl_groups import asked as wording
     from aligners.icl_groups import contexts_of, shown_rating
@@ -90,10 +94,10 @@ def _read_after_others(config: Any, sizes: Sizes, asked: Asked, rendered: Callab
     try:
         contexts = contexts_of(sizes.few_shot.groups, config)
     except HarnessError:  # the run refuses it, too
-        return Passes()
-    distinct = list({rating.question: rating for _, rating in asked}.values())
+        return FitWork()
+    distinct = asked.questions
     behind = fmean(sizes.read([wording(one.prompt, one.options) for one in distinct]) or [0]) + LAST_WORDS
-    frame = rendered(user(FRAMED)) - sizes.read([FRAMED])[0]
+    frame = asked.rendered(user(FRAMED)) - sizes.read([FRAMED])[0]
     room = sizes.regime.prompt_tokens - behind - frame
     shown = [_fitting(sizes.read([shown_rating(one) for one in ratings]), room) for ratings in contexts.values()]
     before = fmean(shown or [0]) + frame
@@ -101,7 +105,15 @@ def _read_after_others(config: Any, sizes: Sizes, asked: Asked, rendered: Callab
     prefixes = len(contexts) * math.ceil(requests / ANSWERS_AT_ONCE)
     once = Passes(before, 0.0, before**2) * prefixes
     letters = fmean([len(one.options) for one in distinct] or [0])
-    return once + Passes(behind, letters, behind * (before + behind)) * requests
+    return FitWork(forward=once + Passes(behind, letters, behind * (before + behind)) * requests)
+
+
+ANSWERS: Mapping[str, AnswerFormula] = {
+    **dict.fromkeys(("uniform", "mean_of_groups"), _unasked),
+    **dict.fromkeys(("ridge", "gpo", "gpo_residual"), _by_options),
+    "icl_groups": _read_after_others,
+}
+"""By the method's name; all others answer by letters."""
 
 
 def _fitting(lengths: Sequence[int], room: float) -> float:

@@ -60,6 +60,7 @@ from harness.contracts.judge import (
     Verdict,
 )
 from harness.contracts.model import (
+    ANSWERS_AT_ONCE,
     Aligned,
     Capability,
     ChooseRequest,
@@ -137,6 +138,7 @@ if TYPE_CHECKING:
     from harness.contracts.values import FloatArray
 
 __all__ = [
+    "ANSWERS_AT_ONCE",
     "BASE",
     "POLICY",
     "SIGMOID",

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Capability = Literal["generate", "loglik", "choose", "prefer"]
 
+ANSWERS_AT_ONCE = 256
+"""Requests that an evaluation passes on together."""
+
 
 @dataclass(frozen=True, slots=True)
 class TokenScores:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
-from harness.contracts import FewShot, Pair, Regime
+from harness.contracts import FewShot, Messages, Pair, Rating, Regime
 
 if TYPE_CHECKING:
     from harness.meter import FlopModel
@@ -127,6 +127,30 @@ class StatesCost(Protocol):
 
     def cost(self, sizes: Sizes) -> FitWork:
         """The work of a fit on texts of these sizes, looks at held-out pairs left out."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AskedOfGroups:
+    """What a task about groups asks after a fit."""
+
+    ratings: tuple[tuple[str, Rating], ...]
+    """Closed questions, each with a target group that answers it."""
+    rendered: Callable[[Messages], int]
+    """Tokens of a conversation under the model's template."""
+
+    @property
+    def questions(self) -> list[Rating]:
+        """Each question once, whoever answers it."""
+        return list({rating.question: rating for _, rating in self.ratings}.values())
+
+
+@runtime_checkable
+class StatesAnswerCost(Protocol):
+    """What an aligner adds that answers questions about groups otherwise than by the letters of their options."""
+
+    def cost_of_answers(self, sizes: Sizes, asked: AskedOfGroups) -> FitWork:
+        """The work of the answers to all these questions."""
         ...
 
 

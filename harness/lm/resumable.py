@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.contracts import (
+    ANSWERS_AT_ONCE,
     Aligned,
     Capability,
     ChooseRequest,
@@ -114,7 +115,7 @@ def resumable(
     meter: Meter,
     *,
     offered: frozenset[Capability] | None = None,
-    batch: int = 256,
+    batch: int = ANSWERS_AT_ONCE,
     progress: Progress = lambda stage, done, total: None,
 ) -> Resumable:
     """`inner` with its answers logged in the file `log`.

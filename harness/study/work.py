@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from aligners.costs import stated
 from aligners.opinion_costs import answers_of
 from harness.contracts import BASE, Rating, Ratings, Regime
-from harness.costs import FitWork, PairTokens, Passes, Sizes, sampling, tree
+from harness.costs import AskedOfGroups, FitWork, PairTokens, Passes, Sizes, sampling, tree
 from harness.costs.sizes import USUAL_SAMPLE, sizes_of
 from harness.costs.work import mean_of, total_of
 from harness.fit.held_out import chosen_by, split
@@ -84,8 +84,8 @@ def evaluate_work(plan: Plan, items: int) -> FitWork:
     asked = asked_of_groups(plan)
     if asked:
         tokenizer, limit = kept_tokenizer(plan.files), plan.lengths.prompt
-        name, config = plan.aligner_class.name, plan.aligner_config
-        return answers_of(name, config, _sizes(plan), asked, lambda one: len(render_prompt(tokenizer, one, limit)))
+        questions = AskedOfGroups(tuple(asked), lambda one: len(render_prompt(tokenizer, one, limit)))
+        return answers_of(plan.aligner_class(plan.aligner_config), _sizes(plan), questions)
     lengths = plan.lengths
     text = _usual_text(plan)
     prompt = _usual_prompt(plan, text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -10,13 +10,13 @@ from aligners.costs import COSTS, stated
 from aligners.dpo import Dpo
 from aligners.gpo.method import Gpo, GpoResidual
 from aligners.gpo.network import new_module
-from aligners.opinion_costs import module_flops, module_weights
+from aligners.opinion_costs import answers_of, module_flops, module_weights
 from aligners.ridge import Ridge
 from aligners.sft import Sft
 from harness.conformance import Lab, Trial
 from harness.conformance.lab import SHORT
-from harness.contracts import Aligner
-from harness.costs import FitWork, Sizes
+from harness.contracts import Aligner, Rating, user
+from harness.costs import AskedOfGroups, FitWork, Passes, Sizes
 from harness.costs.sizes import sizes_of
 from harness.lm.metering import flop_model
 from harness.lm.paths import paths
@@ -40,6 +40,28 @@ def test_without_fast_paths_rows_are_whole(aligner: type[Aligner]) -> None:
 
 def test_every_method_states_its_cost() -> None:
     assert not set(load(plugins=False).aligners) - set(COSTS)
+
+
+class Asks:
+    """A method of somebody else's that reads every question aloud once, and one that states nothing."""
+
+    name = "asks"
+    config = None
+
+
+class AsksAndSays(Asks):
+    def cost_of_answers(self, sizes: Sizes, asked: AskedOfGroups) -> FitWork:
+        return FitWork(forward=Passes(sum(map(asked.rendered, (user(one.prompt) for one in asked.questions)))))
+
+
+def test_the_work_of_answers_about_groups_is_what_the_method_states() -> None:
+    """Letters where it states nothing: two answers behind each of two questions, whoever is asked."""
+    ratings = [Rating(name, "a b c", ("yes", "no"), (0.5, 0.5)) for name in ("first", "second")]
+    asked = AskedOfGroups(tuple((group, one) for group in ("x", "y", "z") for one in ratings), lambda _: 10)
+    sizes = Sizes(cast("Any", None))  # neither asks for the regime
+    silent, said = (cast("Aligner", one()) for one in (Asks, AsksAndSays))
+    assert answers_of(said, sizes, asked).forward == Passes(20)
+    assert answers_of(silent, sizes, asked).forward == Passes(20, 4, 200)
 
 
 @pytest.mark.parametrize("inputs", [1, 4, 1152])
