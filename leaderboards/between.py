@@ -9,7 +9,7 @@ from harness.stats import average_seeds, holm, paired_tests
 from leaderboards.folds import inflation
 from leaderboards.rows import CONTROL_SETTINGS, Draft, SharedDraws, for_new_draws, on_shared_draws, versus
 from leaderboards.settings import SHUFFLED, method_of
-from leaderboards.table import Between, MethodRow
+from leaderboards.table import Between, MethodRow, OnFigure
 
 Named = tuple[str, Draft]
 """A row's label and its runs."""
@@ -25,15 +25,9 @@ def between(drafts: Sequence[Draft], rows: Sequence[MethodRow], main: str) -> tu
     `rows` are the drafts' rows, which give the labels, in their order. Rows without a mean, degenerate rows and rows
     that answered other items are left out.
     """
-    drafted = {tuple(entry.record.id for entry in one.kept): one for one in drafts}
-    named = [(row.label, drafted[row.records]) for row in rows if row.records in drafted]
-    able = [(label, one) for label, one in named if main in one.metrics and main in one.values and not one.degenerate]
+    able = _able(drafts, rows, main)
+    own = list(_own(able, main))
     methods = [(label, one) for label, one in able if one.in_family]
-    own = [
-        found
-        for method in methods
-        for found in _against(method, [one for one in able if _is_control_of(one[1], method[1])], main, own=True)
-    ]
     if len(methods) > MOST_METHODS:
         return tuple(own)
     most = len(methods) * (len(methods) - 1) // 2
@@ -42,8 +36,46 @@ def between(drafts: Sequence[Draft], rows: Sequence[MethodRow], main: str) -> tu
         for i, one in enumerate(methods)
         for found in _against(one, methods[i + 1 :], main, own=False, comparisons=most)
     ]
-    adjusted = holm([1.0 if pair.versus.p is None else pair.versus.p for pair in pairs])
-    return (*own, *(replace(pair, p_holm=p) for pair, p in zip(pairs, adjusted, strict=True)))
+    return (*own, *_adjusted(pairs))
+
+
+def on_other_figures(drafts: Sequence[Draft], rows: Sequence[MethodRow], main: str) -> tuple[OnFigure, ...]:
+    """Methods less their own controls on every metric but the main one, p adjusted over the metrics of such a pair.
+
+    A main metric may hold much that any answer of the right form has. This says what else the labels have changed.
+    """
+    found: dict[tuple[str, str], dict[str, Between]] = {}
+    for metric in sorted({name for one in drafts for name in one.metrics} - {main}):
+        for one in _own(_able(drafts, rows, metric), metric):
+            found.setdefault((one.first, one.second), {})[metric] = one
+    return tuple(
+        OnFigure(metric, adjusted)
+        for figures in found.values()
+        for metric, adjusted in zip(figures, _adjusted(list(figures.values())), strict=True)
+    )
+
+
+def _able(drafts: Sequence[Draft], rows: Sequence[MethodRow], metric: str) -> list[Named]:
+    """Rows whose items have the metric, in the order of the table."""
+    drafted = {tuple(entry.record.id for entry in one.kept): one for one in drafts}
+    named = [(row.label, drafted[row.records]) for row in rows if row.records in drafted]
+    return [
+        (label, one) for label, one in named if metric in one.metrics and metric in one.values and not one.degenerate
+    ]
+
+
+def _own(able: Sequence[Named], metric: str) -> Iterator[Between]:
+    """Methods less their own controls."""
+    for label, method in able:
+        if method.in_family:
+            controls = [one for one in able if _is_control_of(one[1], method)]
+            yield from _against((label, method), controls, metric, own=True)
+
+
+def _adjusted(found: Sequence[Between]) -> list[Between]:
+    """The same, with p adjusted over all of them by Holm's method."""
+    adjusted = holm([1.0 if one.versus.p is None else one.versus.p for one in found])
+    return [replace(one, p_holm=p) for one, p in zip(found, adjusted, strict=True)]
 
 
 def _against(first: Named, others: Sequence[Named], main: str, *, own: bool, comparisons: int = 1) -> Iterator[Between]:

@@ -8,7 +8,7 @@ from harness.contracts import BASE
 from harness.stats import ALPHA
 from harness.util.safe_text import line
 from leaderboards.between import MOST_METHODS
-from leaderboards.table import GAINED, HEADLINE, Between, MethodRow, Table, Versus
+from leaderboards.table import GAINED, HEADLINE, Between, MethodRow, OnFigure, Table, Versus
 
 UNFIT = ("degenerate", "over_cap", "failed")
 """States whose reason stands among a row's remarks, behind the state's name."""
@@ -38,6 +38,7 @@ def closing(table: Table) -> list[str]:
         *_findings(table),
         *_controls(table),
         *_own_controls(table),
+        *_on_other_figures(table),
         *_pairs(table),
         *_written(table),
         *_limit(table),
@@ -120,6 +121,24 @@ def _own_controls(table: Table) -> Iterator[str]:
                 yield f"{_not_better(found, metric)}: {_not_shown(table.row(found.second))}."
     if beaten:
         yield f"On {metric}, better than an own control (paired, p not adjusted): {', '.join(beaten)}."
+
+
+def _on_other_figures(table: Table) -> Iterator[str]:
+    """In which other figures a method's own labels, or its own context, make a difference."""
+    by_rows: dict[tuple[str, str], list[OnFigure]] = {}
+    for one in table.on_other_figures:
+        if not table.row(one.between.second).ablation:
+            by_rows.setdefault((one.between.first, one.between.second), []).append(one)
+    for (first, second), figures in by_rows.items():
+        apart = [one for one in figures if one.between.p_holm is not None and one.between.p_holm < ALPHA]
+        ordered = sorted(apart, key=lambda one: (one.between.versus.p or 0.0, one.metric))
+        named = [f"{one.metric} ({one.between.versus.difference:+.3f})" for one in ordered[:MOST_NAMED]]
+        more = "" if len(apart) <= MOST_NAMED else f" and {len(apart) - MOST_NAMED} more"
+        if named:
+            yield (
+                f"{first} and {second} differ by more than chance on other figures "
+                f"(Holm's method over {len(figures)} of them): {', '.join(named)}{more}."
+            )
 
 
 def _not_shown(control: MethodRow) -> str:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from harness.contracts import BASE
 from harness.records.schema import Record
 from harness.stats import ALPHA, holm
-from leaderboards.between import between
+from leaderboards.between import between, on_other_figures
 from leaderboards.controls import pair_with_controls
 from leaderboards.folds import mean_notes
 from leaderboards.load import Entry
@@ -76,6 +76,7 @@ def _table(shared: Setting, rows: Sequence[list[Entry]], bases: Sequence[Entry])
         warnings=_warnings(shared, ordered, bool(bases)),
         lower_is_better=falling,
         between=between(drafts, labelled, main),
+        on_other_figures=on_other_figures(drafts, labelled, main),
     )
 
 

@@ -99,7 +99,7 @@ class Versus:
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """Two rows of a table on the same items: the main metric of the first less that of the second."""
+    """Two rows of a table on the same items: a metric of the first less that of the second, mostly the main one."""
 
     first: str
     """Label of a method's row."""
@@ -111,9 +111,18 @@ class Between:
     """The draws that both have a sound run of: the comparison is on these alone."""
     versus: Versus
     p_holm: float | None
-    """Adjusted over the table's pairs of methods; None beside an own control."""
+    """Adjusted over the table's pairs of methods, or over the figures of one pair of rows (`OnFigure`); else None."""
     new_draws_ci95: tuple[float, float] | None
     """The difference for new questions and new draws of the labels; None below three draws that both ran on."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnFigure:
+    """A method less its own control on a metric that is not the main one."""
+
+    metric: str
+    between: Between
+    """Its p is adjusted over all such metrics of the two rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +263,8 @@ class Table:
     """Metrics of which less is better; of all others more is."""
     between: tuple[Between, ...] = field(default=())
     """Methods beside their own controls, then every pair of methods, up to 20 of them (`leaderboards.between`)."""
+    on_other_figures: tuple[OnFigure, ...] = field(default=())
+    """Methods beside their own controls on the metrics that are not the main one."""
 
     @property
     def headline(self) -> list[str]:

@@ -98,3 +98,25 @@ def test_beyond_a_number_of_methods_only_own_controls_are_held_beside(
         monkeypatch.setattr(room, "MOST_METHODS", 2)
     assert "With more than 2 methods, they are not tested against each other." in closing(one_table(tmp_path))
     assert [one.own_control for one in one_table(tmp_path).between] == [True]
+
+
+def test_labels_that_change_another_figure_are_named(tmp_path: Path) -> None:
+    """The main metric is that of the control; one other figure is not, one is nearly, and one has no items."""
+    runs = {"base": (5, 5, 20), "dpo": (30, 31, 22), "shuffled": (30, 4, 20)}
+    for name, (accuracy, urgency, length) in runs.items():
+        figures = {"accuracy": answers(accuracy), "urgency": answers(urgency), "long": answers(length)}
+        add(tmp_path, "dpo" if name == "shuffled" else name, figures, data__shuffled_labels=name == "shuffled")
+    table = one_table(tmp_path)
+    found = {one.metric: one.between for one in table.on_other_figures}
+    assert set(found) == {"urgency", "long"}
+    wanted = {name: paired_test(answers(a), answers(b), UNITS) for name, a, b in (("urgency", 31, 4), ("long", 22, 20))}
+    for name, one in found.items():
+        assert (one.first, one.second) == ("dpo", "dpo [labels=shuffled]")
+        assert one.versus.difference == pytest.approx(wanted[name].difference)
+        assert one.versus.p == pytest.approx(wanted[name].p)
+    tested = [wanted[name].p for name in found]
+    assert [one.p_holm for one in found.values()] == holm([p for p in tested if p is not None])
+    text = " ".join(closing(table))
+    assert "what it gains over base is not shown to come from its labels" in text
+    told = "differ by more than chance on other figures (Holm's method over 2 of them): urgency (+0.675)."
+    assert f"dpo and dpo [labels=shuffled] {told}" in text
