@@ -221,7 +221,7 @@ def _folded(states: Tensor, heads: int) -> Tensor:
 
 
 def no_mask(*_: Any, **__: Any) -> None:
-    """Who sees whom is in the plan."""
+    """Who sees whom is known otherwise."""
 
 
 AttentionInterface.register(BLOCKWISE, blockwise_attention)

@@ -22,8 +22,7 @@ from harness.lm.in_place import without_gaps
 from harness.lm.padded_prompts import PaddedPrompts
 from harness.lm.peft_internals import decoder_of, evaluating, head_logits
 from harness.lm.probes import tree_attention
-from harness.lm.rows import is_blockwise
-from harness.lm.shared_prompts import SharedPrompts
+from harness.lm.shared_prompts import SharedPrompts, shares_prompts
 from harness.util.chat import end_of_turn
 
 
@@ -52,9 +51,9 @@ def sample(
     done: dict[tuple[int, int], Completion] = {}
     with evaluating(model), folded_adapters(decoder_of(model)):
         trees = tree_attention(model, max(map(len, prompts), default=0) + how.max_new_tokens)
-        room = _Room(max_rows, batch_tokens, shared=trees and is_blockwise(model))
+        room = _Room(max_rows, batch_tokens, shared=trees and shares_prompts(model))
         for jobs in _batches(_jobs(prompts, drawn), how.max_new_tokens, room):
-            rows = [sample for job in jobs for sample in job.samples]
+            rows = [one for job in jobs for one in job.samples]
             cache = _cache(model, jobs, how.max_new_tokens, shared=room.shared, plain_masks=not trees)
             done.update(_Decoder(model, tokenizer, rows, how, cache).run())
     return [[done[p, i % drawn] for i in range(how.n)] for p in range(len(prompts))]
@@ -86,11 +85,13 @@ def _batches(jobs: Sequence[_Job], new_tokens: int, room: _Room) -> Iterator[lis
     for job in jobs:
         samples = job.samples
         while samples:
-            if batch and free.rows_of(len(batch[0].prompt), new_tokens) < 1:
+            longest = len((batch or [job])[0].prompt)
+            rows = free.rows_beside(longest, new_tokens)
+            if batch and rows < 1:
                 yield batch
                 batch, free = [], room
-            longest = len((batch or [job])[0].prompt)
-            rows = max(1, free.rows_of(longest, new_tokens))
+                continue
+            rows = max(1, rows, 0 if batch else room.rows_behind(longest, new_tokens))
             batch.append(_Job(job.prompt, samples[:rows]))
             free, samples = free.less(len(batch[-1].samples), longest, new_tokens), samples[rows:]
     if batch:
@@ -99,20 +100,24 @@ def _batches(jobs: Sequence[_Job], new_tokens: int, room: _Room) -> Iterator[lis
 
 @dataclass(frozen=True, slots=True)
 class _Room:
-    """What a batch still has room for. Rows that share their prompt hold its tokens once, others once each."""
+    """What a batch still has room for. Where rows share their prompt they hold its tokens once, else once each."""
 
     rows: int
     tokens: int
     shared: bool
 
-    def rows_of(self, prompt: int, new: int) -> int:
-        """How many rows of one more prompt fit; prompts are padded to the longest one's `prompt` tokens."""
-        tokens = (self.tokens - prompt) // max(new, 1) if self.shared else self.tokens // (prompt + new)
+    def rows_beside(self, longest: int, new: int) -> int:
+        """How many rows of one more prompt fit, where prompts are padded to `longest` tokens."""
+        tokens = (self.tokens - longest) // max(new, 1) if self.shared else self.tokens // (longest + new)
         return min(self.rows, tokens)
 
-    def less(self, rows: int, prompt: int, new: int) -> _Room:
+    def rows_behind(self, prompt: int, new: int) -> int:
+        """How many rows of a prompt may hold as much as the prompt itself, which else would be computed for each."""
+        return min(self.rows, prompt // max(new, 1)) if self.shared else 0
+
+    def less(self, rows: int, longest: int, new: int) -> _Room:
         """The room that is left after `rows` rows of one prompt."""
-        held = prompt + rows * new if self.shared else rows * (prompt + new)
+        held = longest + rows * new if self.shared else rows * (longest + new)
         return replace(self, rows=self.rows - rows, tokens=self.tokens - held)
 
 
@@ -122,8 +127,11 @@ class _Room:
 class RowCache(Protocol):
     """Keys and values of the rows of a batch."""
 
-    def open(self) -> AbstractContextManager[Tensor]:
-        """Compute the prompts; last hidden states (R, D) of every row's. Rows are continued inside the block."""
+    def open(self) -> AbstractContextManager[tuple[Tensor, Tensor]]:
+        """Compute the prompts: their last hidden states (P, D), and which of them each row (R,) continues.
+
+        Rows are continued inside the block.
+        """
         ...
 
     def advance(self, chosen: Tensor) -> Tensor:
@@ -151,16 +159,16 @@ class _Decoder:
         if self._how.max_new_tokens == 0:
             yield from ((_key(row), Completion("", (), "length")) for row in self._rows)
             return
-        with self._cache.open() as behind_prompts:
-            hidden = behind_prompts
+        with self._cache.open() as (behind, owner):
+            logits = head_logits(self._model, behind)[owner]
             for step in range(self._how.max_new_tokens):
-                chosen = choose(head_logits(self._model, hidden), self._uniform[:, step], self._how)
+                chosen = choose(logits, self._uniform[:, step], self._how)
                 alive = self._extend(chosen.tolist())
                 yield from (self._finished(row) for row, on in zip(self._rows, alive, strict=True) if not on)
                 chosen = self._shrink(alive, chosen)
                 if not self._rows or step + 1 == self._how.max_new_tokens:
                     break
-                hidden = self._cache.advance(chosen)
+                logits = head_logits(self._model, self._cache.advance(chosen))
         yield from (self._finished(row) for row in self._rows)
 
     def _extend(self, chosen: Sequence[int]) -> list[bool]:

@@ -25,24 +25,27 @@ GROUPED = "harness_grouped"
 class PaddedPrompts:
     """Keys and values of every row, its prompt's included. `owner` says which prompt a row continues.
 
-    `room` is how many tokens will be added to a row. With `plain_masks` the model makes its masks itself, from a row
-    of ones and zeros; without, it is given who may see whom.
+    `new_tokens` is how many tokens will be added to a row. With `plain_masks` the model makes its masks itself, from a
+    row of ones and zeros; without, it is given who may see whom.
     """
 
     def __init__(
-        self, model: Any, prompts: Sequence[Sequence[int]], owner: Sequence[int], room: int, *, plain_masks: bool
+        self, model: Any, prompts: Sequence[Sequence[int]], owner: Sequence[int], new_tokens: int, *, plain_masks: bool
     ) -> None:
-        self._model, self._prompts, self._room, self._plain_masks = model, prompts, room, plain_masks
+        self._model, self._prompts, self._new_tokens, self._plain_masks = model, prompts, new_tokens, plain_masks
         self._longest = max(map(len, prompts))
         self._column = self._longest
         self._owner = torch.tensor(owner, device=model.device)
         self._padding = torch.tensor([self._longest - len(prompts[p]) for p in owner], device=model.device)
 
     @contextmanager
-    def open(self) -> Iterator[Tensor]:
-        """Compute the prompts; last hidden states (R, D) of every row's. Rows are continued inside the block."""
+    def open(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Compute the prompts: their last hidden states (P, D), and which of them each row (R,) continues.
+
+        Rows are continued inside the block.
+        """
         with _grouped_attention(self._model):
-            yield self._read()[self._owner]
+            yield self._read(), self._owner
 
     def advance(self, chosen: Tensor) -> Tensor:
         """Add one token (R,) to every row; their last hidden states (R, D)."""
@@ -84,7 +87,7 @@ class PaddedPrompts:
         if self._plain_masks:
             cache.batch_select_indices(self._owner)
             return cache
-        room = self._longest + self._room
+        room = self._longest + self._new_tokens
         return Cache(layers=[_Buffer(layer, self._owner, room) for layer in cache.layers])
 
     def _masks(self) -> Any:

@@ -59,6 +59,23 @@ def sliding_window(model: Any) -> int | None:
     return int(window) if layers is None or "sliding_attention" in layers else None
 
 
+def steady_positions(model: Any) -> int | None:
+    """Tokens up to which a position is rotated alike in every text; None: in texts of any length.
+
+    Beyond, "dynamic" and "longrope" frequencies depend on the longest text of a forward, so that neither a prefix nor
+    a row may be shared.
+    """
+    config = decoder_of(model).config
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    kinds = [rope, *(one for one in rope.values() if isinstance(one, dict))]
+    moving = [one for one in kinds if one.get("rope_type", one.get("type")) in ("dynamic", "longrope")]
+    if not moving:
+        return None
+    longest = int(config.max_position_embeddings)
+    own = getattr(config, "original_max_position_embeddings", None) or longest
+    return min(int(one.get("original_max_position_embeddings") or own) for one in moving)
+
+
 def cached_bytes(model: Any) -> int:
     """Bytes of one token's keys and values in all layers."""
     config = base_lm(model).config.get_text_config()

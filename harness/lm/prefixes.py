@@ -22,7 +22,7 @@ def clusters(
 
     The prefix is empty for those that share none; it never holds a context's last token. With `fewest_tokens` contexts
     that share a short prefix are divided into parts that share longer ones, where that leaves fewer tokens to compute;
-    otherwise into as few parts as share one that is long enough.
+    otherwise into the fewest parts whose common prefix is long enough.
     """
     ordered = sorted(contexts)
     common = [_common(a, b) for a, b in pairwise(ordered)]

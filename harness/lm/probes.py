@@ -12,11 +12,15 @@ import torch
 
 from harness.lm.padded import padded_logprobs
 from harness.lm.paths import fast
-from harness.lm.peft_internals import base_lm, decoder_of, evaluating, sliding_window
+from harness.lm.peft_internals import base_lm, decoder_of, evaluating, sliding_window, steady_positions
 from harness.lm.rows import MASKED_ATTENTION, Group, TokenStats
 from harness.lm.trees import tree_logprobs
 
 _TREES: WeakKeyDictionary[torch.nn.Module, dict[bool, bool]] = WeakKeyDictionary()
+
+
+MISTAKES = (TypeError, ValueError, RuntimeError, KeyError, IndexError, AttributeError)
+"""What a model raises that cannot be run in some way."""
 
 
 _PROBING: ContextVar[bool] = ContextVar("probing", default=False)
@@ -30,9 +34,11 @@ def probing() -> bool:
 def tree_attention(model: Any, span: int = 0) -> bool:
     """Whether tree rows may be used and give this model's own plain log-probabilities; measured once per model.
 
-    Rows that reach beyond a sliding window (`span` positions) are measured apart. Not metered, draws no random number.
+    Rows that reach beyond a sliding window (`span` positions) are measured apart; beyond positions whose rotation
+    depends on the other texts, no row is shared. Not metered, draws no random number.
     """
-    if not fast():
+    steady = steady_positions(model)
+    if not fast() or (steady is not None and span > steady):
         return False
     decoder = decoder_of(model)
     window = sliding_window(model)
@@ -47,10 +53,10 @@ def _measure(model: Any, window: int) -> bool:
     if getattr(decoder_of(model).config, "_attn_implementation", None) not in MASKED_ATTENTION:
         return False
     groups = _specimens(base_lm(model).config.get_text_config().vocab_size, 9 + window)
-    with _probe(model):
+    with probe(model):
         try:
             return _agree(model, groups)
-        except (TypeError, ValueError, RuntimeError, KeyError, IndexError, AttributeError) as error:
+        except MISTAKES as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
             return False
@@ -72,7 +78,12 @@ def _agree(model: Any, groups: Sequence[Group]) -> bool:
     flat = padded_logprobs(model, [_unrolled(group) for group in groups], entropy=False, max_tokens=1)
     error = max(_gap(a, b) for tree, own in zip(trees, plain, strict=True) for a, b in zip(tree, own, strict=True))
     signal = max(_gap(unrolled[0], own[-1]) for unrolled, own in zip(flat, plain, strict=True))
-    return error <= signal * (0.01 if model.dtype in (torch.float32, torch.float64) else 0.1)
+    return error <= signal * tolerance(model)
+
+
+def tolerance(model: Any) -> float:
+    """How far two ways to compute a figure may lie apart, as a share of how far different figures do."""
+    return 0.01 if model.dtype in (torch.float32, torch.float64) else 0.1
 
 
 def _unrolled(group: Group) -> Group:
@@ -86,7 +97,8 @@ def _gap(a: TokenStats, b: TokenStats) -> float:
 
 
 @contextmanager
-def _probe(model: Any) -> Iterator[None]:
+def probe(model: Any) -> Iterator[None]:
+    """Inside, what a model computes is a test of it, without gradient and not metered."""
     token = _PROBING.set(True)
     try:
         with evaluating(model):

@@ -6,13 +6,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AttentionInterface
+from transformers import (
+    AttentionInterface,
+    DeepseekV3Config,
+    DeepseekV3ForCausalLM,
+    DiffLlamaConfig,
+    DiffLlamaForCausalLM,
+    JetMoeConfig,
+    JetMoeForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from harness.contracts import HarnessError, Loglik, LoglikRequest
 from harness.lm import decoding, drawing, shared_prompts
 from harness.lm.backends.hf import CACHE_BYTES, HfEngine
 from harness.lm.drawing import BLOCK, Sampling, choose
-from harness.lm.peft_internals import cached_bytes
+from harness.lm.peft_internals import cached_bytes, steady_positions
 from harness.lm.rows import Group
 from tests.tiny import tiny_gemma, tiny_model, tiny_tokenizer
 
@@ -60,7 +70,7 @@ def test_greedy_without_4d_masks_equals_the_library(backend: HfEngine, monkeypat
 def padded(backend: HfEngine, patch: pytest.MonkeyPatch, prompts: Sequence[Sequence[int]], **asked: Any) -> Any:
     """What rows with a padded copy of their prompt each sample."""
     with patch.context() as inside:
-        inside.setattr(decoding, "is_blockwise", lambda _model: False)
+        inside.setattr(decoding, "shares_prompts", lambda _model: False)
         return backend.generate(prompts, **asked)
 
 
@@ -90,23 +100,137 @@ def test_rows_that_share_a_prompt_sample_what_padded_ones_do(
     assert sum(columns[:-23]) < sum(map(len, SHARING)) - 400  # no padding, and both prefixes once
 
 
-def test_attention_over_shared_prompts_equals_the_library_on_copies(
+def diff_llama() -> Any:
+    """Splits its values in two behind the cache."""
+    config = DiffLlamaConfig(**SMALL, num_attention_heads=4, num_key_value_heads=2, lambda_std_dev=0.1)
+    return DiffLlamaForCausalLM(config)
+
+
+def jet_moe() -> Any:
+    """Repeats its heads behind the cache, once for each expert that a token visits."""
+    heads = {"num_key_value_heads": 2, "kv_channels": 16, "num_local_experts": 3, "num_experts_per_tok": 2}
+    return JetMoeForCausalLM(JetMoeConfig(**SMALL, **heads))
+
+
+def deepseek() -> Any:
+    """Keeps one latent vector a token, from which keys and values of all heads follow."""
+    ranks = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 16}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 4, "first_k_dense_replace": 2}
+    return DeepseekV3ForCausalLM(DeepseekV3Config(**SMALL, **heads, **ranks))
+
+
+SMALL: dict[str, Any] = {
+    "vocab_size": 384, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
+    "max_position_embeddings": 512, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("make", [diff_llama, jet_moe, deepseek])
+def test_a_model_that_changes_what_its_cache_gives_samples_as_the_library_does(tokenizer: Any, make: Any) -> None:
+    torch.manual_seed(0)
+    model = make().eval()
+    model.generation_config.eos_token_id = None
+    assert not shared_prompts.shares_prompts(model)
+    backend = HfEngine(model, tokenizer)
+    found = backend.generate(PROMPTS, temperature=0, max_new_tokens=8)
+    for prompt, (completion,) in zip(PROMPTS, found, strict=True):
+        assert list(completion.ids) == library_greedy(model, prompt, len(completion.ids), tokenizer.eos_token_id)
+
+
+LONG_SIDES = {"long_factor": [2.0 + i for i in range(8)], "short_factor": [1.0] * 8}
+
+
+@pytest.mark.parametrize(
+    "rope",
+    [
+        {"rope_type": "dynamic", "factor": 1000.0},
+        {"rope_type": "longrope", "factor": 4.0, "original_max_position_embeddings": 48, **LONG_SIDES},
+    ],
+)
+def test_prompts_whose_rotation_depends_on_their_length_share_nothing(tokenizer: Any, rope: dict[str, Any]) -> None:
+    """Up to 48 tokens every text is rotated alike; a prefix of 40 by itself would be rotated otherwise than in 60."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        **{**SMALL, "max_position_embeddings": 48}, num_attention_heads=4, rope_parameters={**rope, "rope_theta": 1e4}
+    )
+    model = LlamaForCausalLM(config).eval()
+    model.generation_config.eos_token_id = None
+    prompts = [[1, *range(10, 50), *range(60 + 20 * i, 79 + 20 * i)] for i in range(4)]
+    backend = HfEngine(model, tokenizer, max_length=512)
+    found = backend.generate(prompts, temperature=0, max_new_tokens=8)
+    assert steady_positions(model) == 48
+    for prompt, (completion,) in zip(prompts, found, strict=True):
+        assert list(completion.ids) == library_greedy(model, prompt, len(completion.ids), tokenizer.eos_token_id)
+
+
+@pytest.mark.parametrize("special", [{"s_aux": 0}, {"position_bias": 0}, {"dropout": 0.1}])
+def test_attention_that_asks_for_more_is_padded(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch, special: dict[str, float]
+) -> None:
+    plain = shared_prompts.shared_attention
+    assert shared_prompts.shares_prompts(tiny_model())
+    asks = {shared_prompts.SHARED: lambda *given, **kwargs: plain(*given, **{**kwargs, **special})}
+    monkeypatch.setattr(AttentionInterface, "_global_mapping", {**AttentionInterface._global_mapping, **asks})
+    assert not shared_prompts.shares_prompts(tiny_model())
+
+
+def test_a_wrong_way_to_share_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that reads no padding mask differs from padded rows, and is decoded by them."""
+    plain = shared_prompts.flash
+
+    def unmasked(*given: Any, mask: Any = None, **kwargs: Any) -> Any:
+        return plain(*given, **kwargs)
+
+    monkeypatch.setattr(shared_prompts, "flash", unmasked)
+    assert not shared_prompts.shares_prompts(tiny_model())
+
+
+def test_a_prompt_of_many_rows_does_not_make_lines_of_all_the_others(
     tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model whose attention asks for more than the formula is given a copy of its prompt for every row."""
-    backend = HfEngine(tiny_model(dtype=torch.float64), tokenizer)
-    asked: dict[str, Any] = {"n": 3, "max_new_tokens": 12, "seed": 5}
-    expected = backend.generate(SHARING, **asked)
-    plain = shared_prompts.shared_attention
-    copies: list[int] = []
+    """33 prompts of one row and one of 40: a step asks at most twice as many queries as there are rows."""
+    model = tiny_model(dtype=torch.float64)
+    model.generation_config.eos_token_id = None
+    backend = HfEngine(model, tokenizer)
+    prompts = [[1, 9, 7], *([1, 30 + i] for i in range(33)), *([[1, 9, 7]] * 39)]
+    asked: dict[str, Any] = {"n": 1, "max_new_tokens": 6, "seed": 2}
+    expected = padded(backend, monkeypatch, prompts, **asked)
+    plain, queries = shared_prompts.flash, []
 
-    def special(*given: Any, **kwargs: Any) -> Any:
-        copies.append(1)
-        return plain(*given, **kwargs, s_aux=0)
+    def counting(query: Any, *given: Any, **kwargs: Any) -> Any:
+        queries.append(query.shape[0] * query.shape[2])
+        return plain(query, *given, **kwargs)
 
-    monkeypatch.setitem(AttentionInterface._global_mapping, shared_prompts.SHARED, special)
-    assert backend.generate(SHARING, **asked) == expected
-    assert copies
+    monkeypatch.setattr(shared_prompts, "flash", counting)
+    assert backend.generate(prompts, **asked) == expected
+    groups = model.config.num_attention_heads // model.config.num_key_value_heads
+    assert max(queries) <= 2 * 73 * groups
+
+
+def test_the_head_reads_a_prompt_once_for_all_its_samples(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model()
+    read: list[int] = []
+    model.get_output_embeddings().register_forward_hook(lambda _m, _a, out: read.append(out.shape[0]))
+    backend = HfEngine(model, tokenizer)
+    backend.generate(PROMPTS, max_new_tokens=1)  # in which the model is measured
+    for sample in (
+        lambda: backend.generate(PROMPTS[1:2], n=64, max_new_tokens=1),
+        lambda: padded(backend, monkeypatch, PROMPTS[1:2], n=64, max_new_tokens=1),
+    ):
+        read.clear()
+        sample()
+        assert read == [1]
+
+
+def test_a_prompt_that_fills_a_batch_is_computed_for_many_rows(tokenizer: Any) -> None:
+    model = tiny_model()
+    model.generation_config.eos_token_id = None
+    backend = HfEngine(model, tokenizer, batch_tokens=100)
+    backend.generate([[1, 2]], max_new_tokens=1)
+    widths: list[int] = []
+    model.model.register_forward_hook(lambda _m, _a, out: widths.append(out[0].shape[1]))
+    backend.generate([list(range(3, 99))], n=8, max_new_tokens=4)
+    assert widths.count(96) == 1
 
 
 def test_a_prompt_is_held_once_for_all_its_rows(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,7 +191,7 @@ def test_generation_counts_rows_that_live(
     monkeypatch: pytest.MonkeyPatch, shared: bool, positions: int, keys: float
 ) -> None:
     """Prompts are computed one after the other where rows share them, and padded to the longest elsewhere."""
-    monkeypatch.setattr(decoding, "is_blockwise", lambda _model: shared)
+    monkeypatch.setattr(decoding, "shares_prompts", lambda _model: shared)
     model = tiny_model()
     backend = HfEngine(model, tiny_tokenizer())
     meter = Recording(model)
