@@ -7,13 +7,14 @@ pool's training questions, as `gem` samples from them. Each way has a process of
 loads the model and warms up first; then they take turns, so that what slows the machine slows all of them. A figure is
 the median over the turns of tokens a second, a ratio the median over turns of the ratio to plain `generate` in the same
 turn, with the number of rows at which plain is fastest. On a busy machine the ratio of time at work says more.
-Plain samples are never cut short; an engine's end with their turn, and only the tokens that it sampled are counted.
+No sample ends before its last token, whatever is drawn: all ways sample as many tokens.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import importlib.util
 import itertools
 import json
@@ -94,12 +95,24 @@ def engine(asked: Asked, backend: str) -> Work:
     )
     wanted = _prompts(opened.tokenizer, asked)
     opened.generate(wanted[:2], n=1, max_new_tokens=2)  # opens vLLM, and hf to judge it
+    _let_nothing_end(backend)
 
     def work() -> int:
         found = opened.generate(wanted, n=asked.samples, max_new_tokens=asked.tokens, seed=1)
         return sum(len(one.ids) for row in found for one in row)
 
     return work
+
+
+def _let_nothing_end(backend: str) -> None:
+    """In this process no token ends a sample, as `min_new_tokens` sees to it for `generate`."""
+    from harness.lm import decoding
+
+    decoding.end_ids = lambda *_: frozenset()
+    if backend == "vllm":
+        import vllm  # pyright: ignore[reportMissingImports]
+
+        vllm.SamplingParams = functools.partial(vllm.SamplingParams, ignore_eos=True)
 
 
 def _files(asked: Asked) -> Any:
