@@ -94,7 +94,8 @@ class SharedPrompts:
         self._model, self._new_tokens = model, new_tokens
         self._prompts, self._owner = _in_lines([tuple(prompt) for prompt in prompts], owner)
         self._lengths = [len(prompt) for prompt in self._prompts]
-        self._layers: list[_Layer] = []
+        self._layers: list[Any] = []
+        """Of `_Layer`, which transformers takes for one of its own."""
         self._cache: Any = None
         self._reading: _Reading | None = None
         self._added = 0
@@ -183,7 +184,8 @@ class SharedPrompts:
 
     def _read_row(self, row: Row, prefix: Prefix | None, wanted: Sequence[Sequence[int]]) -> Tensor:
         """Compute one row of prompts and keep its keys and values; the last hidden state of each, (N, D)."""
-        cache, start = (DynamicCache(), 0) if prefix is None else (prefix.cache, len(prefix.ids))
+        cache: Any = DynamicCache() if prefix is None else prefix.cache
+        start = 0 if prefix is None else len(prefix.ids)
         hidden = forward_row(self._model, row, cache=cache, start=start)
         if not self._layers:
             sizes = {"prompts": len(self._prompts), "rows": len(self._owner), "longest": max(self._lengths)}
