@@ -23,6 +23,8 @@ from torch.autograd.function import once_differentiable
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from harness.lm.peft_internals import attention_named
+
 BLOCKWISE = "harness_blockwise"
 _FLASH = "_scaled_dot_product_flash_attention_for_cpu"
 """Torch's operator behind `scaled_dot_product_attention` on a CPU: the only form that returns log-sum-exps."""
@@ -84,13 +86,11 @@ def planned() -> BlockPlan | None:
 @contextmanager
 def blockwise(decoder: Any, plan: BlockPlan) -> Iterator[None]:
     """Inside, a decoder that `fits` reads one row as `plan` says, on top of what its cache holds."""
-    config, token = decoder.config, _PLAN.set(plan)
-    before = config._attn_implementation
-    config._attn_implementation = BLOCKWISE
+    token = _PLAN.set(plan)
     try:
-        yield
+        with attention_named(decoder, BLOCKWISE):
+            yield
     finally:
-        config._attn_implementation = before
         _PLAN.reset(token)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from transformers.masking_utils import sdpa_mask
 
 from harness.lm.in_place import move_rows
 from harness.lm.paths import fast
-from harness.lm.peft_internals import decoder_of
+from harness.lm.peft_internals import attention_named, decoder_of
 from harness.lm.trees import attention_masks
 
 GROUPED = "harness_grouped"
@@ -162,14 +162,8 @@ AttentionInterface.register(GROUPED, grouped_attention)
 AttentionMaskInterface.register(GROUPED, sdpa_mask)
 
 
-@contextmanager
-def _grouped_attention(model: Any) -> Iterator[None]:
+def _grouped_attention(model: Any) -> AbstractContextManager[None]:
     """Use `grouped_attention` in place of sdpa; other attention implementations stay."""
-    config = decoder_of(model).config
-    before = config._attn_implementation
-    if before == "sdpa" and fast():
-        config._attn_implementation = GROUPED
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
+    decoder = decoder_of(model)
+    wanted = decoder.config._attn_implementation == "sdpa" and fast()
+    return attention_named(decoder, GROUPED) if wanted else nullcontext()

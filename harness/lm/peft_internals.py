@@ -37,6 +37,17 @@ def head_logits(model: Any, hidden: Tensor) -> Tensor:
 
 
 @contextmanager
+def attention_named(decoder: Any, name: str) -> Iterator[None]:
+    """Inside, a decoder's layers use the attention that transformers knows as `name`."""
+    config, before = decoder.config, decoder.config._attn_implementation
+    config._attn_implementation = name
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+
+
+@contextmanager
 def evaluating(model: Any) -> Iterator[None]:
     """Evaluation mode without gradient; afterwards every module is in the mode it was in."""
     training = [module for module in model.modules() if module.training]

@@ -29,7 +29,7 @@ from harness.lm.blockwise import flash, no_mask
 from harness.lm.in_place import move_rows, without_gaps
 from harness.lm.logprobs import prefix_cache
 from harness.lm.padded_prompts import PaddedPrompts
-from harness.lm.peft_internals import base_lm, decoder_of
+from harness.lm.peft_internals import attention_named, base_lm, decoder_of
 from harness.lm.prefixes import clusters
 from harness.lm.probes import MISTAKES, probe, tolerance
 from harness.lm.rows import Group, Prefix, Row, is_blockwise, pack, row_tokens, shared_tokens
@@ -293,13 +293,11 @@ _READING: ContextVar[_Reading | None] = ContextVar("reading", default=None)
 
 @contextmanager
 def _attending(decoder: Any, reading: _Reading | None) -> Iterator[None]:
-    config, before = decoder.config, decoder.config._attn_implementation
     token = _READING.set(reading)
     try:
-        config._attn_implementation = SHARED
-        yield
+        with attention_named(decoder, SHARED):
+            yield
     finally:
-        config._attn_implementation = before
         _READING.reset(token)
 
 
