@@ -1,8 +1,9 @@
-"""The grids that a study's speed is measured on, in three sizes, as plain values of a study file.
+"""The grids that a study's speed is measured on, in four sizes, as plain values of a study file.
 
-`full` is 6 methods x 2 tasks x 2 budgets x 2 draws with the default model on the sample data; `corner` is 3 methods x
-2 tasks x 1 budget x 2 draws in small: starting processes weighs more there than in `full`. `tiny` is one draw of that
-corner on the tiny model of the conformance kit: it shows that the scripts work, and no speed.
+`full` is 6 methods x 2 tasks x 2 budgets x 2 draws with the default model on the sample data; `short` is the same grid
+with fewer steps and items in every cell, which two cores compute from all sides in two hours. `corner` is 3 methods x
+2 tasks x 1 budget x 2 draws, shorter still. The shorter the cells, the more weighs the starting of processes. `tiny` is
+one draw of that corner on the tiny model of the conformance kit: it shows that the scripts work, and no speed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-SIZES = ("tiny", "corner", "full")
+SIZES = ("tiny", "corner", "short", "full")
+WHOLE = ("short", "full")
+"""The sizes that hold the whole grid. What is done by hand is a corner of them."""
 METHODS = ("sft", "dpo", "kto", "simpo", "orpo", "ipo")
 BY_HAND = METHODS[:3]
 """Those that a released trainer of TRL's stable part fits without code of one's own."""
@@ -19,19 +22,21 @@ TASKS = ("medqa", "gsm8k")
 LENGTHS = {
     "tiny": {"prompt": 704, "completion": 128, "new_tokens": 8, "sample_prompts": 2},
     "corner": {"prompt": 256, "completion": 64, "new_tokens": 32, "sample_prompts": 2},
+    "short": {"prompt": 384, "completion": 128, "new_tokens": 64, "sample_prompts": 2},
     "full": {"prompt": 384, "completion": 128, "new_tokens": 128, "sample_prompts": 2},
 }
-LIMITS = {"tiny": 4, "corner": 4, "full": 24}
+LIMITS = {"tiny": 4, "corner": 4, "short": 8, "full": 24}
 
 
 def grid(size: str, store: Path, *, corner_only: bool = False, workers: int = 2, threads: int = 1) -> dict[str, Any]:
-    """A study of this size; `corner_only`: of the full grid, the cells that are done by hand."""
+    """A study of this size; `corner_only`: of a whole grid, the cells that are done by hand."""
     budgets: dict[str, list[dict[str, Any]]] = {
         "tiny": [{"preset": "8", "min_steps": 2}],
         "corner": [{"preset": "8", "min_steps": 6}],
+        "short": [{"preset": "8", "labels": 4, "min_steps": 6}, {"preset": "8", "min_steps": 6}],
         "full": [{"preset": "8"}, {"preset": "32"}],
     }
-    whole = size == "full" and not corner_only
+    whole = size in WHOLE and not corner_only
     values: dict[str, Any] = {
         "name": f"speed-{size}",
         "store": str(store),

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from by_hand import by_hand
-from study_grids import SIZES, grid
+from study_grids import SIZES, WHOLE, grid
 
 from harness.plugins.registry import load
 from harness.records.schema import Record
@@ -47,7 +47,7 @@ def main() -> int:
     figures: dict[str, Any] = {"size": asked.size, **placed}
     with tempfile.TemporaryDirectory(prefix="study-speed-") as name:
         folder = Path(name)
-        if "cells" in asked.against or asked.size != "full":
+        if "cells" in asked.against or asked.size not in WHOLE:
             values = grid(asked.size, folder / "study", **placed)
             figures["study"] = one_command(values, folder)
             show(figures)
@@ -57,8 +57,8 @@ def main() -> int:
             show(figures)
         if "hand" in asked.against:
             corner = figures.get("study")
-            if asked.size == "full":
-                part = grid("full", folder / "corner", corner_only=True, **placed)
+            if asked.size in WHOLE:
+                part = grid(asked.size, folder / "corner", corner_only=True, **placed)
                 corner = figures["study_of_the_corner"] = one_command(part, folder)
             (folder / "hand").mkdir()
             figures["by_hand"] = by_hand(asked.size, folder / "hand")
