@@ -120,6 +120,10 @@ class RunConfig(_Frozen):
         le=64,
         description="how many make a fit together, each on a GPU of its own",
     )
+    accelerate_config: Folder | None = Field(
+        default=None,
+        description="file of accelerate's (FSDP or DeepSpeed) that says how the processes divide the model's weights",
+    )
     backend: Text = "hf"
     seed: int = Field(default=0, ge=0, le=SEED_LIMIT, description="training seed")
     draw_seed: int = Field(default=0, ge=0, le=SEED_LIMIT, description="which pairs are drawn")

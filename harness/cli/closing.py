@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MORE_ITEMS = 4
 """Four times the items halve the smallest difference that is seen."""
 FLAGS = frozenset({"generate", "trust_remote_code"})
-WITHOUT_OPTION = ("checkpoint_steps", "fold", "gradient_checkpointing", "processes")
+WITHOUT_OPTION = ("accelerate_config", "checkpoint_steps", "fold", "gradient_checkpointing", "processes")
 """Fields of a cell that `--set` alone reaches."""
 SECTIONS = ("groups", "lora", "lengths")
 TOLD_APART = frozenset(

@@ -123,6 +123,7 @@ class LocalBench:
         workdir.mkdir(parents=True, exist_ok=True)
         policy = add_lora(model, lora, seed)
         meter.attach(flop_model(policy))
+        together.divide_weights(policy, regime.device)
         bench = cls(
             policy,
             tokenizer,

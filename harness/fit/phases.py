@@ -141,8 +141,9 @@ class Phases:
         """Train to the end; False where memory ran out and fewer rows or answers at a time are left to try."""
         progress = self.ledger.journal.progress
         callbacks = [callback]
-        if isinstance(progress, SavesMidStep):
-            callbacks.append(saver(trainer, self._mark, self.ledger.state)(progress))
+        saves = progress if isinstance(progress, SavesMidStep) and self.together.sharding is None else None
+        if saves is not None:  # weights that are divided cannot be read while a step computes with them
+            callbacks.append(saver(trainer, self._mark, self.ledger.state)(saves))
         for one in callbacks:
             trainer.add_callback(one)
         try:
@@ -157,8 +158,8 @@ class Phases:
                 trainer.remove_callback(one)
             return False
         finally:
-            if isinstance(progress, SavesMidStep):
-                progress.must_not_save()
+            if saves is not None:
+                saves.must_not_save()
         return True
 
     def count_others(self, before: Spend) -> None:
@@ -276,10 +277,14 @@ def halves(trainer: Any) -> bool:
 
 
 def silence(trainer: Any) -> None:
-    """Take off the callback that prints every log line to standard output: the journal has them."""
+    """Take off the callback that prints every log line to standard output, which the journal has, and model cards.
+
+    TRL writes a card beside every checkpoint, for which it imports whatever tracker is installed.
+    """
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
+    trainer.create_model_card = lambda *_, **__: None
 
 
 def moments(folder: Path) -> list[float]:

@@ -6,18 +6,22 @@ pass the mean of all gradients takes the place of its own. So the optimizer take
 single process, up to the rounding of a sum. The first process alone writes checkpoints, log and result.
 
 The policy is not wrapped (`DistributedDataParallel`), because losses here ask the policy for log-probabilities and do
-not all pass through the wrapper's forward.
+not all pass through the wrapper's forward. Where its frozen weights are divided, too (`harness.fit.sharding`), a
+training step asks for its rows in one forward each time: every process takes part in gathering a layer's weights, so
+that all have to run as many forwards, however long their rows are.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from harness.contracts import HarnessError
+from harness.fit.sharding import Sharding, shard_weights
 
 T = TypeVar("T")
 
@@ -31,6 +35,8 @@ class Together:
 
     rank: int = 0
     processes: int = 1
+    sharding: Sharding | None = None
+    """How they divide the model's frozen weights; None where each holds all of them."""
 
     @property
     def first(self) -> bool:
@@ -72,6 +78,16 @@ class Together:
         torch.distributed.all_reduce(found)
         return [float(value) for value in found.tolist()]
 
+    def divide_weights(self, policy: Any, device: str) -> None:
+        """Keep this process's part of the model's frozen weights only, where they are divided."""
+        if self.sharding is not None:
+            from harness.lm.peft_internals import sliding_window
+            from harness.lm.probes import tree_attention
+
+            shard_weights(policy, self.sharding, device, self.processes)
+            for span in (0, (sliding_window(policy) or 0) + 1):
+                tree_attention(policy, span)  # measured now, by all processes: their rows need not be of one length
+
     def divide(self, trainer: Any) -> None:
         """Give this process its rows of the trainer's batches, and after each backward pass the mean of all gradients.
 
@@ -79,6 +95,8 @@ class Together:
         """
         if self.processes == 1:
             return
+        from harness.lm.rows import one_forward
+
         rows, batch = len(trainer.train_dataset), trainer.args.per_device_train_batch_size
         for size in (min(batch, rows), rows % batch):
             if size % self.processes:
@@ -92,7 +110,8 @@ class Together:
         step = trainer.training_step
 
         def training_step(model: Any, *arguments: Any, **named: Any) -> Any:
-            loss = step(model, *arguments, **named)
+            with nullcontext() if self.sharding is None else one_forward():
+                loss = step(model, *arguments, **named)
             self._average(model)
             return loss
 
@@ -132,11 +151,11 @@ class Together:
 ALONE = Together()
 
 
-def begin(processes: int, device: str) -> Together:
+def begin(processes: int, device: str, sharding: Sharding | None = None) -> Together:
     """This process among those of its fit; they are found by what the launcher has told them."""
     if processes == 1:
         return ALONE
     from accelerate import PartialState
 
     PartialState(cpu=device == "cpu")
-    return Together(int(os.environ[RANK]), int(os.environ[PROCESSES]))
+    return Together(int(os.environ[RANK]), int(os.environ[PROCESSES]), sharding)

@@ -13,8 +13,10 @@ Where a class or a corner is missing, the error says which release is installed 
 from __future__ import annotations
 
 import importlib
+import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from types import MappingProxyType
@@ -46,6 +48,9 @@ CORNERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 EXPERIMENTAL: Mapping[str, str] = MappingProxyType({"CPO": "trl.experimental.cpo", "ORPO": "trl.experimental.orpo"})
 """Where TRL keeps what is not stable, by the beginning of its name."""
+
+HASH = "hash_module"
+"""What the modules of the DPO and KTO trainers hash a model's weights with."""
 
 UNKNOWN = ("entropy", "logits/chosen", "logits/rejected")
 """Figures of TRL's log that the shared-prefix step does not compute."""
@@ -121,8 +126,14 @@ def shared_prefix_sft() -> type[Any]:
 def shared_prefix_dpo() -> type[Any]:
     """TRL's DPOTrainer on rows of token ids, with the reference's log-probabilities among them."""
 
-    class Prepared(sharing_prefixes(found("DPOTrainer"))):  # type: ignore[misc]
+    trainer_class = found("DPOTrainer")
+
+    class Prepared(sharing_prefixes(trainer_class)):  # type: ignore[misc]
         mean_over_rows = True
+
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            with _unhashed(trainer_class):
+                super().__init__(*arguments, **named)
 
         def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
             return dataset
@@ -138,7 +149,13 @@ def shared_prefix_dpo() -> type[Any]:
 def shared_prefix_kto() -> type[Any]:
     """TRL's KTOTrainer on rows of token ids, with the reference's log-probabilities among them."""
 
-    class Encoded(sharing_prefixes(found("KTOTrainer"))):  # type: ignore[misc]
+    trainer_class = found("KTOTrainer")
+
+    class Encoded(sharing_prefixes(trainer_class)):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            with _unhashed(trainer_class):
+                super().__init__(*arguments, **named)
+
         def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
             return dataset
 
@@ -148,6 +165,24 @@ def shared_prefix_kto() -> type[Any]:
             return dataset
 
     return Encoded
+
+
+@contextmanager
+def _unhashed(trainer_class: type[Any]) -> Iterator[None]:
+    """Inside, a trainer that is built takes no hash of all weights, which would name a file of reference figures.
+
+    Ours are among the rows, so that no such file is written. The hash takes seconds, and there is none of weights that
+    several processes divide.
+    """
+    home = sys.modules[trainer_class.__module__]
+    if not hasattr(home, HASH):
+        raise _moved(f"{HASH} in {home.__name__}")
+    before = getattr(home, HASH)
+    setattr(home, HASH, lambda model: "")
+    try:
+        yield
+    finally:
+        setattr(home, HASH, before)
 
 
 def shared_prefix_grpo(temperature: float) -> type[Any]:

@@ -61,8 +61,8 @@ def folded_adapters(decoder: Any) -> Iterator[None]:
 
 
 def _folded(layer: Any) -> nn.Module | None:
-    """A plain layer equal to a LoRA layer with its active adapters; None for any other layer."""
-    if not _plain_lora(layer):
+    """A plain layer equal to a LoRA layer with its active adapters; None for another layer, or for divided weights."""
+    if not _plain_lora(layer) or hasattr(layer.base_layer.weight, "to_local"):
         return None
     active, base = _active(layer), layer.base_layer
     if not active:

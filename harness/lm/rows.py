@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,8 +87,23 @@ class Row:
     """(group, completion) in the order of `targets`."""
 
 
+_ONE: ContextVar[bool] = ContextVar("one forward", default=False)
+
+
+@contextmanager
+def one_forward() -> Iterator[None]:
+    """Inside, all that is asked for in one call is one forward, whatever its length."""
+    token = _ONE.set(True)
+    try:
+        yield
+    finally:
+        _ONE.reset(token)
+
+
 def row_tokens(model: Any) -> int:
     """Most tokens of one forward where the model lies, unless a caller knows better."""
+    if _ONE.get():
+        return sys.maxsize
     return ROW_TOKENS if model.device.type == "cpu" else GPU_ROW_TOKENS
 
 
@@ -110,7 +128,7 @@ def _computed(completion: Sequence[int]) -> int:
 
 def shared_tokens(model: Any, max_tokens: int) -> int:
     """Tokens up to which several groups share a row."""
-    if model.device.type != "cpu":
+    if _ONE.get() or model.device.type != "cpu":
         return max_tokens
     return min(max_tokens, CPU_ROW * torch.get_num_threads() if is_blockwise(model) else CPU_MASKED_ROW)
 

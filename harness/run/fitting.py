@@ -96,6 +96,7 @@ def job_of(plan: Plan, registry: Registry) -> FitJob:
         lora=config.lora,
         threads=machine.threads,
         processes=config.processes,
+        sharding=plan.sharding,
         fast_paths=machine.fast_paths,
         gradient_checkpointing=config.gradient_checkpointing,
         seed=config.seed,

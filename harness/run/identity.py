@@ -79,6 +79,7 @@ def _fit(plan: Plan, registry: Registry) -> dict[str, Any]:
             "kind": machine.kind,
             "precision": machine.precision,
             "processes": config.processes,  # a sum over them rounds otherwise
+            "sharding": plan.sharding and plan.sharding.model_dump(mode="json"),  # longer rows round otherwise, too
             "threads": machine.threads,
             "fast_paths": machine.fast_paths,
             "gradient_checkpointing": config.gradient_checkpointing,  # counted compute, and with it a cap, differ

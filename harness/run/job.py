@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.config import Lora
 from harness.contracts import FewShot, HarnessError, Regime
+from harness.fit.sharding import Sharding
 from harness.meter import Spend
 from harness.models.wheels import ModelFiles
 from harness.records.schema import Lost
@@ -70,6 +71,8 @@ class FitJob(_Frozen):
     threads: int
     processes: int
     """That make the fit together; they share the threads."""
+    sharding: Sharding | None
+    """How they divide the model's weights."""
     fast_paths: bool
     gradient_checkpointing: bool
     seed: int

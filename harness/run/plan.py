@@ -35,6 +35,7 @@ from harness.contracts.progress import Progress
 from harness.data.reading import WatchedSource
 from harness.data.sources import open_source
 from harness.fit.demands import refuse_unable, refuse_unmet, takes
+from harness.fit.sharding import Sharding
 from harness.lm.paths import chosen
 from harness.lm.speeds import AUTO, USUAL, Where, fastest
 from harness.models.find import cache_dir, resolve
@@ -42,6 +43,7 @@ from harness.models.load import device_kind, pick_device, pick_precision
 from harness.models.wheels import ModelFiles
 from harness.records.provenance import Decisive, digest
 from harness.records.store import Store
+from harness.run.accelerate_file import sharding_of
 from harness.run.dividing import gpu_count, refuse_undivided
 from harness.run.identity import basis_of, manifest, run_id, without_threads
 from harness.run.labels import Labels, draw_labels
@@ -105,6 +107,8 @@ class Plan:
     """Models that judges load, by the names they ask by; "" is the study's own."""
     stand_in: StandIn | None = None
     """What answers in place of a model, where answers come from a file."""
+    sharding: Sharding | None = None
+    """How several processes of a fit divide the model's weights."""
     baseline_answers: str | None = None
     """Hash of the samples of the run that answers are judged against, where one was named."""
     decisive: Decisive = field(default_factory=dict)
@@ -152,6 +156,7 @@ class Plan:
                 "shuffle_labels": False,
                 "outputs": None,
                 "processes": 1,
+                "accelerate_config": None,
             }
         )
 
@@ -191,7 +196,7 @@ def make_plan(
 def _read(config: RunConfig, registry: Registry, progress: Progress, models: Models, *, elsewhere: bool) -> Plan:
     """Everything but the manifest."""
     if config.aligner == BASE_ALIGNER:
-        config = config.model_copy(update={"processes": 1})
+        config = config.model_copy(update={"processes": 1, "accelerate_config": None})
     aligner_class = aligner_of(config, registry)
     aligner_config = _validated(aligner_class, config.aligner_config)
     task, pool = _scored(config, registry)
@@ -219,6 +224,7 @@ def _read(config: RunConfig, registry: Registry, progress: Progress, models: Mod
     refuse_undivided(
         config, aligner_class, registry, gpus=None if elsewhere or machine.device == "cpu" else gpu_count()
     )
+    sharding = sharding_of(config, progress.note)
     config = config.model_copy(update={"budget": labels.budget or settled(config.budget, 1)})
     said = (labels.left_out.line, labels.left_out_held.line, *labels.warnings)
     for line in (*size.lines, *notes(pool, source.view()), *said):
@@ -252,6 +258,7 @@ def _read(config: RunConfig, registry: Registry, progress: Progress, models: Mod
         judge_models={"": files, **_judge_models((config.judge, fit_judge), registry, models)},
         baseline_answers=baseline_answers,
         stand_in=stand_in(config, task, from_task, files),
+        sharding=sharding,
     )
 
 

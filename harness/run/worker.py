@@ -147,7 +147,7 @@ def _fit(job: FitJob, folder: Path, aligner: Aligner, registry: Registry, progre
     from harness.models.adapters import parameter_change
     from harness.models.hashes import adapter_hash
 
-    together = begin(job.processes, job.regime.device)
+    together = begin(job.processes, job.regime.device, job.sharding)
     lost = _lost(folder) if together.first else Lost()
     bench, seconds_load = _bench(job, folder, registry, progress, together)
     trials = job.regime.budget.tune
@@ -212,7 +212,8 @@ def _bench(
     regime = job.regime
     progress.stage("load the model")
     started = time.monotonic()
-    model, tokenizer = load(job.files, device=regime.device, precision=regime.precision)
+    place = regime.device if job.sharding is None else "cpu"  # from where each process takes its part
+    model, tokenizer = load(job.files, device=place, precision=regime.precision)
     if job.gradient_checkpointing:
         forget(model)
     seconds = time.monotonic() - started
@@ -230,7 +231,10 @@ def _bench(
         judges=Judges(registry, folder / JUDGES, job.model, regime.device, _shown(progress), files=job.judge_models),
         together=together,
     )
-    bench.share(folder.parent.parent / SHARED, job.base)
+    if (
+        job.sharding is None
+    ):  # else all processes compute, or none: another fit may leave a file between two of their looks
+        bench.share(folder.parent.parent / SHARED, job.base)
     return bench, seconds
 
 

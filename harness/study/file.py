@@ -76,6 +76,10 @@ class Shared(_Frozen):
         le=64,
         description="how many make a fit together, each on a GPU of its own",
     )
+    accelerate_config: Folder | None = Field(
+        default=None,
+        description="file of accelerate's (FSDP or DeepSpeed) that says how the processes divide the model's weights",
+    )
     limit: int | None = Field(default=None, ge=1, description="evaluate the first N items")
     num_fewshot: int = Field(default=0, ge=0)
     generate: bool = Field(default=False, description="have the answer to a question with options written, too")

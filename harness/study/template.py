@@ -42,6 +42,7 @@ shared:
   # fast_paths: auto            # auto, on, off: part of every cell's identity
   # gradient_checkpointing: false   # true: less memory while training, and a second forward
   # processes: 1                # that make a fit together, each on its own GPU
+  # accelerate_config: fsdp.yaml    # of accelerate's: they divide the model's weights
 
 # ---- where it runs
 run:

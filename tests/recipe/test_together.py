@@ -14,10 +14,17 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
+from harness.config import Lora
+from harness.conformance.toy import tiny_model
+from harness.contracts import HarnessError
+from harness.fit.sharding import Sharding, units
 from harness.fit.together import ALONE, Together
+from harness.lm.peft_internals import decoder_of
+from harness.models.adapters import add_lora
 from harness.run.launch import ACCELERATE, environment, first_to_end
-from tests.fits_together import METHODS, fitted
+from tests.fits_together import METHODS, MORE, SHARDINGS, fitted
 from tests.tiny import tiny_folder
 
 pytestmark = pytest.mark.recipe
@@ -50,6 +57,23 @@ def test_two_processes_fit_what_one_fits(two: Any, method: str, tmp_path: Path) 
     assert set(found["adapter"]) == set(alone["adapter"])
     for weight, value in alone["adapter"].items():
         torch.testing.assert_close(found["adapter"][weight], value, rtol=1e-4, atol=1e-6)
+
+
+DIVIDED = [*(f"{method}, layers" for method in METHODS), *(f"dpo, {way}" for way in SHARDINGS if way != "layers")]
+
+
+@pytest.mark.parametrize("asked", [*DIVIDED, *MORE])
+def test_two_processes_that_divide_the_weights_fit_what_one_fits(two: Any, asked: str, tmp_path: Path) -> None:
+    alone = fitted(asked.partition(", ")[0], tmp_path, ALONE, **MORE.get(asked, {}))
+    found = two[asked]
+    assert (alone["held"], found["held"]) == (1.0, pytest.approx(0.5, abs=0.02))
+    assert found["losses"] == pytest.approx(alone["losses"], rel=1e-5)
+    assert found["held_out"] == pytest.approx(alone["held_out"], rel=1e-5)
+    assert found["spend"] == alone["spend"]
+    for weight, value in alone["adapter"].items():
+        torch.testing.assert_close(found["adapter"][weight], value, rtol=1e-4, atol=1e-6)
+    assert found["layer"] == pytest.approx(alone["layer"], abs=1e-5)
+    assert found["said"] == alone["said"]
 
 
 def test_an_interrupted_fit_of_two_ends_as_an_undisturbed_one(two: Any) -> None:
@@ -88,6 +112,13 @@ Root Cause (first observed failure):
 @pytest.mark.parametrize(("others", "first", "told"), [(1, -9, -9), (-15, 2, 2), (-15, 4, 4), (-15, 1, 1), (1, 1, 1)])
 def test_the_process_that_made_the_others_end_is_told(others: int, first: int, told: int) -> None:
     assert first_to_end(LAUNCHED.format(others=others, first=first), 1) == told
+
+
+def test_layers_of_another_class_are_named() -> None:
+    policy = add_lora(tiny_model(), Lora(), 0)
+    how = Sharding(classes=("GPT2Block",))
+    with pytest.raises(HarnessError, match=r"layers of the class GPT2Block; its layers are .*LlamaDecoderLayer"):
+        list(units(policy, decoder_of(policy), how))
 
 
 # ---------------------------------------------------------------- through the command line
@@ -137,6 +168,19 @@ def test_a_killed_process_is_told_and_costs_the_steps_since_the_last_checkpoint(
     assert [event["step"] for event in log if event["event"] == "train" and "loss" in event] == list(
         range(1, STEPS + 1)
     )
+
+
+def test_a_file_of_accelerates_divides_the_weights(words: Callable[[Path], list[str]], tmp_path: Path) -> None:
+    file = tmp_path / "fsdp.yaml"
+    settings = {"fsdp_version": 2, "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP"}
+    file.write_text(yaml.safe_dump({"distributed_type": "FSDP", "num_processes": 2, "fsdp_config": settings}))
+    asked = [*words(tmp_path / "runs"), "--set", f"accelerate_config={file}", "--set", "budget.min_steps=4"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False, cwd=TOP)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/record.json")]
+    machines = {one["aligner"]["name"]: one["manifest"]["decisive"]["fit"]["machine"] for one in found}
+    assert machines["dpo"]["sharding"] == Sharding().model_dump(mode="json")
+    assert machines["base"]["sharding"] is None
 
 
 def _wait(until: Callable[[], bool], seconds: float = 300.0) -> None:

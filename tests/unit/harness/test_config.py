@@ -237,6 +237,7 @@ def test_every_field_is_reachable_by_set_or_option() -> None:
         "groups",
         "profile",
         "checkpoint_steps",
+        "accelerate_config",
         "gradient_checkpointing",
         "processes",
         "fold",

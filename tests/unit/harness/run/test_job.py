@@ -25,6 +25,7 @@ from harness.contracts import (
     Regime,
     user,
 )
+from harness.fit.sharding import Sharding
 from harness.models.wheels import ModelFiles
 from harness.run.job import FitJob, FitReport, Start, Starts, Stopped, read_model, write_model
 from harness.run.worker import in_words
@@ -69,6 +70,7 @@ def job(few_shot: FewShot, **changes: Any) -> FitJob:
         "lora": Lora(),
         "threads": 2,
         "processes": 1,
+        "sharding": Sharding(classes=("Layer",), keep=True),
         "fast_paths": True,
         "gradient_checkpointing": False,
         "seed": 2**32 - 1,
