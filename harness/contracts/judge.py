@@ -70,6 +70,9 @@ class JudgeTools:
     cache: Path
     """A folder for this judge alone, kept between runs. It may not exist yet."""
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None
+    basis: Callable[[str], str | None] = lambda name: None
+    """A hash of everything that decides what the model that `load` gives by this name says of a text. What a judge
+    keeps of a model's figures it keeps under this; None: it must not keep them."""
 
 
 @runtime_checkable

@@ -33,6 +33,8 @@ class Judges:
     loaded: Callable[[Engine], None] = lambda engine: None
     """Told of every engine that a judge opens, before it computes anything."""
     files: Mapping[str, ModelFiles] | None = None
+    basis: Callable[[str], str | None] = lambda name: None
+    """Of the models, by the names that judges ask by; see `contracts.JudgeTools`."""
     used_own: bool = field(default=False, init=False)
     """Whether a judge asked for the study's own model."""
     _open: dict[str, Judge] = field(default_factory=dict)
@@ -47,9 +49,9 @@ class Judges:
     def open(self, name: str, cache: Path) -> Judge:
         """A new one, with a cache of its own; models are shared."""
         judge = self.registry.judge(name)()
-        return (
-            judge.with_tools(JudgeTools(self._load, cache, self.progress)) if isinstance(judge, TakesTools) else judge
-        )
+        if not isinstance(judge, TakesTools):
+            return judge
+        return judge.with_tools(JudgeTools(self._load, cache, self.progress, self.basis))
 
     def _load(self, name: str) -> LanguageModel:
         self.used_own |= not name

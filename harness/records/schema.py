@@ -33,7 +33,10 @@ class Score(_Frozen):
 
 
 class Seconds(_Frozen):
-    """Wall-clock seconds by phase; `total` is their sum and counts resumed parts once."""
+    """Wall-clock seconds by phase; `total` is their sum and counts resumed parts once.
+
+    `load` is reading the model, in the process that fits and in the one that evaluates, and putting the adapter on it.
+    """
 
     load: float
     fit: float

@@ -23,6 +23,7 @@ from harness.contracts import (
 from harness.contracts.progress import Progress
 from harness.fit.demands import able
 from harness.meter import Meter
+from harness.models.templates import clock
 from harness.records.schema import Inference
 from harness.run.identity import base_basis
 from harness.run.job import RESULT, SHARED, FitReport
@@ -54,7 +55,6 @@ def evaluate(plan: Plan, session: Session, against: Against, fitted: FitReport) 
     import torch
 
     from harness.lm.language_model import ModelAligned
-    from harness.lm.paths import paths
     from harness.lm.resumable import resumable
 
     if plan.stand_in is not None:
@@ -72,17 +72,20 @@ def evaluate(plan: Plan, session: Session, against: Against, fitted: FitReport) 
     alone = session.store.lock(f"answers-{plan.answers_id}", waiting)
     meter, result = Meter(), session.store.fit_dir(plan.fit_id) / RESULT
     changed = bool(fitted.parameter_change)
-    with alone, adapted(engine, result, changed=changed), engine.metered(meter), paths(plan.machine.fast_paths):
-        answers = _answers_of(plan, session) / "responses.jsonl"
-        aligned = result_of(plan, engine, result, meter, None if changed else _kept(plan, session))
-        offered = capabilities(aligned)
-        if isinstance(aligned, ModelAligned):  # which has every method, whatever its engine can do
-            offered &= able(session.registry.backend(plan.config.backend))
-        asked = resumable(aligned, answers, meter, offered=offered, progress=_shown(plan, session.progress))
-        started = time.monotonic()
-        scores = plan.task.evaluate(asked, _context(plan, session, against))
-        seconds = time.monotonic() - started + asked.seconds_before
-        engines = engine.parts() if isinstance(engine, HasParts) else {}
+    with alone:
+        began = time.monotonic()
+        with adapted(engine, result, changed=changed), engine.metered(meter), _as_planned(plan):
+            seconds_load += time.monotonic() - began
+            answers = _answers_of(plan, session) / "responses.jsonl"
+            aligned = result_of(plan, engine, result, meter, None if changed else _kept(plan, session))
+            offered = capabilities(aligned)
+            if isinstance(aligned, ModelAligned):  # which has every method, whatever its engine can do
+                offered &= able(session.registry.backend(plan.config.backend))
+            asked = resumable(aligned, answers, meter, offered=offered, progress=_shown(plan, session.progress))
+            started = time.monotonic()
+            scores = plan.task.evaluate(asked, _context(plan, session, against))
+            seconds = time.monotonic() - started + asked.seconds_before
+            engines = engine.parts() if isinstance(engine, HasParts) else {}
     _check(scores, plan)
     spend = meter.spend
     return CellOutcome(
@@ -100,11 +103,24 @@ def evaluate(plan: Plan, session: Session, against: Against, fitted: FitReport) 
 
 
 def _from_file(plan: Plan, stand_in: StandIn, session: Session, against: Against, fitted: FitReport) -> CellOutcome:
-    """Score answers that are there already: no model is opened, and nothing of what they cost is known."""
+    """Score answers that are there already: no model but a judge's is opened, and nothing of their cost is known."""
     started = time.monotonic()
-    scores = plan.task.evaluate(stand_in, _context(plan, session, against))
+    with _as_planned(plan) if plan.config.judge is not None else contextlib.nullcontext():
+        scores = plan.task.evaluate(stand_in, _context(plan, session, against))
     _check(scores, plan)
     return CellOutcome(fit=fitted, scores=scores, seconds_evaluate=time.monotonic() - started)
+
+
+@contextlib.contextmanager
+def _as_planned(plan: Plan) -> Iterator[None]:
+    """Inside, models compute with the threads and the paths of the plan."""
+    import torch
+
+    from harness.lm.paths import paths
+
+    torch.set_num_threads(plan.machine.threads)
+    with paths(plan.machine.fast_paths):
+        yield
 
 
 def _begun(file: Path) -> int:
@@ -160,8 +176,29 @@ def _context(plan: Plan, session: Session, against: Against) -> EvalContext:
 def _judges(plan: Plan, session: Session) -> Judges:
     from harness.judging.open import Judges
 
-    shown, caches = _shown(plan, session.progress), session.store.judge_caches
-    return Judges(session.registry, caches, plan.config.model, plan.machine.device, shown, files=plan.judge_models)
+    return Judges(
+        session.registry,
+        session.store.judge_caches,
+        plan.config.model,
+        plan.machine.device,
+        _shown(plan, session.progress),
+        files=plan.judge_models,
+        basis=lambda name: judge_basis(plan, name),
+    )
+
+
+OF_AN_EVALUATION = ("device", "kind", "threads", "fast_paths", "python", "environment")
+"""Of a machine's settings, what decides a judge's figures; its model has a precision of its own."""
+
+
+def judge_basis(plan: Plan, name: str) -> str:
+    """Hash of everything that decides what a judge's model, called `name`, says of a text in this cell's evaluation."""
+    fit, answers = plan.decisive["fit"], plan.decisive["answers"]
+    files = plan.judge_models[name]
+    model = [dict(files.contents), files.trust_remote_code, clock(files.folder)]
+    machine = {name: fit["machine"][name] for name in OF_AN_EVALUATION}
+    code = [fit["code"]["harness"], fit["libraries"], answers["code"], answers["libraries"]]
+    return content_hash(model, machine, code, plan.decisive["judgement"]["judge"])
 
 
 @contextlib.contextmanager

@@ -22,13 +22,14 @@ from harness.contracts import (
     JudgeItem,
     JudgeTools,
     LanguageModel,
-    Loglik,
     LoglikRequest,
     Verdict,
     require,
 )
 from harness.hookspecs import hookimpl
 from harness.util.chat import render_prompt
+from harness.util.checked import Damaged, read_checked_json, write_checked_json
+from harness.util.hashes import content_hash
 from tasks.judges.prompts import IDENTIFIERS, VERSION, comparison, conversation
 
 LONGEST = 2048
@@ -78,10 +79,30 @@ class Local:
         verdicts: list[Verdict] = []
         for start in range(0, len(items), CHUNK):
             asked = [_ask(self._model, item) for item in items[start : start + CHUNK]]
-            answers = iter(self._model.loglik([request for one in asked for request in one.requests]))
-            verdicts += [_verdict(one, [next(answers) for _ in one.requests]) for one in asked]
+            totals = iter(self._totals([request for one in asked for request in one.requests]))
+            verdicts += [_verdict(one, [next(totals) for _ in one.requests]) for one in asked]
             self._report(len(verdicts), len(items))
         return verdicts
+
+    def _totals(self, requests: Sequence[LoglikRequest]) -> list[float]:
+        """The log-probability of each request's letter, from the cache where the model was asked all of them before.
+
+        They are kept together, because those that are computed together can differ in their last bit from others.
+        """
+        basis = None if self.tools is None else self.tools.basis(self.model_name)
+        if self.tools is None or basis is None:
+            return [answer.total for answer in self._model.loglik(requests)]
+        asked = [[list(request.context), list(request.continuation)] for request in requests]
+        kept = self.tools.cache / f"{content_hash(self.version, basis, asked)}.json"
+        try:
+            known = read_checked_json(kept)
+        except Damaged:
+            known = None
+        if known is None:
+            known = [answer.total for answer in self._model.loglik(requests)]
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_checked_json(kept, known)
+        return list(known)
 
     def language_model(self) -> LanguageModel:
         """The model that judges, for what else a task may ask it. Raises HarnessError as `compare` does."""
@@ -123,9 +144,8 @@ def _ask(model: LanguageModel, item: JudgeItem) -> _Asked:
     return _Asked(tuple(requests), cut)
 
 
-def _verdict(asked: _Asked, answers: Sequence[Loglik]) -> Verdict:
+def _verdict(asked: _Asked, totals: Sequence[float]) -> Verdict:
     """Both orders' P(a better), and their mean."""
-    totals = [answer.total for answer in answers]
     per_order = tuple(_share(totals[i], totals[i + 1]) for i in (0, 2))
     if not all(map(math.isfinite, per_order)):
         return Verdict(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import types
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +20,8 @@ from harness.contracts import (
     HarnessError,
     JudgeItem,
     JudgeTools,
+    Loglik,
+    LoglikRequest,
     SampleRow,
     Scores,
     Source,
@@ -29,9 +32,11 @@ from harness.contracts import (
 from harness.contracts.progress import Silent
 from harness.hookspecs import hookimpl
 from harness.lm.backends.hf import HfEngine
+from harness.lm.language_model import ModelAligned
 from harness.plugins.registry import Registry, load
 from harness.records.schema import Record
 from harness.run.engine import run
+from harness.run.evaluation import judge_basis
 from harness.run.plan import make_plan
 
 pytestmark = pytest.mark.recipe
@@ -159,6 +164,52 @@ def test_another_judge_asks_for_no_new_answers(
     assert second.id != first.id
     assert second.spent.inference.generated_tokens == first.spent.inference.generated_tokens > 0
     assert second.spent.lost.restarts == 0
+
+
+def test_what_a_model_said_as_judge_is_asked_once(
+    tiny: str, tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(cell(tiny, tmp_path, aligner="icl", judge="local"), registry=registry)
+    with monkeypatch.context() as idle:
+        idle.setattr(ModelAligned, "loglik", lambda *_: pytest.fail("the judge said this before"))
+        again = run(cell(tiny, tmp_path, aligner="icl", judge="local", seed=1), registry=registry)
+    assert again.id != first.id
+    assert again.scores == first.scores
+    asked: list[int] = []
+    loglik = ModelAligned.loglik
+
+    def counted(model: ModelAligned, requests: Sequence[LoglikRequest]) -> list[Loglik]:
+        asked.append(len(requests))
+        return loglik(model, requests)
+
+    monkeypatch.setattr(ModelAligned, "loglik", counted)
+    run(cell(tiny, tmp_path, aligner="icl", judge="local", seed=2, fast_paths="off"), registry=registry)
+    assert asked == [4 * len(QUESTIONS)] * 2, "of base and of icl, which are computed another way"
+
+
+def test_what_a_judge_s_model_says_rests_on_its_files_machine_code_and_libraries(
+    tiny: str, tmp_path: Path, registry: Registry
+) -> None:
+    plan = make_plan(cell(tiny, tmp_path, judge="local"), registry, Silent())
+    basis = judge_basis(plan, "")
+    decisive = plan.decisive
+    fit, answers, judgement = decisive["fit"], decisive["answers"], decisive["judgement"]
+    others = {
+        "template": replace(plan, judge_models={"": replace(plan.files, contents={"chat_template.jinja": "other"})}),
+        "threads": {**decisive, "fit": {**fit, "machine": {**fit["machine"], "threads": 7}}},
+        "loading": {**decisive, "fit": {**fit, "code": {**fit["code"], "harness": "other"}}},
+        "code": {**decisive, "answers": {**answers, "code": {**answers["code"], "harness": "other"}}},
+        "libraries": {**decisive, "answers": {**answers, "libraries": {"torch": "other"}}},
+        "judge": {**decisive, "judgement": {**judgement, "judge": {**judgement["judge"], "version": "other"}}},
+    }  # fmt: skip
+    for what, other in others.items():
+        changed = replace(plan, decisive=other) if isinstance(other, dict) else other
+        assert judge_basis(changed, "") != basis, what
+    seeds = {
+        **decisive,
+        "fit": {**fit, "seeds": {"draw": 5, "training": 5}, "machine": {**fit["machine"], "sharding": {}}},
+    }
+    assert judge_basis(replace(plan, decisive=seeds), "") == basis
 
 
 def test_one_of_a_family_has_its_own_name_version_and_run(tiny: str, tmp_path: Path, registry: Registry) -> None:

@@ -131,6 +131,39 @@ def test_a_conversation_is_shown_with_its_speakers() -> None:
     assert conversation(user("Hello.")) == "Hello."
 
 
+# ---------------------------------------------------------------- what is kept
+
+
+def keeping(folder: Path, basis: str | None) -> tuple[Judge, Any]:
+    model = ruled(lambda prompt: 0.8 if prompt.index("good") < prompt.index("bad") else 0.3)
+    tools = JudgeTools(lambda name: model, folder, basis=lambda name: basis)
+    return Local().with_tools(tools), model
+
+
+def test_what_the_model_said_before_is_not_asked_again(tmp_path: Path) -> None:
+    items = [item("good", f"bad {i}") for i in range(local.CHUNK + 1)]
+    first, asked = keeping(tmp_path, "basis")
+    verdicts = first.compare(items)
+    assert len(asked.asked) == 4 * len(items)
+    again, idle = keeping(tmp_path, "basis")
+    assert again.compare(items) == verdicts
+    assert idle.asked == []
+    for basis, others in (("another", items), (None, items), ("basis", items[1:])):
+        other, model = keeping(tmp_path, basis)
+        other.compare(others)
+        assert len(model.asked) == 4 * len(others), "another model, no basis, or other items together"
+
+
+def test_what_was_kept_and_changed_is_asked_again(tmp_path: Path) -> None:
+    first, _ = keeping(tmp_path, "basis")
+    (verdict,) = first.compare([item()])
+    (kept,) = tmp_path.iterdir()
+    kept.write_text(kept.read_text().replace("-", "", 1))
+    again, model = keeping(tmp_path, "basis")
+    assert again.compare([item()]) == [verdict]
+    assert len(model.asked) == 4
+
+
 # ---------------------------------------------------------------- length
 
 
