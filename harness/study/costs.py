@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 from harness.models.find import cache_dir
 from harness.records.schema import Record
 from harness.study.footprint import footprint
+from harness.study.probe import probe
 from harness.study.speed import Speed, speed_here
 from harness.study.work import TRIAL_FITS, Modelled, modelled, shapes_of, trains
 
 if TYPE_CHECKING:
     from harness.run.plan import Plan
 
-LOADING_S = 12.0
-"""Seconds of a cell beside its fit and its evaluation, where no record says."""
+LOADING_S = 4.0
+"""Seconds of a cell beside its fit and its evaluation, where no record says; a worker imports once for many cells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,14 @@ def expected(plan: Plan, items: int, known: Sequence[Record], *, fitted: bool) -
         tokens=tokens,
         items=items,
     )
-    speed = speed_here(cache_dir(), machine.device, machine.threads, files.weights_hash, known)
+    speed = speed_here(
+        cache_dir(),
+        machine.device,
+        machine.threads,
+        files.weights_hash,
+        known,
+        probe=lambda: probe(files.folder, machine.threads),
+    )
     work = work_of_plan(plan, items)
     memory *= config.processes
     return cost(work, modelled(plan, items), known, speed, memory=memory, disk=disk, fitted=fitted)
@@ -162,7 +170,12 @@ def cost(
     together = speed.fit * work.processes  # at the best: what they wait for each other is not known
     fit = PhaseCost(modelled.fit_flops, modelled.fit_tokens, together, fits, _pairs, work.pairs_seen)
     answers = PhaseCost(
-        modelled.evaluate_flops, modelled.evaluate_tokens, speed.evaluate, evaluations, _items, work.items
+        modelled.evaluate_flops,
+        modelled.evaluate_tokens,
+        speed.written if modelled.writes else speed.evaluate,
+        evaluations,
+        _items,
+        work.items,
     )
     return CellCost(
         load_s=median(r.spent.seconds.load for r in same) if same else LOADING_S,

@@ -1,13 +1,12 @@
 """FLOPs a second on this machine: a short probe, kept in the cache's folder and corrected by what later records took.
 
-A kept figure is that of a device with so many threads, and of a model on it; a probe stands in for a model that was
-never run here.
+A kept figure is that of a device with so many threads, and of a model on it; a probe (`harness.study.probe`) stands in
+for a model that was never run here.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -21,46 +20,70 @@ if TYPE_CHECKING:
 
 SPEEDS = "speeds.json"
 """In the cache's folder."""
-FIT_SHARE, EVALUATE_SHARE = 1 / 3, 1 / 3
-"""What of the probe's speed a fit, and an evaluation, of a small model comes to (ours, seen on two CPUs)."""
+PHASES = ("fit", "evaluate", "written")
+"""What has a speed of its own: a fit, an evaluation that scores texts, and one that writes answers."""
+OF_A_GPU = 1 / 3
+"""What of its best speed a GPU is taken to reach in either phase."""
 CUDA_FLOPS_PER_SECOND = 2e13
 """Of a GPU that nothing was run on: the probe does not take a GPU, which others may be using."""
 ASSUMED = f"an assumed speed of a GPU, {CUDA_FLOPS_PER_SECOND:.0e} FLOPs a second at its best: no record says more"
-PROBE = 512
-"""Side of the matrices of the probe."""
-PROBE_S = 0.5
+
+
+Probe = Callable[[], Mapping[str, float]]
+"""Measures the speeds of `PHASES`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """FLOPs a second of both phases, and where they are from, in words."""
+    """FLOPs a second of the phases, and where they are from, in words."""
 
     fit: float
     evaluate: float
+    written: float
+    """Of an evaluation that writes answers."""
     basis: str
 
 
-def speed_here(cache: Path, device: str, threads: int, model: str, known: Sequence[Record]) -> Speed:
-    """The speed of a model here: by records, else as kept, else by the probe, which is then kept.
+def speed_here(
+    cache: Path,
+    device: str,
+    threads: int,
+    model: str,
+    known: Sequence[Record],
+    *,
+    probe: Probe,
+) -> Speed:
+    """The speed of a model here: by records, else as kept, else by `probe`, whose figures are then kept.
 
-    `known` are records of any model and device.
+    `known` are records of any model and device. A phase that no record says anything of has the speed of one that some
+    record does.
     """
     same = [r for r in known if (r.model.weights_hash, r.model.device) == (model, device)]
     seen = _phases(r for r in same if r.manifest.threads == threads) or _phases(same)
     kept = _kept(cache).get(_machine(device, threads), {})
     before = kept.get(model)
     if seen is None and before is None:
-        probed = _probed(cache, kept, device, threads)
-        basis = "the speed of a short probe of this machine" if device == "cpu" else ASSUMED
-        return Speed(probed * FIT_SHARE, probed * EVALUATE_SHARE, basis)
+        if device != "cpu":
+            return _speed(dict.fromkeys(PHASES, CUDA_FLOPS_PER_SECOND * OF_A_GPU), ASSUMED)
+        probed = kept.get(_probed(model)) or _keep_probe(cache, device, threads, model, probe())
+        return _speed(probed, "the speed of a short probe of this machine")
     fallback = before or seen
     assert fallback is not None
-    fit, evaluate = (
-        (seen or {}).get(phase) or fallback.get(phase) or next(iter(fallback.values())) for phase in ("fit", "evaluate")
-    )
+    figures = {
+        phase: (seen or {}).get(phase) or fallback.get(phase) or _nearest(phase, seen or fallback) for phase in PHASES
+    }
     some = "a record" if len(same) == 1 else f"{len(same)} records"
-    basis = f"the speed of {some} of this model" if seen else "the speed that earlier studies saw here"
-    return Speed(fit, evaluate, basis)
+    return _speed(figures, f"the speed of {some} of this model" if seen else "the speed that earlier studies saw here")
+
+
+def _speed(figures: Mapping[str, float], basis: str) -> Speed:
+    return Speed(figures["fit"], figures["evaluate"], figures["written"], basis)
+
+
+def _nearest(phase: str, figures: Mapping[str, float]) -> float:
+    """Of evaluations, those of the other kind; else whatever is known."""
+    others = [name for name in ("evaluate", "written") if phase != "fit" and name in figures]
+    return figures[others[0]] if others else next(iter(figures.values()))
 
 
 def learn(cache: Path, records: Iterable[Record]) -> None:
@@ -78,49 +101,27 @@ def learn(cache: Path, records: Iterable[Record]) -> None:
         _keep(cache, kept)
 
 
-def probe(threads: int) -> float:
-    """FLOPs a second of products of matrices in float32 on so many threads, while nothing else runs.
-
-    One thread is timed, by its time at work, and the fastest of several products counts. Several threads would wait for
-    one another on a busy machine, and seem a hundred times slower than they are.
-    """
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        a = torch.ones((PROBE, PROBE))
-        times: list[float] = []
-        began = time.thread_time()
-        while len(times) < 5 or time.thread_time() - began < PROBE_S:
-            start = time.thread_time()
-            torch.mm(a, a)
-            times.append(time.thread_time() - start)
-    finally:
-        torch.set_num_threads(before)
-    return threads * 2 * PROBE**3 / min(times)
-
-
 def _phases(records: Iterable[Record]) -> dict[str, float] | None:
-    """FLOPs a second by phase, the median over records; None where no record says both."""
-    speeds: dict[str, list[float]] = {"fit": [], "evaluate": []}
+    """FLOPs a second by phase, the median over records; None where no record says any."""
+    speeds: dict[str, list[float]] = {phase: [] for phase in PHASES}
     for record in records:
         spent = record.spent
         if spent.flops > 0 and spent.seconds.fit > 0:
             speeds["fit"].append(spent.flops / spent.seconds.fit)
         if spent.inference.flops > 0 and spent.seconds.evaluate > 0:
-            speeds["evaluate"].append(spent.inference.flops / spent.seconds.evaluate)
+            kind = "written" if spent.inference.generated_tokens else "evaluate"
+            speeds[kind].append(spent.inference.flops / spent.seconds.evaluate)
     return {phase: median(found) for phase, found in speeds.items() if found} or None
 
 
-def _probed(cache: Path, kept: Mapping[str, Any], device: str, threads: int) -> float:
-    if device != "cpu":
-        return CUDA_FLOPS_PER_SECOND
-    if "probe" in kept:
-        return float(kept["probe"]["fit"])
-    found = probe(threads)
+def _probed(model: str) -> str:
+    """The name under which a probe in the shapes of a model is kept."""
+    return f"probe of {model}"
+
+
+def _keep_probe(cache: Path, device: str, threads: int, model: str, found: Mapping[str, float]) -> Mapping[str, float]:
     everything, machine = _kept(cache), _machine(device, threads)
-    _keep(cache, {**everything, machine: {**everything.get(machine, {}), "probe": {"fit": found}}})
+    _keep(cache, {**everything, machine: {**everything.get(machine, {}), _probed(model): dict(found)}})
     return found
 
 

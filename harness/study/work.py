@@ -49,6 +49,8 @@ class Modelled:
     evaluate_flops: float
     fit_tokens: float
     evaluate_tokens: float
+    writes: bool = False
+    """Whether the evaluation has answers written."""
 
 
 def modelled(plan: Plan, items: int) -> Modelled:
@@ -57,7 +59,8 @@ def modelled(plan: Plan, items: int) -> Modelled:
     model = flop_model_of(plan, shapes)
     sizes = _sizes(plan)
     fit, asked = fit_work(plan, sizes), evaluate_work(plan, items)
-    return Modelled(fit.flops(model), asked.flops(model), fit.tokens, asked.tokens)
+    writes = "generate" in plan.task.requires or plan.config.generate
+    return Modelled(fit.flops(model), asked.flops(model), fit.tokens, asked.tokens, writes)
 
 
 def fit_work(plan: Plan, sizes: Sizes) -> FitWork:

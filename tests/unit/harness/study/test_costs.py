@@ -16,7 +16,7 @@ from tests.unit.harness.cli.test_cli import make_record
 
 pytestmark = pytest.mark.core
 
-SPEED = Speed(1e9, 2e9, "the speed of this test")
+SPEED = Speed(1e9, 2e9, 0.5e9, "the speed of this test")
 MODELLED = Modelled(6e9, 8e9, 100.0, 200.0)
 
 
@@ -68,6 +68,8 @@ def test_without_records_the_formula_speaks_and_says_so() -> None:
     assert (found.fit_s, found.evaluate_s) == (6, 4)
     assert (found.load_s, found.memory_bytes, found.sure) == (LOADING_S, 7, False)
     assert found.basis == "the methods' cost formulas, at the speed of this test"
+    written = cost(work_of(record()), replace(MODELLED, writes=True), (), SPEED)
+    assert written.evaluate_s == 16, "answers that are written come slower"
     there = forecast(work_of(record()), fitted=True)
     assert (there.fit_s, there.fit_flops, there.fit_tokens) == (0, 0, 0)
 
