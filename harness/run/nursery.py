@@ -19,7 +19,13 @@ from typing import IO, Any
 
 IMPORTED = (
     *("torch", "transformers", "trl", "peft", "accelerate", "datasets"),
-    *("harness.run.worker", "harness.fit.fitting", "harness.fit.tuning", "harness.plugins.registry"),
+    *(
+        "harness.run.worker",
+        "harness.fit.fitting",
+        "harness.fit.tuning",
+        "harness.plugins.registry",
+        "harness.run.warm",
+    ),
 )
 
 SERVER_DIED = 255
