@@ -97,8 +97,8 @@ def _controls(table: Table) -> Iterator[str]:
         if equal:
             are = "a control, does" if len(equal) == 1 else "controls, do"
             yield (
-                f"{_few(equal)}, {are} as well on {metric}: what {row.label} gains over {BASE} is not shown to "
-                "come from its labels."
+                f"{_few(equal)}, {are} as well on {metric}, and {row.label} has no control of its own here: what it "
+                f"gains over {BASE} is not shown to come from its labels."
             )
 
 

@@ -45,7 +45,8 @@ def test_a_gain_falls_where_a_control_does_as_well(tmp_path: Path, reached: int,
     add(tmp_path, "dpo", answers(38))
     add(tmp_path, "random", answers(reached))
     sentence = (
-        "random, a control, does as well on accuracy: what dpo gains over base is not shown to come from its labels."
+        "random, a control, does as well on accuracy, and dpo has no control of its own here: what it gains over base "
+        "is not shown to come from its labels."
     )
     assert (sentence in said(tmp_path)) is falls
 
@@ -64,7 +65,7 @@ def test_a_method_without_a_part_says_nothing_of_the_labels_of_others(tmp_path: 
     assert "from its labels" not in text
     shuffled = {"optimise": "none", "labels": "shuffled"}
     add(tmp_path, "gem", answers(38), aligner__changed=shuffled, aligner__config=shuffled, data__shuffled_labels=True)
-    assert "what sft gains over base is not shown to come from its labels" in said(tmp_path)
+    assert "sft has no control of its own here: what it gains over base is not shown" in said(tmp_path)
 
 
 def test_an_own_control_falls_only_where_the_test_on_the_same_items_says_so(tmp_path: Path) -> None:
