@@ -42,7 +42,7 @@ def shard_weights(policy: Any, how: Sharding, device: str, processes: int) -> No
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
 
-    from harness.lm.peft_internals import decoder_of
+    from harness.lm.peft_internals import decoder_of, is_divided
 
     decoder = decoder_of(policy)
     shared: dict[str, Any] = {
@@ -61,11 +61,6 @@ def shard_weights(policy: Any, how: Sharding, device: str, processes: int) -> No
     for module in policy.modules():
         for name, buffer in module.named_buffers(recurse=False):
             setattr(module, name, buffer.to(device))
-
-
-def is_divided(weight: Any) -> bool:
-    """Whether a weight lies in parts in several processes."""
-    return hasattr(weight, "to_local")
 
 
 def _give_up(decoder: Any) -> None:

@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from harness.lm.paths import fast
+from harness.lm.peft_internals import is_divided
 
 FULL = (torch.float32, torch.float64)
 
@@ -62,7 +63,7 @@ def folded_adapters(decoder: Any) -> Iterator[None]:
 
 def _folded(layer: Any) -> nn.Module | None:
     """A plain layer equal to a LoRA layer with its active adapters; None for another layer, or for divided weights."""
-    if not _plain_lora(layer) or hasattr(layer.base_layer.weight, "to_local"):
+    if not _plain_lora(layer) or is_divided(layer.base_layer.weight):
         return None
     active, base = _active(layer), layer.base_layer
     if not active:

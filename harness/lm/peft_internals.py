@@ -21,6 +21,11 @@ def decoder_of(model: Any) -> Any:
     return base_lm(model).get_decoder()
 
 
+def is_divided(weight: Tensor) -> bool:
+    """Whether a weight lies in parts in several processes (`harness.fit.sharding`)."""
+    return hasattr(weight, "to_local")
+
+
 def head_logits(model: Any, hidden: Tensor) -> Tensor:
     """Logits (N, V) of hidden states (N, D), with the model's own scaling and capping, in fp32 or better."""
     base = base_lm(model)

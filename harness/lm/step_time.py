@@ -23,7 +23,7 @@ def step_times(policy: Any, *, pairs: int = PAIRS, prompt: int = PROMPT, answer:
 
     `policy` is a PEFT model. Its gradients are unset again, and nothing is learned.
     """
-    groups = _made_up(policy.config.get_text_config().vocab_size, pairs, prompt, answer)
+    groups = made_up(policy.config.get_text_config().vocab_size, pairs, prompt, answer)
     times: dict[str, list[float]] = {"fast_ms": [], "plain_ms": []}
     for _ in range(REPEATS + 1):  # the first of each only warms up
         for name, seconds in times.items():
@@ -48,7 +48,9 @@ def _wait(policy: Any) -> None:
         torch.cuda.synchronize()
 
 
-def _made_up(vocabulary: int, pairs: int, prompt: int, answer: int) -> list[Group]:
+def made_up(vocabulary: int, pairs: int, prompt: int, answer: int) -> list[Group]:
+    """Prompts with two answers each, of token ids that follow no pattern and need no random numbers."""
+
     def run(start: int, size: int) -> list[int]:
         return [(start + 7919 * i * (i + 3)) % vocabulary for i in range(size)]
 

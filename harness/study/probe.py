@@ -116,14 +116,9 @@ def _speed(meter: Any, compute: Callable[[], object]) -> float:
 
 
 def _groups(model: Any, number: int) -> Any:
-    from harness.lm.rows import Group
+    from harness.lm.step_time import made_up
 
-    vocabulary = model.config.vocab_size
-
-    def run(start: int, size: int) -> list[int]:
-        return [(start + 7919 * i * (i + 3)) % vocabulary for i in range(size)]
-
-    return [Group(run(i, PROMPT), (run(i + 9, ANSWER), run(i + 5, ANSWER))) for i in range(number)]
+    return made_up(model.config.vocab_size, number, PROMPT, ANSWER)
 
 
 def _train(model: Any) -> None:
