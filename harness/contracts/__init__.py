@@ -94,6 +94,7 @@ from harness.contracts.running import (
     Resources,
     RunObserver,
     ShowsCommand,
+    StartsAhead,
 )
 from harness.contracts.task import (
     EvalContext,
@@ -239,6 +240,7 @@ __all__ = [
     "Span",
     "Spans",
     "SplitAbsent",
+    "StartsAhead",
     "StepLoss",
     "TakesOutputs",
     "TakesTools",

@@ -256,6 +256,15 @@ class ComputesElsewhere(Protocol):
 
 
 @runtime_checkable
+class StartsAhead(Protocol):
+    """Implemented by an executor with processes that can be started before it is known what they will compute."""
+
+    def start_ahead(self, cells: int) -> None:
+        """Start the processes that a study of so many cells will keep busy, and do not wait for them."""
+        ...
+
+
+@runtime_checkable
 class ShowsCommand(Protocol):
     """Implemented by an executor that hands cells to a cluster by a command."""
 

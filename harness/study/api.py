@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts import ComputesElsewhere, Executor, HarnessError, Resources, ShowsCommand
+from harness.contracts import ComputesElsewhere, Executor, HarnessError, Resources, ShowsCommand, StartsAhead
 from harness.contracts.progress import Progress, Silent
 from harness.models.find import cache_dir
 from harness.plugins.registry import Registry, load
@@ -78,6 +78,8 @@ class Study:
         executor = self._executor()
         try:
             watching = progress or Silent()
+            if isinstance(executor, StartsAhead) and not self._all_there():
+                executor.start_ahead(len(self.cells()))
             plan = self._planned(executor, watching)
             for sentence in plan.not_taken_over:
                 watching.note(sentence)
@@ -93,6 +95,13 @@ class Study:
             return outcome
         finally:
             executor.close()
+
+    def _all_there(self) -> bool:
+        """Whether every run that the last `run` of these cells named has a record."""
+        index = self._last_index()
+        return (
+            index is not None and index.covers(self.cells()) and all(self._is_there(cell.run) for cell in index.cells)
+        )
 
     def _is_there(self, run_id: str) -> bool:
         return self.store.run_dir(run_id).is_dir()

@@ -41,11 +41,13 @@ def test_a_row_is_published_as_the_page_says(
     board.mkdir(parents=True)
     [plan] = re.findall(r"^```yaml\n(.*?)^```$", (PAGES / "publish-row.md").read_text("utf-8"), re.M | re.S)
     (board / "board.yaml").write_text(plan)
-    run, look, validate, publish, check = commands("publish-row.md")
-    here([*run, *MODEL, *SMALL], capsys)
+    *runs, look, validate, publish, check = commands("publish-row.md")
+    assert len(runs) == 3
+    for run in runs:
+        here([*run, *MODEL, *SMALL], capsys)
     assert "| sft | 3 |" in here(look, capsys)
     records = sorted(glob.glob(validate.pop()))
-    assert len(records) == 4, "three seeds and base"
+    assert len(records) == 4, "three draws and base"
     assert here([*validate, *records], capsys)
     here(publish, capsys)
     assert {path.name for path in board.iterdir()} == {"board.yaml", *(Path(one).parent.name for one in records)}

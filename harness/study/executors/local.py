@@ -11,14 +11,19 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from harness.contracts import CellJob, CellState, HarnessError, Resources
 from harness.run.launch import environment
 from harness.util.names import nearest
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 RESERVE = 0.9
 """Share of the memory that cells may take together."""
+IMPORTED = 2**30
+"""Bytes that a worker and the process that fits are forked from take at most, before they compute."""
 
 
 class LocalExecutor:
@@ -34,11 +39,19 @@ class LocalExecutor:
         most = max(1, self._cores // self.threads)
         self.workers = min(asked.workers or most, most)
         self._memory = float(asked.options.get("memory_gb", 0)) * 2**30 or RESERVE * total_memory()
+        self._asked_gpus = asked.gpus
         self._gpus = visible_gpus() if asked.gpus else []
         self._folder = asked.folder
         self._idle: list[_Worker] = []
         self._busy: dict[str, _Worker] = {}
         self._started = 0
+
+    def start_ahead(self, cells: int) -> None:
+        """Start as many workers as so many cells can keep busy: they import while the study is planned."""
+        gpus = math.ceil(self._asked_gpus)
+        most = min(self.workers, cells, int(self._memory // IMPORTED), len(self._gpus) // gpus if gpus else cells)
+        while len(self._all()) < most:
+            self._idle.append(self._begun(self.threads, gpus if self._asked_gpus else None))
 
     def room(self, job: CellJob) -> bool:
         """Whether a worker, the memory and a GPU are free; the first cell always has room."""
@@ -96,9 +109,13 @@ class LocalExecutor:
                 return self._idle.pop(place)
         while self._idle and (self._full() or len(self._free_gpus(self._all())) < gpus_of(job)):
             self._idle.pop().end()
+        return self._begun(job.threads, gpus_of(job) if job.gpus else None)
+
+    def _begun(self, threads: int, gpus: int | None) -> _Worker:
+        """A new worker with so many threads and GPUs; None: it sees what this process sees."""
         self._started += 1
-        gpus = self._free_gpus(self._all())[: gpus_of(job)] if job.gpus else None
-        return _Worker.start(self._started, job, self._folder / "workers", gpus)
+        seen = None if gpus is None else self._free_gpus(self._all())[:gpus]
+        return _Worker.start(self._started, threads, self._folder / "workers", seen)
 
     def _all(self) -> list[_Worker]:
         return [*self._busy.values(), *self._idle]
@@ -124,7 +141,7 @@ class _Worker:
     _ended: bool = field(default=False)
 
     @classmethod
-    def start(cls, number: int, job: CellJob, logs: Any, gpus: Sequence[str] | None) -> _Worker:
+    def start(cls, number: int, threads: int, logs: Path, gpus: Sequence[str] | None) -> _Worker:
         """A new process that leads a group of its own, so that it ends with all that it started."""
         logs.mkdir(parents=True, exist_ok=True)
         reading, writing = os.pipe()
@@ -136,12 +153,12 @@ class _Worker:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env={**environment(os.environ), "OMP_NUM_THREADS": str(job.threads), **seen},
+                env={**environment(os.environ), "OMP_NUM_THREADS": str(threads), **seen},
                 pass_fds=(writing,),
                 process_group=0,
             )
         os.close(writing)
-        return cls(number, process, os.fdopen(reading, "rb", buffering=0), job.threads, tuple(gpus or ()))
+        return cls(number, process, os.fdopen(reading, "rb", buffering=0), threads, tuple(gpus or ()))
 
     @property
     def alive(self) -> bool:

@@ -8,6 +8,8 @@ disk.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
 import queue
@@ -25,6 +27,10 @@ from harness.study.cell import compute, open_session
 
 if TYPE_CHECKING:
     from harness.run.session import Session
+
+
+IMPORTED = ("harness.run.engine", "harness.lm.backends.hf", "transformers", "peft")
+"""What the process that scores imports before its first cell."""
 
 
 class Telling(Silent):
@@ -54,6 +60,8 @@ def serve(telling: Telling) -> None:
     """Compute what is told until the end."""
     files: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_listen, args=(files,), daemon=True).start()
+    warm_up()
+    import_ahead()
     session: Session | None = None
     while True:
         file = Path(files.get())
@@ -61,7 +69,6 @@ def serve(telling: Telling) -> None:
             cell = read_cell(file)
             os.environ["OMP_NUM_THREADS"] = str(cell.threads)
             if session is None:
-                warm_up()
                 session = open_session(cell, telling, forks=True)
         except HarnessError as error:
             outcome = CellEnd(kind="refused", reason=str(error))
@@ -69,6 +76,13 @@ def serve(telling: Telling) -> None:
             outcome = compute(cell, session)
         write_outcome(file, outcome)
         telling.tell("ended", file.stem)
+
+
+def import_ahead() -> None:
+    """Import what every cell needs, perhaps before there is one; what is missing is told by the cell that lacks it."""
+    for name in IMPORTED:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
 
 
 def _listen(files: queue.Queue[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -51,6 +52,18 @@ def test_listing_checks_runs_none() -> None:
             raise AssertionError("a check ran")
 
     assert len(list(aligner_checks(Explosive))) == len(kit.CHECKS)
+
+
+@pytest.mark.parametrize("moved", [0.0, 1e-7, 1e-4])
+def test_base_answers_the_same_up_to_rounding(moved: float) -> None:
+    session = SimpleNamespace(base=lambda: "weights", base_answers=lambda: [[-1.0, -2.0 + moved], [-3.0]])
+    fitted = SimpleNamespace(session=session, base="weights", base_answers=[[-1.0, -2.0], [-3.0]])
+    lab: Any = SimpleNamespace(aligner_class=Honest, plain=fitted)
+    if moved < 1e-5:
+        assert kit.check_base_untouched(lab) == ""
+        return
+    with pytest.raises(CheckFailed, match=r"no longer answers as base does; .* moved by 0\.0001 nats"):
+        kit.check_base_untouched(lab)
 
 
 def test_pytest_sees_one_case_a_check() -> None:

@@ -55,6 +55,56 @@ def test_cells_that_do_not_fit_into_memory_together_wait(tmp_path: Path, monkeyp
     assert made.room(job(tmp_path, memory_bytes=2**30))
 
 
+class Begun:
+    """Stands in for a worker that was started: with so many threads, seeing these GPUs."""
+
+    alive, memory = True, 0
+
+    def __init__(self, number: int, threads: int, logs: Path, gpus: list[str] | None) -> None:
+        self.number, self.threads, self.gpus = number, threads, tuple(gpus or ())
+        self.taken: list[CellJob] = []
+
+    start = classmethod(lambda kind, *asked: kind(*asked))
+
+    def take(self, job: CellJob) -> None:
+        self.taken.append(job)
+
+    def end(self) -> None:
+        pass
+
+
+@pytest.fixture
+def begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "cores", lambda: 8)
+    monkeypatch.setattr(local, "_Worker", Begun)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+
+
+@pytest.mark.parametrize(
+    ("cells", "memory_gb", "gpus", "expected"),
+    [(9, 64, 0, 4), (3, 64, 0, 3), (9, 2, 0, 2), (9, 64, 1, 3), (9, 64, 2, 1)],
+)
+def test_as_many_workers_start_ahead_as_can_be_kept_busy(
+    cells: int, memory_gb: int, gpus: int, expected: int, tmp_path: Path, begins: None
+) -> None:
+    made = LocalExecutor(Resources(tmp_path, 4, 2, gpus, {"memory_gb": memory_gb}))
+    made.start_ahead(cells)
+    assert len(made._idle) == expected
+    assert [len(worker.gpus) for worker in made._idle] == [gpus] * expected
+    assert len({gpu for worker in made._idle for gpu in worker.gpus}) == gpus * expected, "no GPU is seen by two"
+
+
+def test_a_worker_that_was_started_ahead_gets_the_cell(tmp_path: Path, begins: None) -> None:
+    made = LocalExecutor(Resources(tmp_path, 2, 2))
+    made.start_ahead(9)
+    first = made._idle[0]
+    made.submit(job(tmp_path, threads=2))
+    assert first.taken == [job(tmp_path, threads=2)]  # type: ignore[attr-defined]
+    other = made.submit(job(tmp_path, threads=4))
+    assert made._busy[other].threads == 4, "with other threads than it began with, another one is started in its place"
+    assert len(made._all()) == 2
+
+
 def test_slurm_is_asked_for_what_a_cell_takes(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     options = {"partition": "gpu", "minutes": 90, "account": "lab"}
