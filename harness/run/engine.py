@@ -221,13 +221,13 @@ def _without_effect(plan: Plan, fitted: FitReport, outcome: CellOutcome, against
 
 def _clipping(plan: Plan, session: Session) -> Clipping | None:
     """What the study's lengths cut of the labelled pairs, counted and told before anything is trained."""
-    from harness.models.load import load_tokenizer
+    from harness.models.tokenizer import kept_tokenizer
 
     lengths = plan.lengths
     if not plan.few_shot.pairs:
         return None
     limits = {"prompt": lengths.prompt, "completion": lengths.completion}
-    found = measure(load_tokenizer(plan.files), plan.few_shot.pairs, **limits)
+    found = measure(kept_tokenizer(plan.files), plan.few_shot.pairs, **limits)
     for line in found.lines(**limits, what="labelled pairs"):
         session.progress.note(line)
     return found

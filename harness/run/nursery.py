@@ -7,15 +7,20 @@ the task. The process that is forked from has computed nothing, has a single thr
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import IO, Any
+from unittest import mock
 
 IMPORTED = (
     *("torch", "transformers", "trl", "peft", "accelerate", "datasets"),
@@ -123,8 +128,31 @@ def _work(folder: str, here: str, environment: dict[str, str], handed: Handed) -
 
 
 def warm_up() -> None:
-    """Start the process that is forked from, which then imports while the caller does something else."""
-    from multiprocessing.forkserver import ensure_running
+    """Import what fits need, and fork the process that they are forked from, which need not import it again.
 
+    The caller has a single thread, has computed nothing and knows of no task. Should that process die, multiprocessing
+    starts another one, a fresh interpreter.
+    """
+    for name in IMPORTED:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     nursery()
-    ensure_running()
+    resource_tracker.ensure_running()
+    with mock.patch.object(multiprocessing.util, "spawnv_passfds", _forked):
+        forkserver.ensure_running()
+
+
+def _forked(_interpreter: object, words: Sequence[str], descriptors: Sequence[int]) -> int:
+    """A copy of this process that runs the code which an interpreter would be given, behind `-c`; its number."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        kept = {0, 1, 2, resource_tracker.getfd(), *descriptors}
+        for number in [int(one.name) for one in Path("/dev/fd").iterdir()]:
+            if number not in kept:
+                with contextlib.suppress(OSError):  # of the listing itself
+                    os.close(number)
+        exec(words[-1], {})
+    finally:
+        os._exit(0)

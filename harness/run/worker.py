@@ -200,7 +200,7 @@ def _check_code(job: FitJob, registry: Registry, aligner_class: type[Aligner]) -
 def _bench(
     job: FitJob, folder: Path, registry: Registry, progress: PipeProgress, together: Together
 ) -> tuple[LocalBench, float]:
-    """The bench, and how many seconds it took to load its model."""
+    """The bench, and the seconds from loading its model to the moment from which on it counts its own."""
     import torch
 
     from harness.fit.bench import LocalBench
@@ -216,7 +216,6 @@ def _bench(
     model, tokenizer = load(job.files, device=place, precision=regime.precision)
     if job.gradient_checkpointing:
         forget(model)
-    seconds = time.monotonic() - started
     torch.manual_seed(job.seed)
     bench = LocalBench.create(
         model,
@@ -231,6 +230,7 @@ def _bench(
         judges=Judges(registry, folder / JUDGES, job.model, regime.device, _shown(progress), files=job.judge_models),
         together=together,
     )
+    seconds = time.monotonic() - started - bench.seconds()
     if (
         job.sharding is None
     ):  # else all processes compute, or none: another fit may leave a file between two of their looks

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from harness.contracts import CellJob, CellState, Executor, HarnessError
+from harness.contracts import BASE, CellJob, CellState, Executor, HarnessError
 from harness.contracts.progress import Progress, Silent
 from harness.records.schema import Failure
 from harness.records.store import Store
@@ -196,12 +196,15 @@ class Driver:
 
     def _shares(self, planned: PlannedRun) -> bool:
         """Whether a cell under way makes the fit, or gathers the answers, that this one will want."""
-        mine = planned.plan
+        mine, fits = planned.plan, planned.config.aligner != BASE
         others = [self.runs[name].planned.plan for name in self._flight.values()]
         return any(
             mine is not None
             and other is not None
-            and (mine.answers_id == other.answers_id or (mine.fit_id == other.fit_id and not self._fitted(mine.fit_id)))
+            and (
+                mine.answers_id == other.answers_id
+                or (fits and mine.fit_id == other.fit_id and not self._fitted(mine.fit_id))
+            )
             for other in others
         )
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from harness.run.session import Session
 
 
-IMPORTED = ("harness.run.engine", "harness.lm.backends.hf", "transformers", "peft")
-"""What the process that scores imports before its first cell."""
+IMPORTED = ("harness.run.engine", "harness.lm.backends.hf")
+"""What the process that scores imports before its first cell, beside what fits import."""
 
 
 class Telling(Silent):
@@ -59,8 +59,8 @@ class Telling(Silent):
 def serve(telling: Telling) -> None:
     """Compute what is told until the end."""
     files: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=_listen, args=(files,), daemon=True).start()
     warm_up()
+    threading.Thread(target=_listen, args=(files,), daemon=True).start()
     import_ahead()
     session: Session | None = None
     while True:
