@@ -1,4 +1,4 @@
-"""A study's limits: hours, FLOPs and money, of the call alone; a limit stops before the next cell is started."""
+"""When a study starts no further cell: at its limits, of the call alone, and while another cell does the same work."""
 
 from __future__ import annotations
 
@@ -61,3 +61,17 @@ def test_money_is_that_of_the_judged_answers_by_the_studys_prices(tmp_path: Path
     assert made._limit() is None
     made._recorded("r1", judged())
     assert made._limit() == "the limit of 1 US dollars for judges is reached"
+
+
+@pytest.mark.parametrize(("aligner", "waits"), [("base", False), ("sft", True)])
+def test_a_cell_waits_for_the_fit_that_it_shares_and_base_has_none(tmp_path: Path, aligner: str, waits: bool) -> None:
+    made = driver(tmp_path)
+
+    def planned(task: str) -> Any:
+        plan = SimpleNamespace(fit_id="f" * 16, answers_id=task)
+        return SimpleNamespace(plan=plan, config=SimpleNamespace(aligner=aligner))
+
+    made.runs["r1"] = SimpleNamespace(planned=planned("medqa"))  # type: ignore[assignment]
+    made._flight["handle"] = "r1"
+    assert made._shares(planned("gsm8k")) is waits
+    assert made._shares(planned("medqa")), "the answers to be judged are the same"
