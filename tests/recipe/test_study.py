@@ -292,7 +292,7 @@ def _kill_ray_worker(killed: list[int]) -> None:
         time.sleep(0.02)
 
 
-WORKER, SERVER = b"harness.study.executors.worker", b"multiprocessing.forkserver"
+WORKER = b"harness.study.executors.worker"
 
 
 def _kill_workers() -> None:
@@ -302,12 +302,15 @@ def _kill_workers() -> None:
 
 
 def _kill_a_fit(whom: str) -> None:
-    """As soon as a worker of this study has a fit, kill it, or the process that it was forked from."""
+    """As soon as a worker of this study has a fit, kill it, or the process that it was forked from.
+
+    Both are copies of the worker, and have its command line.
+    """
     while True:
         found = _processes()
         for pid, (server, words) in found.items():
             worker, theirs = found.get(server, (0, b""))
-            if SERVER in words and SERVER in theirs and WORKER in found.get(worker, (0, b""))[1]:
+            if WORKER in words and WORKER in theirs and WORKER in found.get(worker, (0, b""))[1]:
                 os.kill(pid if whom == "the fit" else server, signal.SIGKILL)
                 return
         time.sleep(0.01)

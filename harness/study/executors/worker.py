@@ -1,9 +1,9 @@
 """A process of the local executor: `python -m harness.study.executors.worker DESCRIPTOR`.
 
 It is told files of cells on standard input, one a line, and computes one after the other. Registry, model and libraries
-stay loaded; fits are forked from a process that has imported torch and the trainers. It tells on DESCRIPTOR, as JSON
-lines, what it does. When standard input ends, it ends at once, and its whole process group with it: what counts is on
-disk.
+stay loaded; fits are forked from a copy of it that has imported torch and the trainers and knows of no cell. It tells
+on DESCRIPTOR, as JSON lines, what it does. When standard input ends, it ends at once (or, where it is still importing,
+after that), and its whole process group with it: what counts is on disk.
 """
 
 from __future__ import annotations
