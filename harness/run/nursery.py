@@ -14,6 +14,7 @@ import multiprocessing.util
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -133,13 +134,18 @@ def warm_up() -> None:
     The caller has a single thread, has computed nothing and knows of no task. Should that process die, multiprocessing
     starts another one, a fresh interpreter.
     """
-    for name in IMPORTED:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+    import_ahead(IMPORTED)
     nursery()
     resource_tracker.ensure_running()
     with mock.patch.object(multiprocessing.util, "spawnv_passfds", _forked):
         forkserver.ensure_running()
+
+
+def import_ahead(names: Sequence[str]) -> None:
+    """Import modules before they are needed; one that cannot be imported is told where it is needed."""
+    for name in names:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
 
 
 def _forked(_interpreter: object, words: Sequence[str], descriptors: Sequence[int]) -> int:
@@ -154,5 +160,7 @@ def _forked(_interpreter: object, words: Sequence[str], descriptors: Sequence[in
                 with contextlib.suppress(OSError):  # of the listing itself
                     os.close(number)
         exec(words[-1], {})
+    except Exception:
+        traceback.print_exc()
     finally:
         os._exit(0)

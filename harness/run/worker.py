@@ -231,9 +231,8 @@ def _bench(
         together=together,
     )
     seconds = time.monotonic() - started - bench.seconds()
-    if (
-        job.sharding is None
-    ):  # else all processes compute, or none: another fit may leave a file between two of their looks
+    # Where weights are divided, all processes must compute, or none: a file may appear between two of their looks.
+    if job.sharding is None:
         bench.share(folder.parent.parent / SHARED, job.base)
     return bench, seconds
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 RESERVE = 0.9
 """Share of the memory that cells may take together."""
-IMPORTED = 2**30
-"""Bytes that a worker and the process that fits are forked from take at most, before they compute."""
+IDLE_BYTES = 2**30
+"""What a worker and the process that fits are forked from take at most before they compute."""
 
 
 class LocalExecutor:
@@ -49,9 +49,9 @@ class LocalExecutor:
     def start_ahead(self, cells: int) -> None:
         """Start as many workers as so many cells can keep busy: they import while the study is planned."""
         gpus = math.ceil(self._asked_gpus)
-        most = min(self.workers, cells, int(self._memory // IMPORTED), len(self._gpus) // gpus if gpus else cells)
+        most = min(self.workers, cells, int(self._memory // IDLE_BYTES), len(self._gpus) // gpus if gpus else cells)
         while len(self._all()) < most:
-            self._idle.append(self._begun(self.threads, gpus if self._asked_gpus else None))
+            self._idle.append(self._begun(self.threads, gpus or None))
 
     def room(self, job: CellJob) -> bool:
         """Whether a worker, the memory and a GPU are free; the first cell always has room."""

@@ -8,8 +8,6 @@ after that), and its whole process group with it: what counts is on disk.
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import json
 import os
 import queue
@@ -22,14 +20,14 @@ from typing import TYPE_CHECKING
 from harness.contracts import HarnessError
 from harness.contracts.progress import Silent
 from harness.run.cell_files import CellEnd, read_cell, write_outcome
-from harness.run.nursery import warm_up
+from harness.run.nursery import import_ahead, warm_up
 from harness.study.cell import compute, open_session
 
 if TYPE_CHECKING:
     from harness.run.session import Session
 
 
-IMPORTED = ("harness.run.engine", "harness.lm.backends.hf")
+SCORING = ("harness.run.engine", "harness.lm.backends.hf")
 """What the process that scores imports before its first cell, beside what fits import."""
 
 
@@ -61,7 +59,7 @@ def serve(telling: Telling) -> None:
     files: queue.Queue[str] = queue.Queue()
     warm_up()
     threading.Thread(target=_listen, args=(files,), daemon=True).start()
-    import_ahead()
+    import_ahead(SCORING)
     session: Session | None = None
     while True:
         file = Path(files.get())
@@ -76,13 +74,6 @@ def serve(telling: Telling) -> None:
             outcome = compute(cell, session)
         write_outcome(file, outcome)
         telling.tell("ended", file.stem)
-
-
-def import_ahead() -> None:
-    """Import what every cell needs, perhaps before there is one; what is missing is told by the cell that lacks it."""
-    for name in IMPORTED:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
 
 
 def _listen(files: queue.Queue[str]) -> None:

@@ -27,7 +27,10 @@ server = forkserver._forkserver._forkserver_pid
 until = time.monotonic() + 10
 held = True
 while held and time.monotonic() < until:
-    held = sys.argv[1] in [os.readlink(one) for one in Path(f"/proc/{server}/fd").iterdir()]
+    try:
+        held = sys.argv[1] in [os.readlink(one) for one in Path(f"/proc/{server}/fd").iterdir()]
+    except FileNotFoundError:  # it was closed between being listed and being read
+        pass
 print(server, held, Path(f"/proc/{server}/cmdline").read_bytes() == Path("/proc/self/cmdline").read_bytes())
 """
 
