@@ -105,7 +105,7 @@ def outcomes(path: Path) -> dict[str, Any]:
     records = Study.load(path, registry=load(plugins=False)).records()
     return {
         r.id: (
-            *(r.status, r.scores, r.aligner.adapter_hash, r.aligner.liveness),
+            *(r.status, r.reason, r.scores, r.aligner.adapter_hash, r.aligner.liveness),
             *(r.spent.flops, r.spent.optimizer_steps, r.manifest.files["samples.parquet"]),
         )
         for r in records

@@ -127,6 +127,8 @@ def run_process(
                 pass_fds=(lock, writing),
                 process_group=0,
             )
+        except (EOFError, ConnectionError):  # what it is forked from was killed before it began, again and again
+            return -signal.SIGKILL
         finally:
             if not named:
                 os.close(writing)

@@ -14,6 +14,7 @@ import multiprocessing.util
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from multiprocessing import forkserver, resource_tracker
@@ -36,6 +37,11 @@ IMPORTED = (
 
 SERVER_DIED = 255
 """What multiprocessing says of a process whose server died: how it ended is unknown. Its group is killed anyhow."""
+
+TRIES = 3
+"""How often the server is asked for a process: it may be killed, and the next one too while it imports."""
+PAUSE = 0.5
+"""Seconds before it is asked again: that a process was killed is seen a moment after its connections break."""
 
 
 def nursery() -> ForkServerContext:
@@ -65,7 +71,10 @@ class ForkedWorker:
     def __init__(
         self, words: Sequence[str], *, stdout: Any, env: dict[str, str], pass_fds: tuple[int, int], **usual: Any
     ) -> None:
-        """Fork the worker of these words: the folder is the fourth. `usual` is what it gets anyhow."""
+        """Fork the worker of these words: the folder is the fourth. `usual` is what it gets anyhow.
+
+        Raises EOFError or ConnectionError where the server is killed again and again before it has forked.
+        """
         lock, events = pass_fds
         assert words[-1] == str(events)
         reading, writing = os.pipe()
@@ -98,11 +107,15 @@ class ForkedWorker:
 
 
 def _started(arguments: tuple[Any, ...]) -> ForkServerProcess:
-    """A forked process that does `_work`. Where the server was killed, asking again starts another one."""
-    try:
-        return _asked(arguments)
-    except (EOFError, ConnectionError):
-        return _asked(arguments)
+    """A forked process that does `_work`. Where the server was killed, asking again starts another one.
+
+    Raises EOFError or ConnectionError where that one and the next are killed as well before they fork.
+    """
+    for _ in range(TRIES - 1):
+        with contextlib.suppress(EOFError, ConnectionError):
+            return _asked(arguments)
+        time.sleep(PAUSE)
+    return _asked(arguments)
 
 
 def _asked(arguments: tuple[Any, ...]) -> ForkServerProcess:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -45,3 +46,40 @@ def test_it_is_a_copy_that_holds_none_of_its_parents_files_and_ends_with_it(tmp_
     while Path(f"/proc/{server}").exists() and time.monotonic() < until:
         time.sleep(0.05)
     assert not Path(f"/proc/{server}").exists(), "it outlives its parent"
+
+
+ASKING = """
+import sys
+from pathlib import Path
+from harness.run import nursery
+from harness.run.launch import run_process
+
+nursery.IMPORTED = ("killed_at_once",)
+folder = Path(sys.argv[1])
+with (folder / "lock").open("w") as lock:
+    words = [sys.executable, "-m", "harness.run.worker", str(folder)]
+    print(run_process(words, folder, lock.fileno(), print, forked=True), (folder / "killed").read_text())
+"""
+KILLED = """
+import os
+from pathlib import Path
+
+with (Path(__file__).parent / "killed").open("a") as log:
+    log.write("x")
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_fit_whose_server_is_killed_each_time_was_killed_itself(tmp_path: Path) -> None:
+    """Memory may run out while the server imports: the fit is started again, as one that was killed, not failed."""
+    (tmp_path / "killed_at_once.py").write_text(KILLED)
+    done = subprocess.run(
+        [sys.executable, "-c", ASKING, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["-9", "xxx"]
