@@ -20,7 +20,7 @@ from harness.records.store import SAMPLES, Store
 from harness.records.texts import is_hashed, without_texts
 from harness.records.unchanged import same_answers, unmoved
 from harness.run.evaluation import Against, evaluate
-from harness.run.fitting import fit
+from harness.run.fitting import FitKilled, fit
 from harness.run.job import JOB, FitReport
 from harness.run.plan import BASE_ALIGNER, REFERENCE, Plan, make_plan
 from harness.run.recording import CellOutcome, build_record
@@ -179,7 +179,7 @@ def _baseline_record(plan: Plan, session: Session) -> Record | None:
 def _execute(plan: Plan, session: Session, against: Against) -> Record:
     try:
         outcome = _outcome(plan, session, against)
-    except (HarnessError, KeyboardInterrupt):
+    except (HarnessError, FitKilled, KeyboardInterrupt):
         raise
     except Exception as error:
         tail = "".join(traceback.format_exception(error))[-TAIL:]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.contracts import FewShot, GoldAnswers, HarnessError, Pool, Regime
 from harness.fit.demands import takes
-from harness.records.schema import Failure, Record
+from harness.records.schema import Failure
 from harness.run.identity import base_basis
 from harness.run.job import (
     AGAIN,
@@ -38,14 +38,20 @@ from harness.run.trust import report
 if TYPE_CHECKING:
     from harness.plugins.registry import Registry
 
-KILLED = "killed by signal"
-"""What the reason of a failed record says of a fit whose process was ended from outside."""
 TAIL = 4000
 """Characters of a dead worker's last words that a record keeps."""
 
 
+class FitKilled(Exception):
+    """A signal ended a fit. Nothing that the fit did is at fault, and another start may end well."""
+
+
 def fit(plan: Plan, session: Session) -> FitReport | Failure:
-    """The fit's report, or why there is none. Raises HarnessError where the fit refused its input."""
+    """The fit's report, or why there is none.
+
+    Raises HarnessError where the fit refused its input, and FitKilled where a session that starts cells again shall do
+    so.
+    """
     if plan.config.aligner == BASE_ALIGNER or plan.stand_in is not None:
         return UNFITTED
     folder = session.store.fit_dir(plan.fit_id)
@@ -67,7 +73,10 @@ def fit(plan: Plan, session: Session) -> FitReport | Failure:
         if done is not None:
             return done
         write_model(folder / STARTS, read_starts(folder).ended())
-    return _failure(plan, folder, code)
+    failure = _failure(plan, folder, code)
+    if code < 0 and session.starts_again:
+        raise FitKilled(failure.reason)
+    return failure
 
 
 def _started(plan: Plan, session: Session, folder: Path, handle: int) -> int:
@@ -158,17 +167,12 @@ def _failure(plan: Plan, folder: Path, code: int) -> Failure:
     return Failure(reason=f"{fit}: {_end_in_words(code, tail)}", traceback=tail)
 
 
-def was_killed(record: Record) -> bool:
-    """Whether the cell has no result because a signal ended its fit: nothing that the fit did is at fault."""
-    return record.status == "failed" and f": {KILLED} " in (record.reason or "")
-
-
 def _end_in_words(code: int, tail: str) -> str:
     """How a process ended that could not say so itself."""
     if code == 0:
         return "the process ended by itself before the fit was done"
     if code < 0:
         memory = "; the machine may have run out of memory" if -code == signal.SIGKILL else ""
-        return f"{KILLED} {-code} ({signal.Signals(-code).name}){memory}"
+        return f"killed by signal {-code} ({signal.Signals(-code).name}){memory}"
     lines = [line for line in tail.splitlines() if line.strip()]
     return lines[-1] if lines else f"exit status {code}"

@@ -39,6 +39,8 @@ class Session:
     keeping: Keeping = Keeping()
     forks: bool = False
     """Whether fits are forked from a process that has imported what they need, in place of a fresh interpreter."""
+    starts_again: bool = False
+    """Whether whoever asks for a cell starts it again where a signal ended its fit: no record is then written."""
     _open: tuple[str, Engine, float] | None = None
 
     def __post_init__(self) -> None:

@@ -35,7 +35,7 @@ def open_session(cell: CellFile, progress: Progress, *, forks: bool = False) -> 
     from harness.run.session import Session
 
     registry = watched(load(plugins=cell.plugins, allow=cell.allow), cell.observe, cell.config.store)
-    return Session(registry, Store(cell.config.store), progress, forks=forks)
+    return Session(registry, Store(cell.config.store), progress, forks=forks, starts_again=True)
 
 
 def watched(registry: Registry, names: tuple[str, ...], store: Path) -> Registry:
@@ -49,18 +49,18 @@ def watched(registry: Registry, names: tuple[str, ...], store: Path) -> Registry
 def compute(cell: CellFile, session: Session) -> CellEnd:
     """Run a cell. Whatever is wrong with it is told, never raised; Ctrl-C is."""
     from harness.run.engine import run_cell
-    from harness.run.fitting import was_killed
+    from harness.run.fitting import FitKilled
 
     try:
         record = run_cell(cell.config, session, cell.threads, accept=partial(refuse_another, cell))
     except HarnessError as error:
         return CellEnd(kind="refused", reason=str(error))
+    except FitKilled as error:
+        return CellEnd(kind="killed", reason=str(error))
     except Exception as error:
         session.release()
         tail = "".join(traceback.format_exception(error))[-TAIL:]
         return CellEnd(kind="raised", reason=f"{type(error).__name__}: {error}\n{tail}")
-    if was_killed(record):
-        return CellEnd(kind="killed", reason=record.reason or "")
     return CellEnd(kind="recorded", run_id=record.id)
 
 

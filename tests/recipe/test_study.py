@@ -200,10 +200,13 @@ def test_a_killed_fit_costs_a_restart_and_changes_nothing(undisturbed: Study, va
     name = "killed-fit" if whom == "the fit" else "killed-server"
     study = Study.of(values(name, draws=[0], run={"workers": 1, "threads": 1}), undisturbed.registry)
     told: list[dict[str, Any]] = []
+    left: list[object] = []
     killer = threading.Thread(target=_kill_a_fit, args=(whom,), daemon=True)
 
     def listener(event: dict[str, Any]) -> None:
         told.append(event)
+        if event["event"] == "cell_lost":
+            left.append(study.store.record(event["run"]))
         if event["event"] == "cell_started" and "sft" in event["cell"] and killer.ident is None:
             killer.start()
 
@@ -213,6 +216,7 @@ def test_a_killed_fit_costs_a_restart_and_changes_nothing(undisturbed: Study, va
     assert outcome.complete, outcome
     lost = [event["why"] for event in told if event["event"] == "cell_lost"]
     assert ["killed by signal 9 (SIGKILL)" in why for why in lost] == [True]
+    assert left == [None], "a driver that is killed now would leave a failed record behind"
     assert_first_draw_of(undisturbed, study)
 
 
