@@ -174,30 +174,10 @@ def test_the_python_of_the_page_runs(
     assert len(names["frame"]) == len(undisturbed.records())
 
 
-def test_a_killed_worker_costs_a_restart_and_changes_nothing(undisturbed: Study, values: Changed) -> None:
-    """The worker is killed as soon as it has begun the second cell."""
-    study = Study.of(values("killed", draws=[0], run={"workers": 1, "threads": 1}), undisturbed.registry)
-    told: list[dict[str, Any]] = []
-
-    def listener(event: dict[str, Any]) -> None:
-        told.append(event)
-        if (
-            event["event"] == "cell_started"
-            and "sft" in event["cell"]
-            and not any(e["event"] == "cell_lost" for e in told)
-        ):
-            threading.Timer(1.0, _kill_workers).start()
-
-    outcome = study.run(listener=listener)
-    assert outcome.complete
-    assert any(event["event"] == "cell_lost" for event in told)
-    assert_first_draw_of(undisturbed, study)
-
-
-@pytest.mark.parametrize("whom", ["the fit", "what fits are forked from"])
-def test_a_killed_fit_costs_a_restart_and_changes_nothing(undisturbed: Study, values: Changed, whom: str) -> None:
-    """Either is killed once, as soon as it is there: the fit, or the process that has imported torch, with its fit."""
-    name = "killed-fit" if whom == "the fit" else "killed-server"
+@pytest.mark.parametrize("whom", ["the worker", "the fit", "what fits are forked from"])
+def test_a_killed_process_costs_a_restart_and_changes_nothing(undisturbed: Study, values: Changed, whom: str) -> None:
+    """One of them is killed, as soon as there is a fit: the worker, the fit, or the process that has imported torch."""
+    name = f"killed-{whom.rsplit(maxsplit=1)[-1]}"
     study = Study.of(values(name, draws=[0], run={"workers": 1, "threads": 1}), undisturbed.registry)
     told: list[dict[str, Any]] = []
     left: list[object] = []
@@ -299,23 +279,17 @@ def _kill_ray_worker(killed: list[int]) -> None:
 WORKER = b"harness.study.executors.worker"
 
 
-def _kill_workers() -> None:
-    for pid, (parent, words) in _processes().items():
-        if parent == os.getpid() and WORKER in words:
-            os.kill(pid, signal.SIGKILL)
-
-
 def _kill_a_fit(whom: str) -> None:
-    """As soon as a worker of this study has a fit, kill it, or the process that it was forked from.
+    """As soon as a worker of this study has a fit, kill the fit, the process that it was forked from, or the worker.
 
-    Both are copies of the worker, and have its command line.
+    All are copies of the worker, and have its command line.
     """
     while True:
         found = _processes()
         for pid, (server, words) in found.items():
             worker, theirs = found.get(server, (0, b""))
             if WORKER in words and WORKER in theirs and WORKER in found.get(worker, (0, b""))[1]:
-                os.kill(pid if whom == "the fit" else server, signal.SIGKILL)
+                os.kill({"the fit": pid, "the worker": worker}.get(whom, server), signal.SIGKILL)
                 return
         time.sleep(0.01)
 
