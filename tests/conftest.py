@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hypothesis import settings
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+THREADS = int(os.environ["OMP_NUM_THREADS"])
 
 settings.register_profile("thousand", max_examples=1_000, deadline=None)
 
@@ -33,6 +35,15 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     if importlib.util.find_spec("torch") is not None or not collection_path.name.startswith("test_"):
         return None
     return None if "mark.core" in collection_path.read_text(encoding="utf-8") else True
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    """A run in this process leaves torch with the threads of its plan. Two processes of tests that have two threads each
+    wait for one another: small operations took up to forty times as long."""
+    yield
+    if (torch := sys.modules.get("torch")) is not None and torch.get_num_threads() != THREADS:
+        torch.set_num_threads(THREADS)
 
 
 @pytest.fixture
