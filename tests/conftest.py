@@ -39,8 +39,10 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 @pytest.fixture(autouse=True)
 def threads_as_before() -> Iterator[None]:
-    """A run in this process leaves torch with the threads of its plan. Two processes of tests that have two threads each
-    wait for one another: small operations took up to forty times as long."""
+    """A run in this process leaves torch with the threads of its plan, and this sets them back.
+
+    Two processes of tests with two threads each wait for one another: small operations took up to forty times as long.
+    """
     yield
     if (torch := sys.modules.get("torch")) is not None and torch.get_num_threads() != THREADS:
         torch.set_num_threads(THREADS)
