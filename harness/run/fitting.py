@@ -49,8 +49,8 @@ class FitKilled(Exception):
 def fit(plan: Plan, session: Session) -> FitReport | Failure:
     """The fit's report, or why there is none.
 
-    Raises HarnessError where the fit refused its input, and FitKilled where a session that starts cells again shall do
-    so.
+    Raises HarnessError where the fit refused its input, and FitKilled where a signal ended it and whoever asked for the
+    cell starts it again.
     """
     if plan.config.aligner == BASE_ALIGNER or plan.stand_in is not None:
         return UNFITTED

@@ -181,7 +181,7 @@ def test_a_killed_process_costs_a_restart_and_changes_nothing(undisturbed: Study
     study = Study.of(values(name, draws=[0], run={"workers": 1, "threads": 1}), undisturbed.registry)
     told: list[dict[str, Any]] = []
     left: list[object] = []
-    killer = threading.Thread(target=_kill_a_fit, args=(whom,), daemon=True)
+    killer = threading.Thread(target=_kill_during_a_fit, args=(whom,), daemon=True)
 
     def listener(event: dict[str, Any]) -> None:
         told.append(event)
@@ -279,7 +279,7 @@ def _kill_ray_worker(killed: list[int]) -> None:
 WORKER = b"harness.study.executors.worker"
 
 
-def _kill_a_fit(whom: str) -> None:
+def _kill_during_a_fit(whom: str) -> None:
     """As soon as a worker of this study has a fit, kill the fit, the process that it was forked from, or the worker.
 
     All are copies of the worker, and have its command line.
