@@ -18,9 +18,8 @@ def best_of(table: Table, entries: Mapping[str, Entry]) -> frozenset[str]:
     Rows without a score and degenerate rows are no candidates, nor are those that answered other items than the first
     row did. Empty where fewer than two rows are left.
     """
-    values = {
-        row.label: found for row in table.rows if not row.degenerate and (found := main_values(table, row, entries))
-    }
+    candidates = [row for row in table.rows if table.setting.main_metric in row.metrics and not row.degenerate]
+    values = {row.label: found for row in candidates if (found := main_values(table, row, entries))}
     if not values:
         return frozenset()
     items = next(iter(values.values())).keys()

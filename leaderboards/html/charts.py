@@ -32,11 +32,13 @@ _NAME = 34
 Spec = dict[str, Any]
 
 
-def interval_chart(table: Table) -> Spec:
-    """Every row's score with its interval, and base's score as a line across."""
+def interval_chart(table: Table) -> Spec | None:
+    """Every row's score with its interval, and base's score as a line across; None where no row has a score."""
     import altair as alt
 
     values = [_point(table, row) for row in table.rows if table.setting.main_metric in row.metrics]
+    if not values:
+        return None
     order = [value["method"] for value in values]
     data = _data(alt, values)
     y = alt.Y("method:N", sort=order, title=None)
@@ -54,11 +56,13 @@ def interval_chart(table: Table) -> Spec:
     return _finished(alt.layer(*parts).properties(height=24 * len(values)), f"Scores on {table.setting.asked}")
 
 
-def pareto_chart(table: Table, axis: Axis) -> Spec:
-    """Score against one cost; rows that no other beats are filled and joined."""
+def pareto_chart(table: Table, axis: Axis) -> Spec | None:
+    """Score against one cost; rows that no other beats are blue and joined. None where no row has both figures."""
     import altair as alt
 
     points = costs_and_scores(table, axis)
+    if not points:
+        return None
     best = front(points, falling=table.setting.main_metric in table.lower_is_better)
     values = _places(points, best)
     joined = [value for value in values if value["front"]]

@@ -7,12 +7,10 @@ from pathlib import Path
 
 from harness.util.files import write_atomic
 from leaderboards import Ranking
-from leaderboards.curves import curves
 from leaderboards.html import charts
 from leaderboards.html.charts import Spec
 from leaderboards.html.safety import check_extra
-from leaderboards.html.view import page_of
-from leaderboards.pareto import axes
+from leaderboards.html.view import curves_with_lines, page_of, table_charts
 
 SCALE = 2.0
 """Pixels of the PNG for each of the SVG."""
@@ -20,7 +18,7 @@ _LOOK = {"background": "white", "font": "Helvetica, Arial, sans-serif"}
 
 
 def write_figures(found: Ranking, folder: Path, *, price: float | None = None) -> tuple[Path, ...]:
-    """Write every chart twice, `NAME.svg` and `NAME.png`; returns their paths."""
+    """Write every chart that has something to show twice, `NAME.svg` and `NAME.png`; returns their paths."""
     check_extra()
     import vl_convert
 
@@ -42,8 +40,10 @@ def figures(found: Ranking, price: float | None) -> Mapping[str, Spec]:
 def _figures(found: Ranking, price: float | None) -> Iterator[tuple[str, Spec]]:
     for table in found.tables:
         name = page_of(table)
-        yield f"{name}-scores", charts.interval_chart(table)
-        for axis in axes(price):
-            yield f"{name}-{axis.name}", charts.pareto_chart(table, axis)
-    for number, one in enumerate(curves(found.tables, found.entries)):
+        scores, pareto = table_charts(table, price)
+        if scores is not None:
+            yield f"{name}-scores", scores
+        for axis, spec in pareto:
+            yield f"{name}-{axis.name}", spec
+    for number, one in enumerate(curves_with_lines(found)):
         yield f"curves-{number}", charts.curve_chart(one)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leaderboards import Ranking
-from leaderboards.curves import Curves, curves, labels_text
+from leaderboards.curves import Curves, labels_text
 from leaderboards.draws import over_draws
 from leaderboards.html import charts, view
 from leaderboards.html.data import write_samples
@@ -42,7 +43,7 @@ def write_site(
     check_extra()
     pages = environment()
     views = [view.table_view(table, found.entries, price) for table in found.tables]
-    lines = curves(found.tables, found.entries)
+    lines = view.curves_with_lines(found)
     shared = {"title": plan.title if plan else title, "views": views, "has_curves": bool(lines)}
     _write_assets(folder / "assets")
     _write(
@@ -72,8 +73,7 @@ def environment() -> Environment:
     )
     pages.filters.update(
         score=view.score_text, difference=view.difference_text, p=view.p_text, amount=view.amount,
-        short=view.short, pretty=view.pretty, file_name=file_name, kind=view.row_kind, costs=view.cost_texts,
-        labels_text=labels_text,
+        short=view.short, pretty=view.pretty, file_name=file_name, kind=view.row_kind, labels_text=labels_text,
     )  # fmt: skip
     pages.globals["policy"] = POLICY
     return pages
@@ -90,11 +90,17 @@ def _write(pages: Environment, template: str, path: Path, values: Mapping[str, A
 
 
 def _write_assets(folder: Path) -> None:
-    import vl_convert
-
     for name in STATIC:
         put(folder / name, (files("leaderboards.html") / "static" / name).read_bytes())
-    put(folder / "vega.js", vl_convert.javascript_bundle(_VEGA).encode())
+    put(folder / "vega.js", _chart_libraries())
+
+
+@cache
+def _chart_libraries() -> bytes:
+    """One script for all pages; the same for every site, and two seconds to put together."""
+    import vl_convert
+
+    return vl_convert.javascript_bundle(_VEGA).encode()
 
 
 # ---------------------------------------------------------------- what pages are given
@@ -129,8 +135,9 @@ def _table_page(one: TableView, price: float | None) -> dict[str, Any]:
     setting = one.table.setting
     return {
         "one": one,
-        "scores": _embedded(scores),
+        "scores": scores and _embedded(scores),
         "pareto": [(axis, _embedded(spec)) for axis, spec in pareto],
+        "costs": [(row.label, view.cost_figures(row.cost)) for row in one.table.rows if row.cost is not None],
         "budget": view.budget_of(setting),
         "settings": view.settings_of(setting),
         "facts": {name.replace("_", " "): view.span_text(*span) for name, span in one.facts.items()},

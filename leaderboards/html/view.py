@@ -13,8 +13,10 @@ from harness.records.schema import Record
 from harness.stats import Estimate
 from harness.util.hashes import content_hash
 from harness.util.safe_text import shorten
+from leaderboards import Ranking
 from leaderboards.best import best_of
 from leaderboards.closing import closing
+from leaderboards.curves import Curves, curves
 from leaderboards.html import charts
 from leaderboards.html.charts import Spec, kind_of
 from leaderboards.html.safety import file_name
@@ -89,9 +91,15 @@ def table_view(table: Table, entries: Mapping[str, Entry], price: float | None) 
     return TableView(table, page_of(table), best, unbeaten(table, price), closing(table), low, high)
 
 
-def table_charts(table: Table, price: float | None) -> tuple[Spec, list[tuple[Axis, Spec]]]:
-    """The chart of scores, and one of score against each cost."""
-    return charts.interval_chart(table), [(axis, charts.pareto_chart(table, axis)) for axis in axes(price)]
+def table_charts(table: Table, price: float | None) -> tuple[Spec | None, list[tuple[Axis, Spec]]]:
+    """The chart of scores, and one of score against each cost, as far as there is something to draw."""
+    drawn = ((axis, charts.pareto_chart(table, axis)) for axis in axes(price))
+    return charts.interval_chart(table), [(axis, spec) for axis, spec in drawn if spec is not None]
+
+
+def curves_with_lines(found: Ranking) -> list[Curves]:
+    """The learning curves, less those of budgets that no method has a score at."""
+    return [one for one in curves(found.tables, found.entries) if one.lines]
 
 
 def page_of(table: Table) -> str:
@@ -135,20 +143,26 @@ def p_text(p: float | None) -> str:
     return "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def cost_texts(cost: Cost | None) -> dict[str, str]:
-    """Every cost of a row with its unit; nothing of what nobody knows."""
-    values: dict[str, str] = {}
-    if cost is None:
-        return values
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure as it is read, and as it is sorted by."""
+
+    text: str
+    value: float
+
+
+def cost_figures(cost: Cost) -> dict[str, Figure]:
+    """Every cost of a row with its unit."""
+    found: dict[str, Figure] = {}
     for field in fields(cost):
         value = float(getattr(cost, field.name))
+        name, text = field.name.replace("_", " "), amount(value)
         if field.name == "peak_memory_bytes":
-            values["peak memory"] = f"{value / _GIB:.2f} GiB"
+            name, text = "peak memory", f"{value / _GIB:.2f} GiB"
         elif field.name.endswith("seconds"):
-            values[field.name.replace("_", " ")] = f"{value:,.1f} s"
-        else:
-            values[field.name.replace("_", " ")] = amount(value)
-    return values
+            text = f"{value:,.1f} s"
+        found[name] = Figure(text, value)
+    return found
 
 
 def span_text(low: float, high: float) -> str:

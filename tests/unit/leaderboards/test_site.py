@@ -10,7 +10,6 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -23,6 +22,7 @@ from leaderboards.best import best_of
 from leaderboards.html import safety, view, write_site
 from leaderboards.planned import BoardPlan, PlannedRow
 from leaderboards.serve import server
+from tests.unit.leaderboards.pages import Page, pages_of, values_that_sort_as_text, wrong_links
 from tests.unit.leaderboards.site_store import ATTACK, fill
 from tests.unit.leaderboards.test_leaderboards import add, answers
 
@@ -30,34 +30,6 @@ pytest.importorskip("vl_convert", reason="the extra `site` is not installed")
 pytest.importorskip("altair", reason="the extra `site` is not installed")
 
 HANDLER = re.compile("on[a-z]+")
-
-
-class Page(HTMLParser):
-    """Collects what could run, what could be fetched, and the texts."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str, str]] = []
-        self.scripts: list[str] = []
-        self.texts: list[str] = []
-        self.data: list[str] = []
-        self.inside: tuple[str, str | None] = ("", None)
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-        self.inside = (tag, dict(attrs).get("type"))
-
-    def handle_endtag(self, tag: str) -> None:
-        self.inside = ("", None)
-
-    def handle_data(self, data: str) -> None:
-        kept = self.texts
-        if self.inside[0] == "script":
-            kept = self.data if self.inside[1] == "application/json" else self.scripts
-        kept.append(data)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +41,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pages(site: Path) -> dict[str, Page]:
-    return {path.relative_to(site).as_posix(): Page(path.read_text()) for path in sorted(site.rglob("*.html"))}
+    return pages_of(site)
 
 
 def test_every_page_has_the_policy_and_nothing_that_it_forbids(pages: dict[str, Page]) -> None:
@@ -100,12 +72,7 @@ def test_strangers_texts_make_no_element_in_any_page(pages: dict[str, Page]) -> 
 
 
 def test_links_stay_in_the_site_and_lead_somewhere(site: Path, pages: dict[str, Page]) -> None:
-    for name, page in pages.items():
-        links = [value for _, attribute, value in page.attributes if attribute in ("href", "src")]
-        for link in (link for link in links if not link.startswith(("#", "data:,"))):
-            target = (site / name).parent / link.partition("#")[0]
-            assert target.resolve().is_relative_to(site.resolve()), link
-            assert target.exists(), f"{name} leads to {link}"
+    assert wrong_links(site, pages) == []
 
 
 def test_samples_are_data_in_scripts(site: Path) -> None:
@@ -144,6 +111,21 @@ def test_a_table_page_says_costs_controls_and_failures(site: Path, pages: dict[s
     assert "labels bought" in text
     assert "money, at 2 an hour" in text
     assert "lora" in text
+
+
+def test_costs_are_sorted_as_numbers(pages: dict[str, Page]) -> None:
+    for name, page in pages.items():
+        assert values_that_sort_as_text(page) == [], name
+    page = next(page for name, page in pages.items() if name.startswith("t/medqa-32"))
+    costs = next(table for table in page.tables if any(head.text == "peak memory" for head in table.rows[0]))
+    heads = [head.text for head in costs.rows[0]]
+    for head, text, value in (
+        ("total seconds", "81.0 s", 81.0),
+        ("flops", "2.5 T", 2.5e12),
+        ("peak memory", "2.00 GiB", 2.0**31),
+    ):
+        cells = {cell.text: float(cell.attributes["data-value"]) for cell in costs.column(heads.index(head))}
+        assert cells[text] == value
 
 
 def test_the_first_page_of_a_board_says_what_is_missing(tmp_path: Path) -> None:
