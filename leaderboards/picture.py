@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from xml.sax.saxutils import escape
 
 from harness.util.safe_text import line, shorten
+from leaderboards.names import short_names
 from leaderboards.panels import BoardPanel, BoardRow, ScorePoint
 from leaderboards.planned import Missing
 
@@ -23,7 +24,9 @@ ROW = 22
 LABEL = 30
 """Longest label of a row, in characters."""
 SERIES = 8
-"""Colours of curves; the ninth line has the first colour again."""
+"""Colours of curves; the ninth line has the first colour again, and other points."""
+ASIDE = 36.0
+"""How far a point of a curve may stand beside its number of labels, for the sake of the other curves' points."""
 MARKS = {
     "better": "better than base",
     "cannot tell": "cannot be told from base",
@@ -38,6 +41,8 @@ _LIGHT = ("#0067a3", "#b84300", "#00775a", "#a1357c", "#3a6ea5", "#8a5a00", "#5e
 _DARK = ("#5cb8f5", "#ff9457", "#35cfa1", "#ec9acb", "#9cc4ff", "#e8b74d", "#b9adf5", "#ff9d8a")
 _KINDS_LIGHT = {"better": "#00775a", "worse": "#b84300", "cannot-tell": "#0067a3", "control": "#a1357c"}
 _KINDS_DARK = {"better": "#35cfa1", "worse": "#ff9457", "cannot-tell": "#5cb8f5", "control": "#ec9acb"}
+_DOTS = (None, "m-3.4 -3.4h6.8v6.8h-6.8z", "m0 -4.6l4.6 8h-9.2z", "m0 -5l5 5l-5 5l-5 -5z")
+"""Shapes of points: a circle, a square, a triangle, a diamond."""
 
 
 def picture(title: str, panels: Sequence[BoardPanel], missing: Sequence[Missing], planned: int) -> str:
@@ -123,18 +128,19 @@ def _dots(panel: BoardPanel, absent: dict[str, str], top: float) -> tuple[list[s
     if base is not None:
         x = scale(next(iter(base.points.values())).mean)
         parts.append(f'<path class="level" d="M{x:.1f} {top:.1f}V{bottom:.1f}"/>')
+    names = short_names([*(row.label for row in panel.rows), *absent], LABEL)
     for number, row in enumerate(panel.rows):
-        parts += _row(panel, row, scale, top + ROW * (number + 0.5))
+        parts += _row(panel, row, names[row.label], scale, top + ROW * (number + 0.5))
     for number, (label, why) in enumerate(absent.items(), start=len(panel.rows)):
         y = top + ROW * (number + 0.5) + 4
-        parts += [_text(LEFT - 12, y, shorten(label, LABEL), "soft", "end"), _text(RIGHT + 16, y, why, "soft")]
+        parts += [_text(LEFT - 12, y, names[label], "soft", "end"), _text(RIGHT + 16, y, why, "soft")]
     return parts, bottom + 16
 
 
-def _row(panel: BoardPanel, row: BoardRow, scale: _Scale, y: float) -> Iterator[str]:
+def _row(panel: BoardPanel, row: BoardRow, name: str, scale: _Scale, y: float) -> Iterator[str]:
     point = next(iter(row.points.values()))
     kind = point.kind.replace(" ", "-")
-    yield _text(LEFT - 12, y + 4, shorten(row.label, LABEL), "label", "end")
+    yield _text(LEFT - 12, y + 4, name, "label", "end")
     if point.low is not None and point.high is not None:
         yield f'<path class="bar {kind}" d="M{scale(point.low):.1f} {y:.1f}H{scale(point.high):.1f}"/>'
     yield _mark(point.kind, scale(point.mean), y)
@@ -153,7 +159,10 @@ def _figure(panel: BoardPanel, point: ScorePoint) -> str:
 def _lines(panel: BoardPanel, absent: dict[str, str], top: float) -> tuple[list[str], float]:
     """Learning curves: a line for every row, its name at the end, base as a level."""
     up = _Scale(_values(panel), top + CURVE_HEIGHT, top + 8)
-    across = _Scale([math.log(labels) for labels in panel.budgets], CURVE_LEFT + 24, CURVE_RIGHT - 12, rounded=False)
+    curves = [row for row in panel.rows if row.role != "base"]
+    room = -_aside(0, len(curves))
+    left, right = CURVE_LEFT + max(24.0, room), CURVE_RIGHT - max(12.0, room)
+    across = _Scale([math.log(labels) for labels in panel.budgets], left, right, rounded=False)
     parts = []
     for tick in up.ticks:
         parts.append(f'<path class="grid" d="M{CURVE_LEFT} {up(tick):.1f}H{CURVE_RIGHT}"/>')
@@ -161,15 +170,14 @@ def _lines(panel: BoardPanel, absent: dict[str, str], top: float) -> tuple[list[
     bottom = top + CURVE_HEIGHT + 20
     parts += [_text(across(math.log(labels)), bottom, f"{labels}", "soft", "middle") for labels in panel.budgets]
     parts.append(_text(CURVE_RIGHT + 20, bottom, "labels", "soft"))
-    ends: list[tuple[float, str, str]] = []
-    curves = [row for row in panel.rows if row.role != "base"]
+    ends: list[tuple[float, str, int]] = []
+    names = short_names((row.label for row in panel.rows), LABEL - 10)
     for row in panel.rows:
         last = row.points[max(row.points)]
         place = curves.index(row) if row in curves else -1
         parts += _curve(row, place, len(curves), across, up) if place >= 0 else _level(last, up)
-        kind = "base" if place < 0 else f"series-{place % SERIES}"
         at = "" if max(row.points) == panel.budgets[-1] or row.role == "base" else f" at {max(row.points)}"
-        ends.append((up(last.mean), f"{shorten(row.label, LABEL - 10)} {last.mean:.3f}{at}", kind))
+        ends.append((up(last.mean), f"{names[row.label]} {last.mean:.3f}{at}", place))
     parts += _names(ends, top, top + CURVE_HEIGHT)
     if absent:
         said = "; ".join(f"{label} {why}" for label, why in absent.items())
@@ -184,7 +192,7 @@ def _level(point: ScorePoint, up: _Scale) -> list[str]:
 
 def _curve(row: BoardRow, place: int, many: int, across: _Scale, up: _Scale) -> Iterator[str]:
     """One line with an interval at each point; lines stand a little apart so that intervals do not hide each other."""
-    aside = 4.0 * (place - (many - 1) / 2)
+    aside = _aside(place, many)
     colour = f"series-{place % SERIES}"
     places = [(across(math.log(labels)) + aside, point) for labels, point in sorted(row.points.items())]
     joined = " ".join(f"{x:.1f},{up(point.mean):.1f}" for x, point in places)
@@ -196,19 +204,39 @@ def _curve(row: BoardRow, place: int, many: int, across: _Scale, up: _Scale) -> 
         if point.kind == "degenerate":
             yield f'<path class="line {colour}" d="M{x:.1f} {up(point.mean):.1f}m-4 -4l8 8m0 -8l-8 8"/>'
         else:
-            yield f'<circle class="dot {colour}" cx="{x:.1f}" cy="{up(point.mean):.1f}" r="3.5"/>'
+            yield _dot(place, x, up(point.mean))
 
 
-def _names(ends: list[tuple[float, str, str]], top: float, bottom: float) -> Iterator[str]:
-    """Names beside the ends of their lines, pushed apart where they would lie on each other."""
+def _aside(place: int, many: int) -> float:
+    """How far the points of a curve stand beside their numbers of labels; those of the first stand farthest left."""
+    return min(4.0, 2 * ASIDE / max(many - 1, 1)) * (place - (many - 1) / 2)
+
+
+def _dot(place: int, x: float, y: float) -> str:
+    """The point of a curve, whose shape tells curves of one colour apart."""
+    kind, shape = f"dot series-{place % SERIES}", _DOTS[place // SERIES % len(_DOTS)]
+    if shape is None:
+        return f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>'
+    return f'<path class="{kind}" d="M{x:.1f} {y:.1f}{shape}"/>'
+
+
+def _names(ends: list[tuple[float, str, int]], top: float, bottom: float) -> Iterator[str]:
+    """Names beside the ends of their lines, pushed apart where they would lie on each other.
+
+    Where colours repeat, the point of the line stands before its name.
+    """
     apart = min(17.0, (bottom - top) / max(len(ends), 1))
+    dotted = len(ends) > SERIES + 1
     y = top
     ordered = sorted(ends)
-    for number, (wanted, name, kind) in enumerate(ordered):
+    for number, (wanted, name, place) in enumerate(ordered):
         latest = bottom - apart * (len(ordered) - 1 - number)
         y = min(max(wanted, y + apart if number else top), latest)
+        kind = "base" if place < 0 else f"series-{place % SERIES}"
         yield f'<path class="line lead {kind}" d="M{CURVE_RIGHT} {wanted:.1f}L{CURVE_RIGHT + 16} {y:.1f}"/>'
-        yield _text(CURVE_RIGHT + 20, y + 4, name, f"label {kind}-name")
+        if dotted and place >= 0:
+            yield _dot(place, CURVE_RIGHT + 22, y)
+        yield _text(CURVE_RIGHT + (30 if dotted else 20), y + 4, name, f"label {kind}-name")
 
 
 # ---------------------------------------------------------------- scales and marks

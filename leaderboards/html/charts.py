@@ -1,15 +1,17 @@
 """Charts of a table and of learning curves, as Vega-Lite specifications made by Altair.
 
 Texts of strangers enter as values of data or as titles only, never as names of fields and never in an expression.
+Marks belong together by a row's short name (`leaderboards.names`), which no other row of the chart has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from harness.util.safe_text import line, shorten
-from leaderboards.curves import Curves
+from harness.util.safe_text import line
+from leaderboards.curves import Curves, Line
+from leaderboards.names import short_names
 from leaderboards.pareto import Axis, costs_and_scores, front
 from leaderboards.table import MethodRow, Table
 
@@ -27,7 +29,11 @@ KINDS = {
     "degenerate": "#8a6d3b",
 }
 """What a row may be in a chart, with its colour; the legend names those that are there."""
+SHAPES = ("circle", "square", "triangle-up", "diamond")
+DASHES = ([1, 0], [6, 3], [2, 2], [10, 3, 2, 3])
+"""Lines beyond the colours of the palette have the same colours in another shape and dash."""
 _NAME = 34
+"""Longest name of a row, in characters."""
 
 Spec = dict[str, Any]
 
@@ -36,9 +42,11 @@ def interval_chart(table: Table) -> Spec | None:
     """Every row's score with its interval, and base's score as a line across; None where no row has a score."""
     import altair as alt
 
-    values = [_point(table, row) for row in table.rows if table.setting.main_metric in row.metrics]
-    if not values:
+    rows = [row for row in table.rows if table.setting.main_metric in row.metrics]
+    if not rows:
         return None
+    names = short_names((row.label for row in rows), _NAME)
+    values = [_point(table, row, names[row.label]) for row in rows]
     order = [value["method"] for value in values]
     data = _data(alt, values)
     y = alt.Y("method:N", sort=order, title=None)
@@ -46,7 +54,7 @@ def interval_chart(table: Table) -> Spec | None:
     scale = alt.Scale(domain=list(kinds), range=list(kinds.values()))
     colour = alt.Color("kind:N", scale=scale, legend=_legend(alt))
     x = alt.X("score:Q", title=line(table.setting.main_metric), scale=alt.Scale(zero=False))
-    tip = [alt.Tooltip(f"{name}:N") for name in ("method", "text", "kind")]
+    tip = [_full_name(alt), alt.Tooltip("text:N"), alt.Tooltip("kind:N")]
     bars = alt.Chart(data).mark_rule(strokeWidth=2).encode(y=y, x=alt.X("low:Q"), x2="high:Q", color=colour)
     dots = alt.Chart(data).mark_point(filled=True, size=70, opacity=1).encode(y=y, x=x, color=colour, tooltip=tip)
     parts = [bars, dots]
@@ -73,7 +81,7 @@ def pareto_chart(table: Table, axis: Axis) -> Spec | None:
         axis=alt.Axis(format="~s", labelOverlap=True),
     )
     y = alt.Y("score:Q", title=line(table.setting.main_metric), scale=alt.Scale(zero=False))
-    tip = [alt.Tooltip("method:N"), alt.Tooltip("cost:Q", format=",.4~g"), alt.Tooltip("score:Q", format=".3f")]
+    tip = [_full_name(alt), alt.Tooltip("cost:Q", format=",.4~g"), alt.Tooltip("score:Q", format=".3f")]
     step = alt.Chart(_data(alt, joined)).mark_line(interpolate="step-after", strokeDash=[4, 3]).encode(x=x, y=y)
     fill = alt.condition("datum.front", alt.value("#0072b2"), alt.value("#9a9a9a"))
     dots = (
@@ -89,12 +97,8 @@ def curve_chart(found: Curves) -> Spec:
     """Score by number of labels, a line and a band for every method."""
     import altair as alt
 
-    values = [
-        {"method": _name(one.label), "labels": p.labels, "score": p.mean, "low": p.ci95[0], "high": p.ci95[1]}
-        for one in found.lines
-        for p in one.points
-    ]
-    data = _data(alt, values)
+    names = short_names((one.label for one in found.lines), _NAME)
+    data = _data(alt, [value for one in found.lines for value in _line_points(one, names[one.label])])
     x = alt.X(
         "labels:Q",
         title="labels",
@@ -102,12 +106,12 @@ def curve_chart(found: Curves) -> Spec:
         axis=alt.Axis(values=list(found.budgets), format="d"),
     )
     y = alt.Y("score:Q", title=line(found.setting.main_metric), scale=alt.Scale(zero=False))
-    names = list(dict.fromkeys(str(value["method"]) for value in values))
-    colour = alt.Color("method:N", scale=alt.Scale(domain=names, range=_colours(len(names))), legend=_legend(alt))
-    tip = [alt.Tooltip("method:N"), alt.Tooltip("labels:Q"), alt.Tooltip("score:Q", format=".3f")]
+    colour, shape, dash = _looks(alt, list(names.values()))
+    tip = [_full_name(alt), alt.Tooltip("labels:Q"), alt.Tooltip("score:Q", format=".3f")]
     band = alt.Chart(data).mark_area(opacity=0.15).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
-    lines = alt.Chart(data).mark_line(point=True).encode(x=x, y=y, color=colour, tooltip=tip)
-    parts = [band, lines]
+    lines = alt.Chart(data).mark_line().encode(x=x, y=y, color=colour, strokeDash=dash)
+    dots = alt.Chart(data).mark_point(filled=True, size=50, opacity=1)
+    parts = [band, lines, dots.encode(x=x, y=y, color=colour, shape=shape, tooltip=tip)]
     if found.base is not None:
         rule = alt.Chart(_data(alt, [{"score": found.base}])).mark_rule(strokeDash=[4, 4])
         parts.append(rule.encode(y="score:Q"))
@@ -123,12 +127,13 @@ def kind_of(row: MethodRow) -> str:
     return row.verdict or "not tested"
 
 
-def _point(table: Table, row: MethodRow) -> Mapping[str, Any]:
+def _point(table: Table, row: MethodRow, name: str) -> Mapping[str, Any]:
     score = row.metrics[table.setting.main_metric].score
     low, high = score.ci95 or (score.mean, score.mean)
     text = f"{score.mean:.3f} [{low:.3f}, {high:.3f}]"
     return {
-        "method": _name(row.label),
+        "method": name,
+        "label": line(row.label),
         "score": score.mean,
         "low": low,
         "high": high,
@@ -137,23 +142,41 @@ def _point(table: Table, row: MethodRow) -> Mapping[str, Any]:
     }
 
 
+def _line_points(one: Line, name: str) -> Iterator[Mapping[str, Any]]:
+    for point in one.points:
+        low, high = point.ci95
+        yield {
+            "method": name,
+            "label": line(one.label),
+            "labels": point.labels,
+            "score": point.mean,
+            "low": low,
+            "high": high,
+        }
+
+
 def _data(alt: Any, values: Sequence[Mapping[str, Any]]) -> Any:
     """Rows of a chart; Altair's own class has no types."""
     return alt.Data(values=list(values))
 
 
-def _name(label: str) -> str:
-    return shorten(label, _NAME)
-
-
 def _places(points: Mapping[str, tuple[float, float]], best: Sequence[str]) -> list[dict[str, Any]]:
     """Points by rising cost; rows at the same place are one point with all their names."""
-    names: dict[tuple[float, float], list[str]] = {}
+    labels: dict[tuple[float, float], list[str]] = {}
     for label, place in points.items():
-        names.setdefault(place, []).append(label)
+        labels.setdefault(place, []).append(label)
+    names = short_names(points, _NAME)
+    joined = {place: ", ".join(names[label] for label in found) for place, found in labels.items()}
+    short = short_names(joined.values(), _NAME)
     return [
-        {"method": _name(", ".join(found)), "cost": place[0], "score": place[1], "front": found[0] in best}
-        for place, found in sorted(names.items())
+        {
+            "method": short[joined[place]],
+            "label": line(", ".join(found)),
+            "cost": place[0],
+            "score": place[1],
+            "front": found[0] in best,
+        }
+        for place, found in sorted(labels.items())
     ]
 
 
@@ -163,12 +186,30 @@ def _small(values: Sequence[Mapping[str, Any]]) -> float:
     return min(costs, default=1.0)
 
 
-def _colours(number: int) -> list[str]:
-    return [PALETTE[i % len(PALETTE)] for i in range(number)]
+def _looks(alt: Any, names: Sequence[str]) -> tuple[Any, Any, Any]:
+    """Colour, shape and dash of every line; the legend shows the first two."""
+    rounds = [divmod(number, len(PALETTE)) for number in range(len(names))]
+    colours = [PALETTE[place] for _, place in rounds]
+    shapes = [SHAPES[again % len(SHAPES)] for again, _ in rounds]
+    dashes = [DASHES[again % len(DASHES)] for again, _ in rounds]
+
+    def scale(looks: Sequence[Any]) -> Any:
+        return alt.Scale(domain=list(names), range=list(looks))
+
+    return (
+        alt.Color("method:N", scale=scale(colours), legend=_legend(alt)),
+        alt.Shape("method:N", scale=scale(shapes), legend=_legend(alt)),
+        alt.StrokeDash("method:N", scale=scale(dashes), legend=_legend(alt)),
+    )
+
+
+def _full_name(alt: Any) -> Any:
+    """What a reader who points at a mark is told of its row's name."""
+    return alt.Tooltip("label:N", title="method")
 
 
 def _legend(alt: Any) -> Any:
-    return alt.Legend(title=None, orient="top", labelLimit=200, symbolOpacity=1)
+    return alt.Legend(title=None, orient="top", labelLimit=200, symbolOpacity=1, symbolStrokeWidth=0)
 
 
 def _finished(chart: Any, title: str) -> Spec:

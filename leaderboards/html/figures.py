@@ -14,7 +14,12 @@ from leaderboards.html.view import curves_with_lines, page_of, table_charts
 
 SCALE = 2.0
 """Pixels of the PNG for each of the SVG."""
-_LOOK = {"background": "white", "font": "Helvetica, Arial, sans-serif"}
+_LOOK = {
+    "background": "white",
+    "font": "Helvetica, Arial, sans-serif",
+    "legend": {"columns": 4},
+    "axisY": {"labelLimit": 260},
+}
 
 
 def write_figures(found: Ranking, folder: Path, *, price: float | None = None) -> tuple[Path, ...]:

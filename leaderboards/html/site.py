@@ -41,7 +41,7 @@ def write_site(
     `site`.
     """
     check_extra()
-    pages = environment()
+    pages = environment(view.names_of(found.tables))
     views = [view.table_view(table, found.entries, price) for table in found.tables]
     lines = view.curves_with_lines(found)
     shared = {"title": plan.title if plan else title, "views": views, "has_curves": bool(lines)}
@@ -59,8 +59,8 @@ def write_site(
     return folder / "index.html"
 
 
-def environment() -> Environment:
-    """The templates, every value in them escaped, and a name that is missing an error."""
+def environment(names: Mapping[str, str]) -> Environment:
+    """The templates, every value in them escaped, and a name that is missing an error. `names` are those of labels."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     pages = Environment(
@@ -73,7 +73,7 @@ def environment() -> Environment:
     )
     pages.filters.update(
         score=view.score_text, difference=view.difference_text, p=view.p_text, amount=view.amount,
-        short=view.short, pretty=view.pretty, file_name=file_name, kind=view.row_kind, labels_text=labels_text,
+        short=names.__getitem__, pretty=view.pretty, file_name=file_name, kind=view.row_kind, labels_text=labels_text,
     )  # fmt: skip
     pages.globals["policy"] = POLICY
     return pages

@@ -12,7 +12,6 @@ from typing import Any
 from harness.records.schema import Record
 from harness.stats import Estimate
 from harness.util.hashes import content_hash
-from harness.util.safe_text import shorten
 from leaderboards import Ranking
 from leaderboards.best import best_of
 from leaderboards.closing import closing
@@ -22,6 +21,7 @@ from leaderboards.html.charts import Spec, kind_of
 from leaderboards.html.safety import file_name
 from leaderboards.load import Entry
 from leaderboards.markdown import CHANCE, FLOORS, SHORTCUTS
+from leaderboards.names import short_names
 from leaderboards.pareto import Axis, axes, unbeaten
 from leaderboards.table import Cost, MethodRow, Setting, Table, Versus
 
@@ -208,9 +208,9 @@ def row_kind(row: MethodRow) -> str:
     return kind_of(row)
 
 
-def short(label: str) -> str:
-    """A label for a cell; the record's page has all of it."""
-    return shorten(label, 60)
+def names_of(tables: Sequence[Table]) -> dict[str, str]:
+    """A label for a cell, for every label; the record's page has all of it."""
+    return short_names((row.label for table in tables for row in table.rows), 60)
 
 
 def pretty(value: Any) -> str:

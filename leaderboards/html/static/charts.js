@@ -11,7 +11,7 @@
       view: { stroke: null },
       axis: { labelColor: ink, titleColor: ink, gridColor: line, domainColor: soft, tickColor: soft },
       legend: { labelColor: ink, titleColor: ink, columns: narrow ? 2 : 6 },
-      axisY: narrow ? { labelLimit: 110 } : {},
+      axisY: { labelLimit: narrow ? 110 : 260 },
       text: { color: ink },
       rule: { color: soft },
       line: { color: soft },

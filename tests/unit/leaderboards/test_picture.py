@@ -16,7 +16,7 @@ from harness.stats.curves import Reached
 from leaderboards.board import board_page
 from leaderboards.curves import labels_text
 from leaderboards.panels import panels
-from leaderboards.picture import picture
+from leaderboards.picture import CURVE_LEFT, CURVE_RIGHT, picture
 from leaderboards.planned import BoardPlan, Missing, PlannedCell, PlannedRow, missing, plan_of
 from tests.unit.leaderboards.site_store import ATTACK, fill
 from tests.unit.leaderboards.test_leaderboards import add, answers
@@ -92,6 +92,42 @@ def test_names_beside_curves_do_not_lie_on_each_other(tmp_path: Path) -> None:
     places = sorted(float(found.get("y", "")) for found in names)
     assert len(places) == 10
     assert min(b - a for a, b in pairwise(places)) >= 12
+
+
+def test_many_curves_are_told_apart_and_stay_beside_their_names(tmp_path: Path) -> None:
+    methods = [f"m{number:02}" for number in range(20)]
+    for labels in (8, 32):
+        budget = {"budget__labels": labels, "budget__preset": str(labels)}
+        add(tmp_path, "base", answers(10), **budget)
+        for number, name in enumerate(methods):
+            add(tmp_path, name, answers(10 + number), **budget)
+    svg = drawn(tmp_path)
+    dots = [found for found in svg.iter() if "dot" in found.get("class", "").split()]
+    looks = [(found.get("class"), shape(found)) for found in dots]
+    assert {looks.count(look) for look in looks} == {3}, "two points of a line, and one before its name"
+    assert len(set(looks)) == len(methods)
+    before_names = [place(found) for found in dots if place(found) > CURVE_RIGHT]
+    assert len(before_names) == len(methods)
+    assert all(CURVE_LEFT <= place(found) <= CURVE_RIGHT for found in dots if place(found) not in before_names)
+
+
+def shape(dot: ElementTree.Element) -> str:
+    """What a point looks like, wherever it stands."""
+    return dot.get("d", "M0 0 circle").partition("m")[2]
+
+
+def place(dot: ElementTree.Element) -> float:
+    return float(dot.get("cx") or dot.get("d", "").removeprefix("M").split()[0])
+
+
+@pytest.mark.parametrize("budgets", [(8,), (8, 32)])
+def test_rows_that_nearly_share_a_label_have_names_of_their_own(tmp_path: Path, budgets: tuple[int, ...]) -> None:
+    for labels in budgets:
+        for rate in (0.0005, 0.005):
+            changed = {"epochs": 3.0, "learning_rate": rate, "preset": "ours"}
+            add(tmp_path, "dpo", answers(20), aligner__changed=changed, budget__labels=labels)
+    named = [text for text in texts(drawn(tmp_path)) if text.startswith("dpo")]
+    assert len(set(named)) == 2
 
 
 def test_texts_of_strangers_stay_texts(several: Path) -> None:

@@ -11,6 +11,7 @@ import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -19,7 +20,7 @@ import leaderboards
 from harness.contracts import HarnessError
 from leaderboards import curves, pareto
 from leaderboards.best import best_of
-from leaderboards.html import safety, view, write_site
+from leaderboards.html import charts, safety, view, write_site
 from leaderboards.planned import BoardPlan, PlannedRow
 from leaderboards.serve import server
 from tests.unit.leaderboards.pages import Page, pages_of, values_that_sort_as_text, wrong_links
@@ -249,3 +250,65 @@ def test_headings_name_the_judge_and_whose_answers_it_was_given(tmp_path: Path) 
         heading = f"alpaca_eval against {against} by judge mild at 32 labels"
         assert sum(f"<h1>{heading}</h1>" in page for page in pages) == 1
         assert index.count(f">{heading}") == 2, "a heading and its table's caption"
+
+
+# ---------------------------------------------------------------- rows that nearly share a name
+
+RATES = (0.0005, 0.005)
+ALIKE = [{"epochs": 3.0, "learning_rate": rate, "preset": "ours", "warmup": 0.1} for rate in RATES]
+
+
+def fill_alike(store: Path, methods: int = 0) -> None:
+    """Two rows whose labels differ in their middle alone, at two budgets, and other methods beside them."""
+    for labels in (8, 32):
+        budget = {"budget__labels": labels, "budget__preset": str(labels)}
+        add(store, "base", answers(16), **budget)
+        for changed, right in zip(ALIKE, (12, 36), strict=True):
+            add(store, "dpo", answers(right), aligner__changed=changed, **budget)
+        for number in range(methods):
+            add(store, f"m{number}", answers(13 + number), **budget)
+
+
+def test_methods_that_nearly_share_a_label_are_apart_in_charts(tmp_path: Path) -> None:
+    fill_alike(tmp_path)
+    found = leaderboards.ranked(tmp_path)
+    names = ["dpo [..., learning_rate=0.0005]", "dpo [..., learning_rate=0.005]"]
+    expected = {"base": [0.4], names[0]: [0.3], names[1]: [0.9]}
+    table = found.tables[0]
+    assert scores_by_method(charts.interval_chart(table)["layer"][0]) == expected
+    layers = charts.pareto_chart(table, pareto.AXES[2])["layer"]
+    assert {name for layer in layers for name in scores_by_method(layer)} == {"base", *names}
+    (one,) = view.curves_with_lines(found)
+    assert scores_by_method(charts.curve_chart(one)["layer"][1]) == {names[0]: [0.3, 0.3], names[1]: [0.9, 0.9]}
+    full = {value["label"] for value in charts.curve_chart(one)["layer"][2]["data"]["values"]}
+    assert full == {line.label for line in one.lines}
+
+
+def scores_by_method(layer: dict[str, Any]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for value in layer["data"]["values"]:
+        found.setdefault(value["method"], []).append(value["score"])
+    return found
+
+
+def test_methods_that_nearly_share_a_label_are_apart_in_cells(tmp_path: Path) -> None:
+    more = {"a_note_of_the_one_who_ran_it": "as the paper has it"}
+    for changed, right in zip(ALIKE, (12, 36), strict=True):
+        add(tmp_path / "store", "dpo", answers(right), aligner__changed={**changed, **more})
+    pages = pages_of(write_site(leaderboards.ranked(tmp_path / "store"), tmp_path / "site").parent)
+    for name in ("index.html", next(name for name in pages if name.startswith("t/"))):
+        heads = {cell.text for cell in pages[name].tables[0].column(0)}
+        assert heads == {f"dpo [..., learning_rate={rate}]" for rate in RATES}
+
+
+def test_every_line_of_many_looks_like_no_other(tmp_path: Path) -> None:
+    fill_alike(tmp_path, methods=20)
+    (one,) = view.curves_with_lines(leaderboards.ranked(tmp_path))
+    band, lines, dots, base = charts.curve_chart(one)["layer"]
+    for layer, channel in ((lines, "strokeDash"), (dots, "shape")):
+        scales = [layer["encoding"][name]["scale"] for name in ("color", channel)]
+        looks = list(zip(*(map(str, scale["range"]) for scale in scales), strict=True))
+        assert scales[0]["domain"] == scales[1]["domain"]
+        assert len(set(looks)) == len(looks) == 22
+    assert band["encoding"]["color"] == lines["encoding"]["color"]
+    assert "strokeDash" in base["mark"]
