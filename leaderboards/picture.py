@@ -27,6 +27,7 @@ SERIES = 8
 """Colours of curves; the ninth line has the first colour again, and other points."""
 ASIDE = 36.0
 """How far a point of a curve may stand beside its number of labels, for the sake of the other curves' points."""
+NO_SCORE = "no row has a score"
 MARKS = {
     "better": "better than base",
     "cannot tell": "cannot be told from base",
@@ -70,6 +71,8 @@ def _described(panels: Sequence[BoardPanel]) -> str:
 
 
 def _figures(panel: BoardPanel) -> str:
+    if not panel.rows:
+        return NO_SCORE
     if len(panel.budgets) == 1:
         return "; ".join(f"{row.label} {_figure(panel, next(iter(row.points.values())))}" for row in panel.rows)
     return "; ".join(
@@ -95,7 +98,7 @@ def _absent(panel: BoardPanel, missing: Sequence[Missing]) -> dict[str, str]:
 
 def _panel(panel: BoardPanel, absent: dict[str, str], y: float) -> tuple[list[str], float]:
     parts = [_text(20, y, shorten(_heading(panel), 88), "task"), _text(20, y + 18, shorten(_about(panel), 116), "soft")]
-    draw = _dots if len(panel.budgets) == 1 else _lines
+    draw = _nothing if not panel.rows else _dots if len(panel.budgets) == 1 else _lines
     drawn, y = draw(panel, absent, y + 30)
     return parts + drawn, y + 34
 
@@ -116,6 +119,16 @@ def _about(panel: BoardPanel) -> str:
     draws = "1 draw" if panel.draws == 1 else f"{panel.draws} draws"
     dashed = "; controls and base are dashed" if len(panel.budgets) > 1 else ""
     return f"{setting.main_metric}, {better}, {spread}, {draws}{track}, {setting.model}{dashed}"
+
+
+def _nothing(panel: BoardPanel, absent: dict[str, str], top: float) -> tuple[list[str], float]:
+    """What stands where no row has a score."""
+    return [_without_a_score(absent, top + 10) if absent else _text(20, top + 10, NO_SCORE, "soft")], top + 10
+
+
+def _without_a_score(absent: dict[str, str], y: float) -> str:
+    said = "; ".join(f"{label} {why}" for label, why in absent.items())
+    return _text(20, y, shorten(f"Without a score: {said}", 116), "soft")
 
 
 def _dots(panel: BoardPanel, absent: dict[str, str], top: float) -> tuple[list[str], float]:
@@ -180,9 +193,8 @@ def _lines(panel: BoardPanel, absent: dict[str, str], top: float) -> tuple[list[
         ends.append((up(last.mean), f"{names[row.label]} {last.mean:.3f}{at}", place))
     parts += _names(ends, top, top + CURVE_HEIGHT)
     if absent:
-        said = "; ".join(f"{label} {why}" for label, why in absent.items())
         bottom += 20
-        parts.append(_text(20, bottom, shorten(f"Without a score: {said}", 116), "soft"))
+        parts.append(_without_a_score(absent, bottom))
     return parts, bottom
 
 

@@ -12,9 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 
 import leaderboards
+from leaderboards.board import board_page
 from leaderboards.html import write_figures, write_site
+from leaderboards.panels import panels
+from leaderboards.picture import picture
+from leaderboards.planned import BoardPlan, Missing, PlannedCell
 from tests.unit.leaderboards.pages import pages_of, values_that_sort_as_text, wrong_links
 from tests.unit.leaderboards.test_leaderboards import add, answers
+from tests.unit.leaderboards.test_picture import texts
 
 pytest.importorskip("vl_convert", reason="the extra `site` is not installed")
 pytest.importorskip("altair", reason="the extra `site` is not installed")
@@ -119,6 +124,22 @@ def test_pages_and_figures_of_an_odd_store(fill: Fill, tmp_path: Path) -> None:
             assert marks(path), f"{path.name} shows nothing"
         else:
             assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("fill", STORES.values(), ids=STORES.keys())
+def test_boards_and_texts_of_an_odd_store(fill: Fill, tmp_path: Path) -> None:
+    fill(tmp_path)
+    found = leaderboards.ranked(tmp_path)
+    drawn = panels(found.tables)
+    failed_cell = Missing(PlannedCell(found.tables[0].setting.task, "kto", 0), "no memory")
+    for left in ([], [failed_cell]):
+        svg = ElementTree.fromstring(picture("A board", drawn, left, len(left)))
+        shown = " ".join(svg.itertext())
+        assert ("no row has a score" in shown) == any(not panel.rows for panel in drawn)
+        assert ("kto failed" in shown or "kto" in texts(svg)) == bool(left)
+        assert board_page(found, BoardPlan(title="A board", about="About."), left, drawn, picture="a.svg")
+    for form in leaderboards.FORMATS:
+        assert leaderboards.render(found.tables, form)
 
 
 def marks(path: Path) -> int:
