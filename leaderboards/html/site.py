@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from leaderboards import Ranking
 from leaderboards.curves import Curves, labels_text
-from leaderboards.draws import over_draws
+from leaderboards.draws import DRAWN, over_draws
 from leaderboards.html import charts, view
 from leaderboards.html.data import write_samples
 from leaderboards.html.safety import POLICY, check_extra, file_name, put, script_json, shown
@@ -42,7 +42,7 @@ def write_site(
     """
     check_extra()
     pages = environment(view.names_of(found.tables))
-    views = [view.table_view(table, found.entries, price) for table in found.tables]
+    views = view.table_views(found, price)
     lines = view.curves_with_lines(found)
     shared = {"title": plan.title if plan else title, "views": views, "has_curves": bool(lines)}
     _write_assets(folder / "assets")
@@ -52,7 +52,7 @@ def write_site(
     for one in views:
         _write(pages, "table.html.j2", folder / "t" / f"{one.page}.html", {**shared, **_table_page(one, price)})
     if lines:
-        _write(pages, "curves.html.j2", folder / "curves.html", {**shared, "curves": [_curve(one) for one in lines]})
+        _write(pages, "curves.html.j2", folder / "curves.html", {**shared, "curves": _curves(lines)})
     _write_records(pages, found, views, folder, shared)
     _write(pages, "samples.html.j2", folder / "samples.html", shared)
     write_samples(found.tables, found.entries, folder / "data")
@@ -117,7 +117,7 @@ def _overview(found: Ranking, views: list[TableView]) -> dict[str, Any]:
             "track": sorted({s.track for s in settings}),
             "aligner": sorted({row.aligner for one in views for row in one.table.rows}),
         },
-        "together": over_draws(found.tables),
+        "together": _together(found),
         "runs": len(found.entries),
         "warnings": list(warnings),
     }
@@ -144,8 +144,20 @@ def _table_page(one: TableView, price: float | None) -> dict[str, Any]:
     }
 
 
-def _curve(one: Curves) -> dict[str, Any]:
-    return {"curves": one, "spec": _embedded(charts.curve_chart(one))}
+def _curves(lines: Sequence[Curves]) -> list[dict[str, Any]]:
+    titles = [f"{one.setting.asked}: {one.budgets}" for one in lines]
+    apart = view.told_apart([one.setting for one in lines], titles)
+    return [
+        {"curves": one, "apart": what, "spec": _embedded(charts.curve_chart(one))}
+        for one, what in zip(lines, apart, strict=True)
+    ]
+
+
+def _together(found: Ranking) -> list[dict[str, Any]]:
+    tables = over_draws(found.tables)
+    titles = [f"{one.setting.asked} at {one.setting.labels}" for one in tables]
+    apart = view.told_apart([one.setting for one in tables], titles, DRAWN)
+    return [{"drawn": one, "apart": what} for one, what in zip(tables, apart, strict=True)]
 
 
 def _write_records(

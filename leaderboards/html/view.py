@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from harness.records.schema import Record
 from harness.stats import Estimate
 from harness.util.hashes import content_hash
+from harness.util.safe_text import shorten
 from leaderboards import Ranking
 from leaderboards.best import best_of
 from leaderboards.closing import closing
@@ -23,6 +24,7 @@ from leaderboards.load import Entry
 from leaderboards.markdown import CHANCE, FLOORS, SHORTCUTS
 from leaderboards.names import short_names
 from leaderboards.pareto import Axis, axes, unbeaten
+from leaderboards.settings import differences
 from leaderboards.table import Cost, MethodRow, Setting, Table, Versus
 
 BUDGET = ("preset", "labels", "prompts", "batch", "min_steps", "selection", "tune", "track", "cap_flops", "profile")
@@ -35,6 +37,8 @@ class TableView:
 
     table: Table
     page: str
+    apart: str
+    """What tells it from other tables of the same task and number of labels."""
     best: frozenset[str]
     unbeaten: Mapping[str, Sequence[str]]
     closing: Sequence[str]
@@ -80,7 +84,14 @@ class TableView:
         return round(2 + 96 * min(1.0, max(0.0, share)), 2)
 
 
-def table_view(table: Table, entries: Mapping[str, Entry], price: float | None) -> TableView:
+def table_views(found: Ranking, price: float | None) -> list[TableView]:
+    """All tables, each with what goes beside it."""
+    settings = [table.setting for table in found.tables]
+    apart = told_apart(settings, [f"{setting.asked} at {setting.labels}" for setting in settings])
+    return [_table_view(one, what, found.entries, price) for one, what in zip(found.tables, apart, strict=True)]
+
+
+def _table_view(table: Table, apart: str, entries: Mapping[str, Entry], price: float | None) -> TableView:
     """A table with its best rows, its fronts and its sentences."""
     scores = [
         row.metrics[table.setting.main_metric].score for row in table.rows if table.setting.main_metric in row.metrics
@@ -88,7 +99,7 @@ def table_view(table: Table, entries: Mapping[str, Entry], price: float | None) 
     limits = [limit for score in scores for limit in (score.ci95 or (score.mean, score.mean))]
     low, high = min(limits, default=0.0), max(limits, default=1.0)
     best = best_of(table, entries)
-    return TableView(table, page_of(table), best, unbeaten(table, price), closing(table), low, high)
+    return TableView(table, page_of(table), apart, best, unbeaten(table, price), closing(table), low, high)
 
 
 def table_charts(table: Table, price: float | None) -> tuple[Spec | None, list[tuple[Axis, Spec]]]:
@@ -100,6 +111,31 @@ def table_charts(table: Table, price: float | None) -> tuple[Spec | None, list[t
 def curves_with_lines(found: Ranking) -> list[Curves]:
     """The learning curves, less those of budgets that no method has a score at."""
     return [one for one in curves(found.tables, found.entries) if one.lines]
+
+
+def told_apart(settings: Sequence[Setting], titles: Sequence[str], without: Sequence[str] = ()) -> list[str]:
+    """What each has otherwise than the others of its title, less some fields; empty where its title is its own."""
+    by_title: dict[str, list[Setting]] = {}
+    for setting, title in zip(settings, titles, strict=True):
+        by_title.setdefault(title, []).append(setting)
+    differing = {title: differences(alike).keys() - set(without) for title, alike in by_title.items()}
+    return [_in_words(setting, differing[title]) for setting, title in zip(settings, titles, strict=True)]
+
+
+def _in_words(setting: Setting, names: Collection[str]) -> str:
+    """`model a, draws 0, 1`; hashes only where nothing else differs."""
+    said = [f.name for f in fields(setting) if f.name in names]
+    plain = [name for name in said if not name.endswith(("_hash", "_revision"))]
+    return ", ".join(_field_in_words(setting, name) for name in plain or said)
+
+
+def _field_in_words(setting: Setting, name: str) -> str:
+    value = getattr(setting, name)
+    if name == "draw_seeds":
+        return f"draw {value[0]}" if len(value) == 1 else f"draws {', '.join(map(str, value)) or 'none'}"
+    if isinstance(value, Mapping):
+        value = ", ".join(f"{part} {inner}" for part, inner in value.items())
+    return f"{name.replace('_', ' ')} {shorten('none' if value is None else str(value), 40)}"
 
 
 def page_of(table: Table) -> str:

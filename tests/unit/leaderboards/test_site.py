@@ -312,3 +312,52 @@ def test_every_line_of_many_looks_like_no_other(tmp_path: Path) -> None:
         assert len(set(looks)) == len(looks) == 22
     assert band["encoding"]["color"] == lines["encoding"]["color"]
     assert "strokeDash" in base["mark"]
+
+
+# ---------------------------------------------------------------- tables of one task and budget
+
+
+def headings(site: Path, page: str, level: str) -> list[str]:
+    found = re.findall(rf"<{level}>(.*?)</{level}>", (site / page).read_text())
+    return [re.sub("<.*?>", "", text) for text in found]
+
+
+def test_curves_of_other_draws_have_other_headings(tmp_path: Path) -> None:
+    for labels in (8, 32):
+        budget = {"budget__labels": labels, "budget__preset": str(labels)}
+        for name, draws in (("sft", (0, 1, 2)), ("dpo", (0,))):
+            for draw in draws:
+                add(tmp_path / "store", name, answers(10), seed__draw=draw, **budget)
+    site = write_site(leaderboards.ranked(tmp_path / "store"), tmp_path / "site").parent
+    assert sorted(headings(site, "curves.html", "h2")) == [
+        "medqa: 8, 32 labels (draw 0)",
+        "medqa: 8, 32 labels (draws 0, 1, 2)",
+    ]
+    assert "draws 0, 1, 2</p>" in (site / "curves.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            [{"model__name": "small", "model__weights_hash": "a"}, {"model__name": "large"}],
+            ["model small", "model large"],
+        ),
+        ([{"data__pool": "gsm8k"}, {}], ["pool gsm8k", "pool medqa"]),
+        ([{"task__limit": 20}, {}], ["limit 20", "limit none"]),
+        ([{"task__revision": "first"}, {"task__revision": "second"}], ["task revision first", "task revision second"]),
+        ([{"model__lora": {"r": 4}}, {"model__lora": {"r": 8}}], ["lora r 4", "lora r 8"]),
+        ([{}], [None]),
+    ],
+)
+def test_tables_of_one_task_and_budget_say_what_differs(
+    changes: list[dict[str, Any]], said: list[str | None], tmp_path: Path
+) -> None:
+    for change in changes:
+        add(tmp_path / "store", "sft", answers(10), **change)
+    site = write_site(leaderboards.ranked(tmp_path / "store"), tmp_path / "site").parent
+    expected = sorted("medqa at 32 labels" + (f" ({what})" if what else "") for what in said)
+    pages = [path.relative_to(site).as_posix() for path in (site / "t").glob("*.html")]
+    assert sorted(heading for page in pages for heading in headings(site, page, "h1")) == expected
+    shown = sorted(heading.removesuffix(", draw 0") for heading in headings(site, "index.html", "h2"))
+    assert shown == expected
