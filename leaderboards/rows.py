@@ -329,7 +329,8 @@ def _without_effect(one: Draft, base: Draft) -> Iterator[str]:
     for entry in one.scored:
         theirs = of_base.get(place(entry.record)[2])
         if entry.record.aligner.adapter_hash is not None and theirs and gives_the_same_answers(entry, theirs):
-            yield f"the fitted adapter of {_seeds(entry.record)} changes no answer: every item has the answer of {BASE}"
+            run = seeds_text(entry.record)
+            yield f"the fitted adapter of {run} changes no answer: every item has the answer of {BASE}"
 
 
 def label(name: str, changed: Mapping[str, Any]) -> str:
@@ -356,7 +357,7 @@ def _latest(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
 def _reasons(entries: Iterable[Entry]) -> Iterator[str]:
     for entry in entries:
         record = entry.record
-        seed = _seeds(record)
+        seed = seeds_text(record)
         if record.status != "ok":
             failure = record.failure.reason if record.failure else None
             reason = record.reason or failure or "no reason given"
@@ -412,7 +413,8 @@ def _close(mean: float, stated: float) -> bool:
     return abs(mean - stated) <= _TOLERANCE * max(1.0, abs(stated))
 
 
-def _seeds(record: Record) -> str:
+def seeds_text(record: Record) -> str:
+    """Draw, training seed and fold: what tells a run from the others of its row."""
     fold = record.data.fold
     which = "" if fold is None else f", fold {fold.index + 1} of {fold.of}"
     return f"draw {record.seed.draw}, seed {record.seed.training}{which}"

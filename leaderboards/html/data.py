@@ -6,60 +6,96 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.contracts import HarnessError, SampleRow
 from harness.records.samples import read_samples
+from harness.records.schema import Record
 from leaderboards.html.safety import file_name, put, script_json, shown
+from leaderboards.html.view import told_apart
 from leaderboards.load import SAMPLES, Entry
-from leaderboards.table import Table
+from leaderboards.rows import seeds_text
+from leaderboards.table import Setting, Table
 
 CHUNK = 100
 """Rows of one script."""
 
 
-def write_samples(tables: Sequence[Table], entries: Mapping[str, Entry], folder: Path) -> None:
-    """Write the samples of all runs of the tables. A run whose samples cannot be read has none here either."""
-    found = [_written(entry, label, table, folder) for table, label, entry in _runs(tables, entries)]
-    _write(folder / "index.js", "index", [run for run in found if run is not None])
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A run with samples, under the first table that shows it."""
+
+    setting: Setting
+    label: str
+    record: Record
+    chunks: int
+    """Scripts that hold its rows."""
 
 
-def _runs(tables: Sequence[Table], entries: Mapping[str, Entry]) -> Iterator[tuple[Table, str, Entry]]:
-    """Every run once, base under the first table that shows it."""
+def write_samples(tables: Sequence[Table], entries: Mapping[str, Entry], folder: Path) -> frozenset[str]:
+    """Write the samples of all runs of the tables; returns the ids of the runs that have some.
+
+    A run whose samples cannot be read has none here either.
+    """
+    runs = list(_written(tables, entries, folder))
+    _write(folder / "index.js", "index", [_described(run, name) for run, name in zip(runs, _names(runs), strict=True)])
+    return frozenset(run.record.id for run in runs)
+
+
+def _written(tables: Sequence[Table], entries: Mapping[str, Entry], folder: Path) -> Iterator[_Run]:
+    """Every run once, its rows written."""
     seen: set[str] = set()
     for table in tables:
         for row in table.rows:
             for name in row.records:
                 if name in entries and name not in seen:
                     seen.add(name)
-                    yield table, row.label, entries[name]
+                    if chunks := _write_rows(entries[name], folder):
+                        yield _Run(table.setting, row.label, entries[name].record, chunks)
 
 
-def _written(entry: Entry, label: str, table: Table, folder: Path) -> dict[str, Any] | None:
+def _write_rows(entry: Entry, folder: Path) -> int:
+    """Write the rows of a run; returns how many scripts hold them."""
     try:
         rows = read_samples(entry.path / SAMPLES) if entry.samples is not None else []
     except HarnessError:  # its row says so in every table
         rows = []
-    if not rows:
-        return None
-    name, record = file_name(entry.record.id), entry.record
+    name = file_name(entry.record.id)
     parts = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
     for number, part in enumerate(parts):
         _write(folder / f"{name}-{number}.js", "rows", name, number, [_row(row) for row in part])
+    return len(parts)
+
+
+def _names(runs: Sequence[_Run]) -> list[str]:
+    """What a reader chooses each run by: label, labels, seeds, and what tells it from others of the same."""
+    plain = [f"{run.label}, {run.setting.labels} labels, {seeds_text(run.record)}" for run in runs]
+    titles = [f"{run.record.task.name}: {name}" for run, name in zip(runs, plain, strict=True)]
+    apart = told_apart([run.setting for run in runs], titles, without=["draw_seeds"])
+    return [f"{name}, {what}" if what else name for name, what in zip(plain, apart, strict=True)]
+
+
+def _described(run: _Run, name: str) -> dict[str, Any]:
+    task = run.record.task
     return {
-        "run": name,
-        "label": shown(label),
-        "task": shown(record.task.name),
-        "items": shown(
-            f"{record.task.revision} {record.task.limit} {record.seed.draw if record.data.rating_ids else ''}"
-        ),
-        "labels": table.setting.labels,
-        "seeds": f"draw {record.seed.draw}, seed {record.seed.training}",
-        "metric": shown(record.task.main_metric),
-        "rows": len(rows),
-        "chunks": len(parts),
+        "run": file_name(run.record.id),
+        "name": shown(name),
+        "label": shown(run.label),
+        "task": shown(task.name),
+        "items": shown(_items(run.record)),
+        "metric": shown(task.main_metric),
+        "falling": task.main_metric in task.lower_is_better,
+        "chunks": run.chunks,
     }
+
+
+def _items(record: Record) -> str:
+    """Which items a run answered: the same for runs that can stand side by side."""
+    draw = record.seed.draw if record.data.rating_ids else ""
+    fold = "" if record.data.fold is None else f"{record.data.fold.index} of {record.data.fold.of}"
+    return f"{record.task.name} {record.task.revision} {record.task.limit} {draw} {fold}"
 
 
 def _row(row: SampleRow) -> dict[str, Any]:

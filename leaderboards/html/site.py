@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +17,7 @@ from leaderboards.html.safety import POLICY, check_extra, file_name, put, script
 from leaderboards.html.view import TableView
 from leaderboards.load import Entry
 from leaderboards.planned import BoardPlan, in_words, missing
+from leaderboards.rows import seeds_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -44,18 +45,24 @@ def write_site(
     pages = environment(view.names_of(found.tables))
     views = view.table_views(found, price)
     lines = view.curves_with_lines(found)
-    shared = {"title": plan.title if plan else title, "views": views, "has_curves": bool(lines)}
+    with_samples = write_samples(found.tables, found.entries, folder / "data")
+    shared = {
+        "title": plan.title if plan else title,
+        "views": views,
+        "has_curves": bool(lines),
+        "with_samples": with_samples,
+    }
     _write_assets(folder / "assets")
     _write(
         pages, "overview.html.j2", folder / "index.html", {**shared, **_overview(found, views), **_absent(found, plan)}
     )
     for one in views:
-        _write(pages, "table.html.j2", folder / "t" / f"{one.page}.html", {**shared, **_table_page(one, price)})
+        page = {**_table_page(one, price), "to_look_at": _to_look_at(one, with_samples)}
+        _write(pages, "table.html.j2", folder / "t" / f"{one.page}.html", {**shared, **page})
     if lines:
         _write(pages, "curves.html.j2", folder / "curves.html", {**shared, "curves": _curves(lines)})
-    _write_records(pages, found, views, folder, shared)
     _write(pages, "samples.html.j2", folder / "samples.html", shared)
-    write_samples(found.tables, found.entries, folder / "data")
+    _write_records(pages, found, views, folder, shared)
     return folder / "index.html"
 
 
@@ -74,6 +81,7 @@ def environment(names: Mapping[str, str]) -> Environment:
     pages.filters.update(
         score=view.score_text, difference=view.difference_text, p=view.p_text, amount=view.amount,
         short=names.__getitem__, pretty=view.pretty, file_name=file_name, kind=view.row_kind, labels_text=labels_text,
+        seeds=seeds_text,
     )  # fmt: skip
     pages.globals["policy"] = POLICY
     return pages
@@ -158,6 +166,12 @@ def _together(found: Ranking) -> list[dict[str, Any]]:
     titles = [f"{one.setting.asked} at {one.setting.labels}" for one in tables]
     apart = view.told_apart([one.setting for one in tables], titles, DRAWN)
     return [{"drawn": one, "apart": what} for one, what in zip(tables, apart, strict=True)]
+
+
+def _to_look_at(one: TableView, with_samples: Collection[str]) -> str | None:
+    """The first run of the table that has samples, base only where it is the only one."""
+    rows = sorted(one.table.rows, key=lambda row: row.role == "base")
+    return next((run for row in rows for run in row.records if run in with_samples), None)
 
 
 def _write_records(

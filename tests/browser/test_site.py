@@ -8,6 +8,7 @@ HARNESS_CHROMIUM names another Chromium, HARNESS_AXE another axe.min.js than tha
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ import pytest
 
 import leaderboards
 from tests.unit.leaderboards.site_store import BUDGETS, fill, put
+from tests.unit.leaderboards.test_leaderboards import add, answers
+from tests.unit.leaderboards.test_odd_stores import of_infinite_values
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright")
 pytest.importorskip("vl_convert", reason="the extra `site` is not installed")
@@ -212,6 +215,70 @@ def test_samples_of_two_runs_with_filters_search_and_a_link(page: Any, site: Pat
     opened(page, site, "samples.html#a=sft-32-0&b=base-8-0&item=q033")
     page.wait_for_selector(".item.target")
     assert "Items 21 to 40" in page.locator("#count").inner_text()
+
+
+def test_a_link_without_a_second_run_opens_without_one(page: Any, site: Path) -> None:
+    opened(page, site, "samples.html#a=sft-32-0&b=base-8-0")
+    page.wait_for_selector(".item")
+    page.locator("#b").select_option("")
+    page.wait_for_function("document.querySelectorAll('.item .side').length === 20")
+    address = page.url
+    page.goto("about:blank")
+    page.goto(address)
+    page.wait_for_selector(".item")
+    assert page.locator("#b").input_value() == ""
+    assert page.locator(".item .side").count() == 20
+
+
+def test_a_run_without_samples_is_not_taken_for_another(page: Any, site: Path) -> None:
+    opened(page, site, "samples.html#a=kto-8-0")
+    page.wait_for_function(
+        "document.querySelector('#count').textContent === 'This run has no samples. Choose another.'"
+    )
+    assert page.locator(".item").count() == 0
+    page.locator("#a").select_option("sft-32-0")
+    page.wait_for_selector(".item")
+    opened(page, site, "r/kto-8-0.html")
+    assert page.get_by_role("link", name="its samples").count() == 0
+    opened(page, site, of(site, "t", "medqa-128"))
+    page.get_by_role("link", name="samples", exact=True).last.click()
+    page.wait_for_selector(".item")
+    assert "128 labels" in page.locator("#a option:checked").inner_text()
+
+
+def test_less_is_better_where_the_task_says_so(page: Any, tmp_path: Path) -> None:
+    from leaderboards.html import write_site
+
+    falling = {"task__main_metric": "errors", "task__lower_is_better": ["errors"]}
+    add(tmp_path / "store", "base", {"errors": answers(10)}, **falling)
+    add(tmp_path / "store", "sft", {"errors": answers(3)}, **falling)
+    site = write_site(leaderboards.ranked(tmp_path / "store"), tmp_path / "site").parent
+    for show, said in (("wins", "Items 1 to 7 of 7"), ("losses", "No item fits.")):
+        page.goto("about:blank")
+        opened(page, site, f"samples.html#a=sft-001&b=base-000&show={show}")
+        page.locator("#count").filter(has_text=said).wait_for()
+
+
+def test_values_that_are_not_finite_are_said_to_be_none(page: Any, tmp_path: Path) -> None:
+    from leaderboards.html import write_site
+
+    of_infinite_values(tmp_path / "store")
+    site = write_site(leaderboards.ranked(tmp_path / "store"), tmp_path / "site").parent
+    opened(page, site, "samples.html")
+    page.wait_for_selector(".item")
+    assert "accuracy not finite" in page.locator(".item h3").first.inner_text()
+
+
+def test_costs_are_sorted_by_their_figures(page: Any, tmp_path: Path) -> None:
+    from leaderboards.html import write_site
+
+    for name, flops in (("dpo", 25.7e12), ("gem", 29.8e9), ("sft", 9.9e12)):
+        add(tmp_path / "store", name, answers(10), spent__flops=flops)
+    site = write_site(leaderboards.ranked(tmp_path / "store"), tmp_path / "site").parent
+    opened(page, site, of(site, "t", "medqa"))
+    costs = page.locator("table").filter(has=page.locator("caption", has_text=re.compile("^Costs$")))
+    costs.locator("thead button").filter(has_text=re.compile("^flops$")).click()
+    assert costs.locator("tbody th").all_inner_texts() == ["dpo", "sft", "gem"]
 
 
 def test_a_record_page_says_how_to_make_it_again(page: Any, site: Path) -> None:

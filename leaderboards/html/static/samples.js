@@ -99,11 +99,12 @@
     return place;
   }
 
+  // A script has no infinity: such a value is null there.
+  const rounded = (value) => (value === null ? "not finite" : String(Number(value.toFixed(4))));
+
   function figures(row) {
     const place = made("dl", undefined, "figures");
-    for (const [name, value] of Object.entries(row.values)) {
-      place.append(made("dt", name), made("dd", String(Number(value.toFixed(4)))));
-    }
+    for (const [name, value] of Object.entries(row.values)) place.append(made("dt", name), made("dd", rounded(value)));
     return place;
   }
 
@@ -112,7 +113,7 @@
   function side(title, run, row, other) {
     const place = made("div", undefined, "side");
     const value = row?.values[run.metric];
-    const figure = value === undefined ? "" : `, ${run.metric} ${Number(value.toFixed(4))}`;
+    const figure = value === undefined ? "" : `, ${run.metric} ${rounded(value)}`;
     place.append(made("h3", `${title}: ${run.label}${figure}`));
     if (!row) { place.append(made("p", "This run has no such item.", "soft")); return place; }
     const answer = picked(row, ANSWER);
@@ -157,7 +158,8 @@
   const asking = () => new URLSearchParams(location.hash.slice(1));
   function address(more) {
     const parts = new URLSearchParams();
-    for (const name of ["a", "b", "show", "words"]) if ($(name).value) parts.set(name, $(name).value);
+    for (const name of ["a", "show", "words"]) if ($(name).value) parts.set(name, $(name).value);
+    parts.set("b", $("b").value); // that there is none, too
     for (const [name, value] of Object.entries(more)) parts.set(name, value);
     return parts.toString();
   }
@@ -168,11 +170,12 @@
   }
 
   function wanted(found, run) {
-    const [one, other] = [found.a?.values[run.metric], found.b?.values[run.metric]];
+    const [one, other] = [found.a, found.b].map((row) => row?.values[run.metric] ?? Number.NaN);
+    const gain = run.falling ? other - one : one - other;
     const show = $("show").value;
-    if (show === "wins" && !(one > other)) return false;
-    if (show === "losses" && !(one < other)) return false;
-    if (show === "differ" && picked(found.a, ANSWER) === picked(found.b, ANSWER) && one === other) return false;
+    if (show === "wins" && !(gain > 0)) return false;
+    if (show === "losses" && !(gain < 0)) return false;
+    if (show === "differ" && picked(found.a, ANSWER) === picked(found.b, ANSWER) && Object.is(one, other)) return false;
     const text = $("words").value.toLowerCase();
     return !text || JSON.stringify([found.a, found.b]).toLowerCase().includes(JSON.stringify(text).slice(1, -1));
   }
@@ -180,7 +183,11 @@
   async function show() {
     const ticket = (asked += 1);
     const [a, b] = ["a", "b"].map((name) => runs.find((run) => run.run === $(name).value));
-    if (!a) { $("count").textContent = "There are no samples here."; return; }
+    if (!a) {
+      $("count").textContent = runs.length ? "This run has no samples. Choose another." : "There are no samples here.";
+      $("items").replaceChildren();
+      return;
+    }
     $("count").textContent = "Loading …";
     let all;
     try { all = paired(await samples(a), await samples(b)); } catch (error) { $("count").textContent = error.message; return; }
@@ -203,23 +210,23 @@
     if (values.some(([value]) => value === chosen)) select.value = chosen;
   }
 
-  const named = (run) => `${run.label}, ${run.labels} labels, ${run.seeds}`;
   function fillRuns(chosen) {
     const here = runs.filter((run) => run.task === $("task").value);
-    options($("a"), here.map((run) => [run.run, named(run)]), chosen.get("a"));
+    options($("a"), here.map((run) => [run.run, run.name]), chosen.get("a"));
+    if (chosen.get("a") && $("a").value !== chosen.get("a")) $("a").selectedIndex = -1; // it has no samples
     fillOther(chosen.get("b"));
   }
 
   function fillOther(chosen) {
     const a = runs.find((run) => run.run === $("a").value);
     const others = runs.filter((run) => a && run !== a && run.items === a.items);
-    options($("b"), [["", "none"], ...others.map((run) => [run.run, named(run)])], chosen ?? others[0]?.run);
+    options($("b"), [["", "none"], ...others.map((run) => [run.run, run.name])], chosen ?? others[0]?.run);
   }
 
   function begin() {
     const chosen = asking();
     const tasks = [...new Set(runs.map((run) => run.task))];
-    const task = runs.find((run) => run.run === chosen.get("a"))?.task ?? chosen.get("task");
+    const task = runs.find((run) => run.run === chosen.get("a"))?.task;
     options($("task"), tasks.map((name) => [name, name]), task);
     fillRuns(chosen);
     if (chosen.get("show")) $("show").value = chosen.get("show");

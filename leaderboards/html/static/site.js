@@ -33,7 +33,7 @@
 
   function compared(one, other, way) {
     if (one === null || other === null) return (one === null) - (other === null); // what has no figure stands last
-    return way * (typeof one === "number" ? one - other : one.localeCompare(other));
+    return way * (typeof one === "number" ? one - other : one.localeCompare(other, undefined, { numeric: true }));
   }
 
   function sort(table, place, number) {

@@ -21,11 +21,12 @@ from harness.contracts import HarnessError
 from leaderboards import curves, pareto
 from leaderboards.best import best_of
 from leaderboards.html import charts, safety, view, write_site
+from leaderboards.html.data import write_samples
 from leaderboards.planned import BoardPlan, PlannedRow
 from leaderboards.serve import server
 from tests.unit.leaderboards.pages import Page, pages_of, values_that_sort_as_text, wrong_links
 from tests.unit.leaderboards.site_store import ATTACK, fill
-from tests.unit.leaderboards.test_leaderboards import add, answers
+from tests.unit.leaderboards.test_leaderboards import ITEMS, add, answers
 
 pytest.importorskip("vl_convert", reason="the extra `site` is not installed")
 pytest.importorskip("altair", reason="the extra `site` is not installed")
@@ -76,9 +77,14 @@ def test_links_stay_in_the_site_and_lead_somewhere(site: Path, pages: dict[str, 
     assert wrong_links(site, pages) == []
 
 
-def test_samples_are_data_in_scripts(site: Path) -> None:
+def runs_with_samples(site: Path) -> list[dict[str, Any]]:
+    """What the sample viewer is told of every run."""
     (index,) = re.fullmatch(r"harnessSamples\.index\((.*)\);\n", (site / "data/index.js").read_text()).groups()
-    runs = json.loads(index)
+    return json.loads(index)
+
+
+def test_samples_are_data_in_scripts(site: Path) -> None:
+    runs = runs_with_samples(site)
     assert len(runs) == 1 + 2 * 2 * 4, "every run with samples once, those of base too"
     for path in (site / "data").glob("*-0.js"):
         text = path.read_text()
@@ -361,3 +367,59 @@ def test_tables_of_one_task_and_budget_say_what_differs(
     assert sorted(heading for page in pages for heading in headings(site, page, "h1")) == expected
     shown = sorted(heading.removesuffix(", draw 0") for heading in headings(site, "index.html", "h2"))
     assert shown == expected
+
+
+# ---------------------------------------------------------------- what the sample viewer is told
+
+
+def test_folds_are_named_and_stand_beside_themselves_alone(tmp_path: Path) -> None:
+    for name in ("base", "dpo"):
+        for fold in range(3):
+            own = answers(10, of=ITEMS[fold::3])
+            add(tmp_path / "store", name, own, data__fold={"index": fold, "of": 3}, seed__draw=0)
+    found = leaderboards.ranked(tmp_path / "store")
+    write_samples(found.tables, found.entries, tmp_path / "site" / "data")
+    runs = runs_with_samples(tmp_path / "site")
+    names = [f"{name}, 32 labels, draw 0, seed 0, fold {fold} of 3" for name in ("base", "dpo") for fold in (1, 2, 3)]
+    assert [run["name"] for run in runs] == names
+    by_items: dict[str, list[str]] = {}
+    for run in runs:
+        by_items.setdefault(run["items"], []).append(run["name"][:4])
+    assert list(by_items.values()) == [["base", "dpo,"]] * 3
+
+
+def test_runs_of_several_models_are_told_apart(tmp_path: Path) -> None:
+    for model in ("small", "large"):
+        add(tmp_path / "store", "sft", answers(10), model__name=model, model__weights_hash=model)
+    add(tmp_path / "store", "sft", answers(10), model__name="large", model__weights_hash="large", seed__draw=1)
+    site = write_site(leaderboards.ranked(tmp_path / "store"), tmp_path / "site").parent
+    assert sorted(run["name"] for run in runs_with_samples(site)) == [
+        "sft, 32 labels, draw 0, seed 0, model large",
+        "sft, 32 labels, draw 0, seed 0, model small",
+        "sft, 32 labels, draw 1, seed 0",
+    ]
+
+
+def test_the_viewer_knows_of_which_metric_less_is_better(tmp_path: Path) -> None:
+    add(
+        tmp_path / "store", "sft", {"errors": answers(10)}, task__main_metric="errors", task__lower_is_better=["errors"]
+    )
+    add(tmp_path / "store", "sft", answers(10), task__lower_is_better=["errors"], task__name="gsm8k")
+    site = write_site(leaderboards.ranked(tmp_path / "store"), tmp_path / "site").parent
+    assert {run["metric"]: run["falling"] for run in runs_with_samples(site)} == {"errors": True, "accuracy": False}
+
+
+def test_only_runs_with_samples_have_a_link_to_them(site: Path, pages: dict[str, Page]) -> None:
+    runs = {run["run"] for run in runs_with_samples(site)}
+    linked = {
+        name: link.partition("#a=")[2]
+        for name, page in pages.items()
+        for _, attribute, link in page.attributes
+        if attribute == "href" and "samples.html#" in link
+    }
+    records = {name.removeprefix("r/").removesuffix(".html") for name in pages if name.startswith("r/")}
+    assert {name for name in records if f"r/{name}.html" in linked} == runs < records
+    assert all(run in runs for run in linked.values())
+    assert all(linked[f"r/{run}.html"] == run for run in runs)
+    tables = {name: linked[name] for name in pages if name.startswith("t/")}
+    assert {run.split("-")[0] for run in tables.values()} <= {"sft", "dpo"}, "the first row that is not base"
