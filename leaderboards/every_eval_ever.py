@@ -260,7 +260,21 @@ def _sample_hash(prompt: str, reference: Sequence[str]) -> str | None:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() if text else None
 
 
+def _right(record: Record, rows: Sequence[SampleRow]) -> frozenset[str]:
+    """Items whose answer is completely right: the main metric is 1 there, or 0 where less is better.
+
+    None where a value lies beyond that, for then it is no best one.
+    """
+    main = record.task.main_metric
+    values = {row.id: row.values[main] for row in rows if main in row.values}
+    falling = main in record.task.lower_is_better
+    best = 0.0 if falling else 1.0
+    beyond = any(value < best if falling else value > best for value in values.values())
+    return frozenset() if beyond else frozenset(item for item, value in values.items() if value == best)
+
+
 def _lines(record: Record, rows: Sequence[SampleRow]) -> Iterator[dict[str, Any]]:
+    right = _right(record, rows)
     for row in rows:
         item = shown(row)
         reference = [text for name, text in item.beside.items() if name in ("gold", "reference", "chosen")]
@@ -290,6 +304,6 @@ def _lines(record: Record, rows: Sequence[SampleRow]) -> Iterator[dict[str, Any]
                 yield {
                     **shared,
                     "evaluation_result_id": _result_id(record, name),
-                    "evaluation": {"score": value, "is_correct": value >= 1.0},
+                    "evaluation": {"score": value, "is_correct": row.id in right},
                     "metadata": {"metric": name, "independent_unit": row.unit},
                 }

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from harness.contracts import SampleRow
 from harness.records.store import Store
-from leaderboards.every_eval_ever import model_id
+from leaderboards.every_eval_ever import model_id, write_log
 from tests.unit.leaderboards.site_store import ATTACK, fill
-from tests.unit.leaderboards.test_leaderboards import add
+from tests.unit.leaderboards.test_leaderboards import add, record
 from tests.unit.leaderboards.test_published import call, one, run
 
 pytestmark = pytest.mark.core
@@ -70,6 +71,32 @@ def test_items_name_the_log_that_they_belong_to(store: Path, tmp_path: Path) -> 
     assert details["total_rows"] == 40
     samples = tmp_path / "out" / details["file_path"]
     assert details["checksum"] == hashlib.sha256(samples.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("main", "falling", "right"),
+    [
+        ({"q00": 1.0, "q01": 0.5, "q02": 0.0}, [], {"q00"}),
+        ({"q00": 1.0, "q01": 0.5, "q02": 0.0}, ["accuracy"], {"q02"}),
+        ({"q00": 1.0, "q01": 7.0, "q02": 10.0}, [], set()),
+        ({"q00": 2.0, "q01": 1.0, "q02": 0.0}, ["accuracy"], {"q02"}),
+        ({"q00": -2.0, "q01": -1.0, "q02": 0.0}, ["accuracy"], set()),
+        ({"q00": 1.0}, [], {"q00"}),
+    ],
+)
+def test_the_main_metric_says_which_answers_are_right(
+    tmp_path: Path, main: dict[str, float], falling: list[str], right: set[str]
+) -> None:
+    words, cut = {"q00": 40.0, "q01": 1.0, "q02": 0.0}, {"q00": 0.0, "q01": 1.0, "q02": 1.0}
+    metrics = {"accuracy": main, "answer_words": words, "truncated": cut}
+    scores = {name: {"mean": 0.5, "ci95": None, "n": 3} for name in metrics}
+    made = record("a-run", "gem", scores, {"task.lower_is_better": ["truncated", *falling]})
+    rows = [SampleRow(item, item, {n: by[item] for n, by in metrics.items() if item in by}, {}) for item in words]
+    samples, _ = write_log(made, rows, None, tmp_path, organisation="A lab")
+    lines = [json.loads(line) for line in samples.read_text().splitlines()]
+    assert len(lines) == len(main) + 3 + 3
+    for line in lines:
+        assert line["evaluation"]["is_correct"] == (line["sample_id"] in right), line["metadata"]["metric"]
 
 
 def test_the_same_run_gives_the_same_files(store: Path, tmp_path: Path) -> None:
