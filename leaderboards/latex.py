@@ -16,9 +16,11 @@ from leaderboards.table import Cost, MethodRow, Table, Versus
 _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}", "[": "{[}", "]": "{]}",
+    "|": r"\textbar{}", '"': r"{\ttfamily\char34}", "`": r"\`{}", "[": "{[}", "]": "{]}",
 }  # fmt: skip
-_FOUND = re.compile("|".join(map(re.escape, _SPECIAL)))
+"""Commands that LaTeX has whatever the encoding of its fonts; it has `textquotedbl` only in some."""
+_FOUND = re.compile("|".join([*map(re.escape, _SPECIAL), "([-',])(?=\\1)"]))
+"""Those, and characters that are drawn as one with the next of their kind, as `--` is."""
 
 
 def latex(tables: Sequence[Table]) -> str:
@@ -29,7 +31,7 @@ def latex(tables: Sequence[Table]) -> str:
 
 def escaped(text: str) -> str:
     """`text` in LaTeX, where it shows as it is and commands nothing."""
-    return _FOUND.sub(lambda found: _SPECIAL[found.group()], line(text))
+    return _FOUND.sub(lambda found: _SPECIAL.get(found.group(), f"{found.group()}{{}}"), line(text))
 
 
 def _captions(tables: Sequence[Table]) -> list[str]:

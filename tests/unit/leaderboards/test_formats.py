@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -42,6 +44,29 @@ def test_latex_escapes_what_commands(tmp_path: Path) -> None:
     text = leaderboards.render(leaderboards.tables(tmp_path), "latex")
     assert r"\textbackslash{}input\{/etc/passwd\} 50\% a\_b \#1 \$x\$ \textasciitilde{}\textasciicircum{}" in text
     assert r"\input" not in text
+
+
+def test_latex_needs_no_encoding_of_its_own(tmp_path: Path) -> None:
+    add(tmp_path, "base", answers(10))
+    add(tmp_path, "gem", answers(12), aligner__changed={"layers": ["q", "v"], "note": "`--x' ''y',,z---"})
+    text = leaderboards.render(leaderboards.tables(tmp_path), "latex")
+    quote = r"{\ttfamily\char34}"
+    assert rf"layers={{[}}{quote}q{quote}, {quote}v{quote}{{]}}" in text
+    assert r"note=\`{}-{}-x' '{}'y',{},z-{}-{}-" in text
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex")
+@pytest.mark.parametrize("encoding", ["", r"\usepackage[T1]{fontenc}"])
+def test_latex_sets_every_printable_character(tmp_path: Path, encoding: str) -> None:
+    every = "".join(map(chr, range(32, 127)))
+    add(tmp_path / "store", "gem", answers(12), aligner__changed={"note": f"{every} {every[::-1]}"})
+    table = leaderboards.render(leaderboards.tables(tmp_path / "store"), "latex")
+    rules = r"\let\toprule\hline\let\midrule\hline\let\bottomrule\hline"  # of booktabs
+    lines = (r"\documentclass{article}", encoding, rules, r"\begin{document}", table, r"\end{document}")
+    (tmp_path / "a.tex").write_text("\n".join(lines))
+    words = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "-draftmode", "a.tex"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
 
 
 def _macros(walker, node):
