@@ -91,9 +91,14 @@ def draft(entries: Sequence[Entry]) -> Draft:
     values, problems = _values(runs)
     units = {item: unit for run in runs for item, unit in run.units.items()}
     role = _role(kept[0].record)
-    left_out = _left_out(read, scored)
     # Base is cached per budget, so several equal runs of it are normal and need no remark.
-    remarks = [*([] if role == "base" else replaced), *_reasons(kept), *left_out, *incomplete(scored), *problems]
+    remarks = [
+        *([] if role == "base" else replaced),
+        *_reasons(kept),
+        *left_out(read, scored),
+        *incomplete(scored),
+        *problems,
+    ]
     return Draft(kept, scored, values, units, role, remarks)
 
 
@@ -103,7 +108,8 @@ def sound(read: Sequence[Entry]) -> list[Entry]:
     return [entry for runs in seeds if not any(run.record.status in UNFIT for run in runs) for entry in runs]
 
 
-def _left_out(read: Sequence[Entry], scored: Sequence[Entry]) -> Iterator[str]:
+def left_out(read: Sequence[Entry], scored: Sequence[Entry]) -> Iterator[str]:
+    """A remark where the score is not of all seeds, because some are unfit."""
     all_, kept = len(by_seed(read)), len(by_seed(scored))
     if kept < all_:
         gone = "1 unfit is" if all_ - kept == 1 else f"{all_ - kept} unfit are"
