@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.contracts import BASE, HarnessError
 from harness.stats.crossed import ENOUGH_DRAWS
 from harness.study.power import advice, detectable
-from harness.study.report.compare import Shown, compare, could_have_shown
+from harness.study.report.compare import Showable, compare, could_have_shown
 from harness.study.report.curves import curve_panels
 from harness.study.report.figures import DrawsRow, ForecastError, OverDraws, Panel, PanelRow, StudyReport
 from harness.study.report.results import PanelCells, StudyResults
@@ -126,7 +126,7 @@ def _said_of(row: PanelRow) -> str:
 # ---------------------------------------------------------------- sentences
 
 
-def _sentences(group: PanelCells, draws: Sequence[int], shown: Shown) -> list[str]:
+def _sentences(group: PanelCells, draws: Sequence[int], shown: Showable) -> list[str]:
     found = []
     if len(draws) < ENOUGH_DRAWS:
         number = "this 1 draw" if len(draws) == 1 else f"these {len(draws)} draws"

@@ -113,7 +113,7 @@ def _verdict_rests_on(one: Series) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Shown:
+class Showable:
     """What the tests behind the verdicts could have shown."""
 
     designs: Sequence[Design]
@@ -131,14 +131,14 @@ class Shown:
         return max(c.draws for c in found), max(c.units for c in found), max(c.rest for c in found)
 
 
-def could_have_shown(series: Sequence[Series], compared: Mapping[str, Sides]) -> Shown:
+def could_have_shown(series: Sequence[Series], compared: Mapping[str, Sides]) -> Showable:
     """From the comparisons on which the verdicts rest."""
     claims = [one for one in series if tested(one) and _has_verdict(compared[one.method])]
     sides = [(one, compared[one.method][name]) for one in claims for name in _verdict_rests_on(one)]
     found = [(_design(side.made), _detectable(one, side, len(claims))) for one, side in sides]
     known = [(design, least) for design, least in found if least is not None]
     largest = max(least for _, least in known) if known and len(known) == len(found) else None
-    return Shown([matched(design, least, len(claims)) for design, least in known], largest, len(claims))
+    return Showable([matched(design, least, len(claims)) for design, least in known], largest, len(claims))
 
 
 def _has_verdict(compared: Sides) -> bool:
