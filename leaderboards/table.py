@@ -17,7 +17,7 @@ RowVerdict = Literal["better", "worse", "cannot tell"]
 Role = Literal["base", "method", "control", "outputs"]
 """What a control reaches is no finding: it learns nothing from the labels, or does without a part of a method
 (`MethodRow.ablation`). Outputs are another model's, from a file."""
-ABLATIONS = frozenset({("weights", "random"), ("optimise", "none")})
+ABLATIONS = frozenset({("weights", "random"), ("weights", "length"), ("optimise", "none")})
 """Settings that take a part out of a method and leave it the labels: what gem scores by, and gem's second phase."""
 
 

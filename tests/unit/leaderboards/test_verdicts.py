@@ -79,6 +79,7 @@ def test_degenerate_rows_and_controls_are_no_part_of_the_family(tmp_path: Path) 
         {"shuffled": True},
         {"context": "swapped"},
         {"weights": "random"},
+        {"weights": "length"},
         {"optimise": "none"},
     ],
 )
