@@ -11,6 +11,7 @@ from harness.stats.curves import LEAST_BUDGETS
 from harness.util.safe_text import code, markdown
 from leaderboards import Ranking
 from leaderboards.closing import closing
+from leaderboards.columns import directed, of_all
 from leaderboards.curves import Curves, curves, labels_text
 from leaderboards.draws import Average, DrawnRow, DrawnTable, over_draws
 from leaderboards.panels import BoardPanel, ScorePoint
@@ -21,6 +22,11 @@ from leaderboards.table import Table
 FEWER_DRAWS = (
     "Numbers behind a score, such as (1 of 3), say on how many of the draws its row was run. Draws of the labels "
     "differ, so compare rows of the same draws, as the tables below do."
+)
+
+LEFT_OUT = (
+    "Draws in which a row is degenerate are left out of its means as long as another is sound: 2/3 says that the means "
+    "are of two of the three draws that it ran on."
 )
 
 
@@ -143,6 +149,7 @@ def _over_draws(tables: Sequence[Table]) -> Iterator[str]:
     yield (
         "Every draw divides groups and questions anew, so that each has a table of its own below. Here are the means "
         "over the draws with their standard error; they stand for no test, and a row counts the draws that it ran on."
+        + (f" {LEFT_OUT}" if any(row.draws < row.ran for one in together for row in one.rows) else "")
     )
     for one in together:
         yield f"### {markdown(one.setting.task)}, {one.setting.labels} labels"
@@ -150,7 +157,8 @@ def _over_draws(tables: Sequence[Table]) -> Iterator[str]:
 
 
 def _grid(one: DrawnTable) -> str:
-    head = ["aligner", "draws", one.setting.main_metric, f"Δ {BASE}", *one.metrics, "verdicts"]
+    main, *others = (directed(name, one.lower_is_better) for name in (one.setting.main_metric, *one.metrics))
+    head = ["aligner", "draws", main, f"Δ {BASE}", *others, "verdicts"]
     lines = [list(map(markdown, head)), [":--", *["--:"] * (len(head) - 2), ":--"]]
     lines += [_cells(row, one.metrics) for row in one.rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
@@ -160,7 +168,7 @@ def _cells(row: DrawnRow, metrics: Sequence[str]) -> list[str]:
     verdicts = ", ".join(f"{name} {count}" for name, count in row.verdicts.items())
     return [
         markdown(row.label),
-        str(row.draws),
+        of_all(row.draws, row.ran),
         _average(row.score, ".4f"),
         _average(row.versus_base, "+.4f"),
         *(_average(row.others.get(name), ".4f") for name in metrics),

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from leaderboards.curves import GROWS
 from leaderboards.draws import DRAWN, DrawnRow, over_draws
-from leaderboards.table import MethodRow, Setting, Table
+from leaderboards.table import MethodRow, RowVerdict, Setting, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +135,14 @@ def _point(row: MethodRow, table: Table) -> ScorePoint:
 def _mean_point(row: DrawnRow) -> ScorePoint:
     mean, error = row.score.mean, row.score.error
     low, high = (None, None) if error is None else (mean - error, mean + error)
-    verdicts = [name for name in row.verdicts if name != row.role]
-    kind = row.role
-    if row.role == "method":
-        kind = verdicts[0] if len(verdicts) == len(row.verdicts) == 1 else "cannot tell" if verdicts else "not tested"
-    return ScorePoint(mean, low, high, kind, row.draws)
+    return ScorePoint(mean, low, high, _kind_over_draws(row), row.draws)
+
+
+def _kind_over_draws(row: DrawnRow) -> str:
+    """The verdict where all draws have the same one; `cannot tell` where they do not agree."""
+    if row.degenerate or row.role != "method":
+        return "degenerate" if row.degenerate else row.role
+    told = [name for name in row.verdicts if name in get_args(RowVerdict)]
+    if not told:
+        return "not tested"
+    return told[0] if len(row.verdicts) == 1 else "cannot tell"

@@ -52,6 +52,50 @@ def test_means_and_their_errors_over_the_draws(found: leaderboards.Ranking) -> N
     assert rows["ridge"].draws == 2
 
 
+def rows_of_draws(store: Path, shares: dict[str, tuple[float, ...]], **changes: Any) -> None:
+    """Rows with the same figure on every item of a draw; a negative one is that of a degenerate run."""
+    for name, found in shares.items():
+        for draw, share in enumerate(found):
+            items = [f"d{draw}q{i:02}" for i in range(40)]
+            unfit = {"status": "degenerate", "reason": "flat"} if share < 0 else {}
+            values = dict.fromkeys(items, abs(share))
+            add(store, name, values, units={item: item for item in items}, **asked(draw), **changes, **unfit)
+
+
+def test_where_less_is_better_the_lowest_stands_first_and_degenerate_rows_last(tmp_path: Path) -> None:
+    shares = {"base": (0.5, 0.5), "gpo": (0.9, 0.9), "ridge": (0.2, 0.2), "icl_groups": (-0.1, -0.1)}
+    rows_of_draws(tmp_path, shares, task__lower_is_better=("accuracy",))
+    found = leaderboards.ranked(tmp_path)
+    (together,) = over_draws(found.tables)
+    assert [row.label for row in together.rows] == ["ridge", "base", "gpo", "icl_groups"]
+    assert [row.degenerate for row in together.rows] == [False, False, False, True]
+    assert together.rows[-1].score.mean == pytest.approx(0.1), "its figures are no secret"
+    assert together.lower_is_better == ("accuracy",)
+    page = board_page(found, BoardPlan(title="O", about="A"), [], panels(found.tables), picture="x.svg")
+    assert "| aligner | draws | accuracy (lower is better) | Δ base | verdicts |" in page
+    (panel,) = panels(found.tables)
+    assert [(row.label, row.points[32].kind) for row in panel.rows][-1] == ("icl_groups", "degenerate")
+
+
+def test_a_degenerate_draw_is_left_out_of_a_mean_as_long_as_another_is_sound(tmp_path: Path) -> None:
+    rows_of_draws(tmp_path, {"base": (0.4, 0.4, 0.4), "gpo": (0.6, -1.0, 0.7), "ridge": (0.6, 0.6, 0.6)})
+    found = leaderboards.ranked(tmp_path)
+    (together,) = over_draws(found.tables)
+    gpo = {row.label: row for row in together.rows}["gpo"]
+    assert [row.label for row in together.rows] == ["ridge", "base", "gpo"], "rows of all draws stand first"
+    assert gpo.score.mean == pytest.approx(0.65)
+    assert gpo.versus_base is not None
+    assert gpo.versus_base.mean == pytest.approx(0.25)
+    assert (gpo.draws, gpo.ran, gpo.degenerate) == (2, 3, False)
+    assert gpo.verdicts == {"better": 2, "degenerate": 1}
+    page = board_page(found, BoardPlan(title="O", about="A"), [], panels(found.tables), picture="x.svg")
+    assert "| gpo | 2/3 | 0.6500 ± 0.0500 | +0.2500 ± 0.0500 | better 2, degenerate 1 |" in page
+    assert "Draws in which a row is degenerate are left out of its means" in page
+    (panel,) = panels(found.tables)
+    point = {row.label: row.points[32] for row in panel.rows}["gpo"]
+    assert (point.draws, point.kind) == (2, "cannot tell"), "it is not better in every draw"
+
+
 def test_one_table_is_not_taken_together_with_itself(found: leaderboards.Ranking) -> None:
     assert over_draws(found.tables[:1]) == []
 
