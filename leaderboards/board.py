@@ -123,7 +123,7 @@ def _reached(found: Sequence[Curves]) -> Iterator[str]:
     """How many labels reach the score of the reference, where there are budgets enough to fit a curve."""
     lines = [
         f"- {code(one.setting.task)}: {code(row.label)} needs {labels_text(row.reached, one.budgets)} labels for the "
-        f"score that {code(one.target)} has with {one.budgets[-1]}"
+        f"score {_aim(one.target, one.target_labels)}"
         for one in found
         for row in one.lines
         if row.reached is not None and one.target is not None
@@ -135,6 +135,11 @@ def _reached(found: Sequence[Curves]) -> Iterator[str]:
             f"With fewer than {LEAST_BUDGETS} budgets no curve is fitted, and it is not estimated how many labels a "
             "method needs for the score of another."
         )
+
+
+def _aim(target: str, labels: int | None) -> str:
+    """Whose score is to be reached; base has one score for all numbers of labels."""
+    return f"of {code(target)}" if labels is None else f"that {code(target)} has with {labels}"
 
 
 # ---------------------------------------------------------------- several draws

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -255,6 +256,27 @@ def test_five_budgets_make_a_curve_and_fewer_join_scores(tmp_path: Path) -> None
     found = leaderboards.ranked(tmp_path / "few")
     (few,) = curves.curves(found.tables, found.entries)
     assert all(not line.smoothed and line.why_not and "5 budgets" in line.why_not for line in few.lines)
+
+
+def test_curves_mark_what_is_degenerate_and_say_which_way_is_up(tmp_path: Path) -> None:
+    for labels in (8, 32):
+        more: dict[str, Any] = {
+            "budget__labels": labels,
+            "budget__preset": str(labels),
+            "task__lower_is_better": ("accuracy",),
+        }
+        add(tmp_path / "runs", "dpo", answers(20), **more)
+        add(tmp_path / "runs", "gem", answers(20), **more, status="degenerate", reason="flat")
+    page = Page(
+        (write_site(leaderboards.ranked(tmp_path / "runs"), tmp_path / "site").parent / "curves.html").read_text()
+    )
+    text = " ".join(" ".join(page.texts).split())
+    assert "accuracy, lower is better" in text
+    assert re.search(r"gem 0\.500 \[0\.\d+, 0\.\d+\] degenerate", text)
+    assert not re.search(r"dpo 0\.500 \[0\.\d+, 0\.\d+\] degenerate", text)
+    (spec,) = page.data
+    crosses = [part for part in json.loads(spec)["layer"] if part["mark"].get("shape") == "cross"]
+    assert [value["method"] for part in crosses for value in part["data"]["values"]] == ["gem", "gem"]
 
 
 def test_headings_name_the_judge_and_whose_answers_it_was_given(tmp_path: Path) -> None:
