@@ -24,6 +24,13 @@ def place(record: Record) -> Place:
     return (record.seed.draw, record.seed.training, 0 if record.data.fold is None else record.data.fold.index)
 
 
+def run_text(record: Record) -> str:
+    """A run among those of its row, in words: `draw 0, seed 1, fold 2 of 5`."""
+    fold = record.data.fold
+    which = "" if fold is None else f", fold {fold.index + 1} of {fold.of}"
+    return f"draw {record.seed.draw}, seed {record.seed.training}{which}"
+
+
 def inflation(entries: Sequence[Entry]) -> float:
     """Variance of a mean over these runs' units, over that of independent ones."""
     return SHARED_BY_FOLDS if any(entry.record.data.fold is not None for entry in entries) else 1.0

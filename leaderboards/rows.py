@@ -13,7 +13,17 @@ from harness.contracts import BASE, HarnessError
 from harness.records.schema import Record, Score, Status
 from harness.stats import Estimate, Paired, average_seeds, mean_intervals, paired_tests, same_items, seed_sd
 from harness.stats.crossed import crossed_difference
-from leaderboards.folds import Place, by_seed, incomplete, inflation, missing_folds, place, together, whole_runs
+from leaderboards.folds import (
+    Place,
+    by_seed,
+    incomplete,
+    inflation,
+    missing_folds,
+    place,
+    run_text,
+    together,
+    whole_runs,
+)
 from leaderboards.load import Entry, Samples
 from leaderboards.settings import changed
 from leaderboards.table import ABLATIONS, Cost, MethodRow, Metric, Role, Versus
@@ -329,7 +339,8 @@ def _without_effect(one: Draft, base: Draft) -> Iterator[str]:
     for entry in one.scored:
         theirs = of_base.get(place(entry.record)[2])
         if entry.record.aligner.adapter_hash is not None and theirs and gives_the_same_answers(entry, theirs):
-            yield f"the fitted adapter of {_seeds(entry.record)} changes no answer: every item has the answer of {BASE}"
+            which = run_text(entry.record)
+            yield f"the fitted adapter of {which} changes no answer: every item has the answer of {BASE}"
 
 
 def label(name: str, changed: Mapping[str, Any]) -> str:
@@ -356,7 +367,7 @@ def _latest(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
 def _reasons(entries: Iterable[Entry]) -> Iterator[str]:
     for entry in entries:
         record = entry.record
-        seed = _seeds(record)
+        seed = run_text(record)
         if record.status != "ok":
             failure = record.failure.reason if record.failure else None
             reason = record.reason or failure or "no reason given"
@@ -410,12 +421,6 @@ def _disagreements(entries: Iterable[Entry]) -> list[str]:
 
 def _close(mean: float, stated: float) -> bool:
     return abs(mean - stated) <= _TOLERANCE * max(1.0, abs(stated))
-
-
-def _seeds(record: Record) -> str:
-    fold = record.data.fold
-    which = "" if fold is None else f", fold {fold.index + 1} of {fold.of}"
-    return f"draw {record.seed.draw}, seed {record.seed.training}{which}"
 
 
 def _cost(records: Sequence[Record]) -> Cost:

@@ -138,7 +138,10 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Means over the row's scored seeds (over all its seeds when none was scored); memory is the largest."""
+    """Means over the runs of the row's scored seeds (over all its runs when none was scored); memory is the largest.
+
+    Where there are folds, a run is the fit of one fold, and a seed is all of them.
+    """
 
     labels: float
     auxiliary_labels: float
