@@ -84,6 +84,22 @@ def test_without_its_control_a_method_has_no_verdict_and_the_table_says_what_is_
     assert cells.endswith("| no control |")
 
 
+@pytest.mark.parametrize("status", ["degenerate", "over_cap"])
+def test_a_control_that_is_unfit_is_none(tmp_path: Path, status: str) -> None:
+    put(tmp_path, "base", HALF)
+    put(tmp_path, "dpo", answers(38))
+    put(tmp_path, "dpo", answers(4), **SHUFFLED, status=status, reason="went on")
+    table = one_table(tmp_path)
+    row = table.row("dpo")
+    assert (row.versus_control, row.verdict, row.p_holm, table.family) == (None, None, None, 0)
+    cells = next(line for line in leaderboards.render([table]).splitlines() if line.startswith("| dpo |"))
+    assert cells.endswith("| no control |")
+    text = said(tmp_path)
+    assert "The run of dpo on shuffled labels is no result of its method, so that there is no verdict." in text
+    assert "there is no run on shuffled labels" not in text
+    assert "would have seen" not in text and "would have been seen" not in text, "nothing was tested"
+
+
 def test_another_configuration_is_no_control(tmp_path: Path) -> None:
     put(tmp_path, "base", HALF)
     put(tmp_path, "dpo", answers(40), aligner__changed={"beta": 0.5})
