@@ -116,7 +116,8 @@ def _point(point: ScorePoint | None, role: str, panel: BoardPanel) -> str:
         return ""
     ends = "" if point.low is None or point.high is None else f" [{point.low:.3f}, {point.high:.3f}]"
     few = f" ({point.draws} of {panel.draws})" if panel.lacks_draws(point) else ""
-    return f"{point.mean:.3f}{ends}{few}" + (f" {point.kind}" if role == "method" else "")
+    said = f" {point.kind}" if role == "method" or point.kind == "degenerate" else ""
+    return f"{point.mean:.3f}{ends}{few}{said}"
 
 
 def _reached(found: Sequence[Curves]) -> Iterator[str]:

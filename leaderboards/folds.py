@@ -44,9 +44,14 @@ def by_seed(entries: Sequence[Entry]) -> dict[Seed, list[Entry]]:
     return found
 
 
+def complete(entries: Sequence[Entry]) -> dict[Seed, list[Entry]]:
+    """The folds of every draw and training seed that has all of them."""
+    return {seed: folds for seed, folds in by_seed(entries).items() if not missing_folds(folds)}
+
+
 def whole_runs(entries: Sequence[Entry]) -> list[Samples]:
     """The samples of every seed that has all its folds."""
-    return [together(folds) for folds in by_seed(entries).values() if not missing_folds(folds)]
+    return [together(folds) for folds in complete(entries).values()]
 
 
 def together(entries: Sequence[Entry]) -> Samples:

@@ -16,9 +16,9 @@ from harness.stats.crossed import crossed_difference
 from leaderboards.folds import (
     Place,
     by_seed,
+    complete,
     incomplete,
     inflation,
-    missing_folds,
     place,
     run_text,
     together,
@@ -141,6 +141,7 @@ def finished(one: Draft, main: str) -> MethodRow:
     """The row of a draft, before Holm's adjustment."""
     statuses = Counter(entry.record.status for entry in one.kept)
     first = one.kept[0].record
+    whole = complete(one.scored)
     costly = [entry.record for entry in one.scored or one.kept]
     return MethodRow(
         label=label(first.aligner.name, changed(first)),
@@ -150,7 +151,8 @@ def finished(one: Draft, main: str) -> MethodRow:
         role=one.role,
         degenerate=one.degenerate,
         seeds=tuple(by_seed(one.kept)),
-        n_scored=len(one.runs),
+        n_scored=len(whole),
+        n_draws=len({draw for draw, _ in whole}),
         status=max(statuses, key=_SEVERITY.index),
         statuses={status: statuses[status] for status in _SEVERITY if statuses[status]},
         metrics=dict(sorted(one.metrics.items(), key=lambda item: (item[0] != main, item[0]))),
@@ -159,6 +161,7 @@ def finished(one: Draft, main: str) -> MethodRow:
         cost=None if one.role == "outputs" else _cost(costly),
         liveness=_liveness(costly),
         records=tuple(entry.record.id for entry in one.kept),
+        scored=tuple(entry.record.id for folds in whole.values() for entry in folds),
         remarks=tuple(one.remarks),
         versus_control=one.versus_control,
         new_draws_ci95=one.new_draws_ci95,
@@ -257,9 +260,8 @@ def _for_new_draws(one: Draft, base: Draft, main: str) -> tuple[float, float] | 
 def by_draw(one: Draft, main: str) -> dict[int, Mapping[str, float]]:
     """The values of every draw that has all its folds; training seeds of a draw are averaged."""
     draws: dict[int, list[Mapping[str, float]]] = {}
-    for (draw, _), folds in by_seed(one.scored).items():
-        if not missing_folds(folds):
-            draws.setdefault(draw, []).append(together(folds).values[main])
+    for (draw, _), folds in complete(one.scored).items():
+        draws.setdefault(draw, []).append(together(folds).values[main])
     return {draw: average_seeds(runs) for draw, runs in draws.items()}
 
 

@@ -177,6 +177,8 @@ class MethodRow:
     n_scored: int
     """Seeds behind the score: those that did not fail, in no fold, and whose samples can be read, less the degenerate
     ones and those past the cap where another is sound."""
+    n_draws: int
+    """Draws of those seeds."""
     status: str
     """The most severe status of the row's records: `ok`, `degenerate`, `over_cap` or `failed`."""
     statuses: dict[str, int]
@@ -193,6 +195,8 @@ class MethodRow:
     liveness: dict[str, float]
     """Means over seeds of the figures that show the method did its work."""
     records: tuple[str, ...]
+    scored: tuple[str, ...]
+    """Those of the records that the score is of."""
     remarks: tuple[str, ...]
     """Reasons of degenerate and failed seeds, unreadable samples, and why a comparison is missing."""
     versus_control: Versus | None = None

@@ -13,6 +13,7 @@ import leaderboards
 from leaderboards.board import board_page
 from leaderboards.draws import over_draws
 from leaderboards.panels import panels
+from leaderboards.picture import picture
 from leaderboards.planned import BoardPlan, PlannedRow, missing
 from tests.unit.leaderboards.test_leaderboards import add, answers
 
@@ -110,6 +111,46 @@ def test_rows_of_other_draws_of_the_same_items_are_not_taken_together(tmp_path: 
     assert over_draws(found.tables) == []
     (panel,) = panels(found.tables)
     assert {row.label: row.points[32].draws for row in panel.rows} == {"base": 1, "sft": 2, "dpo": 1}
+
+
+def test_a_score_is_of_the_draws_that_are_sound(tmp_path: Path) -> None:
+    add(tmp_path, "base", answers(10))
+    for draw in (0, 1, 2):
+        unfit = {"status": "degenerate", "reason": "flat"} if draw else {}
+        add(tmp_path, "gem", answers(20), seed__draw=draw, data__pair_ids=[f"p{draw}"], **unfit)
+        add(tmp_path, "sft", answers(20), seed__draw=draw, data__pair_ids=[f"p{draw}"])
+    (panel,) = panels(leaderboards.ranked(tmp_path).tables)
+    points = {row.label: row.points[32] for row in panel.rows}
+    assert {label: point.draws for label, point in points.items()} == {"base": 1, "gem": 1, "sft": 3}
+    assert panel.draws == 3
+    assert [label for label, point in points.items() if panel.lacks_draws(point)] == ["gem"]
+
+
+def test_a_sound_row_stands_for_its_method_where_another_table_has_it_degenerate(tmp_path: Path) -> None:
+    add(tmp_path, "base", answers(10))
+    for draw in (0, 1):
+        add(tmp_path, "gem", answers(40), seed__draw=draw, status="degenerate", reason="flat")
+    add(tmp_path, "gem", answers(20), seed__draw=2, aligner__version="2")
+    (panel,) = panels(leaderboards.ranked(tmp_path).tables)
+    gem = next(row for row in panel.rows if row.label == "gem")
+    assert (gem.points[32].kind, gem.points[32].mean, gem.points[32].draws) == ("better", 0.5, 1)
+
+
+def test_a_degenerate_control_is_called_so_at_every_budget(tmp_path: Path) -> None:
+    for labels in (8, 32):
+        more: dict[str, Any] = {"budget__labels": labels, "budget__preset": str(labels)}
+        add(tmp_path, "base", answers(10), **more)
+        add(tmp_path, "random", answers(20), **more, status="degenerate", reason="flat")
+        add(tmp_path, "uniform", answers(20), **more)
+    found = leaderboards.ranked(tmp_path)
+    page = board_page(found, BoardPlan(title="O", about="A"), [], panels(found.tables), picture="x.svg")
+    budgets = page[page.index("## Scores by number of labels") :].split("\n## ")[0]
+    (random,) = (line for line in budgets.splitlines() if line.startswith("| random |"))
+    (uniform,) = (line for line in budgets.splitlines() if line.startswith("| uniform |"))
+    assert random.count("] degenerate |") == 2
+    assert "degenerate" not in uniform
+    told = picture("O", panels(found.tables), [], 0)
+    assert "random 0.500 (degenerate) at 8, 0.500 (degenerate) at 32" in told, "the picture in words"
 
 
 def test_a_board_shows_them_and_what_is_missing(found: leaderboards.Ranking) -> None:

@@ -171,7 +171,7 @@ def test_a_row_that_lacks_a_fold_has_no_score(tmp_path: Path) -> None:
     folded(tmp_path, "base", HALF)
     folded(tmp_path, "dpo", answers(36), skip=2)
     row = one_table(tmp_path).row("dpo")
-    assert (row.n_scored, row.metrics, row.verdict) == (0, {}, None)
+    assert (row.n_scored, row.n_draws, row.scored, row.metrics, row.verdict) == (0, 0, (), {}, None)
     assert "fold 3 has no score (draw 0, seed 0): the seed is left out" in row.remarks
 
 

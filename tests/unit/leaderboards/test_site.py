@@ -234,6 +234,18 @@ def test_the_best_and_what_cannot_be_told_from_it(tmp_path: Path) -> None:
     assert best_of(found.tables[0], found.entries) == {"dpo", "sft"}
 
 
+def test_of_folds_none_are_called_the_best(tmp_path: Path) -> None:
+    """Their units are not independent, as a model confidence set takes them to be; nor has a part of them a score."""
+    for folds in ((0, 1), (0,)):
+        store = tmp_path / str(len(folds))
+        for fold in folds:
+            for name, right in (("base", 2), ("dpo", 18)):
+                items = ITEMS[20 * fold : 20 * fold + 20]
+                add(store, name, answers(right, of=items), data__fold={"index": fold, "of": 2})
+        found = leaderboards.ranked(store)
+        assert best_of(found.tables[0], found.entries) == frozenset()
+
+
 def test_the_front_holds_what_nothing_beats() -> None:
     points = {"cheap": (1.0, 0.5), "dear": (9.0, 0.8), "worse": (9.0, 0.7), "same": (1.0, 0.5), "poor": (2.0, 0.4)}
     assert pareto.front(points) == ["cheap", "same", "dear"]
