@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.util.safe_text import line, shorten
+from leaderboards.columns import directed
 from leaderboards.curves import Curves
 from leaderboards.pareto import Axis, costs_and_scores, front
 from leaderboards.table import MethodRow, Table
@@ -43,7 +44,7 @@ def interval_chart(table: Table) -> Spec:
     kinds = {kind: colour for kind, colour in KINDS.items() if any(value["kind"] == kind for value in values)}
     scale = alt.Scale(domain=list(kinds), range=list(kinds.values()))
     colour = alt.Color("kind:N", scale=scale, legend=_legend(alt))
-    x = alt.X("score:Q", title=line(table.setting.main_metric), scale=alt.Scale(zero=False))
+    x = alt.X("score:Q", title=_main_title(table), scale=alt.Scale(zero=False))
     tip = [alt.Tooltip(f"{name}:N") for name in ("method", "text", "kind")]
     bars = alt.Chart(data).mark_rule(strokeWidth=2).encode(y=y, x=alt.X("low:Q"), x2="high:Q", color=colour)
     dots = alt.Chart(data).mark_point(filled=True, size=70, opacity=1).encode(y=y, x=x, color=colour, tooltip=tip)
@@ -68,7 +69,7 @@ def pareto_chart(table: Table, axis: Axis) -> Spec:
         scale=alt.Scale(type="symlog", constant=_small(values)),
         axis=alt.Axis(format="~s", labelOverlap=True),
     )
-    y = alt.Y("score:Q", title=line(table.setting.main_metric), scale=alt.Scale(zero=False))
+    y = alt.Y("score:Q", title=_main_title(table), scale=alt.Scale(zero=False))
     tip = [alt.Tooltip("method:N"), alt.Tooltip("cost:Q", format=",.4~g"), alt.Tooltip("score:Q", format=".3f")]
     step = alt.Chart(_data(alt, joined)).mark_line(interpolate="step-after", strokeDash=[4, 3]).encode(x=x, y=y)
     fill = alt.condition("datum.front", alt.value("#0072b2"), alt.value("#9a9a9a"))
@@ -85,8 +86,15 @@ def curve_chart(found: Curves) -> Spec:
     """Score by number of labels, a line and a band for every method."""
     import altair as alt
 
-    values = [
-        {"method": _name(one.label), "labels": p.labels, "score": p.mean, "low": p.ci95[0], "high": p.ci95[1]}
+    values: list[dict[str, Any]] = [
+        {
+            "method": _name(one.label),
+            "labels": p.labels,
+            "score": p.mean,
+            "low": p.ci95[0],
+            "high": p.ci95[1],
+            "kind": "degenerate" if p.labels in one.unfit else "",
+        }
         for one in found.lines
         for p in one.points
     ]
@@ -97,13 +105,24 @@ def curve_chart(found: Curves) -> Spec:
         scale=alt.Scale(type="log", nice=False, padding=12),
         axis=alt.Axis(values=list(found.budgets), format="d"),
     )
-    y = alt.Y("score:Q", title=line(found.setting.main_metric), scale=alt.Scale(zero=False))
+    metric = found.setting.main_metric
+    y = alt.Y("score:Q", title=line(directed(metric, {metric} if found.falling else ())), scale=alt.Scale(zero=False))
     names = list(dict.fromkeys(str(value["method"]) for value in values))
     colour = alt.Color("method:N", scale=alt.Scale(domain=names, range=_colours(len(names))), legend=_legend(alt))
-    tip = [alt.Tooltip("method:N"), alt.Tooltip("labels:Q"), alt.Tooltip("score:Q", format=".3f")]
+    tip = [
+        alt.Tooltip("method:N"),
+        alt.Tooltip("labels:Q"),
+        alt.Tooltip("score:Q", format=".3f"),
+        alt.Tooltip("kind:N"),
+    ]
     band = alt.Chart(data).mark_area(opacity=0.15).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
     lines = alt.Chart(data).mark_line(point=True).encode(x=x, y=y, color=colour, tooltip=tip)
     parts = [band, lines]
+    unfit = [value for value in values if value["kind"]]
+    if unfit:
+        cross = alt.Chart(_data(alt, unfit)).mark_point(shape="cross", angle=45, size=160, filled=True, opacity=1)
+        told = [*tip, alt.Tooltip("kind:N")]
+        parts.append(cross.encode(x=x, y=y, color=colour, tooltip=told))
     if found.base is not None:
         rule = alt.Chart(_data(alt, [{"score": found.base}])).mark_rule(strokeDash=[4, 4])
         parts.append(rule.encode(y="score:Q"))
@@ -131,6 +150,10 @@ def _point(table: Table, row: MethodRow) -> Mapping[str, Any]:
         "kind": kind_of(row),
         "text": text,
     }
+
+
+def _main_title(table: Table) -> str:
+    return line(directed(table.setting.main_metric, table.lower_is_better))
 
 
 def _data(alt: Any, values: Sequence[Mapping[str, Any]]) -> Any:

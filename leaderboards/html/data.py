@@ -11,6 +11,8 @@ from typing import Any
 
 from harness.contracts import HarnessError, SampleRow
 from harness.records.samples import read_samples
+from harness.util.hashes import content_hash
+from leaderboards.folds import run_text
 from leaderboards.html.safety import file_name, put, script_json, shown
 from leaderboards.load import SAMPLES, Entry
 from leaderboards.table import Table
@@ -51,12 +53,11 @@ def _written(entry: Entry, label: str, table: Table, folder: Path) -> dict[str, 
         "run": name,
         "label": shown(label),
         "task": shown(record.task.name),
-        "items": shown(
-            f"{record.task.revision} {record.task.limit} {record.seed.draw if record.data.rating_ids else ''}"
-        ),
+        "items": content_hash([record.task.revision, sorted(row.id for row in rows)]),
         "labels": table.setting.labels,
-        "seeds": f"draw {record.seed.draw}, seed {record.seed.training}",
+        "seeds": run_text(record),
         "metric": shown(record.task.main_metric),
+        "falling": record.task.main_metric in record.task.lower_is_better,
         "rows": len(rows),
         "chunks": len(parts),
     }

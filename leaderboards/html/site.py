@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leaderboards import Ranking
+from leaderboards.columns import directed, of_all
 from leaderboards.curves import Curves, curves, labels_text
 from leaderboards.draws import over_draws
+from leaderboards.folds import run_text
 from leaderboards.html import charts, view
 from leaderboards.html.data import write_samples
 from leaderboards.html.safety import POLICY, check_extra, file_name, put, script_json, shown
@@ -73,7 +75,7 @@ def environment() -> Environment:
     pages.filters.update(
         score=view.score_text, difference=view.difference_text, p=view.p_text, amount=view.amount,
         short=view.short, pretty=view.pretty, file_name=file_name, kind=view.row_kind, costs=view.cost_texts,
-        labels_text=labels_text,
+        labels_text=labels_text, directed=directed, of_all=of_all, run_text=run_text,
     )  # fmt: skip
     pages.globals["policy"] = POLICY
     return pages

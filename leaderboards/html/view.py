@@ -15,6 +15,7 @@ from harness.util.hashes import content_hash
 from harness.util.safe_text import shorten
 from leaderboards.best import best_of
 from leaderboards.closing import closing
+from leaderboards.columns import other_metrics
 from leaderboards.html import charts
 from leaderboards.html.charts import Spec, kind_of
 from leaderboards.html.safety import file_name
@@ -36,6 +37,8 @@ class TableView:
     best: frozenset[str]
     unbeaten: Mapping[str, Sequence[str]]
     closing: Sequence[str]
+    runs: Sequence[tuple[str, Record]]
+    """Every record of every row, behind the row's label."""
     low: float
     """Where the small intervals of the overview begin: least and greatest limit over the rows."""
     high: float
@@ -69,7 +72,7 @@ class TableView:
     @property
     def others(self) -> list[str]:
         """The metrics beside the main one."""
-        return sorted({name for row in self.table.rows for name in row.metrics} - {self.main})
+        return other_metrics(self.table)
 
     def place(self, value: float) -> float:
         """Where a score lies between the limits, from 2 to 98."""
@@ -85,8 +88,17 @@ def table_view(table: Table, entries: Mapping[str, Entry], price: float | None) 
     ]
     limits = [limit for score in scores for limit in (score.ci95 or (score.mean, score.mean))]
     low, high = min(limits, default=0.0), max(limits, default=1.0)
-    best = best_of(table, entries)
-    return TableView(table, page_of(table), best, unbeaten(table, price), closing(table), low, high)
+    runs = [(row.label, entries[run].record) for row in table.rows for run in row.records if run in entries]
+    return TableView(
+        table=table,
+        page=page_of(table),
+        best=best_of(table, entries),
+        unbeaten=unbeaten(table, price),
+        closing=closing(table),
+        runs=runs,
+        low=low,
+        high=high,
+    )
 
 
 def table_charts(table: Table, price: float | None) -> tuple[Spec, list[tuple[Axis, Spec]]]:

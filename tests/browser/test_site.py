@@ -214,6 +214,22 @@ def test_samples_of_two_runs_with_filters_search_and_a_link(page: Any, site: Pat
     assert "Items 21 to 40" in page.locator("#count").inner_text()
 
 
+def test_wins_are_lower_figures_where_less_is_better(page: Any, tmp_path: Path) -> None:
+    from leaderboards.html import write_site
+
+    changes = {"budget__labels": 8, "budget__preset": "8", "task__lower_is_better": ("accuracy",)}
+    for name, level in (("base", 0.5), ("sft", 0.6), ("dpo", 0.4)):
+        put(tmp_path / "store", name, 40, level, 0, changes)
+    site = write_site(leaderboards.ranked(tmp_path / "store"), tmp_path / "site").parent
+    for show in ("wins", "losses"):
+        opened(page, site, "index.html")
+        opened(page, site, f"samples.html#a=sft-8-0&b=dpo-8-0&show={show}")
+        page.wait_for_selector(".item")
+        for sides in page.locator(".item .sides").all():
+            a, b = (float(head.split()[-1]) for head in sides.locator("h3:has-text('accuracy')").all_inner_texts())
+            assert (a < b) == (show == "wins")
+
+
 def test_a_record_page_says_how_to_make_it_again(page: Any, site: Path) -> None:
     opened(page, site, "r/gem-128-0.html")
     assert page.locator("pre code").first.inner_text() == "run"

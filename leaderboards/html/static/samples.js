@@ -170,8 +170,9 @@
   function wanted(found, run) {
     const [one, other] = [found.a?.values[run.metric], found.b?.values[run.metric]];
     const show = $("show").value;
-    if (show === "wins" && !(one > other)) return false;
-    if (show === "losses" && !(one < other)) return false;
+    const [better, worse] = run.falling ? [one < other, one > other] : [one > other, one < other];
+    if (show === "wins" && !better) return false;
+    if (show === "losses" && !worse) return false;
     if (show === "differ" && picked(found.a, ANSWER) === picked(found.b, ANSWER) && one === other) return false;
     const text = $("words").value.toLowerCase();
     return !text || JSON.stringify([found.a, found.b]).toLowerCase().includes(JSON.stringify(text).slice(1, -1));
