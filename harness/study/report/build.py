@@ -14,7 +14,7 @@ from harness.study.report.curves import curve_panels
 from harness.study.report.figures import DrawsRow, ForecastError, OverDraws, Panel, PanelRow, StudyReport
 from harness.study.report.results import PanelCells, StudyResults
 from harness.study.report.rows import base_row, best_of, figure_of, row_of
-from leaderboards.draws import average
+from leaderboards.draws import average, counted
 
 if TYPE_CHECKING:
     from harness.records.store import Store
@@ -103,7 +103,7 @@ def _only_degenerate(row: DrawsRow) -> bool:
 
 def _over(method: str, all_: Sequence[PanelRow]) -> DrawsRow:
     """Means over the draws on which the method did what it is about; over all where there is no such draw."""
-    rows = [row for row in all_ if not row.degenerate] or all_
+    rows = counted(all_)
     contrasts = [row.versus[BASE] for row in rows if BASE in row.versus]
     return DrawsRow(
         method=method,

@@ -12,6 +12,7 @@ from harness.stats.crossed import ENOUGH_DRAWS, Crossed, crossed_difference
 from harness.study.power import Design, matched, surely_detectable
 from harness.study.report.figures import Contrast
 from harness.study.report.results import OWN_CONTROLS, Series, Values
+from leaderboards.controls import NO_RUN, NO_SOUND_RUN
 from leaderboards.rank import both, verdict
 
 SHUFFLED = "shuffled"
@@ -54,10 +55,10 @@ def _sides(one: Series, others: Sequence[Series], reference: str) -> Sides:
             sides[reference] = named[reference].by_draw
     for kind in OWN_CONTROLS:
         twin = next((other for other in others if other.control_of(kind) == one.method), None)
-        if twin is not None:
+        if twin is None or twin.degenerate:
+            one.notes += [NO_RUN if twin is None else NO_SOUND_RUN] if kind == SHUFFLED and one.needs_control else []
+        else:
             sides[kind] = twin.by_draw
-    if one.needs_control and not one.degenerate and SHUFFLED not in sides:
-        one.notes.append("no run of it on shuffled labels beside it: it has no verdict")
     found: Sides = {}
     for name, values in sides.items():
         try:

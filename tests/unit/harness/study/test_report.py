@@ -277,6 +277,18 @@ def test_where_a_task_asks_for_it_a_method_must_beat_its_control_too(
         assert "the larger p of the two counts" in " ".join(report.panels[0].sentences)
 
 
+def test_a_degenerate_run_on_shuffled_labels_is_no_control_that_could_be_beaten(tmp_path: Path) -> None:
+    made = Made(tmp_path)
+    for draw in range(3):
+        made.cell("dpo", right(36), draw, task__null_by="shuffled")
+        unfit: dict[str, Any] = {"status": "degenerate", "reason": "below its floor", "task__null_by": "shuffled"}
+        made.cell("dpo [labels=shuffled]", right(0), draw, **unfit)
+    row = rows_of(made.report())["dpo"]
+    assert set(row.versus) == {"base"}
+    assert row.versus["base"].verdict is None
+    assert "its run on shuffled labels is no result of its method: it has no verdict" in row.notes
+
+
 def test_of_a_figure_that_should_fall_the_lowest_is_the_best(tmp_path: Path) -> None:
     made = Made(tmp_path)
     falling: dict[str, Any] = {"task__lower_is_better": ("accuracy",)}
