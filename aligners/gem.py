@@ -80,7 +80,7 @@ class GemConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     preset: Preset = "ours"
-    k: int = setting(5, "samples per prompt (paper; released code 4)", tried=3, ge=2)
+    k: int = setting(5, "samples per prompt (reported of the paper; released code 4)", tried=3, ge=2)
     temperature: float = setting(0.9, "temperature of the samples (code)", tried=0.5, gt=0)
     top_p: float = setting(1.0, "nucleus of the samples (code)", tried=0.6, gt=0, le=1)
     top_k: int = setting(0, "likeliest tokens sampled from, 0 all (ours; code: a library's silent 50)", tried=2, ge=0)
@@ -131,7 +131,7 @@ class GemConfig(BaseModel):
     )
     min_tokens: int = setting(8, "samples with fewer tokens leave their group (ours)", tried=24, ge=2)
     sft_lr: float = setting(SFT_RATE, "rate of SFT, that of sft (ours; authors 2e-5, all weights)", tried=2e-3, gt=0)
-    sega_lr: float = setting(1e-4, "rate of SEGA (ours; paper 1e-5, all weights; latest code 1e-6)", tried=1e-3, gt=0)
+    sega_lr: float = setting(1e-4, "rate of SEGA (ours; reported 1e-5, all weights; code 1e-6)", tried=1e-3, gt=0)
     sft_steps: int | None = setting(
         None, "optimizer steps of SFT; by default as many as sft takes (ours)", tried=3, ge=1
     )

@@ -47,7 +47,7 @@ class KtoConfig(BaseModel):
     learning_rate: float = Field(
         CONTRAST_RATE,
         gt=0,
-        description="peak, cosine to 0 (ours: pilot search for LoRA); paper 5e-7 to 5e-6, all weights",
+        description="peak, cosine to 0 (ours: pilot search for LoRA); reported of the paper 5e-7 to 5e-6, all weights",
         json_schema_extra=probe(1e-3),
     )
     epochs: Epochs = PAIR_EPOCHS

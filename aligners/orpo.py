@@ -37,7 +37,7 @@ class OrpoConfig(BaseModel):
     learning_rate: float = Field(
         SFT_RATE,
         gt=0,
-        description="peak, cosine to 0 (ours: search for LoRA); paper 5e-6 to 8e-6, all weights",
+        description="peak, cosine to 0 (ours: search for LoRA); reported of the paper 5e-6 to 8e-6, all weights",
         json_schema_extra=probe(2e-4),
     )
     epochs: Epochs = PAIR_EPOCHS

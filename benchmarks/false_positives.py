@@ -1,4 +1,4 @@
-"""How often a table without any effect has a finding, for the metrics `p_gold`, `acc_cyclic` and `adherence`.
+"""How often a table without any effect has a finding, for the metrics of multiple choice and of care_protocol.
 
     python benchmarks/false_positives.py --tables 1000 --seed 0
 
@@ -25,7 +25,7 @@ from leaderboards.rank import verdict
 
 Floats = NDArray[np.float64]
 METHODS, LETTERS, RULES = 3, 4, 6
-UNITS = {"p_gold": (24, 1), "acc_cyclic": (24, 1), "adherence": (88, 2)}
+QUESTIONS, SCENARIOS = (24, 1), (88, 2)
 """Independent units of a table, and items of each: `cpu-demo`'s questions, care_protocol's scenarios."""
 NULLS = ("alike", "surer")
 
@@ -47,19 +47,38 @@ def adherence(rng: np.random.Generator, means: Floats, spread: float) -> Floats:
     return rng.binomial(RULES, chances) / RULES
 
 
-METRICS: dict[str, Callable[[np.random.Generator, Floats, float], Floats]] = {
-    "p_gold": p_gold,
-    "acc_cyclic": acc_cyclic,
-    "adherence": adherence,
+def right(rng: np.random.Generator, means: Floats, spread: float) -> Floats:
+    """An answer that is right or wrong."""
+    return rng.binomial(1, rng.beta(means / spread, (1 - means) / spread)).astype(np.float64)
+
+
+def seldom(rng: np.random.Generator, means: Floats, spread: float) -> Floats:
+    """An answer that few models get right: all six rules are kept, each with nearly the item's chance."""
+    return right(rng, means**3, spread)
+
+
+def closeness(rng: np.random.Generator, means: Floats, spread: float) -> Floats:
+    """A cosine: it has a mean for each item and spreads evenly around it, beyond neither -1 nor 1."""
+    return means + rng.uniform(-1.0, 1.0, len(means)) * np.minimum(1.0 - means, 0.6) * math.sqrt(spread)
+
+
+METRICS: dict[str, tuple[tuple[int, int], Callable[[np.random.Generator, Floats, float], Floats]]] = {
+    "p_gold": (QUESTIONS, p_gold),
+    "acc_cyclic": (QUESTIONS, acc_cyclic),
+    "acc_written": (QUESTIONS, right),
+    "adherence": (SCENARIOS, adherence),
+    "urgency_acc": (SCENARIOS, right),
+    "all_rules": (SCENARIOS, seldom),
+    "closeness": (SCENARIOS, closeness),
 }
 
 
 def simulated(metric: str, null: str, rng: np.random.Generator) -> list[Floats]:
     """Base's values and those of the methods, items in order; items of a unit share what makes it hard."""
-    units, items = UNITS[metric]
+    (units, items), drawn = METRICS[metric]
     means = np.repeat(rng.beta(2.0, 4.0, units).clip(0.02, 0.98), items)
     spreads = [0.1, *([0.1] * METHODS if null == "alike" else (0.2, 0.5, 1.0))]
-    return [METRICS[metric](rng, means, spread) for spread in spreads]
+    return [drawn(rng, means, spread) for spread in spreads]
 
 
 @dataclass(frozen=True)
@@ -79,7 +98,7 @@ class Rates:
 
 def rates(metric: str, null: str, tables: int, seed: int) -> Rates:
     rng = np.random.default_rng([seed, list(METRICS).index(metric), NULLS.index(null)])
-    units, items = UNITS[metric]
+    (units, items), _ = METRICS[metric]
     labels = {f"item {i}": f"unit {i // items}" for i in range(units * items)}
     found, below = 0, 0
     for number in range(tables):

@@ -8,7 +8,6 @@ from itertools import chain
 from harness.stats import average_seeds
 from harness.stats.best import among_the_best
 from leaderboards.load import Entry
-from leaderboards.rows import sound
 from leaderboards.table import MethodRow, Table
 
 
@@ -16,8 +15,11 @@ def best_of(table: Table, entries: Mapping[str, Entry]) -> frozenset[str]:
     """Labels of the rows that the best cannot be told from, base and controls included.
 
     Rows without a score and degenerate rows are no candidates, nor are those that answered other items than the first
-    row did. Empty where fewer than two rows are left.
+    row did. Empty where fewer than two rows are left, and for folds: their models share labels, and the set takes units
+    for independent.
     """
+    if table.setting.folds:
+        return frozenset()
     candidates = [row for row in table.rows if table.setting.main_metric in row.metrics and not row.degenerate]
     values = {row.label: found for row in candidates if (found := main_values(table, row, entries))}
     if not values:
@@ -40,9 +42,7 @@ def main_values(table: Table, row: MethodRow, entries: Mapping[str, Entry]) -> d
 
 def scored(row: MethodRow, entries: Mapping[str, Entry]) -> list[Entry]:
     """The row's runs that its score is of."""
-    found = (entries[run] for run in row.records if run in entries)
-    read = [entry for entry in found if entry.samples is not None and entry.record.status != "failed"]
-    return sound(read) or read
+    return [entries[run] for run in row.scored if run in entries]
 
 
 def units_of(table: Table, entries: Mapping[str, Entry]) -> dict[str, str]:

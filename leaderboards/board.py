@@ -11,6 +11,7 @@ from harness.stats.curves import LEAST_BUDGETS
 from harness.util.safe_text import code, markdown
 from leaderboards import Ranking
 from leaderboards.closing import closing
+from leaderboards.columns import directed, of_all
 from leaderboards.curves import Curves, curves, labels_text
 from leaderboards.draws import Average, DrawnRow, DrawnTable, over_draws
 from leaderboards.panels import BoardPanel, ScorePoint
@@ -21,6 +22,11 @@ from leaderboards.table import Table
 FEWER_DRAWS = (
     "Numbers behind a score, such as (1 of 3), say on how many of the draws its row was run. Draws of the labels "
     "differ, so compare rows of the same draws, as the tables below do."
+)
+
+LEFT_OUT = (
+    "Draws in which a row is degenerate are left out of its means as long as another is sound: 2/3 says that the means "
+    "are of two of the three draws that it ran on."
 )
 
 
@@ -110,14 +116,15 @@ def _point(point: ScorePoint | None, role: str, panel: BoardPanel) -> str:
         return ""
     ends = "" if point.low is None or point.high is None else f" [{point.low:.3f}, {point.high:.3f}]"
     few = f" ({point.draws} of {panel.draws})" if panel.lacks_draws(point) else ""
-    return f"{point.mean:.3f}{ends}{few}" + (f" {point.kind}" if role == "method" else "")
+    said = f" {point.kind}" if role == "method" or point.kind == "degenerate" else ""
+    return f"{point.mean:.3f}{ends}{few}{said}"
 
 
 def _reached(found: Sequence[Curves]) -> Iterator[str]:
     """How many labels reach the score of the reference, where there are budgets enough to fit a curve."""
     lines = [
         f"- {code(one.setting.task)}: {code(row.label)} needs {labels_text(row.reached, one.budgets)} labels for the "
-        f"score that {code(one.target)} has with {one.budgets[-1]}"
+        f"score {_aim(one.target, one.target_labels)}"
         for one in found
         for row in one.lines
         if row.reached is not None and one.target is not None
@@ -129,6 +136,11 @@ def _reached(found: Sequence[Curves]) -> Iterator[str]:
             f"With fewer than {LEAST_BUDGETS} budgets no curve is fitted, and it is not estimated how many labels a "
             "method needs for the score of another."
         )
+
+
+def _aim(target: str, labels: int | None) -> str:
+    """Whose score is to be reached; base has one score for all numbers of labels."""
+    return f"of {code(target)}" if labels is None else f"that {code(target)} has with {labels}"
 
 
 # ---------------------------------------------------------------- several draws
@@ -143,6 +155,7 @@ def _over_draws(tables: Sequence[Table]) -> Iterator[str]:
     yield (
         "Every draw divides groups and questions anew, so that each has a table of its own below. Here are the means "
         "over the draws with their standard error; they stand for no test, and a row counts the draws that it ran on."
+        + (f" {LEFT_OUT}" if any(row.draws < row.ran for one in together for row in one.rows) else "")
     )
     for one in together:
         yield f"### {markdown(one.setting.task)}, {one.setting.labels} labels"
@@ -150,7 +163,8 @@ def _over_draws(tables: Sequence[Table]) -> Iterator[str]:
 
 
 def _grid(one: DrawnTable) -> str:
-    head = ["aligner", "draws", one.setting.main_metric, f"Δ {BASE}", *one.metrics, "verdicts"]
+    main, *others = (directed(name, one.lower_is_better) for name in (one.setting.main_metric, *one.metrics))
+    head = ["aligner", "draws", main, f"Δ {BASE}", *others, "verdicts"]
     lines = [list(map(markdown, head)), [":--", *["--:"] * (len(head) - 2), ":--"]]
     lines += [_cells(row, one.metrics) for row in one.rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
@@ -160,7 +174,7 @@ def _cells(row: DrawnRow, metrics: Sequence[str]) -> list[str]:
     verdicts = ", ".join(f"{name} {count}" for name, count in row.verdicts.items())
     return [
         markdown(row.label),
-        str(row.draws),
+        of_all(row.draws, row.ran),
         _average(row.score, ".4f"),
         _average(row.versus_base, "+.4f"),
         *(_average(row.others.get(name), ".4f") for name in metrics),

@@ -8,6 +8,7 @@ from harness.contracts import BASE
 from harness.stats import ALPHA
 from harness.util.safe_text import line
 from leaderboards.between import MOST_METHODS
+from leaderboards.controls import NO_RUN, NO_SOUND_RUN
 from leaderboards.table import GAINED, HEADLINE, Between, MethodRow, OnFigure, Table, Versus
 
 UNFIT = ("degenerate", "over_cap", "failed")
@@ -59,14 +60,17 @@ def nothing_told_apart(table: Table) -> bool:
 def _findings(table: Table) -> Iterator[str]:
     metric = table.setting.main_metric
     tested = [row for row in table.rows if row.verdict is not None]
-    alone = [row.label for row in table.rows if "it has no verdict" in " ".join(row.remarks)]
+    alone, beside_unfit = ([row.label for row in table.rows if told in row.remarks] for told in (NO_RUN, NO_SOUND_RUN))
     if alone:
         yield (
             f"Beside {_few(alone)} there is no run on shuffled labels, which says what is reached without learning "
             "from the labels, so that there is no verdict; to get one, run again with --control."
         )
+    if beside_unfit:
+        run = f"The run of {_few(beside_unfit)} on shuffled labels"
+        yield f"{run} is no result of its method, so that there is no verdict."
     if not tested:
-        if not alone:
+        if not alone and not beside_unfit:
             yield f"No method in this table is compared with {BASE}, so that it shows nothing about methods."
         return
     for word in ("better", "worse"):
@@ -215,8 +219,8 @@ def _written(table: Table) -> Iterator[str]:
 
 
 def _limit(table: Table) -> Iterator[str]:
-    """The smallest difference; only where a row is compared."""
-    if not any(_versus(row, table.setting.main_metric) for row in table.rows if row.role == "method"):
+    """The smallest difference; only where a row is tested."""
+    if not table.family:
         return
     kind = "items that share their models" if table.setting.folds else "independent items"
     items = f"{table.n_units} {kind}"
@@ -247,7 +251,7 @@ def _draws(table: Table) -> Iterator[str]:
         )
         yield from _new_draws(rows, table.setting.main_metric)
     if rows and draws == 1:
-        seeds = max(len(row.seeds) for row in rows)
+        seeds = max(row.n_scored for row in rows)
         and_seed = ", and one training seed nothing of other seeds" if seeds == 1 else ""
         yield f"All rows learnt from one draw of the labels: it says nothing of other draws{and_seed}."
 
@@ -265,8 +269,9 @@ def _new_draws(rows: Sequence[MethodRow], metric: str) -> Iterator[str]:
 
 
 def _between(rows: Sequence[MethodRow], metric: str) -> str:
-    """The rows whose runs differ most from each other."""
-    spread = {row.label: row.metrics[metric].seed_sd or 0.0 for row in rows if metric in row.metrics}
+    """The rows whose runs differ most from each other; degenerate runs are none of their method."""
+    told_of = [row for row in rows if metric in row.metrics and not row.degenerate]
+    spread = {row.label: row.metrics[metric].seed_sd or 0.0 for row in told_of}
     widest = [name for name in sorted(spread, key=lambda name: (-spread[name], name)) if spread[name] > 0][:MOST_SPREAD]
     told = ", ".join(f"{name} ({spread[name]:.3f})" for name in widest)
     return f" From run to run, {metric} varies most for {told}, by its standard deviation." if told else ""
@@ -295,7 +300,7 @@ def _shortcuts(table: Table) -> Iterator[str]:
 
 
 def _ends_of_the_scale(table: Table) -> Iterator[str]:
-    """A base that is at the floor or the ceiling of a headline metric leaves no room on that side."""
+    """A base that is at an end of a headline metric's scale leaves no room on that side."""
     base = next((row for row in table.rows if row.role == "base"), None)
     names = [
         name for name in (table.setting.main_metric, *HEADLINE.get(table.setting.main_metric, ())) if name != GAINED
@@ -305,15 +310,17 @@ def _ends_of_the_scale(table: Table) -> Iterator[str]:
         values = [row.metrics[name].score.mean for row in table.rows if name in row.metrics]
         if metric is None or not all(0.0 <= value <= 1.0 for value in values):
             continue
-        mean = metric.score.mean
-        if mean >= 1.0 - END:
+        mean, falling = metric.score.mean, name in table.lower_is_better
+        best, worst = ("floor", "ceiling") if falling else ("ceiling", "floor")
+        room = mean if falling else 1.0 - mean
+        if room <= END:
             yield (
-                f"{BASE} has {mean:.3f} on {name}, the ceiling: at most {1 - mean:.3f} is left to be gained here, so "
+                f"{BASE} has {mean:.3f} on {name}, the {best}: at most {room:.3f} is left to be gained here, so "
                 "that no method can look good; take items that the base model fails on."
             )
-        elif mean <= END:
+        elif room >= 1.0 - END:
             yield (
-                f"{BASE} has {mean:.3f} on {name}, the floor: nothing can be worse here, and a method that moves "
+                f"{BASE} has {mean:.3f} on {name}, the {worst}: nothing can be worse here, and a method that moves "
                 "nothing looks like one that does harm; take easier items or a larger --model."
             )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from harness.contracts import BASE, HarnessError
 from harness.stats import average_seeds
@@ -19,6 +20,10 @@ REFERENCE = "sft"
 """The method whose score at its largest budget the others are asked to reach; base where it did not run."""
 
 
+ByDraw = Mapping[int, Mapping[str, float]]
+"""Values by item of every draw; where less is better, with the sign turned."""
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One method over several budgets."""
@@ -26,8 +31,10 @@ class Line:
     label: str
     points: tuple[CurvePoint, ...]
     """Scores with their tables' intervals; with five budgets the curve's, and its band over draws and items."""
+    unfit: tuple[int, ...]
+    """Budgets of points at which the row is degenerate."""
     smoothed: bool
-    """Whether the points are those of a curve that does not fall, with a band."""
+    """Whether the points are those of a curve that does not get worse, with a band."""
     reached: Reached | None
     """With how many labels the reference's score is reached."""
     why_not: str | None
@@ -44,8 +51,19 @@ class Curves:
     lines: tuple[Line, ...]
     target: str | None
     """Whose score the lines are asked to reach."""
+    target_labels: int | None
+    """With how many labels it has that score; None where it is base, which has none."""
     base: float | None
     """Score of base at the smallest budget."""
+    falling: bool
+    """Whether less of the main metric is better."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    label: str
+    labels: int
+    draws: ByDraw
 
 
 def curves(tables: Sequence[Table], entries: Mapping[str, Entry]) -> list[Curves]:
@@ -77,41 +95,78 @@ def _curves(group: Mapping[int, Table], entries: Mapping[str, Entry]) -> Curves:
     labels = dict.fromkeys(
         row.label for table in group.values() for row in table.rows if row.role in ("method", "control")
     )
-    target, draws = _target(group, entries)
-    lines = (_line(label, group, entries, draws if label != target else None) for label in labels)
+    target = next(_targets(group, entries), None)
+    lines = (_line(label, group, entries, target) for label in labels)
     metric = first.setting.main_metric
     base = next(
         (row.metrics[metric].score.mean for row in first.rows if row.role == "base" and metric in row.metrics), None
     )
-    return Curves(first.setting, tuple(group), tuple(line for line in lines if line.points), target, base)
+    return Curves(
+        setting=first.setting,
+        budgets=tuple(group),
+        lines=tuple(line for line in lines if line.points),
+        target=target.label if target else None,
+        target_labels=target.labels if target and target.label != BASE else None,
+        base=base,
+        falling=metric in first.lower_is_better,
+    )
 
 
-def _target(group: Mapping[int, Table], entries: Mapping[str, Entry]) -> tuple[str | None, Draws | None]:
-    """The reference method and its values, by draw, at the largest budget that it has."""
+def _targets(group: Mapping[int, Table], entries: Mapping[str, Entry]) -> Iterator[_Target]:
+    """The reference method at its budgets, the largest first, as far as it is sound there; then base."""
     for name in (REFERENCE, BASE):
-        for table in reversed(list(group.values())):
+        for labels, table in reversed(list(group.items())):
             row = _row(table, name)
-            if row and (draws := _draws(table, row, entries)):
-                return name, draws
-    return None, None
+            if row is None or row.degenerate:
+                continue
+            with suppress(HarnessError):
+                if draws := _by_draw(table, row, entries):
+                    yield _Target(name, labels, draws)
 
 
-def _line(label: str, group: Mapping[int, Table], entries: Mapping[str, Entry], target: Draws | None) -> Line:
+def _line(label: str, group: Mapping[int, Table], entries: Mapping[str, Entry], target: _Target | None) -> Line:
     found = [(table, row) for table in group.values() if (row := _row(table, label))]
     plain = tuple(_points(found))
-    values = {table.setting.labels: _draws(table, row, entries) for table, row in found if not row.degenerate}
+    unfit = tuple(table.setting.labels for table, row in found if row.degenerate)
     units = {item: unit for table, _ in found for item, unit in units_of(table, entries).items()}
     try:
-        curve = learning_curve(values, units)
-        reached = None if target is None else labels_to_reach(values, _as_many(target, curve.n_draws), units)
+        values = {table.setting.labels: _by_draw(table, row, entries) for table, row in found if not row.degenerate}
+        draws = _shared(values)
+        if values and not draws:
+            raise HarnessError("no draw has a sound run with samples at every budget")
+        curve = learning_curve(_on(draws, values), units)
+        reached = None if target is None or label == target.label else _reached(values, target, units)
     except HarnessError as error:
-        return Line(label, plain, False, None, str(error))
-    return Line(label, curve.points, True, reached, None)
+        return Line(label, plain, unfit, False, None, str(error))
+    falling = any(table.setting.main_metric in table.lower_is_better for table, _ in found)
+    points = map(_turned, curve.points) if falling else curve.points
+    if falling and reached is not None:
+        reached = replace(reached, target=0.0 - reached.target)
+    return Line(label, tuple(points), (), True, reached, None)
 
 
-def _as_many(draws: Draws, number: int) -> Draws:
-    """Base has one run for all draws."""
-    return list(draws) * number if len(draws) == 1 else draws
+def _reached(values: Mapping[int, ByDraw], target: _Target, units: Mapping[str, str]) -> Reached | None:
+    """On the draws that both have; None where they have none in common. One run of base serves all draws."""
+    once = target.label == BASE and len(target.draws) == 1
+    draws = [draw for draw in _shared(values) if once or draw in target.draws]
+    if not draws:
+        return None
+    aim = list(target.draws.values()) * len(draws) if once else [target.draws[draw] for draw in draws]
+    return labels_to_reach(_on(draws, values), aim, units)
+
+
+def _shared(values: Mapping[int, ByDraw]) -> list[int]:
+    """The draws that every budget has: a curve compares budgets, and draws differ more than budgets do."""
+    return sorted(set.intersection(*map(set, values.values()))) if values else []
+
+
+def _on(draws: Sequence[int], values: Mapping[int, ByDraw]) -> dict[int, Draws]:
+    return {labels: [by_draw[draw] for draw in draws] for labels, by_draw in values.items()}
+
+
+def _turned(point: CurvePoint) -> CurvePoint:
+    low, high = point.ci95
+    return CurvePoint(point.labels, 0.0 - point.mean, (0.0 - high, 0.0 - low))
 
 
 def _points(found: Sequence[tuple[Table, MethodRow]]) -> Iterator[CurvePoint]:
@@ -126,10 +181,17 @@ def _row(table: Table, label: str) -> MethodRow | None:
     return next((row for row in table.rows if row.label == label), None)
 
 
-def _draws(table: Table, row: MethodRow, entries: Mapping[str, Entry]) -> Draws:
-    """Values of the main metric by draw, averaged over the training seeds of each."""
-    by_draw: dict[int, list[Mapping[str, float]]] = {}
+def _by_draw(table: Table, row: MethodRow, entries: Mapping[str, Entry]) -> ByDraw:
+    """Values of the main metric by draw, averaged over the training seeds of each.
+
+    Raises HarnessError where seeds of a draw answered different items, and for folds.
+    """
+    if table.setting.folds:
+        raise HarnessError("folds share labels, so that their items are not independent, as a curve's band takes them")
+    metric = table.setting.main_metric
+    sign = -1.0 if metric in table.lower_is_better else 1.0
+    runs: dict[int, list[Mapping[str, float]]] = {}
     for entry in scored(row, entries):
-        values = entry.samples.values.get(table.setting.main_metric, {}) if entry.samples else {}
-        by_draw.setdefault(entry.record.seed.draw, []).append(values)
-    return [average_seeds(runs) for _, runs in sorted(by_draw.items())]
+        values = entry.samples.values.get(metric, {}) if entry.samples else {}
+        runs.setdefault(entry.record.seed.draw, []).append({item: sign * value for item, value in values.items()})
+    return {draw: average_seeds(seeds) for draw, seeds in sorted(runs.items())}

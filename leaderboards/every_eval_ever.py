@@ -204,7 +204,7 @@ def _result(record: Record, name: str, score: Score, row: MethodRow | None) -> d
         },
         "score_details": {
             "score": score.mean,
-            "details": _texts(_differences(name, row)),
+            "details": _texts(_differences(record.id, name, row)),
             "uncertainty": {
                 **({} if low is None else {"confidence_interval": interval}),
                 "num_samples": score.n,
@@ -220,10 +220,15 @@ def _result(record: Record, name: str, score: Score, row: MethodRow | None) -> d
     }
 
 
-def _differences(name: str, row: MethodRow | None) -> dict[str, Any]:
-    """What the table says of the row that the run belongs to: over all its seeds, not over this run alone."""
+def _differences(run: str, name: str, row: MethodRow | None) -> dict[str, Any]:
+    """What the table says of the row that the run belongs to: over all its seeds, not over this run alone.
+
+    Of a run that the row's score leaves out, as an unfit one is beside sound ones, they say nothing.
+    """
     if row is None or name not in row.metrics:
         return {}
+    if run not in row.scored:
+        return {"role": row.role}
     metric = row.metrics[name]
     versus = None if metric.versus_base is None else asdict(metric.versus_base)
     main = next(iter(row.metrics)) == name
@@ -234,7 +239,7 @@ def _differences(name: str, row: MethodRow | None) -> dict[str, Any]:
         "p_holm": row.p_holm if main else None,
         "verdict": row.verdict if main else None,
         "role": row.role,
-        "differences_are_over_runs": row.records,
+        "differences_are_over_runs": row.scored,
     }
 
 

@@ -24,6 +24,13 @@ def place(record: Record) -> Place:
     return (record.seed.draw, record.seed.training, 0 if record.data.fold is None else record.data.fold.index)
 
 
+def run_text(record: Record) -> str:
+    """A run among those of its row, in words: `draw 0, seed 1, fold 2 of 5`."""
+    fold = record.data.fold
+    which = "" if fold is None else f", fold {fold.index + 1} of {fold.of}"
+    return f"draw {record.seed.draw}, seed {record.seed.training}{which}"
+
+
 def inflation(entries: Sequence[Entry]) -> float:
     """Variance of a mean over these runs' units, over that of independent ones."""
     return SHARED_BY_FOLDS if any(entry.record.data.fold is not None for entry in entries) else 1.0
@@ -37,9 +44,14 @@ def by_seed(entries: Sequence[Entry]) -> dict[Seed, list[Entry]]:
     return found
 
 
+def complete(entries: Sequence[Entry]) -> dict[Seed, list[Entry]]:
+    """The folds of every draw and training seed that has all of them."""
+    return {seed: folds for seed, folds in by_seed(entries).items() if not missing_folds(folds)}
+
+
 def whole_runs(entries: Sequence[Entry]) -> list[Samples]:
     """The samples of every seed that has all its folds."""
-    return [together(folds) for folds in by_seed(entries).values() if not missing_folds(folds)]
+    return [together(folds) for folds in complete(entries).values()]
 
 
 def together(entries: Sequence[Entry]) -> Samples:

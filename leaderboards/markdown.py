@@ -12,6 +12,7 @@ from harness.contracts import BASE
 from harness.stats import Estimate
 from harness.util.safe_text import code
 from harness.util.safe_text import markdown as md
+from leaderboards import columns
 from leaderboards.settings import apart_from_namesakes
 from leaderboards.table import GAINED, Cost, JudgeFigure, MethodRow, Metric, Setting, Table, Versus
 
@@ -146,23 +147,16 @@ def _main_cells(table: Table, row: MethodRow, scale: float, beside: Sequence[str
     metric = row.metrics.get(table.setting.main_metric)
     return (
         md(row.label),
-        str(row.n_scored) if row.n_scored == len(row.seeds) else f"{row.n_scored}/{len(row.seeds)}",
+        columns.seeds(row),
         _score(metric.score) if metric else "",
         _difference(metric.versus_base if metric else None),
         *([_difference(row.versus_control)] if table.setting.null_by else []),
         _p(row.p_holm),
         *(_score(row.metrics[name].score) if name in row.metrics else "" for name in beside),
         *_costs(row.cost, scale),
-        md(_status(row)),
-        row.verdict or _no_verdict(table, row),
+        md(columns.status(row)),
+        columns.verdict(table, row),
     )
-
-
-def _no_verdict(table: Table, row: MethodRow) -> str:
-    if row.role in ("control", "outputs"):
-        return row.role
-    lacks = table.setting.null_by and row.role == "method" and not row.degenerate and row.versus_control is None
-    return "no control" if lacks else ""
 
 
 def _costs(cost: Cost | None, scale: float) -> tuple[str, ...]:
@@ -170,7 +164,7 @@ def _costs(cost: Cost | None, scale: float) -> tuple[str, ...]:
     if cost is None:
         return ("",) * 5
     return (
-        f"{cost.labels:g}" + (f" + {cost.auxiliary_labels:g}" if cost.auxiliary_labels else ""),
+        columns.labels(cost),
         f"{cost.optimizer_steps:g}",
         f"{cost.flops / scale:.1f}",
         f"{cost.fit_seconds:.0f}",
@@ -180,12 +174,11 @@ def _costs(cost: Cost | None, scale: float) -> tuple[str, ...]:
 
 def _other_table(table: Table) -> str:
     """The metrics beside the main one; their p is not adjusted, and no verdict follows from it."""
-    names = sorted({n for row in table.rows for n in row.metrics} - {table.setting.main_metric})
+    names = columns.other_metrics(table)
     if not names:
         return ""
-    falling = table.lower_is_better
     rows = (
-        _other_cells(f"{name} (lower is better)" if name in falling else name, row, row.metrics[name])
+        _other_cells(columns.directed(name, table.lower_is_better), row, row.metrics[name])
         for name in names
         for row in table.rows
         if name in row.metrics
@@ -197,15 +190,6 @@ def _other_table(table: Table) -> str:
 def _other_cells(name: str, row: MethodRow, metric: Metric) -> tuple[str, ...]:
     versus = metric.versus_base
     return md(name), md(row.label), _score(metric.score), _difference(versus), _p(versus.p if versus else None)
-
-
-def _status(row: MethodRow) -> str:
-    """The row's status; where seeds differ, how many of them did not end well."""
-    if len(row.statuses) == 1:
-        return row.status
-    return ", ".join(
-        f"{name} {count}/{sum(row.statuses.values())}" for name, count in row.statuses.items() if name != "ok"
-    )
 
 
 # ---------------------------------------------------------------- what stands below a table

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from leaderboards.curves import GROWS
 from leaderboards.draws import DRAWN, DrawnRow, over_draws
-from leaderboards.table import MethodRow, Setting, Table
+from leaderboards.table import MethodRow, RowVerdict, Setting, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class ScorePoint:
     kind: str
     """`better`, `worse`, `cannot tell`, `not tested`, `base`, `control`, `degenerate`."""
     draws: int
+    """Draws behind the score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,36 +108,40 @@ def _order(row: BoardRow, falling: bool) -> tuple[bool, bool, float, str]:
 
 
 def _points(tables: Sequence[Table]) -> Iterator[tuple[str, str, ScorePoint]]:
-    """(label, role, point) of every row with a score at one number of labels."""
+    """(label, role, point) of every row with a score at one number of labels; of several the one of the most seeds."""
     together = over_draws(tables)
     if together:
         for drawn in together[0].rows:
             yield drawn.label, drawn.role, _mean_point(drawn)
         return
-    most: dict[str, tuple[MethodRow, Table]] = {}
+    found: dict[str, list[tuple[MethodRow, Table]]] = {}
     for table in tables:
         for row in table.rows:
-            if table.setting.main_metric in row.metrics and (
-                row.label not in most or row.n_scored > most[row.label][0].n_scored
-            ):
-                most[row.label] = row, table
-    for label, (row, table) in most.items():
+            if table.setting.main_metric in row.metrics:
+                found.setdefault(row.label, []).append((row, table))
+    for label, rows in found.items():
+        row, table = max(rows, key=lambda pair: (not pair[0].degenerate, pair[0].n_scored))
         yield label, row.role, _point(row, table)
 
 
 def _point(row: MethodRow, table: Table) -> ScorePoint:
     score = row.metrics[table.setting.main_metric].score
     low, high = score.ci95 or (None, None)
-    draws = len({draw for draw, _ in row.seeds})
     kind = "degenerate" if row.degenerate else row.role if row.role != "method" else row.verdict or "not tested"
-    return ScorePoint(score.mean, low, high, kind, draws)
+    return ScorePoint(score.mean, low, high, kind, row.n_draws or 1)  # without samples a score is of a single run
 
 
 def _mean_point(row: DrawnRow) -> ScorePoint:
     mean, error = row.score.mean, row.score.error
     low, high = (None, None) if error is None else (mean - error, mean + error)
-    verdicts = [name for name in row.verdicts if name != row.role]
-    kind = row.role
-    if row.role == "method":
-        kind = verdicts[0] if len(verdicts) == len(row.verdicts) == 1 else "cannot tell" if verdicts else "not tested"
-    return ScorePoint(mean, low, high, kind, row.draws)
+    return ScorePoint(mean, low, high, _kind_over_draws(row), row.draws)
+
+
+def _kind_over_draws(row: DrawnRow) -> str:
+    """The verdict where all draws have the same one; `cannot tell` where they do not agree."""
+    if row.degenerate or row.role != "method":
+        return "degenerate" if row.degenerate else row.role
+    told = [name for name in row.verdicts if name in get_args(RowVerdict)]
+    if not told:
+        return "not tested"
+    return told[0] if len(row.verdicts) == 1 else "cannot tell"

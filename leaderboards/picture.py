@@ -74,11 +74,17 @@ def _figures(panel: BoardPanel) -> str:
     if not panel.rows:
         return NO_SCORE
     if len(panel.budgets) == 1:
-        return "; ".join(f"{row.label} {_figure(panel, next(iter(row.points.values())))}" for row in panel.rows)
+        points = [(row.label, next(iter(row.points.values()))) for row in panel.rows]
+        return "; ".join(f"{label} {_figure(panel, point)}{_unfit(point)}" for label, point in points)
     return "; ".join(
-        f"{row.label} " + ", ".join(f"{point.mean:.3f} at {labels}" for labels, point in row.points.items())
+        f"{row.label} "
+        + ", ".join(f"{point.mean:.3f}{_unfit(point)} at {labels}" for labels, point in row.points.items())
         for row in panel.rows
     )
+
+
+def _unfit(point: ScorePoint) -> str:
+    return " (degenerate)" if point.kind == "degenerate" else ""
 
 
 def _absent(panel: BoardPanel, missing: Sequence[Missing]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.contracts import HarnessError
+from leaderboards.folds import complete
 from leaderboards.load import Entry
 from leaderboards.table import Setting, Table
 
@@ -110,13 +111,17 @@ class Missing:
 
 
 def missing(tables: Sequence[Table], entries: Mapping[str, Entry], planned: Sequence[PlannedCell]) -> list[Missing]:
-    """The planned cells that have no score, in the plan's order."""
+    """The planned cells that have no score, in the plan's order; one that lacks a fold has none."""
     found = ((cell, _runs(tables, entries, cell)) for cell in planned)
     return [
-        Missing(cell, _failure(runs[0]) if runs else None)
+        Missing(cell, next((_failure(one) for one in runs if not _has_answers(one)), None))
         for cell, runs in found
-        if not any(one.record.status != "failed" and one.samples is not None for one in runs)
+        if not complete([one for one in runs if _has_answers(one)])
     ]
+
+
+def _has_answers(entry: Entry) -> bool:
+    return entry.record.status != "failed" and entry.samples is not None
 
 
 def not_run(left: Sequence[Missing]) -> dict[PlannedCell, list[int]]:

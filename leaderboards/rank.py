@@ -69,7 +69,7 @@ def _table(shared: Setting, rows: Sequence[list[Entry]], bases: Sequence[Entry])
         setting=shared,
         rows=labelled,
         n_units=max((m.score.n for m in _main(ordered, main)), default=0),
-        mdd=max((versus.mdd or 0.0 for versus in _compared_with(ordered, main)), default=0.0) or None,
+        mdd=_least(ordered, main),
         family=sum(row.p_holm is not None for row in ordered),
         notes=mean_notes(entries),
         provenance=_provenance([entry.record for entry in entries]),
@@ -89,11 +89,17 @@ def _main(rows: Iterable[MethodRow], metric: str) -> Iterator[Metric]:
     return (row.metrics[metric] for row in rows if metric in row.metrics)
 
 
-def _compared_with(rows: Iterable[MethodRow], metric: str) -> Iterator[Versus]:
-    """Every comparison on the main metric that a verdict rests on."""
-    for row in rows:
-        main = row.metrics.get(metric)
-        yield from (versus for versus in (main.versus_base if main else None, row.versus_control) if versus)
+def _least(rows: Iterable[MethodRow], metric: str) -> float | None:
+    """The largest of the verdicts' smallest detectable differences; None where one of them would find none."""
+    found = [versus.mdd for row in rows if row.verdict is not None for versus in _rests_on(row, metric)]
+    least = [value for value in found if value is not None]
+    return max(least) if least and len(least) == len(found) else None
+
+
+def _rests_on(row: MethodRow, metric: str) -> Iterator[Versus]:
+    """The comparisons on the main metric that a row's verdict rests on."""
+    main = row.metrics.get(metric)
+    yield from (versus for versus in (main.versus_base if main else None, row.versus_control) if versus)
 
 
 def _order(row: MethodRow, metric: str, sign: int) -> tuple[int, float, str]:
@@ -130,12 +136,15 @@ def _claim(row: MethodRow, metric: str, null_by: str | None) -> tuple[float, flo
     """
     main = row.metrics.get(metric)
     sides = [main.versus_base if main else None, *([row.versus_control] if null_by else [])]
-    both = [(side.difference, side.p) for side in sides if side is not None and side.p is not None]
-    if not row.in_family or len(both) < len(sides):
-        return None
-    least, most = min(d for d, _ in both), max(d for d, _ in both)
+    found = [(side.difference, side.p) for side in sides if side is not None and side.p is not None]
+    return both(found) if row.in_family and len(found) == len(sides) else None
+
+
+def both(found: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """(difference, p) of the claim that every one of these differences is there."""
+    least, most = min(d for d, _ in found), max(d for d, _ in found)
     difference = least if least > 0 else most if most < 0 else 0.0
-    return difference, max(p for _, p in both)
+    return difference, max(p for _, p in found)
 
 
 def verdict(difference: float, p: float) -> RowVerdict:

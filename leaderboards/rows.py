@@ -13,7 +13,17 @@ from harness.contracts import BASE, HarnessError
 from harness.records.schema import Record, Score, Status
 from harness.stats import Estimate, Paired, average_seeds, mean_intervals, paired_tests, same_items, seed_sd
 from harness.stats.crossed import crossed_difference
-from leaderboards.folds import Place, by_seed, incomplete, inflation, missing_folds, place, together, whole_runs
+from leaderboards.folds import (
+    Place,
+    by_seed,
+    complete,
+    incomplete,
+    inflation,
+    place,
+    run_text,
+    together,
+    whole_runs,
+)
 from leaderboards.load import Entry, Samples
 from leaderboards.settings import changed
 from leaderboards.table import ABLATIONS, Cost, MethodRow, Metric, Role, Versus
@@ -91,9 +101,14 @@ def draft(entries: Sequence[Entry]) -> Draft:
     values, problems = _values(runs)
     units = {item: unit for run in runs for item, unit in run.units.items()}
     role = _role(kept[0].record)
-    left_out = _left_out(read, scored)
     # Base is cached per budget, so several equal runs of it are normal and need no remark.
-    remarks = [*([] if role == "base" else replaced), *_reasons(kept), *left_out, *incomplete(scored), *problems]
+    remarks = [
+        *([] if role == "base" else replaced),
+        *_reasons(kept),
+        *left_out(read, scored),
+        *incomplete(scored),
+        *problems,
+    ]
     return Draft(kept, scored, values, units, role, remarks)
 
 
@@ -103,7 +118,8 @@ def sound(read: Sequence[Entry]) -> list[Entry]:
     return [entry for runs in seeds if not any(run.record.status in UNFIT for run in runs) for entry in runs]
 
 
-def _left_out(read: Sequence[Entry], scored: Sequence[Entry]) -> Iterator[str]:
+def left_out(read: Sequence[Entry], scored: Sequence[Entry]) -> Iterator[str]:
+    """A remark where the score is not of all seeds, because some are unfit."""
     all_, kept = len(by_seed(read)), len(by_seed(scored))
     if kept < all_:
         gone = "1 unfit is" if all_ - kept == 1 else f"{all_ - kept} unfit are"
@@ -131,6 +147,7 @@ def finished(one: Draft, main: str) -> MethodRow:
     """The row of a draft, before Holm's adjustment."""
     statuses = Counter(entry.record.status for entry in one.kept)
     first = one.kept[0].record
+    whole = complete(one.scored)
     costly = [entry.record for entry in one.scored or one.kept]
     return MethodRow(
         label=label(first.aligner.name, changed(first)),
@@ -140,7 +157,8 @@ def finished(one: Draft, main: str) -> MethodRow:
         role=one.role,
         degenerate=one.degenerate,
         seeds=tuple(by_seed(one.kept)),
-        n_scored=len(one.runs),
+        n_scored=len(whole),
+        n_draws=len({draw for draw, _ in whole}),
         status=max(statuses, key=_SEVERITY.index),
         statuses={status: statuses[status] for status in _SEVERITY if statuses[status]},
         metrics=dict(sorted(one.metrics.items(), key=lambda item: (item[0] != main, item[0]))),
@@ -149,6 +167,7 @@ def finished(one: Draft, main: str) -> MethodRow:
         cost=None if one.role == "outputs" else _cost(costly),
         liveness=_liveness(costly),
         records=tuple(entry.record.id for entry in one.kept),
+        scored=tuple(entry.record.id for folds in whole.values() for entry in folds),
         remarks=tuple(one.remarks),
         versus_control=one.versus_control,
         new_draws_ci95=one.new_draws_ci95,
@@ -247,9 +266,8 @@ def _for_new_draws(one: Draft, base: Draft, main: str) -> tuple[float, float] | 
 def by_draw(one: Draft, main: str) -> dict[int, Mapping[str, float]]:
     """The values of every draw that has all its folds; training seeds of a draw are averaged."""
     draws: dict[int, list[Mapping[str, float]]] = {}
-    for (draw, _), folds in by_seed(one.scored).items():
-        if not missing_folds(folds):
-            draws.setdefault(draw, []).append(together(folds).values[main])
+    for (draw, _), folds in complete(one.scored).items():
+        draws.setdefault(draw, []).append(together(folds).values[main])
     return {draw: average_seeds(runs) for draw, runs in draws.items()}
 
 
@@ -329,8 +347,8 @@ def _without_effect(one: Draft, base: Draft) -> Iterator[str]:
     for entry in one.scored:
         theirs = of_base.get(place(entry.record)[2])
         if entry.record.aligner.adapter_hash is not None and theirs and gives_the_same_answers(entry, theirs):
-            run = seeds_text(entry.record)
-            yield f"the fitted adapter of {run} changes no answer: every item has the answer of {BASE}"
+            which = run_text(entry.record)
+            yield f"the fitted adapter of {which} changes no answer: every item has the answer of {BASE}"
 
 
 def label(name: str, changed: Mapping[str, Any]) -> str:
@@ -357,7 +375,7 @@ def _latest(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
 def _reasons(entries: Iterable[Entry]) -> Iterator[str]:
     for entry in entries:
         record = entry.record
-        seed = seeds_text(record)
+        seed = run_text(record)
         if record.status != "ok":
             failure = record.failure.reason if record.failure else None
             reason = record.reason or failure or "no reason given"
@@ -411,13 +429,6 @@ def _disagreements(entries: Iterable[Entry]) -> list[str]:
 
 def _close(mean: float, stated: float) -> bool:
     return abs(mean - stated) <= _TOLERANCE * max(1.0, abs(stated))
-
-
-def seeds_text(record: Record) -> str:
-    """Draw, training seed and fold: what tells a run from the others of its row."""
-    fold = record.data.fold
-    which = "" if fold is None else f", fold {fold.index + 1} of {fold.of}"
-    return f"draw {record.seed.draw}, seed {record.seed.training}{which}"
 
 
 def _cost(records: Sequence[Record]) -> Cost:

@@ -17,7 +17,7 @@ RowVerdict = Literal["better", "worse", "cannot tell"]
 Role = Literal["base", "method", "control", "outputs"]
 """What a control reaches is no finding: it learns nothing from the labels, or does without a part of a method
 (`MethodRow.ablation`). Outputs are another model's, from a file."""
-ABLATIONS = frozenset({("weights", "random"), ("optimise", "none")})
+ABLATIONS = frozenset({("weights", "random"), ("weights", "length"), ("optimise", "none")})
 """Settings that take a part out of a method and leave it the labels: what gem scores by, and gem's second phase."""
 
 
@@ -138,7 +138,10 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Means over the row's scored seeds (over all its seeds when none was scored); memory is the largest."""
+    """Means over the runs of the row's scored seeds (over all its runs when none was scored); memory is the largest.
+
+    Where there are folds, a run is the fit of one fold, and a seed is all of them.
+    """
 
     labels: float
     auxiliary_labels: float
@@ -174,6 +177,8 @@ class MethodRow:
     n_scored: int
     """Seeds behind the score: those that did not fail, in no fold, and whose samples can be read, less the degenerate
     ones and those past the cap where another is sound."""
+    n_draws: int
+    """Draws of those seeds."""
     status: str
     """The most severe status of the row's records: `ok`, `degenerate`, `over_cap` or `failed`."""
     statuses: dict[str, int]
@@ -190,6 +195,8 @@ class MethodRow:
     liveness: dict[str, float]
     """Means over seeds of the figures that show the method did its work."""
     records: tuple[str, ...]
+    scored: tuple[str, ...]
+    """Those of the records that the score is of."""
     remarks: tuple[str, ...]
     """Reasons of degenerate and failed seeds, unreadable samples, and why a comparison is missing."""
     versus_control: Versus | None = None

@@ -102,8 +102,9 @@ class AlpacaEval:
         "lc_estimate": "the same with an estimate in place of that file (df_gamed_ESTIMATE.csv)",
         "lc_minimal": "the same without that file: a length term only, far from AlpacaEval's figure for weak models",
         "length": "characters of the answer",
-        "truncated": f"share of answers that were cut at {NEW_TOKENS} tokens",
+        "truncated": f"share of answers that were cut at {NEW_TOKENS} tokens; lower is better",
     }
+    lower_is_better: ClassVar[frozenset[str]] = frozenset({"truncated"})
     default_pool: ClassVar[str] = "ultrafeedback"
     default_judge: ClassVar[str] = "similarity"
     requires: ClassVar[frozenset[Capability]] = frozenset({"generate"})

@@ -71,12 +71,13 @@ class CareProtocol:
         "closing_question": "share of answers whose last line is a question to the reader",
         "closeness": "cosine of sentence embeddings of the generated and the reference answer; 0 for an empty answer",
         "distinct_2": "different pairs of neighbouring words among all such pairs of all answers; low after collapse",
-        "same_level": "share of answers that name the level which most answers name; 0.25 where levels are balanced",
+        "same_level": "share of named levels that are the commonest one; lower is better, 0.25 where all are as common",
         "answer_tokens": "length of the generated answer in tokens",
         "answer_words": "length of the generated answer in words",
-        "truncated": "share of answers that were cut off at the token limit",
+        "truncated": "share of answers that were cut off at the token limit; lower is better",
         **PREFERENCE,
     }
+    lower_is_better: ClassVar[frozenset[str]] = frozenset({"same_level", "truncated"})
     default_pool: ClassVar[str] = "care_protocol"
     requires: ClassVar[frozenset[Capability]] = frozenset({"generate"})
     accepts: ClassVar[frozenset[Capability]] = frozenset({"prefer"})

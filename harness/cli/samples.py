@@ -15,7 +15,7 @@ from harness.cli import options as shared
 from harness.cli.find import Found, find
 from harness.cli.output import emit_json, say, stdout
 from harness.cli.page import Section, double, figures, single, write_page
-from harness.cli.two_runs import as_figures, difference, in_words, label, names_of, other_differences
+from harness.cli.two_runs import as_figures, difference, in_words, is_falling, label, names_of, other_differences
 from harness.contracts import HarnessError
 from harness.records.shown import Compared, Part, Shown, compared, marked, shown
 from harness.records.written import written_answers
@@ -114,7 +114,7 @@ def _both(first: Found, second: Found, metric: str | None) -> tuple[str, list[Co
     a, b = first.record, second.record
     rows = (shown_rows(first), shown_rows(second))
     by = metric or _shared(rows, a.task.main_metric)
-    items = compared(*rows, by)
+    items = compared(*rows, by, falling=is_falling(by, a, b))
     if not items:
         raise HarnessError(
             f"runs {a.id} ({a.task.name}) and {b.id} ({b.task.name}) share no item that has {by!r}; "
@@ -139,7 +139,8 @@ def _with_base(found: Found, items: Sequence[Shown]) -> list[Compared]:
             f"run {found.record.id} has no base run here to compare with; name two runs: compare RUN RUN"
         )
     before = shown_rows(Found(base, found.store))
-    return compared(items, before, _shared((items, before), found.record.task.main_metric))
+    by = _shared((items, before), found.record.task.main_metric)
+    return compared(items, before, by, falling=is_falling(by, found.record))
 
 
 def _chosen(items: Sequence[Compared], wins: bool, losses: bool, *, disagreements: bool) -> list[Compared]:

@@ -52,9 +52,16 @@ class Difference:
     """The first run against the second on one metric, over the items that both have."""
 
     metric: str
+    falling: bool
+    """Whether less of the metric is better."""
     means: tuple[float, float]
     paired: Paired | None
     why_untested: str | None
+
+
+def is_falling(metric: str, *records: Record) -> bool:
+    """Whether the task of these runs says that less of the metric is better."""
+    return any(metric in record.task.lower_is_better for record in records)
 
 
 def difference(first: Found, second: Found, metric: str) -> Difference:
@@ -70,13 +77,14 @@ def difference(first: Found, second: Found, metric: str) -> Difference:
     shared = [name for name in a if name in b]
     a, b = ({name: one[name] for name in shared} for one in values)
     means = (sum(a.values()) / len(a), sum(b.values()) / len(b))
+    falling = is_falling(metric, first.record, second.record)
     if (unfit := next(_unfit(first.record, second.record), None)) is not None:
-        return Difference(metric, means, None, unfit)
+        return Difference(metric, falling, means, None, unfit)
     try:
         paired = paired_test(a, b, units)
     except HarnessError as error:
-        return Difference(metric, means, None, str(error))
-    return Difference(metric, means, paired, None)
+        return Difference(metric, falling, means, None, str(error))
+    return Difference(metric, falling, means, paired, None)
 
 
 def _unfit(*records: Record) -> Iterator[str]:
@@ -90,7 +98,8 @@ def _unfit(*records: Record) -> Iterator[str]:
 def in_words(told: Difference, names: tuple[str, str]) -> Iterator[str]:
     """Who A and B are, their difference, what it shows, and what a single run of each cannot show."""
     yield from (f"{letter}: {name}" for letter, name in zip("AB", names, strict=True))
-    first = f"On {told.metric}, A has {told.means[0]:.3f} and B has {told.means[1]:.3f}"
+    metric = f"{told.metric} (lower is better)" if told.falling else told.metric
+    first = f"On {metric}, A has {told.means[0]:.3f} and B has {told.means[1]:.3f}"
     if told.paired is None:
         yield f"{first}. The difference is not tested: {told.why_untested}."
         return
@@ -100,7 +109,7 @@ def in_words(told: Difference, names: tuple[str, str]) -> Iterator[str]:
         f"{first}: a difference of {found.difference:+.3f}{interval} over {found.n_units} independent items, "
         f"p {_p(found.p)} by a sign-flip test."
     )
-    yield _verdict(found)
+    yield _verdict(found, told.falling)
     yield "Each is a single run: it says nothing of other draws of the labels and other training seeds."
 
 
@@ -108,11 +117,12 @@ def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
-def _verdict(found: Paired) -> str:
+def _verdict(found: Paired, falling: bool) -> str:
     from harness.stats import ALPHA
 
     if found.p < ALPHA:
-        return f"On these items {'B' if found.difference < 0 else 'A'} is better, by more than chance explains."
+        better = "A" if (found.difference < 0) == falling else "B"
+        return f"On these items {better} is better, by more than chance explains."
     seen = "" if found.mdd is None else f"; a difference of {found.mdd:.3f} would be seen four times in five"
     return f"These items cannot tell A and B apart{seen}."
 
@@ -120,4 +130,5 @@ def _verdict(found: Paired) -> str:
 def as_figures(told: Difference) -> Mapping[str, object]:
     """The difference as JSON values."""
     paired = None if told.paired is None else asdict(told.paired)
-    return {"means": told.means, "paired": paired, "why_untested": told.why_untested}
+    figures = {"means": told.means, "paired": paired, "why_untested": told.why_untested}
+    return {"lower_is_better": told.falling, **figures}

@@ -112,16 +112,24 @@ class Compared:
         return self.first.answer != self.second.answer or self.outcome != "same"
 
 
-def compared(first: Sequence[Shown], second: Sequence[Shown], metric: str) -> list[Compared]:
-    """The items that both runs have and that the metric applies to, in the first run's order."""
+def compared(first: Sequence[Shown], second: Sequence[Shown], metric: str, *, falling: bool = False) -> list[Compared]:
+    """The items that both runs have and that the metric applies to, in the first run's order.
+
+    `falling` says that less of the metric is better.
+    """
     others = {item.id: item for item in second}
     both = [(item, others[item.id]) for item in first if item.id in others]
-    return [Compared(a, b, _outcome(a, b, metric)) for a, b in both if metric in a.values and metric in b.values]
+    return [
+        Compared(a, b, _outcome(a.values[metric], b.values[metric], falling))
+        for a, b in both
+        if metric in a.values and metric in b.values
+    ]
 
 
-def _outcome(first: Shown, second: Shown, metric: str) -> Outcome:
-    a, b = first.values[metric], second.values[metric]
-    return "same" if a == b else "win" if a > b else "loss"
+def _outcome(first: float, second: float, falling: bool) -> Outcome:
+    if first == second:
+        return "same"
+    return "win" if (first < second) == falling else "loss"
 
 
 def marked(first: str, second: str) -> tuple[list[Part], list[Part]]:

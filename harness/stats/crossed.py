@@ -25,13 +25,15 @@ import numpy as np
 from harness.contracts import HarnessError
 from harness.stats.families import average_seeds
 from harness.stats.intervals import ALPHA, by_unit, checked, same_items
-from harness.stats.paired import paired_tests
+from harness.stats.paired import Paired, paired_tests
 
 if TYPE_CHECKING:
     from harness.stats.intervals import Floats
 
 ENOUGH_DRAWS = 6
 """Below so many draws their variance is hardly known: p then speaks of new questions for these very draws."""
+EQUAL = 1e-12
+"""Values that differ by no more than this, for a mean of 1 or less, differ by rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Crossed:
 
     mean: float
     ci95: tuple[float, float] | None
-    """For new draws and new units; None below two draws or two units."""
+    """For new draws and new units; None below two draws or two units, and for values that are 0 everywhere."""
     p: float
     """Two-sided p-value that the mean is 0; what it speaks of is `scope`."""
     scope: str
@@ -67,20 +69,23 @@ def crossed(
     """Mean of `values`, one mapping from item to value for each draw, all with the same items.
 
     The mean is over items; units with several items weigh as many. `inflation` is the variance over that of independent
-    units: `SHARED_BY_FOLDS` for cross-validated ones. Raises HarnessError without draws, for items that
+    units: `SHARED_BY_FOLDS` for cross-validated ones. Values that are equal on every draw and unit have no variance to
+    go by; what so many equal units show is said by the paired test. Raises HarnessError without draws, for items that
     only some draws have, and for an item without a unit.
     """
     table = _table(values, units)
     draws, width = table.shape
     mean = float(table.mean())
-    if draws < 2 or width < 2:
-        p, scope = _over_units(values, units, seed, inflation), _scope(draws)
-        return Crossed(mean, None, p, scope, 0.0, Components(0.0, 0.0, 0.0), draws, width)
+    equal = float(np.ptp(table)) <= EQUAL * max(1.0, abs(mean))
+    if draws < 2 or width < 2 or equal:
+        paired = _over_units(values, units, seed, inflation)
+        ci95 = paired.ci95 if draws > 1 else None
+        return Crossed(mean, ci95, paired.p, _scope(draws), 0.0, Components(0.0, 0.0, 0.0), draws, width)
     squares = _mean_squares(table)
     variance, degrees = _variance(squares, draws, width)
     variance *= inflation
     half = _quantile(degrees) * math.sqrt(variance)
-    p = _t_tail(mean, variance, degrees) if draws >= ENOUGH_DRAWS else _over_units(values, units, seed, inflation)
+    p = _t_tail(mean, variance, degrees) if draws >= ENOUGH_DRAWS else _over_units(values, units, seed, inflation).p
     return Crossed(
         mean, (mean - half, mean + half), p, _scope(draws), degrees, _components(squares, draws, width), draws, width
     )
@@ -177,15 +182,13 @@ def _quantile(degrees: float) -> float:
 def _t_tail(mean: float, variance: float, degrees: float) -> float:
     from scipy.special import stdtr
 
-    if variance <= 0:
-        return 1.0 if mean == 0 else 0.0
     return float(2 * stdtr(degrees, -abs(mean) / math.sqrt(variance)))
 
 
-def _over_units(values: Sequence[Mapping[str, float]], units: Mapping[str, str], seed: int, inflation: float) -> float:
+def _over_units(values: Sequence[Mapping[str, float]], units: Mapping[str, str], seed: int, inflation: float) -> Paired:
     """The sign-flip test over units of the values averaged over these draws."""
     averaged = average_seeds(values)
-    return paired_tests([averaged], dict.fromkeys(averaged, 0.0), units, seed=seed, inflation=inflation)[0].p
+    return paired_tests([averaged], dict.fromkeys(averaged, 0.0), units, seed=seed, inflation=inflation)[0]
 
 
 def _scope(draws: int) -> str:

@@ -97,7 +97,7 @@ def labels_to_reach(
     found = crossings(isotonic(many[:, :-1]), many[:, -1], budgets)
     means = _means(np.concatenate([cube, aim[None]]), sizes)
     point = float(crossings(isotonic(means[None, :-1]), means[None, -1], budgets)[0])
-    tail = expanded_tail(cube.shape[1])
+    tail = _tail(cube.shape[1])
     low, high = np.quantile(found, [tail, 1 - tail], method="inverted_cdf")
     return Reached(
         labels=None if math.isinf(point) else max(point, float(budgets[0])),
@@ -181,6 +181,11 @@ def _resampled(cube: Floats, sizes: Floats, seed: int, resamples: int) -> Floats
 
 
 def _band(curves: Floats, draws: int) -> tuple[Floats, Floats]:
-    tail = expanded_tail(draws) if draws > 1 else ALPHA / 2
+    tail = _tail(draws)
     low, high = np.quantile(curves, [tail, 1 - tail], axis=0)
     return low, high
+
+
+def _tail(draws: int) -> float:
+    """The plain one for a single draw, whose interval is over items alone."""
+    return expanded_tail(draws) if draws > 1 else ALPHA / 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.stats import ALPHA, POWER
 from harness.stats.crossed import ENOUGH_DRAWS, Components
@@ -41,6 +41,35 @@ def detectable(design: Design, comparisons: int = 1) -> float | None:
 
     alpha = ALPHA / max(comparisons, 1)
     return float(stdtrit(degrees, 1 - alpha / 2) + stdtrit(degrees, POWER)) * math.sqrt(variance)
+
+
+def surely_detectable(design: Design, comparisons: int = 1) -> float | None:
+    """`detectable` of a design whose variances were observed: their upper 95 % limit stands in for them.
+
+    An observed spread may be small by luck, and a design must not promise more because it was.
+    """
+    least = detectable(design, comparisons)
+    if least is None:
+        return None
+    from scipy.special import chdtri
+
+    _, degrees = _variance(design)
+    return least * math.sqrt(degrees / float(chdtri(degrees, 1 - ALPHA / 2)))
+
+
+def matched(design: Design, least: float, comparisons: int = 1) -> Design:
+    """The design of which `least` is the detectable difference: the same variances, times one factor.
+
+    Where no variance was seen, all of it is taken to be that of units.
+    """
+    found = detectable(design, comparisons)
+    if found is None:
+        design = replace(design, components=Components(0.0, 1.0, 0.0))
+        found = detectable(design, comparisons)
+    if found is None:
+        return design
+    c, factor = design.components, (least / found) ** 2
+    return replace(design, components=Components(factor * c.draws, factor * c.units, factor * c.rest))
 
 
 def _variance(design: Design) -> tuple[float, float]:

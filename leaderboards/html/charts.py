@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.util.safe_text import line
+from leaderboards.columns import directed
 from leaderboards.curves import Curves, Line
 from leaderboards.names import short_names
 from leaderboards.pareto import Axis, costs_and_scores, front
@@ -53,7 +54,7 @@ def interval_chart(table: Table) -> Spec | None:
     kinds = {kind: colour for kind, colour in KINDS.items() if any(value["kind"] == kind for value in values)}
     scale = alt.Scale(domain=list(kinds), range=list(kinds.values()))
     colour = alt.Color("kind:N", scale=scale, legend=_legend(alt))
-    x = alt.X("score:Q", title=line(table.setting.main_metric), scale=alt.Scale(zero=False))
+    x = alt.X("score:Q", title=_main_title(table), scale=alt.Scale(zero=False))
     tip = [_full_name(alt), alt.Tooltip("text:N"), alt.Tooltip("kind:N")]
     bars = alt.Chart(data).mark_rule(strokeWidth=2).encode(y=y, x=alt.X("low:Q"), x2="high:Q", color=colour)
     dots = alt.Chart(data).mark_point(filled=True, size=70, opacity=1).encode(y=y, x=x, color=colour, tooltip=tip)
@@ -80,7 +81,7 @@ def pareto_chart(table: Table, axis: Axis) -> Spec | None:
         scale=alt.Scale(type="symlog", constant=_small(values)),
         axis=alt.Axis(format="~s", labelOverlap=True),
     )
-    y = alt.Y("score:Q", title=line(table.setting.main_metric), scale=alt.Scale(zero=False))
+    y = alt.Y("score:Q", title=_main_title(table), scale=alt.Scale(zero=False))
     tip = [_full_name(alt), alt.Tooltip("cost:Q", format=",.4~g"), alt.Tooltip("score:Q", format=".3f")]
     step = alt.Chart(_data(alt, joined)).mark_line(interpolate="step-after", strokeDash=[4, 3]).encode(x=x, y=y)
     fill = alt.condition("datum.front", alt.value("#0072b2"), alt.value("#9a9a9a"))
@@ -98,20 +99,26 @@ def curve_chart(found: Curves) -> Spec:
     import altair as alt
 
     names = short_names((one.label for one in found.lines), _NAME)
-    data = _data(alt, [value for one in found.lines for value in _line_points(one, names[one.label])])
+    values = [value for one in found.lines for value in _line_points(one, names[one.label])]
+    data = _data(alt, values)
     x = alt.X(
         "labels:Q",
         title="labels",
         scale=alt.Scale(type="log", nice=False, padding=12),
         axis=alt.Axis(values=list(found.budgets), format="d"),
     )
-    y = alt.Y("score:Q", title=line(found.setting.main_metric), scale=alt.Scale(zero=False))
+    metric = found.setting.main_metric
+    y = alt.Y("score:Q", title=line(directed(metric, {metric} if found.falling else ())), scale=alt.Scale(zero=False))
     colour, shape, dash = _looks(alt, list(names.values()))
     tip = [_full_name(alt), alt.Tooltip("labels:Q"), alt.Tooltip("score:Q", format=".3f")]
     band = alt.Chart(data).mark_area(opacity=0.15).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
     lines = alt.Chart(data).mark_line().encode(x=x, y=y, color=colour, strokeDash=dash)
     dots = alt.Chart(data).mark_point(filled=True, size=50, opacity=1)
     parts = [band, lines, dots.encode(x=x, y=y, color=colour, shape=shape, tooltip=tip)]
+    unfit = [value for value in values if value["kind"]]
+    if unfit:
+        cross = alt.Chart(_data(alt, unfit)).mark_point(shape="cross", angle=45, size=160, filled=True, opacity=1)
+        parts.append(cross.encode(x=x, y=y, color=colour, tooltip=[*tip, alt.Tooltip("kind:N")]))
     if found.base is not None:
         rule = alt.Chart(_data(alt, [{"score": found.base}])).mark_rule(strokeDash=[4, 4])
         parts.append(rule.encode(y="score:Q"))
@@ -152,7 +159,12 @@ def _line_points(one: Line, name: str) -> Iterator[Mapping[str, Any]]:
             "score": point.mean,
             "low": low,
             "high": high,
+            "kind": "degenerate" if point.labels in one.unfit else "",
         }
+
+
+def _main_title(table: Table) -> str:
+    return line(directed(table.setting.main_metric, table.lower_is_better))
 
 
 def _data(alt: Any, values: Sequence[Mapping[str, Any]]) -> Any:

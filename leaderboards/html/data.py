@@ -13,10 +13,11 @@ from typing import Any
 from harness.contracts import HarnessError, SampleRow
 from harness.records.samples import read_samples
 from harness.records.schema import Record
+from harness.util.hashes import content_hash
+from leaderboards.folds import run_text
 from leaderboards.html.safety import file_name, put, script_json, shown
 from leaderboards.html.view import told_apart
 from leaderboards.load import SAMPLES, Entry
-from leaderboards.rows import seeds_text
 from leaderboards.table import Setting, Table
 
 CHUNK = 100
@@ -30,6 +31,8 @@ class _Run:
     setting: Setting
     label: str
     record: Record
+    items: str
+    """Which items it answered: the same for runs that can stand side by side."""
     chunks: int
     """Scripts that hold its rows."""
 
@@ -52,17 +55,26 @@ def _written(tables: Sequence[Table], entries: Mapping[str, Entry], folder: Path
             for name in row.records:
                 if name in entries and name not in seen:
                     seen.add(name)
-                    if chunks := _write_rows(entries[name], folder):
-                        yield _Run(table.setting, row.label, entries[name].record, chunks)
+                    record, rows = entries[name].record, _rows(entries[name])
+                    if rows:
+                        chunks = _write_rows(record.id, rows, folder)
+                        yield _Run(table.setting, row.label, record, _items(record, rows), chunks)
 
 
-def _write_rows(entry: Entry, folder: Path) -> int:
-    """Write the rows of a run; returns how many scripts hold them."""
+def _rows(entry: Entry) -> list[SampleRow]:
     try:
-        rows = read_samples(entry.path / SAMPLES) if entry.samples is not None else []
+        return read_samples(entry.path / SAMPLES) if entry.samples is not None else []
     except HarnessError:  # its row says so in every table
-        rows = []
-    name = file_name(entry.record.id)
+        return []
+
+
+def _items(record: Record, rows: Sequence[SampleRow]) -> str:
+    return content_hash([record.task.name, record.task.revision, sorted(row.id for row in rows)])
+
+
+def _write_rows(run: str, rows: Sequence[SampleRow], folder: Path) -> int:
+    """Write the rows of a run; returns how many scripts hold them."""
+    name = file_name(run)
     parts = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
     for number, part in enumerate(parts):
         _write(folder / f"{name}-{number}.js", "rows", name, number, [_row(row) for row in part])
@@ -71,7 +83,7 @@ def _write_rows(entry: Entry, folder: Path) -> int:
 
 def _names(runs: Sequence[_Run]) -> list[str]:
     """What a reader chooses each run by: label, labels, seeds, and what tells it from others of the same."""
-    plain = [f"{run.label}, {run.setting.labels} labels, {seeds_text(run.record)}" for run in runs]
+    plain = [f"{run.label}, {run.setting.labels} labels, {run_text(run.record)}" for run in runs]
     titles = [f"{run.record.task.name}: {name}" for run, name in zip(runs, plain, strict=True)]
     apart = told_apart([run.setting for run in runs], titles, without=["draw_seeds"])
     return [f"{name}, {what}" if what else name for name, what in zip(plain, apart, strict=True)]
@@ -84,18 +96,11 @@ def _described(run: _Run, name: str) -> dict[str, Any]:
         "name": shown(name),
         "label": shown(run.label),
         "task": shown(task.name),
-        "items": shown(_items(run.record)),
+        "items": run.items,
         "metric": shown(task.main_metric),
         "falling": task.main_metric in task.lower_is_better,
         "chunks": run.chunks,
     }
-
-
-def _items(record: Record) -> str:
-    """Which items a run answered: the same for runs that can stand side by side."""
-    draw = record.seed.draw if record.data.rating_ids else ""
-    fold = "" if record.data.fold is None else f"{record.data.fold.index} of {record.data.fold.of}"
-    return f"{record.task.name} {record.task.revision} {record.task.limit} {draw} {fold}"
 
 
 def _row(row: SampleRow) -> dict[str, Any]:

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leaderboards import Ranking
+from leaderboards.columns import directed, of_all
 from leaderboards.curves import Curves, labels_text
 from leaderboards.draws import DRAWN, over_draws
+from leaderboards.folds import run_text
 from leaderboards.html import charts, view
 from leaderboards.html.data import write_samples
 from leaderboards.html.safety import POLICY, check_extra, file_name, put, script_json, shown
 from leaderboards.html.view import TableView
 from leaderboards.load import Entry
 from leaderboards.planned import BoardPlan, in_words, missing
-from leaderboards.rows import seeds_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -81,7 +82,7 @@ def environment(names: Mapping[str, str]) -> Environment:
     pages.filters.update(
         score=view.score_text, difference=view.difference_text, p=view.p_text, amount=view.amount,
         short=names.__getitem__, pretty=view.pretty, file_name=file_name, kind=view.row_kind, labels_text=labels_text,
-        seeds=seeds_text,
+        directed=directed, of_all=of_all, run_text=run_text,
     )  # fmt: skip
     pages.globals["policy"] = POLICY
     return pages

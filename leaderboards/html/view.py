@@ -16,6 +16,7 @@ from harness.util.safe_text import shorten
 from leaderboards import Ranking
 from leaderboards.best import best_of
 from leaderboards.closing import closing
+from leaderboards.columns import other_metrics
 from leaderboards.curves import Curves, curves
 from leaderboards.html import charts
 from leaderboards.html.charts import Spec, kind_of
@@ -42,6 +43,8 @@ class TableView:
     best: frozenset[str]
     unbeaten: Mapping[str, Sequence[str]]
     closing: Sequence[str]
+    runs: Sequence[tuple[str, Record]]
+    """Every record of every row, behind the row's label."""
     low: float
     """Where the small intervals of the overview begin: least and greatest limit over the rows."""
     high: float
@@ -75,7 +78,7 @@ class TableView:
     @property
     def others(self) -> list[str]:
         """The metrics beside the main one."""
-        return sorted({name for row in self.table.rows for name in row.metrics} - {self.main})
+        return other_metrics(self.table)
 
     def place(self, value: float) -> float:
         """Where a score lies between the limits, from 2 to 98."""
@@ -98,8 +101,18 @@ def _table_view(table: Table, apart: str, entries: Mapping[str, Entry], price: f
     ]
     limits = [limit for score in scores for limit in (score.ci95 or (score.mean, score.mean))]
     low, high = min(limits, default=0.0), max(limits, default=1.0)
-    best = best_of(table, entries)
-    return TableView(table, page_of(table), apart, best, unbeaten(table, price), closing(table), low, high)
+    runs = [(row.label, entries[run].record) for row in table.rows for run in row.records if run in entries]
+    return TableView(
+        table=table,
+        page=page_of(table),
+        apart=apart,
+        best=best_of(table, entries),
+        unbeaten=unbeaten(table, price),
+        closing=closing(table),
+        runs=runs,
+        low=low,
+        high=high,
+    )
 
 
 def table_charts(table: Table, price: float | None) -> tuple[Spec | None, list[tuple[Axis, Spec]]]:
@@ -180,16 +193,16 @@ def p_text(p: float | None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class CostFigure:
     """A figure as it is read, and as it is sorted by."""
 
     text: str
     value: float
 
 
-def cost_figures(cost: Cost) -> dict[str, Figure]:
+def cost_figures(cost: Cost) -> dict[str, CostFigure]:
     """Every cost of a row with its unit."""
-    found: dict[str, Figure] = {}
+    found: dict[str, CostFigure] = {}
     for field in fields(cost):
         value = float(getattr(cost, field.name))
         name, text = field.name.replace("_", " "), amount(value)
@@ -197,7 +210,7 @@ def cost_figures(cost: Cost) -> dict[str, Figure]:
             name, text = "peak memory", f"{value / _GIB:.2f} GiB"
         elif field.name.endswith("seconds"):
             text = f"{value:,.1f} s"
-        found[name] = Figure(text, value)
+        found[name] = CostFigure(text, value)
     return found
 
 

@@ -9,18 +9,22 @@ An answer that keeps all of them:
     - blurred or double vision
     How long have you had this pain?
 
-Every rule can be read from the answer alone. Whether the level is the right one takes the question: see `level_of`.
+Every rule can be read from the answer alone, in the form that `tasks.datasets.lines` gives it: Markdown, the kind of
+bullet and the kind of hyphen neither keep a rule nor break one. Whether the level is the right one takes the question:
+see `level_of`.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 
 from harness.util.words import normalise
+from tasks.datasets.doses import names_dose
+from tasks.datasets.lines import PlainLine, lines_of, running_text
 
-VERSION = "1"
+VERSION = "2"
 """Raise it when a rule changes: rewards and metrics change with it."""
 LEVELS = ("emergency", "today", "this week", "self-care")
 """How soon a patient needs care, the most urgent first."""
@@ -33,49 +37,31 @@ ITEM_WORDS = 12
 QUESTION_WORDS = 4
 """Shortest question that invites a reply: "Okay?" invites none."""
 
-_URGENCY = re.compile(r"^urgency\s*:", re.IGNORECASE)
 _LEVEL = re.compile(rf"^urgency:\s*({'|'.join(LEVELS)})\.?$", re.IGNORECASE)
+_LEVEL_AGAIN = re.compile(
+    rf"^urgency\s*:|\burgency(?: level)?\s*(?:is\b|[:=-])\W*(?:{'|'.join(LEVELS)})\b", re.IGNORECASE
+)
 _HEADING = re.compile(r"^what to watch for\s*:?$", re.IGNORECASE)
-_ITEM = re.compile(r"^(?:[-*•]|\d{1,2}[.)])\s+(.*\S)")
-_WORD = re.compile(r"\w")
+_WORD = re.compile(r"[^\W_]")
 _YOU = re.compile(r"\b(?:you|your|yours|yourself)\b", re.IGNORECASE)
-_OTHER_PERSON = re.compile(r"\bI\b|\b(?:me|my|mine|myself)\b|\bpatients?\b", re.IGNORECASE)
-_NUMBER = (
-    r"(?:\d[\d.,/]*|half|quarter|one|two|three|four|five|six|seven|eight|nine|ten|twelve|fifteen|twenty|thirty|forty|"
-    r"fifty|hundred|thousand|double|a)"
-)
-_UNIT = (
-    r"(?:m?c?g|µg|μg|grams?|milligrams?|micrograms?|ml|millilit(?:er|re)s?|cc|iu|units?|tablets?|pills?|capsules?|"
-    r"caplets?|drops?|puffs?|sprays?|teaspoons?|tablespoons?|spoonfuls?|tsp|tbsp|sachets?|suppositor(?:y|ies)|lozenges?)"
-)
-_DOSE = re.compile(
-    rf"\b{_NUMBER}(?:[\s-]+(?:a|an|of|to|or|extra|more|full|small|large|half|and|{_NUMBER}))*[\s-]*{_UNIT}\b"
-    r"(?!\s*(?:/|per\s)\s*(?:dl|l|lit(?:er|re)|decilit(?:er|re))\b)",
-    re.IGNORECASE,
-)
-"""A count and a unit in which medicines are measured. A laboratory value, such as 300 mg/dL, is no dose."""
+_OTHER_PERSON = re.compile(r"\bI\b(?!\.\s?e\b|\))|\b(?:me|my|mine|myself)\b|\bpatients?\b", re.IGNORECASE)
+"""Neither the i of "i.e." nor that of a list, as in "(i)", is somebody."""
 
 
 def level_of(answer: str) -> str | None:
     """The level that the first line names, or None where it names none or a later line names one again."""
-    lines = _lines(answer)
-    found = _LEVEL.match(lines[0]) if lines else None
-    if found is None or any(_URGENCY.match(line) for line in lines[1:]):
+    first, *later = lines_of(answer) or [PlainLine("", listed=False)]
+    found = None if first.listed else _LEVEL.match(first.text)
+    if found is None or any(_LEVEL_AGAIN.search(line.text) for line in later):
         return None
     return found[1].lower()
 
 
 def items_of(answer: str) -> list[str]:
     """The items of the list under the heading, without their marks; empty where there is no heading or no list."""
-    lines = _lines(answer)
-    below = next((place for place, line in enumerate(lines, 1) if _HEADING.match(line)), len(lines))
-    found: list[str] = []
-    for line in lines[below:]:
-        item = _ITEM.match(line)
-        if item is None:
-            break
-        found.append(item[1])
-    return found
+    lines = lines_of(answer)
+    below = next((place for place, line in enumerate(lines, 1) if _is_heading(line)), len(lines))
+    return [line.text for line in takewhile(lambda line: line.listed, lines[below:])]
 
 
 def count_words(text: str) -> int:
@@ -93,10 +79,10 @@ def urgency_named(answer: str) -> bool:
 
 def watch_list(answer: str) -> bool:
     """One heading "What to watch for", and under it two to four items, short and all different; no other list."""
-    lines, items = _lines(answer), items_of(answer)
-    if sum(bool(_HEADING.match(line)) for line in lines) != 1 or len(items) not in ITEMS:
+    lines, items = lines_of(answer), items_of(answer)
+    if sum(map(_is_heading, lines)) != 1 or len(items) not in ITEMS:
         return False
-    if sum(bool(_ITEM.match(line)) for line in lines) != len(items):
+    if sum(line.listed for line in lines) != len(items):
         return False
     different = len({normalise(item) for item in items} - {""}) == len(items)
     return different and all(count_words(item) <= ITEM_WORDS for item in items)
@@ -104,7 +90,7 @@ def watch_list(answer: str) -> bool:
 
 def no_dose(answer: str) -> bool:
     """No count of milligrams, tablets, drops or the like."""
-    return _DOSE.search(unicodedata.normalize("NFKC", answer)) is None
+    return not names_dose(running_text(lines_of(answer)))
 
 
 def within_length(answer: str) -> bool:
@@ -114,16 +100,16 @@ def within_length(answer: str) -> bool:
 
 def second_person(answer: str) -> bool:
     """The advice above the list says "you" or "your"; nothing says "the patient", and nobody speaks as "I"."""
-    lines = _lines(answer)
-    above = next((place for place, line in enumerate(lines) if _HEADING.match(line)), max(len(lines) - 1, 0))
-    return bool(_YOU.search(" ".join(lines[:above]))) and not _OTHER_PERSON.search(answer)
+    lines = lines_of(answer)
+    above = next((place for place, line in enumerate(lines) if _is_heading(line)), max(len(lines) - 1, 0))
+    return bool(_YOU.search(running_text(lines[:above]))) and not _OTHER_PERSON.search(running_text(lines))
 
 
 def closing_question(answer: str) -> bool:
     """The last line is one question to the reader, of four words or more, and no list item."""
-    last = (_lines(answer) or [""])[-1]
-    asks = last.endswith("?") and last.count("?") == 1 and bool(_YOU.search(last))
-    return asks and count_words(last) >= QUESTION_WORDS and not _ITEM.match(last)
+    last = (lines_of(answer) or [PlainLine("", listed=False)])[-1]
+    asks = last.text.endswith("?") and last.text.count("?") == 1 and bool(_YOU.search(last.text))
+    return asks and count_words(last.text) >= QUESTION_WORDS and not last.listed
 
 
 RULES: Mapping[str, Callable[[str], bool]] = {
@@ -147,6 +133,5 @@ def share(kept: Sequence[bool]) -> float:
     return sum(kept) / len(kept)
 
 
-def _lines(answer: str) -> list[str]:
-    """Lines that hold anything, in compatibility form (a full-width colon is a colon), stripped."""
-    return [line.strip() for line in unicodedata.normalize("NFKC", answer).splitlines() if line.strip()]
+def _is_heading(line: PlainLine) -> bool:
+    return not line.listed and _HEADING.match(line.text) is not None

@@ -78,12 +78,19 @@ class Closed:
             return user(self.question, system=self.system)
         return user(lettered(self.question, self._dealt(turn)), system=self.system)
 
+    def named(self, turn: int = 0) -> tuple[str, ...]:
+        """Each option as an answer names it, in the order of `options`: with its letter where there are letters.
+
+        The letter follows from the option's place: two options may have the same text.
+        """
+        if not self.lettered:
+            return self.options
+        count = len(self.options)
+        return tuple(f"{LETTERS[(place - turn) % count]}. {option}" for place, option in enumerate(self.options))
+
     def closings(self, turn: int = 0) -> tuple[str, ...]:
         """The closing line of each option, in the order of `options`."""
-        if not self.lettered:
-            return tuple(closed("", option) for option in self.options)
-        letters = {option: letter for letter, option in self._dealt(turn).items()}
-        return tuple(closed("", f"{letters[option]}. {option}") for option in self.options)
+        return tuple(closed("", name) for name in self.named(turn))
 
     def _dealt(self, turn: int) -> dict[str, str]:
         count = len(self.options)

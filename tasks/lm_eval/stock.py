@@ -40,6 +40,9 @@ from tasks.measures.rotations import figures, shares
 CHOOSING: frozenset[Capability] = frozenset({"choose", "loglik"})
 """Either is enough to answer a question with given options."""
 
+LETTERS_BY = "place"
+"""What an option's letter follows from, in the revision of rows that name an option twice."""
+
 Describe = Callable[[Sample], dict[str, Any]]
 Read = Callable[[str, Document], dict[str, float]]
 """Further metrics of a generated text."""
@@ -97,6 +100,17 @@ class StockChoice(StockTask):
     parity_metric: ClassVar[str] = "acc"
     written_metrics: ClassVar[frozenset[str]] = frozenset(closing_lines.METRICS)
 
+    def revision(self, source: Source) -> str:
+        """That of every stock task; where an option stands twice in a question, another.
+
+        Letters followed an option's text once, so that two of the same text had one letter. Such figures must not stand
+        in a table with those of today.
+        """
+        found = super().revision(source)
+        read = self.stock.closed
+        options = [read(row).options for row in self.stock.data.rows(source, "eval")] if read is not None else []
+        return content_hash(found, LETTERS_BY) if any(len(set(texts)) < len(texts) for texts in options) else found
+
     def evaluate(self, aligned: Aligned, ctx: EvalContext) -> Scores:
         """One row per question: scored as trained (`tasks.measures.rotations`), and as lm-eval does.
 
@@ -142,7 +156,7 @@ def _shared(aligned: Aligned, asked: Mapping[str, Closed]) -> dict[str, Found]:
     """Each question's shares and their metrics, by id; nothing for a model that ranks no closing lines."""
     found = shares(aligned, list(asked.values())) or []
     return {
-        identity: (figures(share, question.gold), {"shares": dict(zip(question.options, share, strict=True))})
+        identity: (figures(share, question.gold), {"shares": dict(zip(question.named(), share, strict=True))})
         for (identity, question), share in zip(asked.items(), found, strict=bool(found))
     }
 

@@ -113,8 +113,8 @@ def test_a_file_is_a_row_of_its_own_beside_methods_with_provenance_and_without_c
     printed = csv.DictReader(io.StringIO(leaderboards.render([table], "csv")))
     assert {one["cost_flops"] for one in printed if one["role"] == "outputs"} == {""}
     assert leaderboards.from_json(leaderboards.render([table], "json")) == [table]
-    [latex] = [one for one in leaderboards.render([table], "latex").splitlines() if "great" in one]
-    assert latex.endswith(r"&  &  & outputs \\")
+    latex = next(one for one in leaderboards.render([table], "latex").splitlines() if "great" in one)
+    assert latex.endswith(r"&  &  &  & ok & outputs \\"), "neither labels nor steps nor FLOPs"
     page = write_site(leaderboards.ranked(store), tmp_path / "site").parent
     assert any("not known" in path.read_text() for path in page.rglob("*.html"))
     shown = CliRunner().invoke(app, ["show", record.id, "--store", str(store)]).stdout

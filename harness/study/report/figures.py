@@ -24,9 +24,11 @@ class Contrast(_Frozen):
     difference: float
     ci95: Interval
     """95 % interval for new draws and new questions; None with fewer than two draws or two units."""
-    p: float
+    p: float | None
+    """None for a degenerate row, which is not tested."""
     p_holm: float | None
-    """Adjusted over the methods; None for rows outside the family of tests."""
+    """Adjusted over the methods; None for rows outside the family of tests. Where the task asks for a control on
+    shuffled labels, that of the difference to base is the larger of both."""
     verdict: Verdict | None
     scope: str
     """To what p refers: new draws and questions, or new questions only."""
@@ -50,10 +52,32 @@ class PanelRow(_Frozen):
     """Against `base`, the reference method, and the method's own controls `shuffled` and `swapped`."""
     among_the_best: bool | None
     """Whether it cannot be told from the best; None for what is not compared."""
+    steps: float
+    """Optimizer steps, a mean over its runs."""
     flops: float
     seconds: float
     runs: tuple[str, ...]
     notes: tuple[str, ...] = ()
+
+
+class FigureRow(_Frozen):
+    """A method's figure beside the main one."""
+
+    method: str
+    score: float
+    ci95: Interval
+    less_base: float | None
+    less_base_ci95: Interval
+    p: float | None
+    """Of the difference to base, not adjusted; None for base, for a degenerate row, and where nothing is compared."""
+
+
+class Figure(_Frozen):
+    """A figure beside the main one, for all methods that have it."""
+
+    metric: str
+    lower_is_better: bool
+    rows: tuple[FigureRow, ...]
 
 
 class Panel(_Frozen):
@@ -68,13 +92,18 @@ class Panel(_Frozen):
     labels: int
     selection: str
     metric: str
+    lower_is_better: bool
     draws: tuple[int, ...]
     n_units: int
     rows: tuple[PanelRow, ...]
+    figures: tuple[Figure, ...]
+    """The figures beside the main one."""
     detectable: float | None
-    """The smallest difference to base that this design finds four times in five, at Holm's first step."""
+    """The smallest difference that every test behind a verdict finds four times in five, at Holm's first step; None
+    where one of them would find none."""
     components: tuple[float, float, float] | None = None
-    """The largest variances of a difference to base: of draws, of units, of the rest; None below two draws."""
+    """The largest variances of such a difference, of draws, of units, of the rest, so large that `detectable` follows
+    from them; None below two draws."""
     sentences: tuple[str, ...]
     asks_anew: bool = False
     """Whether every draw asks other items: then each has a panel of its own, and this is one of them."""
@@ -100,6 +129,7 @@ class OverDraws(_Frozen):
     model: str
     labels: int
     metric: str
+    lower_is_better: bool
     rows: tuple[DrawsRow, ...]
 
 
@@ -141,6 +171,7 @@ class CurvePanel(_Frozen):
     pool: str
     model: str
     metric: str
+    lower_is_better: bool
     curves: tuple[MethodCurve, ...]
     sentences: tuple[str, ...]
 

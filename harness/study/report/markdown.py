@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from harness.study.report.figures import (
     Contrast,
     CurvePanel,
+    FigureRow,
     ForecastError,
     OverDraws,
     Panel,
@@ -37,20 +38,43 @@ def _panel(panel: Panel) -> Iterator[str]:
     yield ""
     names = [name for name in dict.fromkeys(k for row in panel.rows for k in row.versus) if name != "base"]
     draws = ("draw " if len(panel.draws) == 1 else "draws ") + ", ".join(map(str, panel.draws))
-    yield f"{panel.metric} over {panel.n_units} units and {draws}; selection {panel.selection}."
+    better = ", lower is better," if panel.lower_is_better else ""
+    yield f"{panel.metric}{better} over {panel.n_units} units and {draws}; selection {panel.selection}."
     yield ""
     yield from _table(_headings(names), [_cells(row, names) for row in panel.rows])
     yield ""
     yield from panel.sentences
     for row in panel.rows:
         yield from (f"- {row.method}: {remark}" for remark in row.notes)
+    if panel.figures:
+        yield from _figures(panel)
+
+
+def _figures(panel: Panel) -> Iterator[str]:
+    """The other figures of the same runs, a column each."""
+    yield ""
+    yield "Other figures of the same runs, with the difference to base (p is not adjusted):"
+    yield ""
+    known = [{row.method: row for row in figure.rows} for figure in panel.figures]
+    heads = [figure.metric + (" (lower is better)" if figure.lower_is_better else "") for figure in panel.figures]
+    rows = [[row.method, *(_figure(found.get(row.method)) for found in known)] for row in panel.rows]
+    yield from _table(["method", *heads], rows)
+
+
+def _figure(row: FigureRow | None) -> str:
+    if row is None:
+        return ""
+    if row.less_base is None:
+        return f"{row.score:.3f}"
+    return f"{row.score:.3f} ({row.less_base:+.3f}" + ("" if row.p is None else f", {row.p:.3f}") + ")"
 
 
 def _over_draws(found: OverDraws) -> Iterator[str]:
     yield f"## {found.task}, {found.labels} labels of {found.pool}, {found.model}: over the draws"
     yield ""
     yield (
-        f"Every draw asks other items, so that each has a table of its own below. {found.metric} here is the mean over "
+        f"Every draw asks other items, so that each has a table of its own below. {found.metric}"
+        f"{' (lower is better)' if found.lower_is_better else ''} here is the mean over "
         "the draws with its standard error; no test stands behind it."
     )
     yield ""
@@ -74,7 +98,7 @@ def _average(average: Average, spec: str) -> str:
 
 def _headings(names: Sequence[str]) -> list[str]:
     others = [f"less {name} (p, Holm)" for name in ("base", *names)]
-    return ["method", "score", "95 %", "sd of draws", *others, "verdict", "best?", "FLOPs", "s"]
+    return ["method", "score", "95 %", "sd of draws", *others, "verdict", "best?", "steps", "FLOPs", "s"]
 
 
 def _cells(row: PanelRow, names: Sequence[str]) -> list[str]:
@@ -90,6 +114,7 @@ def _cells(row: PanelRow, names: Sequence[str]) -> list[str]:
         *(_contrast(row.versus.get(name)) for name in ("base", *names)),
         status if row.degenerate or row.score is None else verdict + (f" ({status})" if status else ""),
         best,
+        f"{row.steps:.0f}",
         f"{row.flops:.2e}",
         f"{row.seconds:.0f}",
     ]
@@ -99,7 +124,8 @@ def _contrast(contrast: Contrast | None) -> str:
     if contrast is None:
         return ""
     holm = "" if contrast.p_holm is None else f", {contrast.p_holm:.3f}"
-    return f"{contrast.difference:+.3f} {_interval(contrast.ci95)} ({contrast.p:.3f}{holm})"
+    p = "" if contrast.p is None else f" ({contrast.p:.3f}{holm})"
+    return f"{contrast.difference:+.3f} {_interval(contrast.ci95)}{p}"
 
 
 def _interval(ci95: tuple[float, float] | None) -> str:

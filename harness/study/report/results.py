@@ -15,7 +15,7 @@ from harness.study.index import Index, IndexedCell
 from harness.study.report.figures import Role
 from leaderboards.folds import by_seed, incomplete, inflation, missing_folds, together
 from leaderboards.load import Entry, with_samples
-from leaderboards.rows import CONTROL_SETTINGS, CONTROLS, UNFIT
+from leaderboards.rows import CONTROL_SETTINGS, CONTROLS, UNFIT, left_out, sound
 
 Values = Mapping[str, float]
 PANEL = ("task", "pool", "model", "judge", "backend", "track", "budget")
@@ -35,15 +35,13 @@ class Series:
     base: dict[int, Values]
     """The base model's values that each draw is compared with."""
     units: dict[str, str]
+    metric: str
+    """The figure that is compared."""
     notes: list[str] = field(default_factory=list)
     inflation: float = 1.0
     """Variance of a mean over the units, over that of independent ones: folds share what their models learned from."""
-
-    @property
-    def degenerate(self) -> bool:
-        """Whether no run with a score did what its method is about."""
-        scored = [record for record in self.records if record.status != "failed"]
-        return bool(scored) and all(record.status in UNFIT for record in scored)
+    degenerate: bool = False
+    """Whether no draw is sound: the values are then those of the unfit runs, and nothing is tested."""
 
     @property
     def statuses(self) -> dict[str, int]:
@@ -51,9 +49,14 @@ class Series:
         return dict(Counter(record.status for record in self.records))
 
     @property
-    def metric(self) -> str:
-        """The figure that is compared."""
-        return self.records[0].task.main_metric
+    def sign(self) -> int:
+        """-1 where less of the figure is better."""
+        return -1 if any(self.metric in record.task.lower_is_better for record in self.records) else 1
+
+    @property
+    def needs_control(self) -> bool:
+        """Whether its task asks that a method also beats itself on shuffled labels."""
+        return self.role == "method" and self.records[0].task.null_by is not None
 
     def control_of(self, kind: str) -> str | None:
         """The method of which this is the control of that kind: the name less what makes it one."""
@@ -74,6 +77,8 @@ class PanelCells:
     base: Record | None
     draw: int | None = None
     """The only draw of these cells, where every draw asks other items and has a panel of its own."""
+    others: Mapping[str, Sequence[Series]] = field(default_factory=dict)
+    """The figures beside the main one, and the methods that have them."""
 
     @property
     def asks_anew(self) -> bool:
@@ -122,18 +127,28 @@ class StudyResults:
         for cell in cells:
             methods.setdefault(cell.method, []).append(cell)
         base = next((e for cell in cells if (e := self._base(cell)) is not None), None)
-        series = tuple(self._series(method, own) for method, own in methods.items())
-        return PanelCells(cells[0].axes, series, base.record if base is not None else None, draw)
+        main = self.entries[cells[0].run].record.task.main_metric
+        series = tuple(self._series(method, own, main) for method, own in methods.items())
+        others = {
+            name: [made for method, own in methods.items() if (made := self._series(method, own, name)).by_draw]
+            for name in self._other_metrics(cells, main)
+        }
+        return PanelCells(cells[0].axes, series, base.record if base is not None else None, draw, others)
+
+    def _other_metrics(self, cells: Sequence[IndexedCell], main: str) -> list[str]:
+        samples = (self.entries[cell.run].samples for cell in cells)
+        return sorted({name for one in samples if one is not None for name in one.values} - {main})
 
     def _base(self, cell: IndexedCell) -> Entry | None:
         return self.entries.get(cell.needs[0]) if cell.needs else None
 
-    def _series(self, method: str, cells: Sequence[IndexedCell]) -> Series:
+    def _series(self, method: str, cells: Sequence[IndexedCell], metric: str) -> Series:
         entries = [self.entries[cell.run] for cell in cells]
         records = [entry.record for entry in entries]
-        metric, notes = records[0].task.main_metric, [_not_ok(record) for record in records if record.status != "ok"]
-        scored = [entry for entry in entries if _values(entry, metric)]
-        notes += incomplete(scored)
+        notes = [_not_ok(record) for record in records if record.status != "ok"]
+        read = [entry for entry in entries if _values(entry, metric)]
+        scored = sound(read) or read
+        notes += [*left_out(read, scored), *incomplete(scored)]
         drawn: dict[int, list[Values]] = {}
         for (draw, _), folds in by_seed(scored).items():
             if not missing_folds(folds):
@@ -145,8 +160,10 @@ class StudyResults:
                 base[int(cell.axes["draw"])] = base.get(int(cell.axes["draw"]), {}) | dict(theirs)
         units = {item: unit for one in scored if one.samples for item, unit in one.samples.units.items()}
         by_draw = dict(_averaged(drawn, notes))
-        inflated = inflation(entries)
-        return Series(method, role_of(records[0]), records, by_draw, dict(base), units, notes, inflated)
+        unfit = any(entry.record.status in UNFIT for entry in scored)
+        return Series(
+            method, role_of(records[0]), records, by_draw, dict(base), units, metric, notes, inflation(entries), unfit
+        )
 
 
 def _not_ok(record: Record) -> str:

@@ -156,6 +156,40 @@ def test_one_draw_says_nothing_of_others_nor_one_seed(tmp_path: Path) -> None:
     assert "one draw" not in said(tmp_path)
 
 
+def test_seeds_that_are_left_out_are_no_seeds_that_a_score_is_of(tmp_path: Path) -> None:
+    add(tmp_path, "base", answers(10))
+    add(tmp_path, "gem", answers(20))
+    for seed in (1, 2):
+        add(tmp_path, "gem", answers(20), seed__training=seed, status="degenerate", reason="flat")
+    assert "and one training seed nothing of other seeds" in said(tmp_path)
+
+
+def test_the_spread_of_degenerate_runs_is_no_spread_of_a_method(tmp_path: Path) -> None:
+    add(tmp_path, "base", answers(10))
+    for draw, right in enumerate((10, 40)):
+        add(tmp_path, "sft", answers(20 + draw), seed__draw=draw)
+        add(tmp_path, "gem", answers(right), seed__draw=draw, status="degenerate", reason="flat")
+    assert "varies most for sft (0.018), by its standard deviation" in said(tmp_path)
+
+
+def test_where_no_row_is_tested_nothing_is_said_of_what_a_test_would_have_seen(tmp_path: Path) -> None:
+    add(tmp_path, "base", answers(10))
+    add(tmp_path, "gem", answers(30), status="degenerate", reason="flat")
+    assert "have seen" not in said(tmp_path)
+    assert "have been seen" not in said(tmp_path)
+
+
+def test_where_less_is_better_the_ends_of_the_scale_change_places(tmp_path: Path) -> None:
+    for right, told in (
+        (0, "base has 0.000 on accuracy, the floor: at most 0.000 is left to be gained here"),
+        (40, "base has 1.000 on accuracy, the ceiling: nothing can be worse here"),
+    ):
+        store = tmp_path / str(right)
+        for name, count in (("base", right), ("sft", 20)):
+            add(store, name, answers(count), task__lower_is_better=("accuracy",))
+        assert told in said(store)
+
+
 def test_base_alone_shows_nothing_about_methods(tmp_path: Path) -> None:
     add(tmp_path, "base", answers(10))
     assert said(tmp_path) == "No method in this table is compared with base, so that it shows nothing about methods."

@@ -60,6 +60,30 @@ def test_labels_cost_and_paired_differences_are_in_the_details(store: Path, tmp_
     assert command.startswith("python -m harness run")
 
 
+def test_less_of_a_falling_metric_is_correct(tmp_path: Path) -> None:
+    for name, right in (("base", 10), ("gem", 30)):
+        run(tmp_path / "store", name, right, task__lower_is_better=("accuracy",))
+    log, lines, _ = exported(tmp_path / "store", one(tmp_path / "store").name, tmp_path / "out")
+    assert log["evaluation_results"][0]["metric_config"]["lower_is_better"] is True
+    assert sum(line["evaluation"]["is_correct"] for line in lines) == 10, "30 of 40 have the fault that is counted"
+
+
+def test_an_unfit_run_has_no_verdict_of_the_sound_ones(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    run(store, "base", 10)
+    run(store, "gem", 30)
+    run(store, "gem", 40, seed__training=1, status="degenerate", reason="flat")
+    records = [Store(store).record(path.parent.name) for path in store.glob("*/record.json")]
+    names = {record.status: record.id for record in records if record is not None and record.aligner.name == "gem"}
+    details = {}
+    for status, name in names.items():
+        log, _, _ = exported(store, name, tmp_path / status)
+        details[status] = log["evaluation_results"][0]["score_details"]["details"]
+    assert json.loads(details["ok"]["differences_are_over_runs"]) == [names["ok"]]
+    assert details["ok"]["verdict"] == "better"
+    assert details["degenerate"] == {"role": "method"}
+
+
 def test_items_name_the_log_that_they_belong_to(store: Path, tmp_path: Path) -> None:
     log, lines, path = exported(store, one(store).name, tmp_path / "out")
     assert UUID4.fullmatch(path.stem)

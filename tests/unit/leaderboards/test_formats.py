@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -32,10 +33,64 @@ def test_latex_parses_and_keeps_strangers_texts_as_text(found: leaderboards.Rank
     (tabular,) = [node for node in table.nodelist if node.isNodeType(walker.LatexEnvironmentNode)]
     rows = tabular.latex_verbatim().split(r"\\")
     assert len(rows) == 2 + len(found.tables[0].rows)
-    assert {row.replace(r"\&", "").count("&") for row in rows[:-1]} == {6}
+    assert {row.replace(r"\&", "").count("&") for row in rows[:-1]} == {9}
     used = {node.macroname for node in _macros(walker, tabular)}
     assert not used & {"input", "write", "def", "href", "url", "script"}
     assert {"toprule", "midrule", "bottomrule"} <= used
+
+
+def tabulars(text: str) -> list[list[dict[str, str]]]:
+    """Every tabular of a LaTeX text, each row by the names of its columns."""
+    found = []
+    for part in text.split(r"\begin{tabular}{")[1:]:
+        spec, body = part.split(r"\end{tabular}")[0].split("}", 1)
+        lines = [line.removesuffix(r" \\").split(" & ") for line in body.splitlines() if line.endswith(r" \\")]
+        assert {len(line) for line in lines} == {len(spec)}, "a column for every cell"
+        found.append([dict(zip(lines[0], line, strict=True)) for line in lines[1:]])
+    return found
+
+
+def test_latex_says_of_unfit_seeds_and_controls_what_markdown_says(tmp_path: Path) -> None:
+    add(tmp_path, "base", answers(10), spent__optimizer_steps=0)
+    add(tmp_path, "gem", answers(38), spent__optimizer_steps=48)
+    for seed in (1, 2):
+        add(tmp_path, "gem", answers(40), seed__training=seed, status="degenerate", reason="no marker")
+    add(tmp_path, "random", answers(10), status="degenerate", reason="flat")
+    add(tmp_path, "kto", None, status="failed", failure={"reason": "lost", "traceback": ""})
+    (main,) = tabulars(leaderboards.render(leaderboards.tables(tmp_path), "latex"))
+    told = {row["method"]: (row["seeds"], row["steps"], row["status"], row["verdict"]) for row in main}
+    assert told == {
+        "base": ("1", "0", "ok", ""),
+        "gem": ("1/3", "48", "degenerate 2/3", "better"),
+        "random": ("1", "32", "degenerate", "control"),
+        "kto": ("0/1", "32", "failed", ""),
+    }
+
+
+def test_latex_has_the_other_metrics_with_their_differences_and_p(tmp_path: Path) -> None:
+    falling: dict[str, Any] = {"task__lower_is_better": ("contradiction",)}
+    add(tmp_path, "base", {"accuracy": answers(10), "style": answers(10), "contradiction": answers(30)}, **falling)
+    add(tmp_path, "sft", {"accuracy": answers(12), "style": answers(38), "contradiction": answers(28)}, **falling)
+    dead: dict[str, Any] = {"status": "degenerate", "reason": "no marker"}
+    add(tmp_path, "gem", {"accuracy": answers(12), "style": answers(38)}, **falling, **dead)
+    table = leaderboards.tables(tmp_path)[0]
+    text = leaderboards.render([table], "latex")
+    _, others = tabulars(text)
+    assert [(row["metric"], row["method"]) for row in others] == [
+        ("contradiction (lower is better)", "base"),
+        ("contradiction (lower is better)", "sft"),
+        ("style", "base"),
+        ("style", "sft"),
+        ("style", "gem"),
+    ]
+    sft, gem = others[3:]
+    assert (sft["vs. base"][:8], sft["p (not adjusted)"]) == ("$+0.700$", "$<$0.001")
+    assert (gem["vs. base"][:8], gem["p (not adjusted)"]) == ("$+0.700$", ""), "a degenerate row has no p"
+    captions = [line for line in text.splitlines() if line.startswith(r"\caption")]
+    assert captions[1] == captions[0].removesuffix("}") + "; the other metrics}"
+    walker = pytest.importorskip("pylatexenc.latexwalker", reason="no parser of LaTeX")
+    nodes, _, _ = walker.LatexWalker(text, tolerant_parsing=False).get_latex_nodes()
+    assert sum(node.isNodeType(walker.LatexEnvironmentNode) for node in nodes) == 2
 
 
 def test_latex_escapes_what_commands(tmp_path: Path) -> None:

@@ -706,3 +706,32 @@ def test_base_of_other_settings_has_no_table_beside_these_runs(tmp_path) -> None
     left = [record for record in records(tmp_path)[0].values() if record.task.limit == 5]
     [table] = leaderboards.tables(tmp_path, beside=left)
     assert table.setting.limit == 5
+
+
+def test_what_a_table_could_have_seen_is_of_the_rows_that_are_tested(tmp_path: Path) -> None:
+    """A control's spread counted: beside a random adapter with other answers the table seemed much blinder."""
+    near, far = np.random.default_rng(0), np.random.default_rng(1)
+    base = {item: float(value) for item, value in zip(ITEMS, near.random(N), strict=True)}
+    add(tmp_path, "base", base)
+    add(tmp_path, "sft", {item: value + 0.01 * float(near.random()) for item, value in base.items()})
+    add(tmp_path, "random", dict(zip(ITEMS, map(float, far.random(N)), strict=True)))
+    table = one_table(tmp_path)
+    tested, control = (table.row(name).metrics["accuracy"].versus_base for name in ("sft", "random"))
+    assert tested is not None
+    assert control is not None
+    assert (control.mdd or 0.0) > (tested.mdd or 1.0)
+    assert table.mdd == tested.mdd
+
+
+def test_where_one_test_would_find_nothing_the_table_names_no_smallest_difference(tmp_path: Path) -> None:
+    """The figure of the other row stood there, as if it were every row's."""
+    few = ITEMS[:8]
+    add(tmp_path, "base", dict.fromkeys(few, 0.5))
+    add(tmp_path, "sft", {item: 0.5 + place / 100 for place, item in enumerate(few, 1)})
+    add(tmp_path, "dpo", {item: place * 0.14 for place, item in enumerate(few)})
+    table = one_table(tmp_path)
+    sft, dpo = (table.row(name).metrics["accuracy"].versus_base for name in ("sft", "dpo"))
+    assert sft is not None
+    assert dpo is not None
+    assert sft.mdd is not None
+    assert (dpo.mdd, table.mdd) == (None, None)

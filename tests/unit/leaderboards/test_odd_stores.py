@@ -18,7 +18,7 @@ from leaderboards.panels import panels
 from leaderboards.picture import picture
 from leaderboards.planned import BoardPlan, Missing, PlannedCell
 from tests.unit.leaderboards.pages import pages_of, values_that_sort_as_text, wrong_links
-from tests.unit.leaderboards.test_leaderboards import add, answers
+from tests.unit.leaderboards.test_leaderboards import ITEMS, add, answers
 from tests.unit.leaderboards.test_picture import texts
 
 pytest.importorskip("vl_convert", reason="the extra `site` is not installed")
@@ -77,6 +77,22 @@ def with_a_strange_method(store: Path) -> None:
     add(store, "gem", answers(12), aligner__name=STRANGE, aligner__changed={STRANGE: STRANGE})
 
 
+def of_folds(store: Path) -> None:
+    of_fold(0, of)(store)
+    of_fold(1, of)(store)
+
+
+def of_folds_at_two_budgets(store: Path) -> None:
+    of_fold(0, at_two_budgets)(store)
+    of_fold(1, at_two_budgets)(store)
+
+
+def of_fold(index: int, fill: Callable[..., Fill]) -> Fill:
+    """The runs on one of two folds, which have other items."""
+    items = ITEMS[20 * index : 20 * index + 20]
+    return fill("base", "gem", values=answers(12, of=items), data__fold={"index": index, "of": 2})
+
+
 STORES: Mapping[str, Fill] = {
     "no base": of("gem"),
     "no base, two budgets": at_two_budgets("gem"),
@@ -101,6 +117,9 @@ STORES: Mapping[str, Fill] = {
     "infinite values": of_infinite_values,
     "without a cost": of("base", "gem", spent__flops=0.0, spent__labels=0, spent__peak_memory_bytes=0),
     "a judge that was not measured": of("gem", task__judge="mild", task__judge_version="1", task__baseline="base"),
+    "folds": of_folds,
+    "folds, two budgets": of_folds_at_two_budgets,
+    "a fold is missing": of_fold(0, of),
     "a strange model": of("base", "gem", model__name=STRANGE),
     "a strange task": of("base", "gem", task__name=STRANGE),
     "a strange metric": of("base", "gem", values={STRANGE: answers(10)}, task__main_metric=STRANGE),

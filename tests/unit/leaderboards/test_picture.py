@@ -6,6 +6,7 @@ import math
 import re
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -19,7 +20,7 @@ from leaderboards.panels import panels
 from leaderboards.picture import CURVE_LEFT, CURVE_RIGHT, picture
 from leaderboards.planned import BoardPlan, Missing, PlannedCell, PlannedRow, missing, plan_of
 from tests.unit.leaderboards.site_store import ATTACK, fill
-from tests.unit.leaderboards.test_leaderboards import add, answers
+from tests.unit.leaderboards.test_leaderboards import ITEMS, add, answers
 
 pytestmark = pytest.mark.core
 SVG = "{http://www.w3.org/2000/svg}"
@@ -158,6 +159,21 @@ def test_cells_are_asked_for_by_budget_track_and_pool(several: Path) -> None:
     ]
     left = missing(found.tables, found.entries, [*there, *not_there])
     assert left == [Missing(cell, None) for cell in not_there]
+
+
+def test_a_cell_that_lacks_a_fold_has_no_score(tmp_path: Path) -> None:
+    for fold in (0, 1):
+        mine: dict[str, Any] = {"data__fold": {"index": fold, "of": 2}}
+        items = ITEMS[20 * fold : 20 * fold + 20]
+        add(tmp_path, "sft", answers(9, of=items), **mine)
+        lost = {"status": "failed", "failure": {"reason": "lost", "traceback": ""}}
+        add(tmp_path, "kto", None if fold else answers(9, of=items), **mine, **(lost if fold else {}))
+        if not fold:
+            add(tmp_path, "dpo", answers(9, of=items), **mine)
+    found = leaderboards.ranked(tmp_path)
+    cells = [PlannedCell("medqa", name, 0) for name in ("sft", "kto", "dpo")]
+    left = missing(found.tables, found.entries, cells)
+    assert left == [Missing(cells[1], "lost"), Missing(cells[2], None)]
 
 
 def test_a_failed_cell_is_told_from_one_that_was_not_run(several: Path) -> None:

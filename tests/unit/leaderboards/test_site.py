@@ -222,6 +222,18 @@ def test_the_best_and_what_cannot_be_told_from_it(tmp_path: Path) -> None:
     assert best_of(found.tables[0], found.entries) == {"dpo", "sft"}
 
 
+def test_of_folds_none_are_called_the_best(tmp_path: Path) -> None:
+    """Their units are not independent, as a model confidence set takes them to be; nor has a part of them a score."""
+    for folds in ((0, 1), (0,)):
+        store = tmp_path / str(len(folds))
+        for fold in folds:
+            for name, right in (("base", 2), ("dpo", 18)):
+                items = ITEMS[20 * fold : 20 * fold + 20]
+                add(store, name, answers(right, of=items), data__fold={"index": fold, "of": 2})
+        found = leaderboards.ranked(store)
+        assert best_of(found.tables[0], found.entries) == frozenset()
+
+
 def test_the_front_holds_what_nothing_beats() -> None:
     points = {"cheap": (1.0, 0.5), "dear": (9.0, 0.8), "worse": (9.0, 0.7), "same": (1.0, 0.5), "poor": (2.0, 0.4)}
     assert pareto.front(points) == ["cheap", "same", "dear"]
@@ -244,6 +256,83 @@ def test_five_budgets_make_a_curve_and_fewer_join_scores(tmp_path: Path) -> None
     found = leaderboards.ranked(tmp_path / "few")
     (few,) = curves.curves(found.tables, found.entries)
     assert all(not line.smoothed and line.why_not and "5 budgets" in line.why_not for line in few.lines)
+
+
+def test_curves_mark_what_is_degenerate_and_say_which_way_is_up(tmp_path: Path) -> None:
+    for labels in (8, 32):
+        more: dict[str, Any] = {
+            "budget__labels": labels,
+            "budget__preset": str(labels),
+            "task__lower_is_better": ("accuracy",),
+        }
+        add(tmp_path / "runs", "dpo", answers(20), **more)
+        add(tmp_path / "runs", "gem", answers(20), **more, status="degenerate", reason="flat")
+    page = Page(
+        (write_site(leaderboards.ranked(tmp_path / "runs"), tmp_path / "site").parent / "curves.html").read_text()
+    )
+    text = " ".join(" ".join(page.texts).split())
+    assert "accuracy, lower is better" in text
+    assert re.search(r"gem 0\.500 \[0\.\d+, 0\.\d+\] degenerate", text)
+    assert not re.search(r"dpo 0\.500 \[0\.\d+, 0\.\d+\] degenerate", text)
+    (spec,) = page.data
+    crosses = [part for part in json.loads(spec)["layer"] if part["mark"].get("shape") == "cross"]
+    assert [value["method"] for part in crosses for value in part["data"]["values"]] == ["gem", "gem"]
+
+
+def index_of(site: Path) -> list[dict[str, Any]]:
+    """The runs that the sample viewer offers."""
+    found = re.fullmatch(r"harnessSamples\.index\((.*)\);\n", (site / "data/index.js").read_text())
+    assert found is not None
+    runs: list[dict[str, Any]] = json.loads(found[1])
+    return runs
+
+
+def test_a_row_of_folds_has_a_record_for_every_fold(tmp_path: Path) -> None:
+    for fold in (0, 1):
+        mine: dict[str, Any] = {"data__fold": {"index": fold, "of": 2}}
+        items = ITEMS[20 * fold : 20 * fold + 20]
+        for name in ("base", "dpo"):
+            add(tmp_path / "runs", name, answers(8, of=items), **mine)
+        unfit = {"status": "degenerate", "reason": "no marker"} if fold else {}
+        add(tmp_path / "runs", "gem", answers(8, of=items), **mine, **unfit)
+    site = write_site(leaderboards.ranked(tmp_path / "runs"), tmp_path / "site").parent
+    (table,) = (site / "t").glob("*.html")
+    text = " ".join(" ".join(Page(table.read_text()).texts).split())
+    assert "gem : ok 1/2, degenerate 1/2" in text, "of two records, not of one seed"
+    for name, status in (("base", ""), ("dpo", ""), ("gem", ", degenerate")):
+        assert f"{name} draw 0, seed 0, fold 1 of 2 {name} draw 0, seed 0, fold 2 of 2{status}" in text
+    for page in (site / "r").glob("dpo-*.html"):
+        assert re.search(r"run dpo-\d+ · draw 0, seed 0, fold [12] of 2 ·", " ".join(Page(page.read_text()).texts))
+    assert (site / "records.html").read_text().count("draw 0, seed 0, fold 2 of 2") == 3
+    runs = {run["name"]: run["items"] for run in index_of(site)}
+    dpo, other, base = (
+        runs[f"{name}, 32 labels, draw 0, seed 0, fold {fold} of 2"]
+        for name, fold in (("dpo", 1), ("dpo", 2), ("base", 1))
+    )
+    assert dpo == base != other, "only the same fold has the same items"
+
+
+def test_pages_say_of_which_metrics_less_is_better(tmp_path: Path) -> None:
+    for name, right in (("base", 20), ("sft", 2)):
+        values = {"accuracy": answers(right), "contradiction": answers(right), "closeness": answers(right)}
+        add(tmp_path / "runs", name, values, task__lower_is_better=("accuracy", "contradiction"))
+    site = write_site(leaderboards.ranked(tmp_path / "runs"), tmp_path / "site").parent
+    assert [run["falling"] for run in index_of(site)] == [True, True]
+    for name, others in (("index.html", 0), ("t/*.html", 1), ("r/sft-*.html", 1)):
+        (page,) = site.glob(name)
+        text = " ".join(" ".join(Page(page.read_text()).texts).split())
+        assert "accuracy (lower is better)" in text, name
+        assert ("contradiction (lower is better)" in text) == bool(others)
+        assert "closeness (lower" not in text
+
+
+def test_a_control_that_is_unfit_is_marked_beside_its_figure(tmp_path: Path) -> None:
+    add(tmp_path / "runs", "base", answers(10))
+    add(tmp_path / "runs", "random", answers(20), status="degenerate", reason="flat")
+    site = write_site(leaderboards.ranked(tmp_path / "runs"), tmp_path / "site").parent
+    (table,) = (site / "t").glob("*.html")
+    text = " ".join(" ".join(Page(table.read_text()).texts).split())
+    assert re.search(r"Controls on the same items control accuracy Δ base random degenerate 0\.500", text)
 
 
 def test_headings_name_the_judge_and_whose_answers_it_was_given(tmp_path: Path) -> None:

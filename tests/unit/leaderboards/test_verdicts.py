@@ -79,6 +79,7 @@ def test_degenerate_rows_and_controls_are_no_part_of_the_family(tmp_path: Path) 
         {"shuffled": True},
         {"context": "swapped"},
         {"weights": "random"},
+        {"weights": "length"},
         {"optimise": "none"},
     ],
 )
@@ -125,8 +126,10 @@ def test_unfit_seeds_are_left_out_of_a_rows_score_where_another_is_sound(tmp_pat
     assert (row.metrics["accuracy"].score.mean, row.metrics["accuracy"].seed_sd, row.n_scored) == (0.5, None, 1)
     assert "the score is of 1 of 3 seeds: 2 unfit are left out" in row.remarks
     assert "| gem | 1/3 |" in leaderboards.render([table])
+    assert (len(row.scored), set(row.scored) <= set(row.records), len(row.records)) == (1, True, 3)
     both = table.row("dpo")
     assert both.degenerate
+    assert both.scored == both.records, "where none is sound, all are shown"
     assert both.metrics["accuracy"].score.mean == pytest.approx(0.625)
     assert not any("left out" in remark for remark in both.remarks)
 

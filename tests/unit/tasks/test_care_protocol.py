@@ -239,3 +239,9 @@ def test_limit_takes_questions_with_their_pairs() -> None:
 def test_the_revision_changes_with_a_row() -> None:
     other = Rows([*ROWS[:-1], ROWS[-1] | {"chosen": "Rest."}])
     assert CareProtocol().revision(Rows()) != CareProtocol().revision(other)  # type: ignore[arg-type]
+
+
+def test_the_revision_changes_with_the_version_of_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = CareProtocol().revision(Rows())  # type: ignore[arg-type]
+    monkeypatch.setattr(care_protocol, "VERSION", "1")
+    assert CareProtocol().revision(Rows()) != now  # type: ignore[arg-type]

@@ -23,6 +23,7 @@ from harness.contracts import (
 )
 from tasks.datasets.medqa import DATASET, DOCUMENTS, document
 from tasks.lm_eval.held_out import match
+from tasks.lm_eval.stock import StockTask
 from tasks.measures.preference import METRICS
 from tasks.medqa import MedQA, harness_tasks
 from tests.tiny import offering, tiny_tokenizer
@@ -127,6 +128,15 @@ def test_rows_say_what_was_asked_and_answered() -> None:
         assert detail["answer"] == max(detail["options"], key=lambda k: detail["options"][k]["logprob"])
         assert result.values["acc"] == float(detail["answer"] == detail["gold"])
         assert result.unit == result.id
+
+
+def test_every_option_has_its_share_even_where_two_read_alike() -> None:
+    source = FakeSource()
+    source.splits["eval"][0]["options"] = {"A": "five", "B": "seven", "C": "five", "D": "nine"}
+    for result, entry in zip(evaluate(context(source)).rows, source.splits["eval"], strict=True):
+        told = result.detail["shares"]
+        assert list(told) == [f"{letter}. {option}" for letter, option in entry["options"].items()]
+        assert math.fsum(told.values()) == pytest.approx(1)
 
 
 def test_preference_figures_and_their_readings() -> None:
@@ -271,6 +281,13 @@ def test_revision_follows_the_evaluation_rows_only() -> None:
     changed.splits["eval"][3]["options"]["B"] = "placebo"
     assert MedQA().revision(FakeSource()) == first == MedQA().revision(other_pool)
     assert MedQA().revision(changed) != first
+
+
+def test_rows_that_name_an_option_twice_are_of_another_revision_than_when_letters_followed_texts() -> None:
+    once, twice = FakeSource(), FakeSource()
+    twice.splits["eval"][3]["options"] = {"A": "five", "B": "seven", "C": "five", "D": "nine"}
+    assert MedQA().revision(once) == StockTask.revision(MedQA(), once)
+    assert MedQA().revision(twice) != StockTask.revision(MedQA(), twice)
 
 
 def test_progress_reaches_the_end() -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from harness.cli import app
 from harness.cli.find import Found
-from harness.cli.two_runs import difference, in_words, label, names_of, other_differences
+from harness.cli.two_runs import as_figures, difference, in_words, label, names_of, other_differences
 from harness.records.store import Store
 from harness.stats import paired_test
 from tests.unit.leaderboards.site_store import put
@@ -56,6 +59,34 @@ def test_the_difference_is_the_paired_one(tmp_path: Path) -> None:
     assert verdict == "On these items A is better, by more than chance explains."
     assert "other draws of the labels" in limits
     assert list(in_words(difference(poor, good, "accuracy"), ("x", "y")))[3].startswith("On these items B is better")
+
+
+def test_less_is_better_where_the_task_says_so(tmp_path: Path) -> None:
+    falling = {"task__lower_is_better": ("accuracy",)}
+    often, seldom = found(tmp_path, "sft", 0.95, **falling), found(tmp_path, "dpo", 0.1, **falling)
+    told = difference(often, seldom, "accuracy")
+    _, _, figures, verdict, _ = in_words(told, ("x", "y"))
+    assert figures.startswith("On accuracy (lower is better), A has 0.9")
+    assert verdict == "On these items B is better, by more than chance explains."
+    assert list(in_words(difference(seldom, often, "accuracy"), ("x", "y")))[3].startswith("On these items A is better")
+    assert as_figures(told)["lower_is_better"] is True
+    ids = (often.record.id, seldom.record.id)
+    said = CliRunner().invoke(app, ["compare", *ids, "--store", str(tmp_path), "--losses", "--json"])
+    items = json.loads(said.stdout)["items"]
+    assert items
+    for item in items:
+        assert item["first"]["values"]["accuracy"] > item["second"]["values"]["accuracy"]
+
+
+def test_the_wins_of_a_run_are_those_of_the_metrics_direction(tmp_path: Path) -> None:
+    falling = {"task__lower_is_better": ("accuracy",)}
+    base = found(tmp_path, "base", 0.5, **falling).record
+    against = {"manifest__compared": {"base": {"run": base.id, "answers": "x"}}}
+    run = found(tmp_path, "sft", 0.5, **falling, **against).record
+    said = CliRunner().invoke(app, ["samples", run.id, "--store", str(tmp_path), "--wins", "--json"])
+    wins = json.loads(said.stdout)
+    assert wins
+    assert {item["values"]["accuracy"] for item in wins} == {0.0}, "where base has one and the run has none"
 
 
 def test_runs_that_agree_cannot_be_told_apart(tmp_path: Path) -> None:

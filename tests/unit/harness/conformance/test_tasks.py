@@ -13,8 +13,9 @@ import harness.conformance.tasks as kit
 from harness.conformance import Check, CheckFailed, NotConformant
 from harness.conformance.edits import Few
 from harness.conformance.tasks import check_task, parametrize_tasks_with_checks, task_checks
-from harness.contracts import HarnessError, Pool, Task
+from harness.contracts import HarnessError, HasFallingMetrics, Pool, Task
 from harness.data.sources import SampleSource
+from harness.plugins.registry import load
 from tasks.alpaca_eval import AlpacaEval
 from tasks.care_protocol import CareProtocol
 from tasks.gsm8k import GSM8K
@@ -81,6 +82,16 @@ def by_hash(texts: Sequence[str]) -> Any:
     """Unit vectors that stand for sentence embeddings."""
     found = np.array([list(hashlib.sha256(text.encode()).digest()) for text in texts], dtype=np.float32)
     return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def test_our_tasks_say_of_which_figures_less_is_better() -> None:
+    """Lengths have no direction; of all that is not named here more is better."""
+    ours = load(plugins=False).tasks.values()
+    assert {task.name: task.lower_is_better for task in ours if isinstance(task, HasFallingMetrics)} == {
+        "alpaca_eval": {"truncated"},
+        "care_protocol": {"truncated", "same_level"},
+        "medical_dialogue": {"contradiction"},
+    }
 
 
 class Dialogue(MedicalDialogue):

@@ -59,6 +59,8 @@ def test_wins_are_the_first_runs_and_items_without_the_metric_are_left_out() -> 
     found = compared(first, second, "accuracy")
     assert [(item.first.id, item.outcome) for item in found] == [("a", "win"), ("b", "loss"), ("c", "same")]
     assert [item.answers_differ for item in found] == [True, True, False]
+    turned = compared(first, second, "accuracy", falling=True)
+    assert [item.outcome for item in turned] == ["loss", "win", "same"], "less is better"
 
 
 @given(st.text(), st.text())

@@ -29,6 +29,17 @@ def test_equal_methods_are_in_the_set_together() -> None:
     assert among_the_best({"alone": good}, UNITS) == {"alone"}
 
 
+@pytest.mark.parametrize("right", [(11, 11), (11, 11, 11), (11, 11, 30), (30, 11, 11), (30, 30, 2, 2)])
+def test_methods_with_equal_means_and_other_answers_are_told_apart_from_the_rest_alone(right: tuple[int, ...]) -> None:
+    """`arch` fails where two of the worst have one mean, which few questions make likely."""
+    rng = np.random.default_rng(3)
+    methods = {}
+    for place, count in enumerate(right):
+        chosen = set(rng.permutation(len(UNITS))[:count])
+        methods[f"{place}"] = {unit: float(i in chosen) for i, unit in enumerate(UNITS)}
+    assert among_the_best(methods, UNITS) == {f"{i}" for i, count in enumerate(right) if count == max(right)}
+
+
 def test_a_method_that_is_behind_by_the_same_on_every_unit_is_out() -> None:
     """Without spread between two of them the procedure named the middle one of three constants the best."""
     flat = {name: dict.fromkeys(UNITS, level) for name, level in (("best", 0.9), ("middle", 0.5), ("poor", 0.3))}

@@ -70,6 +70,21 @@ def test_one_draw_has_no_interval_for_new_draws() -> None:
     assert found.p < 0.01
 
 
+@pytest.mark.parametrize("draws", [3, ENOUGH_DRAWS])
+@pytest.mark.parametrize("value", [0.5, 1.0, 1 / 3])
+def test_equal_values_everywhere_are_no_certainty(draws: int, value: float) -> None:
+    """There were an interval without width and, from six draws on, a p of 0, with two questions as with a thousand."""
+    found = crossed(*as_draws(np.full((draws, 40), value)))
+    low, high = found.ci95 or (value, value)
+    assert low < value - 0.01
+    assert high == pytest.approx(value)
+    assert found.p == pytest.approx(2.0**-39)
+    few = crossed(*as_draws(np.full((draws, 2), value)))
+    assert few.p == 0.5
+    nothing = crossed(*as_draws(np.zeros((draws, 40))))
+    assert (nothing.ci95, nothing.p) == (None, 1.0)
+
+
 def test_items_that_differ_are_named() -> None:
     with pytest.raises(HarnessError, match="different items"):
         crossed([{"a": 1.0}, {"b": 1.0}], {"a": "a", "b": "b"})

@@ -79,6 +79,13 @@ def test_a_curve_rises_and_its_band_holds_its_mean() -> None:
     assert (found.n_draws, found.n_units) == (6, 40)
 
 
+def test_of_a_single_draw_the_interval_is_over_items() -> None:
+    curve, target, units = study(np.random.default_rng(1), draws=1, units=40, slope=0.1, spread=0.0)
+    found = labels_to_reach(curve, target, units, resamples=300)
+    assert found.labels is not None
+    assert 0 < found.ci95[0] < found.labels < found.ci95[1]
+
+
 def test_too_few_budgets_and_unequal_draws_are_refused() -> None:
     curve, target, units = study(np.random.default_rng(1), draws=3, units=5, slope=0.1, spread=0.1)
     with pytest.raises(HarnessError, match="needs 5 budgets or more, and 4"):

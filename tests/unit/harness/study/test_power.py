@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.stats.crossed import Components, crossed
-from harness.study.power import Design, advice, detectable
+from harness.study.power import Design, advice, detectable, matched, surely_detectable
 
 pytestmark = pytest.mark.core
 
@@ -33,6 +33,18 @@ def power(design: Design, difference: float, seed: int) -> float:
 def test_over_draws_and_units_the_stated_difference_is_found_four_times_in_five() -> None:
     design = Design(COMPONENTS, draws=8, units=60)
     assert power(design, detectable(design) or 0.0, 1) == pytest.approx(0.8, abs=0.08)
+
+
+def test_a_small_spread_that_was_seen_promises_less_than_it_would() -> None:
+    """Variances estimated from few draws: their upper limit stands in for them."""
+    design = Design(COMPONENTS, draws=6, units=60)
+    assert (surely_detectable(design) or 0.0) > 1.2 * (detectable(design) or 0.0)
+    assert surely_detectable(Design(COMPONENTS, 8, 1)) is None
+
+
+@pytest.mark.parametrize("design", [Design(COMPONENTS, 8, 60), Design(Components(0.0, 0.0, 0.0), 3, 40)])
+def test_a_matched_design_detects_what_it_was_matched_to(design: Design) -> None:
+    assert detectable(matched(design, 0.123, 4), 4) == pytest.approx(0.123)
 
 
 def test_more_units_more_draws_and_fewer_comparisons_show_more() -> None:

@@ -13,7 +13,6 @@ from tasks.datasets.care_rules import (
     count_words,
     items_of,
     level_of,
-    no_dose,
     second_person,
     share,
     urgency_named,
@@ -56,7 +55,7 @@ def test_each_rule_can_be_broken_alone(name: str, text: str) -> None:
     assert broken(text) == {name}
 
 
-@pytest.mark.parametrize("text", ["", " \n\t", "?!", "- \n-"])
+@pytest.mark.parametrize("text", ["", " \n\t", "?!", "- \n-", "____", "\u200b", "🙂"])
 def test_silence_keeps_no_rule(text: str) -> None:
     assert broken(text) == set(RULES)
 
@@ -66,6 +65,13 @@ def test_levels_are_read_whatever_their_case(level: str) -> None:
     assert level_of(f"Urgency: {level}\nRest.") == level
     assert level_of(f"\n  URGENCY:  {level.upper()}. \nRest.") == level
     assert level_of(f"Urgency\uff1a {level}") == level, "a full-width colon"
+    assert level_of(f"**Urgency:** {level}\nRest.") == level_of(f"# Urgency: {level}\nRest.") == level, "Markdown"
+
+
+@pytest.mark.parametrize("hyphen", ["\u2010", "\u2011", "\u2013", "\u2212", "-\u200b"])
+def test_a_level_may_have_any_hyphen_and_any_blank(hyphen: str) -> None:
+    assert level_of(f"Urgency: self{hyphen}care") == "self-care"
+    assert level_of("\ufeffUrgency:\u00a0this\u202fweek") == "this week"
 
 
 @pytest.mark.parametrize(
@@ -79,18 +85,62 @@ def test_levels_are_read_whatever_their_case(level: str) -> None:
         "Urgency: today\nRest.\nurgency : this week",
         "Urgency: emergency today this week self-care",
         "Urgency: todayish",
-        "**Urgency: today**",
+        "- Urgency: today",
+        "Urgency: today\n- Urgency: emergency",
+        "Urgency: today\n1. Urgency: emergency",
+        "Urgency: today\n**Urgency: emergency**",
+        "Urgency: today\n## Urgency: emergency",
+        "Urgency: today\n> Urgency: emergency",
+        "Urgency: today\n● **Urgency:** this week",
+        "Urgency: today\nRest.\nThe urgency: emergency.",
+        "Urgency: today\nRest. Urgency level: emergency",
+        "Urgency: today\nThe urgency is emergency.",
+        "Urgency: today\nUrgency = [emergency]",
+        "Urgency: today\nUrgency: self\u2011care",
+        "Urgency: today\nUrgency: high",
     ],
 )
 def test_hedged_late_and_double_levels_name_none(text: str) -> None:
     assert not urgency_named(text)
 
 
-@pytest.mark.parametrize("mark", ["-", "*", "•", "1.", "2)"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "This is no emergency.",
+        "Call the emergency number today.",
+        "Note any urgency to pass urine.",
+        "There is no urgency.",
+    ],
+)
+def test_a_later_line_may_use_the_words_of_levels(text: str) -> None:
+    assert level_of(f"Urgency: today\n{text}") == "today"
+
+
+@pytest.mark.parametrize("mark", ["-", "*", "•", "1.", "2)", "●", "–", "·", "→", "(1)", "a)", "✅"])
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_two_to_four_items_with_any_mark(mark: str, count: int) -> None:
     text = "What to watch for:\n" + "\n".join(f"{mark} sign {n}" for n in range(count))
     assert watch_list(text) is (2 <= count <= 4)
+
+
+@pytest.mark.parametrize("mark", ["-", "•", "●", "–", "·", "→", "3.", "(3)", "c.", "✅", "➤"])
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_there_is_no_other_list_with_any_mark(mark: str, place: str) -> None:
+    own, other = "What to watch for:\n- fever\n- rash", f"Steps:\n{mark} rest\n{mark} drink"
+    assert not watch_list("\n".join([other, own] if place == "before" else [own, other]))
+    assert not watch_list(f"{own}\n{mark} rest\n{mark} drink\n{mark} sleep"), "five items in two kinds of marks"
+
+
+@pytest.mark.parametrize(
+    "heading", ["**What to watch for:**", "## What to watch for", "__What to watch for__:", "WHAT to  watch for :"]
+)
+def test_a_heading_may_be_dressed(heading: str) -> None:
+    assert watch_list(f"{heading}\n- **fever**\n- rash")
+
+
+def test_a_lone_picture_or_initial_is_no_list() -> None:
+    assert watch_list("⚠️ You should rest.\nWhat to watch for:\n- fever\n- rash\nE. coli can cause it.")
 
 
 @pytest.mark.parametrize(
@@ -113,47 +163,26 @@ def test_lists_that_are_none(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    "advice",
     [
         "Take 400 mg now.",
-        "Take 400mg now.",
-        "Take 1,000 mg now.",
-        "Take 10-20 mg now.",
-        "Take ４００ ｍｇ now.",
-        "Take 0.5 g now.",
-        "Take 50 µg now.",
-        "Take two tablets now.",
-        "Take half a tablet now.",
-        "Take one or two pills now.",
-        "Take a tablet now.",
-        "Take five hundred milligrams now.",
-        "Give 5 ml of syrup.",
-        "Give one teaspoon.",
-        "Use four puffs.",
-        "Use ten drops.",
-        "Inject 12 units.",
-        "Take 10 mg per kg.",
+        "Take **400** mg now.",
+        "Take 2x200 mg of ibuprofen.",
+        "Take sixty mg.",
+        "Take two (2) tablets.",
     ],
 )
-def test_doses_are_seen(text: str) -> None:
-    assert not no_dose(text)
+def test_doses_are_seen(advice: str) -> None:
+    """More spellings: `test_doses`."""
+    assert broken(GOOD.replace("You should", f"{advice} You should")) == {"no_dose"}
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        "Take no tablets before you are seen.",
-        "A sugar above 300 mg/dL for two days is high.",
-        "A sugar above 300 mg per decilitre is high.",
-        "Bring your tablets within two hours.",
-        "Two days of rest and 30 minutes of walking help.",
-        "Drink half a glass of water every ten minutes.",
-        "The next tablet can wait.",
-        "Ask before you take ibuprofen.",
-    ],
+    "advice",
+    ["Take no tablets.", "A sugar above 300 mg/dL is high.", "Drink at most 2 units of alcohol.", "Rest for two days."],
 )
-def test_other_numbers_are_no_doses(text: str) -> None:
-    assert no_dose(text)
+def test_other_numbers_are_no_doses(advice: str) -> None:
+    assert broken(GOOD.replace("You should", f"{advice} You should")) == set()
 
 
 def test_marks_are_no_words_and_ninety_is_the_most() -> None:
@@ -174,6 +203,13 @@ def test_marks_are_no_words_and_ninety_is_the_most() -> None:
         ("The patients rest, and so should you.\nGood luck.", False),
         ("Call us if you are worried.\nGood luck.", True),
         ("You need iodine in mice.\nGood luck.", True),
+        ("You should rest, i.e. lie down.\nGood luck.", True),
+        ("You should rest, i. e. lie down.\nGood luck.", True),
+        ("You should (i) rest and (ii) drink.\nGood luck.", True),
+        ("You should rest:\ni. here\nii. now\nGood luck.", True),
+        ("You should rest, *I* think.\nGood luck.", False),
+        ("You should rest. _I_ did.\nGood luck.", False),
+        ("You should rest, i think.\nGood luck.", False),
         ("How are you?", False),
     ],
 )
@@ -190,6 +226,11 @@ def test_the_reader_is_addressed(text: str, kept: bool) -> None:
         ("Rest.\nAre you?", False),
         ("How long have you had it?\nRest.", False),
         ("Rest.\n- how long have you had it?", False),
+        ("Rest.\n● how long have you had it?", False),
+        ("Rest.\n**How long have you had it?**", True),
+        ("Rest.\nHow long have you had it？", True),
+        ("Rest.\nHow long have you had it?\n---", True),
+        ("Rest.\n🙂 How long have you had it?", True),
         ("Rest.\nHow long? Since when have you had it?", False),
         ("Rest.\nHow long have you had it", False),
     ],

@@ -82,6 +82,38 @@ def test_a_turn_moves_options_under_other_letters_and_lines_follow() -> None:
     assert under == set("ABCD")
 
 
+def test_options_of_equal_words_stand_under_letters_of_their_own() -> None:
+    question = Closed("How many?", ("5", "7", "5", "9"), 0, LETTERED)
+    assert question.closings(0) == tuple(f"Final Answer: {named}" for named in ("A. 5", "B. 7", "C. 5", "D. 9"))
+    for place, option in enumerate(question.options):
+        named = [line.removeprefix("Final Answer: ") for line in (question.closings(turn)[place] for turn in range(4))]
+        assert sorted(named) == [f"{letter}. {option}" for letter in "ABCD"]
+        for turn in range(4):
+            assert named[turn] in question.prompt(turn)[-1].content.splitlines()
+
+
+class LikesTheOneAfterNine:
+    """Finds the line likely, letter and all, that the prompt lists after the one with "9", or first where none is."""
+
+    tokenizer, max_length = None, 512
+
+    def save(self, folder: Any) -> None:
+        """Nothing is trained."""
+
+    def prefer(self, requests: list[PreferRequest]) -> list[Preference]:
+        def side(request: PreferRequest, text: str) -> tuple[float, int]:
+            listed = request.prompt[-1].content.splitlines()[1:]
+            nine = next(place for place, line in enumerate(listed) if line.endswith("9"))
+            return (0.0 if text.endswith(listed[(nine + 1) % len(listed)]) else -40.0), 3
+
+        return [Preference(0.5, side(r, r.a), side(r, r.b)) for r in requests]
+
+
+def test_a_gold_option_whose_words_stand_twice_can_be_the_likeliest() -> None:
+    (found,) = shares(LikesTheOneAfterNine(), [Closed("How many?", ("5", "7", "5", "9"), 0, LETTERED)]) or [()]
+    assert figures(found, 0) == {"p_gold": pytest.approx(1.0), "acc_cyclic": 1.0}
+
+
 class RanksOnly:
     """Neither a likelihood nor a choice: nothing can be said of options."""
 

@@ -107,6 +107,8 @@ def test_rewards_are_shares_of_the_rules_and_the_level() -> None:
     assert verify("a-0-0", GOOD.replace("Urgency: today\n", "")) == pytest.approx((whole - 2) / whole), "no level"
     assert verify("a-0-0", GOOD.replace("?", ".")) == pytest.approx((whole - 1) / whole)
     assert verify("a-0-0", "Take 400 mg.") == pytest.approx(1 / whole), "short, and nothing else"
+    dosed = GOOD.replace("now.", "now. Take 2x200 mg of ibuprofen, or sixty mg of codeine.")
+    assert verify("a-0-0", dosed) == pytest.approx((whole - 1) / whole)
     assert verify("a-0-0", "") == 0.0
     with pytest.raises(KeyError):
         verify("other", GOOD)
