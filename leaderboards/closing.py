@@ -329,16 +329,18 @@ def _ties(table: Table) -> Iterator[str]:
     """Rows on which every held-out pair is as it was under base."""
     if table.setting.main_metric != GAINED:
         return
-    tied = [
-        row.label
-        for row in table.rows
-        if row.role in ("method", "control") and (main := row.metrics.get(GAINED)) and main.score.ci95 == (0.5, 0.5)
-    ]
+    tied = [row.label for row in table.rows if row.role in ("method", "control") and _ties_everywhere(row)]
     if tied:
         yield (
             f"Every held-out pair ties under {_few(tied)}: the answers are as likely as under {BASE}, so that nothing "
             "was learnt that shows here; raise --budget or the learning rate, or see whether the adapter was trained."
         )
+
+
+def _ties_everywhere(row: MethodRow) -> bool:
+    """Whether no unit differs from base: then its test has no interval, however many units there are."""
+    versus = _versus(row, GAINED)
+    return versus is not None and versus.n_units > 1 and versus.difference == 0.0 and versus.ci95 is None
 
 
 def _versus(row: MethodRow, metric: str) -> Versus | None:

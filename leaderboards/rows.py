@@ -11,7 +11,16 @@ from typing import Any
 
 from harness.contracts import BASE, HarnessError
 from harness.records.schema import Record, Score, Status
-from harness.stats import Estimate, Paired, average_seeds, mean_intervals, paired_tests, same_items, seed_sd
+from harness.stats import (
+    Estimate,
+    Paired,
+    average_seeds,
+    mean_interval,
+    mean_intervals,
+    paired_tests,
+    same_items,
+    seed_sd,
+)
 from harness.stats.crossed import crossed_difference
 from leaderboards.folds import (
     Place,
@@ -197,7 +206,7 @@ def _estimate(drafts: Sequence[Draft], name: str) -> None:
 
 def _estimates(group: Sequence[Draft], name: str) -> list[Estimate | None]:
     """The estimate of a single run is its record's, that of several is computed; None, and a remark, without a mean."""
-    found: list[Estimate | None] = [_stated(one, name) for one in group]
+    found: list[Estimate | None] = [_by_definition(one, name) or _stated(one, name) for one in group]
     open_ = [i for i, estimate in enumerate(found) if estimate is None and _finite(group[i], name)]
     made = mean_intervals([group[i].values[name] for i in open_], group[0].units, inflation=inflation(group[0].kept))
     for i, estimate in zip(open_, made, strict=True):
@@ -217,6 +226,14 @@ def _all_small(values: Iterable[float]) -> bool:
     return sum(map(abs, values)) <= LARGEST  # which is false of nan, too
 
 
+def _by_definition(one: Draft, name: str) -> Estimate | None:
+    """Base's own half, where a metric is read against base, however many runs or folds it has."""
+    record, values = one.kept[0].record, one.values[name]
+    if name not in record.task.halves(record.aligner.name) or set(values.values()) != {0.5}:
+        return None
+    return mean_interval(list(values.values()), [one.units[item] for item in values], half_by_definition=True)
+
+
 def _stated(one: Draft, name: str) -> Estimate | None:
     """The figure in the record of a row of one run, where it is the mean of the samples."""
     alone = len(one.scored) == 1 and one.scored[0].record.data.fold is None
@@ -226,6 +243,8 @@ def _stated(one: Draft, name: str) -> Estimate | None:
         return None
     if not _close(math.fsum(values.values()) / len(values), score.mean):
         return None
+    if score.without_width and not (one.role == "base" and score.mean == 0.5):
+        return None  # records from before intervals of constants had a width state none; of base it may be a definition
     return Estimate(score.mean, score.ci95, score.n) if score.n == len({one.units[item] for item in values}) else None
 
 

@@ -159,6 +159,8 @@ def _score(name: str, score: Score, samples: Samples, interval: bool) -> Iterato
     if not interval:
         return
     made = mean_interval(list(values.values()), units).ci95
+    if score.without_width and len(set(values.values())) == 1:
+        return  # a value by definition, or what was stated of constants before; tables make their own of the latter
     if (made is None) != (score.ci95 is None) or not all(map(_close, made or (), score.ci95 or ())):
         yield f"the interval of {name} is {score.ci95} in the record, and its rows make {made}"
 

@@ -38,7 +38,7 @@ from tasks.datasets.care_protocol import LICENCE, Case, cases, pairs_of
 from tasks.datasets.care_rules import VERSION, check, count_words, level_of, share
 from tasks.judges.similarity import embed
 from tasks.measures.preference import METRICS as PREFERENCE
-from tasks.measures.preference import Margin, accuracies, base_margins, base_of, controls, margins
+from tasks.measures.preference import RELATIVE, Margin, accuracies, base_margins, base_of, controls, margins
 
 if TYPE_CHECKING:
     from harness.contracts import FloatArray
@@ -78,6 +78,7 @@ class CareProtocol:
         **PREFERENCE,
     }
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"same_level", "truncated"})
+    relative_to_base: ClassVar[frozenset[str]] = RELATIVE
     default_pool: ClassVar[str] = "care_protocol"
     requires: ClassVar[frozenset[Capability]] = frozenset({"generate"})
     accepts: ClassVar[frozenset[Capability]] = frozenset({"prefer"})

@@ -69,6 +69,7 @@ class MedicalDialogue:
         "answer_words": "length of the generated answer in words",
     }
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"contradiction"})
+    relative_to_base: ClassVar[frozenset[str]] = frozenset({"expert_agreement_ratio", "win_rate"})
     default_pool: ClassVar[str] = "medical_dialogue"
     default_judge: ClassVar[str] = "similarity"
     reference_baseline: ClassVar[str] = BASE

@@ -62,6 +62,7 @@ class PreferenceTask:
         WIN_RATE: "P(greedy answer better than the chosen one, or the --baseline's) by the judge, where one is named",
         **{name: meaning for name, meaning in METRICS.items() if name != "pref_ratio"},
     }
+    relative_to_base: ClassVar[frozenset[str]] = frozenset(GAINS)
     judged_metric: ClassVar[str] = WIN_RATE
     null_by: ClassVar[Literal["shuffled"]] = "shuffled"
     default_pool: ClassVar[str] = "ultrafeedback"

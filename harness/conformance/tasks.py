@@ -35,6 +35,7 @@ from harness.contracts import (
     GenerateRequest,
     HarnessError,
     HasFallingMetrics,
+    HasRelativeMetrics,
     Judged,
     JudgedOnRequest,
     JudgeItem,
@@ -245,6 +246,8 @@ def check_metrics_declared(lab: TaskLab) -> str:
     _require(task.main_metric in found, f"{lab.name} never returns its main metric {task.main_metric!r}")
     falling = sorted(task.lower_is_better - set(task.metrics)) if isinstance(task, HasFallingMetrics) else []
     _require(not falling, f"{lab.name} says that less of {', '.join(falling)} is better, which it does not declare")
+    relative = sorted(task.relative_to_base - set(task.metrics)) if isinstance(task, HasRelativeMetrics) else []
+    _require(not relative, f"{lab.name} reads {', '.join(relative)} against base, which it does not declare")
     return ""
 
 

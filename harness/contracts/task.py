@@ -196,6 +196,13 @@ class HasFallingMetrics(Protocol):
 
 
 @runtime_checkable
+class HasRelativeMetrics(Protocol):
+    """Implemented by a task with metrics that are read against the base model, of which base itself has one half."""
+
+    relative_to_base: ClassVar[frozenset[str]]
+
+
+@runtime_checkable
 class HasParityMetric(Protocol):
     """Implemented by a task for which other tools print another figure, which is the main metric on track `parity`."""
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.contracts import Budget
+from harness.contracts import BASE, Budget
 
 FORMAT = 2
 
@@ -23,13 +23,18 @@ class _Frozen(BaseModel):
 
 
 class Score(_Frozen):
-    """A metric over independent units: mean, 95 % interval (None below two units), number of units."""
+    """A metric over independent units: mean, 95 % interval (None where there is none), number of units."""
 
     mean: float
     ci95: tuple[float, float] | None
     n: int
     whole: bool = False
     """One figure for the whole set with an interval of its own: `mean` is no mean over rows."""
+
+    @property
+    def without_width(self) -> bool:
+        """Whether the interval claims certainty, as it does of a value by definition."""
+        return self.ci95 is not None and self.ci95[1] - self.ci95[0] <= 1e-12
 
 
 class Seconds(_Frozen):
@@ -117,6 +122,17 @@ class TaskInfo(_Frozen):
     notes: dict[str, float] = Field(default_factory=dict)
     lower_is_better: tuple[str, ...] = ()
     """Metrics of which less is better; of all others more is."""
+    relative_to_base: tuple[str, ...] = ()
+    """Metrics that are read against base, whose own value on every item is one half by definition."""
+
+    def halves(self, aligner: str) -> frozenset[str]:
+        """Metrics of which a model has one half by definition: base of those that are read against it.
+
+        Older records name none; the main metric of a task that needs a control is one.
+        """
+        if aligner != BASE:
+            return frozenset()
+        return frozenset({*self.relative_to_base, *([self.main_metric] if self.null_by else [])})
 
 
 class ModelInfo(_Frozen):

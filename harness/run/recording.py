@@ -7,11 +7,19 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from harness.contracts import HasFallingMetrics, HasNoReferences, HasParityMetric, NeedsControl, Scores, Task
+from harness.contracts import (
+    HasFallingMetrics,
+    HasNoReferences,
+    HasParityMetric,
+    HasRelativeMetrics,
+    NeedsControl,
+    Scores,
+    Task,
+)
 from harness.data.clipping import Clipping
 from harness.models.load import device_kind
 from harness.records.provenance import origin, packages
@@ -72,18 +80,20 @@ def build_record(plan: Plan, outcome: CellOutcome, provenance: Mapping[str, str]
     """The record of a cell, finished or failed."""
     failure = outcome.failure
     status, reason = _status(outcome)
+    aligner = _aligner_info(plan, outcome.fit, without_effect=outcome.without_effect)
+    task = _task_info(plan, outcome.scores)
     return Record(
         id=plan.run_id,
         status=status,
         reason=reason,
         failure=failure,
-        aligner=_aligner_info(plan, outcome.fit, without_effect=outcome.without_effect),
-        task=_task_info(plan, outcome.scores),
+        aligner=aligner,
+        task=task,
         model=_model_info(plan, outcome),
         data=_data_info(plan, outcome.clipping),
         budget=BudgetInfo(**plan.config.budget.model_dump(), profile=plan.config.profile),
         spent=_spent(plan, outcome),
-        scores=summarise(outcome.scores),
+        scores=summarise(outcome.scores, task.halves(aligner.name)),
         manifest=_manifest(plan, outcome, provenance),
         seed=SeedInfo(draw=plan.config.draw_seed, training=plan.config.seed),
         outputs=_outputs_info(plan),
@@ -100,12 +110,16 @@ def _status(outcome: CellOutcome) -> tuple[Status, str | None]:
     return outcome.fit.status, outcome.fit.reason
 
 
-def summarise(scores: Scores) -> dict[str, Score]:
-    """Mean and interval of every metric of the rows, over independent units; metrics of the whole set as they are."""
+def summarise(scores: Scores, halves: Collection[str] = ()) -> dict[str, Score]:
+    """Mean and interval of every metric of the rows, over independent units; metrics of the whole set as they are.
+
+    `halves` are metrics of which the model has one half by definition.
+    """
     summary: dict[str, Score] = {}
     for name in sorted({name for row in scores.rows for name in row.values}):
         rows = [row for row in scores.rows if name in row.values]
-        found = mean_interval([row.values[name] for row in rows], [row.unit for row in rows])
+        values, units = [row.values[name] for row in rows], [row.unit for row in rows]
+        found = mean_interval(values, units, half_by_definition=name in halves)
         summary[name] = Score(mean=found.mean, ci95=found.ci95, n=found.n)
     return summary | {name: Score(mean=w.value, ci95=w.ci95, n=w.n, whole=True) for name, w in scores.whole.items()}
 
@@ -150,7 +164,12 @@ def _task_info(plan: Plan, scores: Scores) -> TaskInfo:
         null_by=plan.task.null_by if isinstance(plan.task, NeedsControl) else None,
         notes=dict(scores.notes),
         lower_is_better=tuple(sorted(plan.task.lower_is_better)) if isinstance(plan.task, HasFallingMetrics) else (),
+        relative_to_base=_relative(plan.task),
     )
+
+
+def _relative(task: Task) -> tuple[str, ...]:
+    return tuple(sorted(task.relative_to_base)) if isinstance(task, HasRelativeMetrics) else ()
 
 
 def _main_metric(task: Task, track: str) -> str:

@@ -16,7 +16,7 @@ Components come from the mean squares of the two-way layout without replication,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,16 +24,16 @@ import numpy as np
 
 from harness.contracts import HarnessError
 from harness.stats.families import average_seeds
-from harness.stats.intervals import ALPHA, by_unit, checked, same_items
-from harness.stats.paired import Paired, paired_tests
+from harness.stats.intervals import ALPHA, are_equal, by_unit, checked, mean_interval, same_items
+from harness.stats.paired import paired_tests
 
 if TYPE_CHECKING:
     from harness.stats.intervals import Floats
 
 ENOUGH_DRAWS = 6
 """Below so many draws their variance is hardly known: p then speaks of new questions for these very draws."""
-EQUAL = 1e-12
-"""Values that differ by no more than this, for a mean of 1 or less, differ by rounding."""
+
+Limits = tuple[float, float] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Crossed:
 
     mean: float
     ci95: tuple[float, float] | None
-    """For new draws and new units; None below two draws or two units, and for values that are 0 everywhere."""
+    """For new draws and new units; None below two draws or two units. Over units where no draw and no unit differs."""
     p: float
     """Two-sided p-value that the mean is 0; what it speaks of is `scope`."""
     scope: str
@@ -70,22 +70,38 @@ def crossed(
 
     The mean is over items; units with several items weigh as many. `inflation` is the variance over that of independent
     units: `SHARED_BY_FOLDS` for cross-validated ones. Values that are equal on every draw and unit have no variance to
-    go by; what so many equal units show is said by the paired test. Raises HarnessError without draws, for items that
-    only some draws have, and for an item without a unit.
+    go by; what so many equal units show is said by the interval over units. Raises HarnessError without draws, for
+    items that only some draws have, and for an item without a unit.
     """
+
+    def over_units() -> Limits:
+        items = sorted(values[0])
+        return mean_interval([values[0][i] for i in items], [units[i] for i in items], inflation=inflation).ci95
+
+    return _crossed(values, units, over_units, seed=seed, inflation=inflation)
+
+
+def _crossed(
+    values: Sequence[Mapping[str, float]],
+    units: Mapping[str, str],
+    over_units: Callable[[], Limits],
+    *,
+    seed: int,
+    inflation: float,
+) -> Crossed:
+    """`crossed`; `over_units` gives the interval of values that are equal on every draw and unit."""
     table = _table(values, units)
     draws, width = table.shape
     mean = float(table.mean())
-    equal = float(np.ptp(table)) <= EQUAL * max(1.0, abs(mean))
-    if draws < 2 or width < 2 or equal:
-        paired = _over_units(values, units, seed, inflation)
-        ci95 = paired.ci95 if draws > 1 else None
-        return Crossed(mean, ci95, paired.p, _scope(draws), 0.0, Components(0.0, 0.0, 0.0), draws, width)
+    few = draws < 2 or width < 2
+    if few or are_equal(table.ravel(), np.ones(table.size)):
+        ci95, p = None if few else over_units(), _over_units(values, units, seed, inflation)
+        return Crossed(mean, ci95, p, _scope(draws), 0.0, Components(0.0, 0.0, 0.0), draws, width)
     squares = _mean_squares(table)
     variance, degrees = _variance(squares, draws, width)
     variance *= inflation
     half = _quantile(degrees) * math.sqrt(variance)
-    p = _t_tail(mean, variance, degrees) if draws >= ENOUGH_DRAWS else _over_units(values, units, seed, inflation).p
+    p = _t_tail(mean, variance, degrees) if draws >= ENOUGH_DRAWS else _over_units(values, units, seed, inflation)
     return Crossed(
         mean, (mean - half, mean + half), p, _scope(draws), degrees, _components(squares, draws, width), draws, width
     )
@@ -109,7 +125,11 @@ def crossed_difference(
     for one, other in zip(a, others, strict=True):
         same_items(one, other, units)
     differences = [{item: x[item] - y[item] for item in x} for x, y in zip(a, others, strict=True)]
-    return crossed(differences, units, seed=seed, inflation=inflation)
+
+    def over_units() -> Limits:
+        return paired_tests([average_seeds(a)], average_seeds(others), units, seed=seed, inflation=inflation)[0].ci95
+
+    return _crossed(differences, units, over_units, seed=seed, inflation=inflation)
 
 
 def _table(values: Sequence[Mapping[str, float]], units: Mapping[str, str]) -> Floats:
@@ -185,10 +205,10 @@ def _t_tail(mean: float, variance: float, degrees: float) -> float:
     return float(2 * stdtr(degrees, -abs(mean) / math.sqrt(variance)))
 
 
-def _over_units(values: Sequence[Mapping[str, float]], units: Mapping[str, str], seed: int, inflation: float) -> Paired:
+def _over_units(values: Sequence[Mapping[str, float]], units: Mapping[str, str], seed: int, inflation: float) -> float:
     """The sign-flip test over units of the values averaged over these draws."""
     averaged = average_seeds(values)
-    return paired_tests([averaged], dict.fromkeys(averaged, 0.0), units, seed=seed, inflation=inflation)[0]
+    return paired_tests([averaged], dict.fromkeys(averaged, 0.0), units, seed=seed, inflation=inflation)[0].p
 
 
 def _scope(draws: int) -> str:

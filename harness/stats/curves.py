@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.contracts import HarnessError
-from harness.stats.intervals import ALPHA, by_unit, checked, expanded_tail, same_items
+from harness.stats.intervals import ALPHA, are_shares, by_unit, checked, expanded_tail, of_equal_units, same_items
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,12 +76,13 @@ def learning_curve(
     many = _resampled(cube, sizes, seed, resamples)
     centre = isotonic(_means(cube, sizes)[None])[0]
     curves = isotonic(many)
-    low, high = _band(curves, cube.shape[1])
+    _, n_draws, n_units = cube.shape
+    shares = are_shares(cube / sizes)
     points = tuple(
-        CurvePoint(n, float(c), (float(min(a, c)), float(max(b, c))))
-        for n, c, a, b in zip(budgets, centre, low, high, strict=True)
+        CurvePoint(n, float(c), _limits(float(c), float(a), float(b), n_units, shares=shares))
+        for n, c, a, b in zip(budgets, centre, *_band(curves, n_draws), strict=True)
     )
-    return LearningCurve(points, cube.shape[1], cube.shape[2])
+    return LearningCurve(points, n_draws, n_units)
 
 
 def labels_to_reach(
@@ -178,6 +179,13 @@ def _resampled(cube: Floats, sizes: Floats, seed: int, resamples: int) -> Floats
     by_column = rng.multinomial(width, np.full(width, 1 / width), size=resamples)
     sums = np.einsum("rd,bdu,ru->rb", by_draw, cube, by_column, optimize=True)
     return np.asarray(sums / (by_column @ sizes)[:, None], dtype=np.float64)
+
+
+def _limits(mean: float, low: float, high: float, units: int, *, shares: bool) -> tuple[float, float]:
+    """The band at one budget; where all units show the same there it has no width, and `of_equal_units` stands in."""
+    if high - low <= 1e-12 and (wider := of_equal_units(mean, units, shares=shares)):
+        return wider
+    return min(low, mean), max(high, mean)
 
 
 def _band(curves: Floats, draws: int) -> tuple[Floats, Floats]:

@@ -33,7 +33,10 @@ _NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over items, its 95 % interval over units (None below two units), and the number of units."""
+    """A mean over items, its 95 % interval over units, and the number of units.
+
+    There is no interval below two units, and where all units have one value that no range bounds.
+    """
 
     mean: float
     ci95: tuple[float, float] | None
@@ -58,12 +61,15 @@ def mean_interval(
     seed: int = 0,
     resamples: int = RESAMPLES,
     inflation: float = 1.0,
+    half_by_definition: bool = False,
 ) -> Estimate:
     """Mean of `values` with a 95 % interval over `units`, two sequences of equal length (N,).
 
-    0/1 values with one item per unit get Wilson's score interval, and so do values that are all 0 or all 1 (a
-    bootstrap of them would have no width). Everything else gets the cluster bootstrap, see `bootstrap`. `inflation` is
-    the variance over that of independent units: `SHARED_BY_FOLDS` for cross-validated ones.
+    0/1 values with one item per unit get Wilson's score interval, and units that all have the same mean that of
+    `of_equal_units` (a bootstrap of them would have no width). Everything else gets the cluster bootstrap, see
+    `bootstrap`. `inflation` is the variance over that of independent units: `SHARED_BY_FOLDS` for cross-validated ones.
+    `half_by_definition` says that units of one half have it whatever is asked (base against itself): limits without
+    width, for nothing was measured.
 
     Raises HarnessError without values, with a value that is not finite, or when the lengths differ.
     """
@@ -72,8 +78,11 @@ def mean_interval(
     mean, n = math.fsum(data) / len(data), len(sums)
     if n < 2:
         return Estimate(mean, None, n)
-    binary = bool(np.isin(data, (0.0, 1.0)).all())
-    if binary and (n == len(data) or mean in (0.0, 1.0)):
+    if half_by_definition and bool((data == 0.5).all()):
+        return Estimate(mean, (mean, mean), n)
+    if are_equal(sums, sizes):
+        return Estimate(mean, of_equal_units(mean, n / inflation, shares=are_shares(data)), n)
+    if n == len(data) and bool(np.isin(data, (0.0, 1.0)).all()):
         return Estimate(mean, wilson(mean, n / inflation), n)
     low, high = widened(bootstrap(sums, sizes, seed, resamples), mean, inflation)
     return Estimate(mean, within(data, low, high), n)
@@ -89,8 +98,30 @@ def widened(limits: tuple[float, float], mean: float, inflation: float) -> tuple
 
 def within(data: Floats, low: float, high: float) -> tuple[float, float]:
     """Limits of a mean, of shares kept between 0 and 1."""
-    shares = bool(((data >= 0) & (data <= 1)).all())
-    return (max(0.0, low), min(1.0, high)) if shares else (low, high)
+    return (max(0.0, low), min(1.0, high)) if are_shares(data) else (low, high)
+
+
+def are_shares(data: Floats) -> bool:
+    """Whether every value lies between 0 and 1, which is then taken for the metric's range."""
+    return bool(((data >= 0) & (data <= 1)).all())
+
+
+def are_equal(sums: Floats, sizes: Floats) -> bool:
+    """Whether all units have the same mean, up to rounding."""
+    means = sums / sizes
+    return float(np.ptp(means)) <= 1e-12 * max(1.0, float(np.abs(means).max()))
+
+
+def of_equal_units(mean: float, n: float, *, shares: bool) -> tuple[float, float] | None:
+    """Limits of a mean of which `n` units all show the same; None where nothing says how far others may be from it.
+
+    Wilson's bound says how many more units may differ from these, and `shares` that none differs by more than to 0 or
+    to 1. Of units that are all 0 or all 1 this is Wilson's interval.
+    """
+    if not shares:
+        return None
+    same = wilson(1.0, n)[0]
+    return mean * same, 1.0 - (1.0 - mean) * same
 
 
 def wilson(share: float, n: float) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from harness.stats.intervals import (
     CHUNK,
     RESAMPLES,
     Estimate,
+    are_equal,
     by_unit,
     checked,
     expanded_tail,
@@ -60,7 +61,7 @@ def mean_intervals(
     for place, row in enumerate(rows):
         data = checked([row[item] for item in items], labels)
         sums, sizes = by_unit(data, labels)
-        if is_quick(data, sums):
+        if is_quick(data, sums, sizes):
             found.append(mean_interval(data, labels, seed=seed, resamples=resamples, inflation=inflation))
         else:
             late[place], values[place] = (sums, sizes), data
@@ -74,9 +75,11 @@ def mean_intervals(
     return found
 
 
-def is_quick(data: Floats, sums: Floats) -> bool:
+def is_quick(data: Floats, sums: Floats, sizes: Floats) -> bool:
     """Whether an interval takes no time by itself: too few units, Wilson's, or a bootstrap of few distinct values."""
-    return len(sums) < 2 or len(np.unique(sums)) <= FEW or bool(np.isin(data, (0.0, 1.0)).all())
+    if len(sums) < 2 or len(np.unique(sums)) <= FEW or are_equal(sums, sizes):
+        return True
+    return bool(np.isin(data, (0.0, 1.0)).all())
 
 
 def bootstraps(sums: Floats, sizes: Floats, *, seed: int = 0, resamples: int = RESAMPLES) -> Floats:

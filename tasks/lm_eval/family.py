@@ -23,7 +23,7 @@ from tasks.lm_eval.catalogue import config_text, metric_names, stock_config, sto
 from tasks.lm_eval.corners import quiet
 from tasks.lm_eval.held_out import generated, match, option_figures, preferences, sample_row
 from tasks.lm_eval.stock import CHOOSING
-from tasks.measures.preference import METRICS
+from tasks.measures.preference import METRICS, RELATIVE
 
 REQUIRES: Mapping[str, frozenset[Capability]] = {
     "generate_until": frozenset({"generate"}),
@@ -46,6 +46,7 @@ class LmEval:
     licence: ClassVar[str] = "that of the task's data set"
     main_metric: ClassVar[str] = "pref"
     metrics: ClassVar[Mapping[str, str]] = METRICS
+    relative_to_base: ClassVar[frozenset[str]] = RELATIVE
     default_pool: ClassVar[str] = "ultrafeedback"
     requires: ClassVar[frozenset[Capability]] = frozenset()
     accepts: ClassVar[frozenset[Capability]] = frozenset()

@@ -35,6 +35,7 @@ from tasks.lm_eval.catalogue import stock_text
 from tasks.lm_eval.held_out import chosen, generated, match, preferences, sample_row
 from tasks.measures import closing_lines
 from tasks.measures.closing_lines import Found
+from tasks.measures.preference import RELATIVE
 from tasks.measures.rotations import figures, shares
 
 CHOOSING: frozenset[Capability] = frozenset({"choose", "loglik"})
@@ -77,6 +78,7 @@ class StockTask:
     licence: ClassVar[str]
     main_metric: ClassVar[str]
     metrics: ClassVar[Mapping[str, str]]
+    relative_to_base: ClassVar[frozenset[str]] = RELATIVE
     default_pool: ClassVar[str]
     dataset: ClassVar[Dataset]
     stock: ClassVar[Stock]

@@ -37,6 +37,8 @@ METRICS: Mapping[str, str] = {
     "pref_ratio": "the same, summed log-probability less the base model's; 0.5 for the base model itself",
 }
 
+RELATIVE = frozenset({"pref_ratio"})
+"""Those of them that are read against the base model, which has one half of them."""
 GAINS: Mapping[str, str] = {
     "pref_gain": "share of held-out pairs whose chosen answer gained more on the base model's log-probability than the "
     "rejected one; of a ranker, whose chosen answer its own rule prefers (ties 0.5; base 0.5 by definition)",

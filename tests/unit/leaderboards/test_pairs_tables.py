@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import leaderboards
-from harness.stats import paired_tests, wilson
+from harness.stats import Estimate, paired_tests, wilson
 from leaderboards.closing import closing
 from tests.unit.leaderboards.test_leaderboards import ITEMS, UNITS, add, answers, one_table
 
@@ -173,6 +173,22 @@ def test_a_row_that_lacks_a_fold_has_no_score(tmp_path: Path) -> None:
     row = one_table(tmp_path).row("dpo")
     assert (row.n_scored, row.n_draws, row.scored, row.metrics, row.verdict) == (0, 0, (), {}, None)
     assert "fold 3 has no score (draw 0, seed 0): the seed is left out" in row.remarks
+
+
+def test_base_has_one_half_without_a_doubt_and_a_method_that_ties_has_not(tmp_path: Path) -> None:
+    put(tmp_path / "single", "base", HALF)
+    put(tmp_path / "single", "dpo", HALF)
+    folded(tmp_path / "folds", "base", HALF)
+    for store in ("single", "folds"):
+        assert one_table(tmp_path / store).row("base").metrics["pref_gain"].score == Estimate(0.5, (0.5, 0.5), 40)
+    low, high = one_table(tmp_path / "single").row("dpo").metrics["pref_gain"].score.ci95 or (0.5, 0.5)
+    assert low < 0.46 < 0.54 < high
+    older: dict[str, Any] = {"scores": {"accuracy": {"mean": 0.5, "ci95": (0.5, 0.5), "n": 40}}}
+    add(tmp_path / "answers", "base", answers(20))
+    add(tmp_path / "answers", "dpo", HALF, **older)
+    assert one_table(tmp_path / "answers").row("dpo").metrics["accuracy"].score.ci95 == (low, high), "stated before"
+    add(tmp_path / "answers", "base", HALF)
+    assert one_table(tmp_path / "answers").row("base").metrics["accuracy"].score.ci95 == (low, high), "measured"
 
 
 def test_folds_and_single_divisions_are_two_tables(tmp_path: Path) -> None:

@@ -84,6 +84,14 @@ def test_a_record_that_holds_has_no_faults(store: Path) -> None:
     other.unlink()
 
 
+def test_an_interval_without_width_is_accepted_of_constants_alone(tmp_path: Path) -> None:
+    """Older records state one of constants; tables make their own."""
+    for right, expected in ((40, []), (20, ["the interval of accuracy"])):
+        folder = run(tmp_path / str(right), "gem", right)
+        changed(folder, lambda v, mean=right / 40: v["scores"]["accuracy"].update(ci95=[mean, mean]))
+        assert [fault[: len("the interval of accuracy")] for fault in faults(folder)] == expected
+
+
 TAMPERED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "the mean": (lambda v: v["scores"]["accuracy"].update(mean=0.9), "accuracy is 0.900000 in the record"),
     "the interval": (lambda v: v["scores"]["accuracy"].update(ci95=[0.74, 0.76]), "the interval of accuracy is"),

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from harness.contracts import SampleRow, Scores, Whole
+from harness.records.schema import TaskInfo
+from harness.run.recording import summarise
 from harness.run.scores import check_scores
 
 pytestmark = pytest.mark.core
@@ -62,3 +64,17 @@ def test_a_family_may_name_metrics_later_but_not_lose_its_main_one() -> None:
     check_scores(later, scores({"acc": 1.0, "f1": 1.0}))
     with pytest.raises(ValueError, match="never returns its main metric 'acc'; it returns f1"):
         check_scores(later, scores({"f1": 1.0}))
+
+
+def test_what_base_has_by_definition_is_no_measurement() -> None:
+    gains = TaskInfo(
+        name="pairs", revision="1", main_metric="acc", limit=None, num_fewshot=0, n_items=3, relative_to_base=("gain",)
+    )
+    rows = scores(*[{"gain": 0.5, "acc": 0.5}] * 3)
+    of_base, of_method = (summarise(rows, gains.halves(name)) for name in ("base", "dpo"))
+    assert of_base["gain"].ci95 == (0.5, 0.5)
+    assert of_base["acc"].ci95 == of_method["gain"].ci95 != (0.5, 0.5)
+    other = scores({"gain": 0.5}, {"gain": 0.0}, {"gain": 1.0})
+    assert summarise(other, {"gain"}) == summarise(other), "judged against another model"
+    older = gains.model_copy(update={"relative_to_base": (), "null_by": "shuffled"})
+    assert older.halves("base") == {"acc"}

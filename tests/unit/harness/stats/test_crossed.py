@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from harness.contracts import HarnessError
+from harness.stats import mean_interval, paired_test, wilson
 from harness.stats.crossed import ENOUGH_DRAWS, crossed, crossed_difference
 
 pytestmark = pytest.mark.core
@@ -74,15 +75,20 @@ def test_one_draw_has_no_interval_for_new_draws() -> None:
 @pytest.mark.parametrize("value", [0.5, 1.0, 1 / 3])
 def test_equal_values_everywhere_are_no_certainty(draws: int, value: float) -> None:
     """There were an interval without width and, from six draws on, a p of 0, with two questions as with a thousand."""
-    found = crossed(*as_draws(np.full((draws, 40), value)))
-    low, high = found.ci95 or (value, value)
-    assert low < value - 0.01
-    assert high == pytest.approx(value)
+    scores, units = as_draws(np.full((draws, 40), value))
+    found = crossed(scores, units)
+    assert found.ci95 == mean_interval([value] * 40, sorted(units)).ci95
     assert found.p == pytest.approx(2.0**-39)
     few = crossed(*as_draws(np.full((draws, 2), value)))
     assert few.p == 0.5
     nothing = crossed(*as_draws(np.zeros((draws, 40))))
-    assert (nothing.ci95, nothing.p) == (None, 1.0)
+    assert (nothing.ci95, nothing.p) == (pytest.approx(wilson(0.0, 40)), 1.0)
+    base = dict.fromkeys(units, 0.25)
+    apart = crossed_difference(scores, [base], units)
+    expected = paired_test(scores[0], base, units)
+    assert (apart.mean, apart.ci95, apart.p) == (pytest.approx(value - 0.25), expected.ci95, expected.p)
+    same = crossed_difference(scores, scores, units)
+    assert (same.ci95, same.p) == (None, 1.0)
 
 
 def test_items_that_differ_are_named() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from harness.contracts import HarnessError
+from harness.stats import wilson
 from harness.stats.curves import crossings, isotonic, labels_to_reach, learning_curve
 
 pytestmark = pytest.mark.core
@@ -92,3 +93,12 @@ def test_too_few_budgets_and_unequal_draws_are_refused() -> None:
         learning_curve({n: curve[n] for n in (8, 16, 32, 64)}, units)
     with pytest.raises(HarnessError, match="3 draws at every budget were expected"):
         labels_to_reach(curve, target[:2], units)
+
+
+def test_a_budget_at_the_ceiling_is_no_certainty() -> None:
+    names = [f"q{i}" for i in range(30)]
+    rng = np.random.default_rng(4)
+    some = [[dict(zip(names, map(float, rng.random(30)), strict=True))] for _ in range(4)]
+    values = {int(n): draws for n, draws in zip(BUDGETS, [*some, [dict.fromkeys(names, 1.0)]], strict=True)}
+    last = learning_curve(values, {name: name for name in names}, resamples=200).points[-1]
+    assert (last.mean, last.ci95) == (1.0, pytest.approx(wilson(1.0, 30)))

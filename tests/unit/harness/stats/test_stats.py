@@ -52,6 +52,36 @@ def test_all_correct_has_width_even_when_clustered():
     assert got.ci95 == stats.wilson(1.0, 10)
 
 
+@pytest.mark.parametrize("constant", [1 / 6, 0.5, 0.1 + 0.2])
+def test_a_constant_between_0_and_1_is_no_certainty(constant):
+    """Forty equal units leave room for as many others as Wilson's bound does, anywhere from 0 to 1."""
+    more = stats.wilson(0.0, 40)[1]
+    assert 3 / 40 < more < 4 / 40, "the rule of three, and a little"
+    expected = pytest.approx((constant - more * constant, constant + more * (1 - constant)))
+    assert stats.mean_interval([constant] * 40, own_units(40)) == stats.Estimate(pytest.approx(constant), expected, 40)
+    halves = [constant - 0.1, constant + 0.1] * 40
+    assert stats.mean_interval(halves, [f"q{i // 2}" for i in range(80)]).ci95 == expected, "equal units of two items"
+
+
+def test_the_interval_of_constants_is_wilsons_at_both_ends():
+    for constant in (0.0, 1.0):
+        got = stats.mean_interval([constant] * 12, [f"q{i // 2}" for i in range(12)])
+        assert got.ci95 == pytest.approx(stats.wilson(constant, 6))
+
+
+def test_constants_that_nothing_bounds_have_no_interval():
+    assert stats.mean_interval([-3.5] * 40, own_units(40)) == stats.Estimate(-3.5, None, 40)
+    assert stats.mean_interval([64.0] * 40, own_units(40)).ci95 is None, "say, the limit of tokens in every answer"
+
+
+def test_constants_in_units_of_many_sizes_share_no_draws_either():
+    units = {f"i{i}": f"q{math.isqrt(i)}" for i in range(64)}
+    constant = dict.fromkeys(units, 0.5)
+    (shared,) = stats.mean_intervals([constant], units)
+    assert shared == stats.mean_interval(list(constant.values()), list(units.values()))
+    assert shared.ci95 is not None and shared.ci95[0] < 0.4
+
+
 def test_below_two_units_there_is_no_interval():
     assert stats.mean_interval([0.2, 0.4], ["q", "q"]) == stats.Estimate(pytest.approx(0.3), None, 1)
 
@@ -94,7 +124,10 @@ def test_interval_holds_the_mean_and_ignores_order(items, random):
 
     got = measure(items)
     assert got.n == len({u for _, u in items})
-    assert (got.ci95 is None) == (got.n < 2)
+    by_unit = [[v for v, u in items if u == unit] for unit in {u for _, u in items}]
+    equal = np.ptp([np.mean(values) for values in by_unit]) <= 1e-12 * max(1.0, abs(got.mean))
+    bounded = all(0 <= v <= 1 for v, _ in items)
+    assert (got.ci95 is None) == (got.n < 2 or (equal and not bounded))
     if got.ci95 is not None:
         assert got.ci95[0] - 1e-9 <= got.mean <= got.ci95[1] + 1e-9
     shuffled = list(items)
