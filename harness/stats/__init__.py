@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from harness.stats.families import average_seeds, holm, seed_sd
 from harness.stats.intervals import ALPHA, RESAMPLES, SHARED_BY_FOLDS, Estimate, mean_interval, same_items, wilson
-from harness.stats.paired import EXACT_OUTCOMES, PERMUTATIONS, Paired, paired_test, paired_tests, sign_flip, sign_flips
+from harness.stats.paired import Paired, paired_test, paired_tests, sign_flip, sign_flips
 from harness.stats.power import POWER, planned_difference, smallest_detectable_difference, units_needed
-from harness.stats.resampling import mean_intervals
+from harness.stats.resampling import EXACT_OUTCOMES, PERMUTATIONS, mean_intervals
 
 if TYPE_CHECKING:
     from harness.stats.intervals import Floats

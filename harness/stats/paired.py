@@ -11,20 +11,12 @@ import numpy as np
 
 from harness.stats.intervals import checked, same_items, widened, wilson
 from harness.stats.power import smallest_detectable_difference
-from harness.stats.resampling import bootstraps, flipped_tails
+from harness.stats.resampling import EXACT_OUTCOMES, PERMUTATIONS, bootstraps, flipped_tails
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from harness.stats.intervals import Floats
-
-
-PERMUTATIONS = 20_000
-"""Random sign flips of one test, where the exact distribution is too large."""
-
-
-EXACT_OUTCOMES = 2**14
-"""Up to so many distinct outcomes, the sign-flip distribution is enumerated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +76,8 @@ def paired_tests(
     bound = float(np.maximum(base, 1.0 - base).max()) if shares else None
 
     def detectable(own: Floats) -> float | None:
-        least = smallest_detectable_difference(own, sizes, bound=bound, comparisons=comparisons)
-        grown = None if least is None else least * math.sqrt(inflation)
-        return None if grown is None or (bound is not None and grown > bound) else grown
+        least = smallest_detectable_difference(own, sizes, bound=bound, comparisons=comparisons, inflation=inflation)
+        return None if least is None or (bound is not None and least > bound) else least
 
     found = _compared(differences, sums, sizes, detectable, seed=seed, inflation=inflation)
     if shares:

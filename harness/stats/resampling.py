@@ -33,6 +33,14 @@ KEPT = 40_000_000
 """Largest number of draws (units times resamples) that is kept for the next figure: bytes."""
 
 
+PERMUTATIONS = 20_000
+"""Random sign flips of one test, where the exact distribution is too large."""
+
+
+EXACT_OUTCOMES = 2**14
+"""Up to so many distinct outcomes, the sign-flip distribution is enumerated."""
+
+
 FEW = 4
 """Distinct values up to which `intervals.bootstrap` is quick: means of 0/1 answers over three seeds have four."""
 

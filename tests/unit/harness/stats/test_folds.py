@@ -59,6 +59,27 @@ def test_a_total_counts_as_smaller_by_the_root() -> None:
     assert plain.p < shared.p
 
 
+def test_where_eight_shared_units_show_nothing_no_difference_is_promised() -> None:
+    """Eight equal signs have a p of .070 then, whatever their size."""
+    ids, rng = [str(n) for n in range(8)], np.random.default_rng(1)
+    units, base = {i: i for i in ids}, dict.fromkeys(ids, 0.0)
+    row = dict(zip(ids, map(float, 5 * rng.normal(size=8)), strict=True))
+    [alone], [shared] = (paired_tests([row], base, units, inflation=x) for x in (1.0, SHARED_BY_FOLDS))
+    assert alone.mdd is not None
+    assert shared.mdd is None
+
+
+def test_what_shared_units_promise_is_kept_where_they_share_as_much_as_they_can() -> None:
+    ids, rng = [str(n) for n in range(20)], np.random.default_rng(2)
+    row = rng.normal(size=20)
+    [found] = paired_tests([dict(zip(ids, map(float, row), strict=True))], dict.fromkeys(ids, 0.0),
+                           {i: i for i in ids}, inflation=2.0)  # fmt: skip
+    limit = row.std(ddof=1) * (19 / 8.907) ** 0.5  # chi-square of 19 degrees at .025
+    assert found.mdd is not None
+    rows = found.mdd + limit * (rng.normal(size=(1_000, 20)) + rng.normal(size=(1_000, 1)) / 20**0.5)
+    assert 0.76 <= float((sign_flips(rows, inflation=2.0) < 0.05).mean()) <= 0.84
+
+
 def test_limits_of_a_difference_of_shares_stay_within_one() -> None:
     ids = [str(n) for n in range(40)]
     base, row = ({i: float(n < right) for n, i in enumerate(ids)} for right in (1, 40))

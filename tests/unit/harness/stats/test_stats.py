@@ -331,6 +331,43 @@ def test_continuous_differences_by_the_upper_limit_of_their_spread(n, comparison
     assert mdd(sums * 7, comparisons=comparisons) == pytest.approx(7 * d)
 
 
+def of_spread_one(n):
+    """Differences of n units with a standard deviation of 1, and the upper 95 % limit of what it stands for."""
+    from scipy.stats import chi2
+
+    sums = np.random.default_rng(0).normal(size=n)
+    return (sums - sums.mean()) / sums.std(ddof=1), math.sqrt((n - 1) / chi2.ppf(0.025, n - 1))
+
+
+FEW = [(6, 1), (7, 3), (8, 6), (9, 12), (10, 16), (10, 20), (12, 1), (12, 20), (16, 20), (20, 20), (24, 6), (30, 20)]
+
+
+@pytest.mark.parametrize(("n", "comparisons"), FEW)
+def test_few_units_in_a_large_family_promise_no_more_than_the_test_keeps(n, comparisons):
+    """Student's test in place of the sign flips had a power of .59 to .68 in the first six of these."""
+    sums, limit = of_spread_one(n)
+    d = mdd(sums, comparisons=comparisons)
+    found = found_share(lambda rng, d, n: rng.normal(d, limit, size=n), d, n, comparisons, 1_000, 5)
+    assert 0.76 <= found <= 0.84
+
+
+@pytest.mark.parametrize(("n", "comparisons"), [(6, 2), (7, 6), (8, 12), (9, 20)])
+def test_where_not_even_equal_signs_are_rare_enough_nothing_is_promised(n, comparisons):
+    sums, _ = of_spread_one(n)
+    assert mdd(sums, comparisons=comparisons) is None
+    assert mdd(one_of(n, n // 2), bound=1.0, comparisons=comparisons) is None
+    assert stats.sign_flip([1.0] * n) * comparisons >= stats.ALPHA
+
+
+def test_a_unit_that_does_not_differ_promises_no_more_either():
+    """Of eleven of twelve units that differ, by many amounts, it was half of what it is of all twelve."""
+    sums, limit = of_spread_one(12)
+    sums[0] = 0.0
+    d = mdd(sums)
+    found = found_share(lambda rng, d, n: rng.normal(d, limit, size=n), d, 12, 1, 1_000, 6)
+    assert 0.7 <= found <= 0.84
+
+
 def test_answers_averaged_over_seeds_that_hardly_differ_say_no_more_than_one_seed():
     """A third of one answer of 64 is no spread to go by either."""
     d = mdd([1 / 3, *[0.0] * 63], bound=1.0)
