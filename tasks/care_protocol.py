@@ -79,6 +79,7 @@ class CareProtocol:
     }
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"same_level", "truncated"})
     relative_to_base: ClassVar[frozenset[str]] = RELATIVE
+    graded_metrics: ClassVar[frozenset[str]] = frozenset({"adherence", "closeness"})
     default_pool: ClassVar[str] = "care_protocol"
     requires: ClassVar[frozenset[Capability]] = frozenset({"generate"})
     accepts: ClassVar[frozenset[Capability]] = frozenset({"prefer"})
@@ -93,6 +94,10 @@ class CareProtocol:
     def questions(self, source: Source, limit: int | None) -> Mapping[str, str]:
         """The first `limit` evaluated questions by id."""
         return {case.id: case.question for case in cases(source, "eval")[:limit]}
+
+    def units(self, source: Source, limit: int | None) -> Mapping[str, str]:
+        """The scenario of every evaluated question, which others ask about too."""
+        return {case.id: case.scenario for case in cases(source, "eval")[:limit]}
 
     def evaluate(self, aligned: Aligned, ctx: EvalContext) -> Scores:
         """One row per generated answer and, where the model can prefer, one per held-out pair.

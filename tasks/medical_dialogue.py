@@ -70,6 +70,7 @@ class MedicalDialogue:
     }
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"contradiction"})
     relative_to_base: ClassVar[frozenset[str]] = frozenset({"expert_agreement_ratio", "win_rate"})
+    graded_metrics: ClassVar[frozenset[str]] = frozenset({"rouge_l", "similarity", "must_have", "nice_to_have"})
     default_pool: ClassVar[str] = "medical_dialogue"
     default_judge: ClassVar[str] = "similarity"
     reference_baseline: ClassVar[str] = BASE
@@ -96,6 +97,13 @@ class MedicalDialogue:
     def questions(self, source: Source, limit: int | None) -> Mapping[str, str]:
         """The patient's turns of the first `limit` questions."""
         return {item.id: item.question for item in self._items(source)[:limit]}
+
+    def units(self, source: Source, limit: int | None) -> Mapping[str, str]:
+        """The question of every judged pair, where pairs give the main metric; elsewhere of every answer."""
+        items = self._items(source)[:limit]
+        if self.main_metric == MedicalDialogue.main_metric:
+            return {f"pair:{pair.id}": pair.unit for item in items for pair in item.pairs}
+        return {item.id: item.id for item in items}
 
     def prompts(self, source: Source, limit: int | None) -> Mapping[str, Messages]:
         """The first `limit` questions, each with the turns before it."""

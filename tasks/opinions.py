@@ -76,6 +76,7 @@ class OpinionQA:
     licence: ClassVar[str] = "MIT"
     main_metric: ClassVar[str] = "similarity"
     metrics: ClassVar[Mapping[str, str]] = _metrics("wasserstein")
+    graded_metrics: ClassVar[frozenset[str]] = frozenset(metrics)
     default_pool: ClassVar[str] = "opinionqa"
     requires: ClassVar[frozenset[Capability]] = frozenset({"choose"})
     accepts: ClassVar[frozenset[Capability]] = frozenset()
@@ -108,6 +109,7 @@ class GlobalOpinions:
     licence: ClassVar[str] = "CC BY-NC-SA 4.0"
     main_metric: ClassVar[str] = "similarity"
     metrics: ClassVar[Mapping[str, str]] = _metrics("jensen_shannon")
+    graded_metrics: ClassVar[frozenset[str]] = frozenset(metrics)
     default_pool: ClassVar[str] = "global_opinions"
     requires: ClassVar[frozenset[Capability]] = frozenset({"choose"})
     accepts: ClassVar[frozenset[Capability]] = frozenset()

@@ -88,6 +88,10 @@ class PreferenceTask:
         """The user's turns of every evaluated pair, by pair id."""
         return {pair.id: asked(pair.prompt) for pair in self._held_out(source)[:limit]}
 
+    def units(self, source: Source, limit: int | None) -> Mapping[str, str]:
+        """The cluster of every evaluated pair."""
+        return {pair.id: pair.unit for pair in self._held_out(source)[:limit]}
+
     def evaluate(self, aligned: Aligned, ctx: EvalContext) -> Scores:
         """One row per held-out pair, the first `limit` of them; its cluster is the unit.
 

@@ -85,6 +85,29 @@ class SameIds(HonestTask):
         return replace(super().row(row, answer), id="row")
 
 
+class OtherUnits(HonestTask):
+    """States a unit for all items that no row names."""
+
+    name = "other-units"
+
+    def units(self, source: Source, limit: int | None) -> Mapping[str, str]:
+        return dict.fromkeys(self.questions(source, limit), "town")
+
+
+class Unheard(HonestTask):
+    """Has degrees of a metric that it does not declare."""
+
+    name = "unheard"
+    graded_metrics: ClassVar[frozenset[str]] = frozenset({"f1"})
+
+
+class Related(HonestTask):
+    """Reads a metric against base that it does not declare."""
+
+    name = "related"
+    relative_to_base: ClassVar[frozenset[str]] = frozenset({"gain"})
+
+
 class Infinite(HonestTask):
     """Has margins without end."""
 
@@ -154,7 +177,10 @@ class Peeking(HonestTask):
 BROKEN: Mapping[type[Task], str] = {
     Misspelt: "metrics_declared",
     Promising: "metrics_returned",
+    Unheard: "metrics_declared",
+    Related: "metrics_declared",
     SameIds: "ids_unique",
+    OtherUnits: "ids_unique",
     Infinite: "values_finite",
     Deaf: "model_matters",
     Moody: "same_twice",

@@ -112,8 +112,15 @@ def _lengths(cell: CellForecast) -> Iterator[str]:
 
 
 def _shows(showing: Showing) -> Iterator[str]:
-    where = f"{showing.units} items of {showing.task}"
-    share = f"where {showing.differing:.0%} of them differ from base ({showing.basis})"
+    own = showing.units == showing.items
+    units = "items" if own else "independent units"
+    where = f"{showing.units} {units}{'' if own else f' ({showing.items} items)'} of {showing.task}"
+    spread = showing.spread
+    share = (
+        f"where {spread.differing:.0%} of them differ from base ({showing.basis})"
+        if spread.sd is None
+        else f"where their differences to base have a standard deviation of {spread.sd:.3f} ({showing.basis})"
+    )
     many = f"{showing.comparisons} method{'s' if showing.comparisons > 1 else ''} compared"
     if showing.difference is None:
         yield f"No difference, however large, would be seen reliably on {where} with {many}, {share}."
@@ -122,4 +129,4 @@ def _shows(showing: Showing) -> Iterator[str]:
             f"On {where} with {many}, a difference of {showing.difference:.3f} would be seen four times in five, "
             f"{share}."
         )
-    yield f"A difference of .05 would take {showing.needed} items."
+    yield f"A difference of .05 would take {showing.needed} {units}."

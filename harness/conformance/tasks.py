@@ -35,7 +35,9 @@ from harness.contracts import (
     GenerateRequest,
     HarnessError,
     HasFallingMetrics,
+    HasGradedMetrics,
     HasRelativeMetrics,
+    HasUnits,
     Judged,
     JudgedOnRequest,
     JudgeItem,
@@ -248,6 +250,8 @@ def check_metrics_declared(lab: TaskLab) -> str:
     _require(not falling, f"{lab.name} says that less of {', '.join(falling)} is better, which it does not declare")
     relative = sorted(task.relative_to_base - set(task.metrics)) if isinstance(task, HasRelativeMetrics) else []
     _require(not relative, f"{lab.name} reads {', '.join(relative)} against base, which it does not declare")
+    graded = sorted(task.graded_metrics - set(task.metrics)) if isinstance(task, HasGradedMetrics) else []
+    _require(not graded, f"{lab.name} gives degrees of {', '.join(graded)}, which it does not declare")
     return ""
 
 
@@ -262,7 +266,10 @@ def check_metrics_returned(lab: TaskLab) -> str:
 
 
 def check_ids_unique(lab: TaskLab) -> str:
-    """Every row has a unit and an id of its own, and every question of the leak gate belongs to a row or a unit."""
+    """Every row has a unit and an id of its own, and every question of the leak gate belongs to a row or a unit.
+
+    Rows have the units that the task states.
+    """
     scores, ids = lab.evaluate(limit=None, paired=True), set[str]()
     for row in scores.rows:
         _require(bool(row.id and row.unit), f"{lab.name} has a row without an id or a unit")
@@ -271,6 +278,13 @@ def check_ids_unique(lab: TaskLab) -> str:
     reached = ids | {row.unit for row in scores.rows}
     lost = [identity for identity in lab.task().questions(lab.source, None) if identity not in reached]
     _require(not lost, f"{lab.name} has no row for {len(lost)} of its questions, first {lost[:1]}")
+    task = lab.task()
+    if isinstance(task, HasUnits):
+        found, stated = {row.id: row.unit for row in scores.rows}, task.units(lab.source, None)
+        wrong = [identity for identity, unit in stated.items() if found.get(identity) != unit]
+        _require(
+            not wrong, f"{lab.name} states other units than its rows have for {len(wrong)} items, first {wrong[:1]}"
+        )
     return f"{len(ids)} rows"
 
 

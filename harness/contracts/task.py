@@ -196,6 +196,25 @@ class HasFallingMetrics(Protocol):
 
 
 @runtime_checkable
+class HasGradedMetrics(Protocol):
+    """Implemented by a task with metrics of which an item has a degree between 0 and 1, and is not right or wrong.
+
+    Degrees differ less from model to model than right and wrong do, and a plan needs fewer units to tell them apart.
+    """
+
+    graded_metrics: ClassVar[frozenset[str]]
+
+
+@runtime_checkable
+class HasUnits(Protocol):
+    """Implemented by a task several of whose items, of different texts, may stem from one independent unit."""
+
+    def units(self, source: Source, limit: int | None) -> Mapping[str, str]:
+        """The unit of every item behind the main metric by id, as its row will name it."""
+        ...
+
+
+@runtime_checkable
 class HasRelativeMetrics(Protocol):
     """Implemented by a task with metrics that are read against the base model, of which base itself has one half."""
 

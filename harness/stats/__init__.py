@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 from harness.stats.families import average_seeds, holm, seed_sd
 from harness.stats.intervals import ALPHA, RESAMPLES, SHARED_BY_FOLDS, Estimate, mean_interval, same_items, wilson
 from harness.stats.paired import Paired, paired_test, paired_tests, sign_flip, sign_flips
-from harness.stats.power import POWER, planned_difference, smallest_detectable_difference, units_needed
+from harness.stats.power import (
+    POWER,
+    UnitSpread,
+    planned_difference,
+    smallest_detectable_difference,
+    spread_of,
+    units_needed,
+)
 from harness.stats.resampling import EXACT_OUTCOMES, PERMUTATIONS, mean_intervals
 
 if TYPE_CHECKING:
@@ -28,6 +35,7 @@ __all__ = [
     "Estimate",
     "Floats",
     "Paired",
+    "UnitSpread",
     "average_seeds",
     "holm",
     "mean_interval",
@@ -40,6 +48,7 @@ __all__ = [
     "sign_flip",
     "sign_flips",
     "smallest_detectable_difference",
+    "spread_of",
     "units_needed",
     "wilson",
 ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.stats.intervals import ALPHA, wilson
+from harness.stats.intervals import ALPHA, by_unit, checked, wilson
 from harness.stats.resampling import EXACT_OUTCOMES, PERMUTATIONS, flipped_tails
 
 if TYPE_CHECKING:
@@ -21,14 +22,37 @@ POWER = 0.8
 ENOUGH = 30
 """Units that differ, from which on the mean of their differences is as good as normal."""
 FEW_UNITS = 24
-"""Up to so many units that all differ the test itself is simulated. Its p then takes few values, or hangs on which signs
-are drawn, and Student's test would promise too much."""
+"""Up to so many units the test itself is simulated. Its p then takes few values, or hangs on which signs are drawn, and
+Student's test would promise too much."""
 SIMULATED = 1_000
 """Data sets of such a simulation, whose means stand at equal distances in probability: it is as good as many more."""
 AT_ONCE = 100
 """Data sets whose totals under all signs are held at one time, which fit the processor's cache."""
 MOST = 10.0
 """Standard deviations of the units' differences, beyond which no difference of few units is looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitSpread:
+    """How the differences of units come."""
+
+    differing: float
+    """Share of the units that differ."""
+    step: float = 1.0
+    """Root mean square of the differences of those that differ."""
+    sd: float | None = None
+    """Standard deviation of the differences of all units; None where those that differ all do by `step`."""
+
+
+def spread_of(differences: Sequence[float], units: Sequence[str]) -> UnitSpread:
+    """The spread that was seen, from every item's difference and unit (N,); two units at least are needed.
+
+    Raises HarnessError without differences, with one that is not finite, or when the lengths differ.
+    """
+    parts, differ = _parts(*by_unit(checked(differences, units), units))
+    step = math.sqrt(float(np.square(differ).mean())) if len(differ) else 0.0
+    sd = None if _are_one_step(differ) else float(np.std(parts, ddof=1))
+    return UnitSpread(len(differ) / len(parts), step, sd)
 
 
 def smallest_detectable_difference(
@@ -38,8 +62,9 @@ def smallest_detectable_difference(
 
     `unit_sums` (U,) are sums of differences within units of `sizes` (U,) items; `bound` is the largest difference that
     an item can have (1 for shares, None where there is no limit); `comparisons` is the size of the family, for Holm's
-    first step tests at ALPHA / comparisons. `inflation` is the variance over that of independent units. What was observed enters only by upper 95 % limits, of the share of units
-    that differ or of the spread: a table in which one answer of 64 differs could not have shown a difference of 1/64.
+    first step tests at ALPHA / comparisons; `inflation` is the variance over that of independent units. What was
+    observed enters only by upper 95 % limits, of the share of units that differ or of the spread: a table in which one
+    answer of 64 differs could not have shown a difference of 1/64.
 
     None where no difference, however large, would be found four times in five, and where the data do not say (no unit
     differs, and there is no `bound`).
@@ -47,38 +72,40 @@ def smallest_detectable_difference(
     n = len(unit_sums)
     if n < 2:
         return None
-    alpha = ALPHA / comparisons
-    if _least_p(n, inflation) >= alpha:
-        return None
-    parts = unit_sums * n / sizes.sum()  # their plain mean is the difference
-    differ = np.abs(parts[np.abs(parts) > 1e-12])
-    equal = len(differ) == 0 or float(differ.max() - differ.min()) < 1e-9
-    by_spread = None if equal else _by_spread(parts, alpha, inflation)
-    if not equal and (by_spread is None or len(differ) == n or len(differ) >= ENOUGH):
-        return by_spread
+    parts, differ = _parts(unit_sums, sizes)
     most = float(bound * sizes.max() * n / sizes.sum()) if bound is not None else float(differ.max(initial=0.0))
     if most == 0.0:
         return None
     # One difference of the largest kind is added: few that were seen say little of how large they come.
     step = math.sqrt((float(np.square(differ).sum()) + most**2) / (len(differ) + 1))
-    share = _smallest_share(n, wilson(len(differ) / n, n)[1], alpha)
-    return None if share is None else max(share * step * math.sqrt(inflation), by_spread or 0.0)
+    sd = None if _are_one_step(differ) else _upper_sd(parts)
+    limits = UnitSpread(wilson(len(differ) / n, n)[1], step, sd)
+    return _least(n, limits, ALPHA / comparisons, inflation, many=len(differ) == n or len(differ) >= ENOUGH)
 
 
-def planned_difference(units: int, differing: float, comparisons: int = 1) -> float | None:
-    """`smallest_detectable_difference` before there are data: of `units` items each counts as right or wrong.
+def planned_difference(units: int, spread: UnitSpread, comparisons: int = 1) -> float | None:
+    """`smallest_detectable_difference` of so many units before there are data, if they come with this `spread`.
 
-    `differing` in (0, 1] is the share of units that are expected to differ. None where no difference would be found.
+    None where no difference would be found.
     """
-    return None if units < 2 else _smallest_share(units, differing, ALPHA / comparisons)
+    if units < 2:
+        return None
+    return _least(units, spread, ALPHA / comparisons, 1.0, many=_many(units, spread))
 
 
-def units_needed(difference: float, differing: float, comparisons: int = 1) -> int:
-    """The least number of units with which `planned_difference` is at most `difference` (above 0, up to 1)."""
+def units_needed(difference: float, spread: UnitSpread, comparisons: int = 1) -> int:
+    """The least number of units with which `planned_difference` is at most `difference`, which is above 0."""
     alpha = ALPHA / comparisons
+    steps = min(1.0, difference / spread.step)
 
     def enough(n: int) -> bool:
-        return _sign_test_power(n, max(differing, difference), difference, alpha) >= POWER
+        if spread.sd is not None:
+            effect = _smallest_effect(n, alpha, 1.0)
+            if effect is None or effect * spread.sd > difference:
+                return False
+            if _many(n, spread):
+                return True
+        return _sign_test_power(n, max(spread.differing, steps), steps, alpha) >= POWER
 
     low, high = 1, 2
     while not enough(high):
@@ -89,6 +116,43 @@ def units_needed(difference: float, differing: float, comparisons: int = 1) -> i
     return high
 
 
+def _parts(unit_sums: Floats, sizes: Floats) -> tuple[Floats, Floats]:
+    """Figures of units whose plain mean is the difference, and the absolute ones of units that differ."""
+    parts = unit_sums * len(unit_sums) / sizes.sum()
+    return parts, np.abs(parts[np.abs(parts) > 1e-12])
+
+
+def _are_one_step(differ: Floats) -> bool:
+    return len(differ) == 0 or float(differ.max() - differ.min()) < 1e-9
+
+
+def _upper_sd(parts: Floats) -> float:
+    """Upper 95 % limit of the standard deviation of units."""
+    from scipy.special import chdtri
+
+    degrees = len(parts) - 1
+    return float(np.std(parts, ddof=1)) * math.sqrt(degrees / float(chdtri(degrees, 1 - ALPHA / 2)))
+
+
+def _many(n: int, spread: UnitSpread) -> bool:
+    """Whether so many of n units are expected to differ that their spread alone says what can be seen."""
+    return round(n * spread.differing) >= min(n, ENOUGH)
+
+
+def _least(n: int, spread: UnitSpread, alpha: float, inflation: float, *, many: bool) -> float | None:
+    """By the spread of many differences; of few that come in several amounts by the larger of both rules."""
+    if _least_p(n, inflation) >= alpha:
+        return None
+    by_spread = 0.0
+    if spread.sd is not None:
+        effect = _smallest_effect(n, alpha, inflation)
+        if effect is None or many:
+            return None if effect is None else effect * spread.sd
+        by_spread = effect * spread.sd
+    share = _smallest_share(n, spread.differing, alpha)
+    return None if share is None else max(share * spread.step * math.sqrt(inflation), by_spread)
+
+
 def _least_p(n: int, inflation: float) -> float:
     """The p of n units that all differ by the same: hardly anything that n units show is rarer."""
     from scipy.special import bdtrc
@@ -97,19 +161,11 @@ def _least_p(n: int, inflation: float) -> float:
     return float(2 * bdtrc(heads - 1, n, 0.5))
 
 
-def _by_spread(parts: Floats, alpha: float, inflation: float) -> float | None:
-    """Under the upper limit of the standard deviation of units that all differ by amounts of their own."""
-    from scipy.special import chdtri
-
-    n = len(parts)
-    spread = float(np.std(parts, ddof=1)) * math.sqrt((n - 1) / float(chdtri(n - 1, 1 - ALPHA / 2)))
-    effect = _smallest_effect(n, alpha, inflation)
-    return None if effect is None else effect * spread
-
-
 @lru_cache(maxsize=4096)
 def _smallest_effect(n: int, alpha: float, inflation: float) -> float | None:
     """The smallest difference, in standard deviations of the units' differences, that n units show."""
+    if _least_p(n, inflation) >= alpha:
+        return None
     if n <= FEW_UNITS:
         return _smallest(lambda effect: float((_simulated_p(n, effect, inflation) < alpha).mean()), MOST)
     from scipy.special import nctdtr, stdtrit

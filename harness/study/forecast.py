@@ -10,7 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Literal
 
 from harness.config import RunConfig
-from harness.contracts import HarnessError
+from harness.contracts import HarnessError, HasGradedMetrics
 from harness.contracts.progress import Silent
 from harness.data.clipping import measure
 from harness.models.tokenizer import kept_tokenizer
@@ -19,10 +19,10 @@ from harness.records.store import Store
 from harness.records.verify import read_record
 from harness.run.job import REPORT, WORK
 from harness.run.plan import BASE_ALIGNER, Models, Plan, make_plan
-from harness.stats import planned_difference, units_needed
+from harness.stats import UnitSpread, planned_difference, spread_of, units_needed
 from harness.study.costs import CellCost, expected
 from harness.study.plan import compared_with, ready
-from harness.study.work import items_about_groups
+from harness.study.work import independent_units, items_about_groups
 
 if TYPE_CHECKING:
     from harness.plugins.registry import Registry
@@ -30,11 +30,13 @@ if TYPE_CHECKING:
 State = Literal["new", "begun", "fitted", "done"]
 """Whether a cell has nothing yet, an unfinished fit, a finished fit, or a record."""
 TARGET = 0.05
-"""The difference for which the number of items is given."""
-DIFFERING = 0.3
-"""Share of the items on which a method and base are taken to differ where no record says."""
+"""The difference for which the number of units is given."""
+RIGHT_OR_WRONG = UnitSpread(differing=0.3)
+"""How the units of a method and base are taken to differ where no record says and answers are right or wrong."""
+DEGREES = UnitSpread(differing=1.0, step=0.2, sd=0.2)
+"""The same, of degrees between 0 and 1. Records of three tasks that are published here have spreads of .05 to .19."""
 MOST_RECORDS = 12
-"""Records whose rows are read to see how many items differ from base."""
+"""Records whose rows are read to see how units differ from base."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +79,18 @@ class Showing:
     """What a task's items could show of its methods."""
 
     task: str
+    items: int
     units: int
+    """Independent ones among the items."""
     comparisons: int
     """Methods that are compared with base."""
-    differing: float
+    spread: UnitSpread
+    """How units are expected to differ from base."""
     basis: str
     difference: float | None
     """The smallest difference that would be seen four times in five; None if none would be, however large."""
     needed: int
-    """Items with which `TARGET` would be seen."""
+    """Units with which `TARGET` would be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +163,7 @@ def forecast(configs: Sequence[RunConfig], registry: Registry) -> Forecast:
     return Forecast(
         cells=tuple(cells),
         refused=tuple(refused.values()),
-        shows=tuple(_shows(cells, known, {config.store for config in configs})),
+        shows=tuple(_shows(cells, {plan.config.task: plan for plan in order}, known)),
         free_disk_bytes=_free(configs[0].store),
         notes=tuple(notes.lines),
     )
@@ -186,7 +191,7 @@ def _cell(plan: Plan, known: Sequence[Record], shared: Collection[str]) -> CellF
         lengths={"prompt": lengths.prompt, "completion": lengths.completion, "new_tokens": lengths.new_tokens},
         clipped={**_clipped(plan), **plan.cut},
         items=items,
-        units=len(set(texts.values())),
+        units=independent_units(plan),
         cost=CellCost() if state == "done" else expected(plan, items, known, fitted=fitted),
     )
 
@@ -226,46 +231,67 @@ def finished_records(stores: Iterable[Path]) -> Iterator[Record]:
                 yield record
 
 
-def _shows(cells: Sequence[CellForecast], known: Sequence[Record], stores: set[Path]) -> Iterator[Showing]:
-    for task in dict.fromkeys(cell.task for cell in cells):
-        of_fold = {cell.fold: cell.units for cell in cells if cell.task == task}  # every fold holds out other items
-        units = sum(of_fold.values())
-        methods = {cell.aligner for cell in cells if cell.task == task} - {BASE_ALIGNER}
-        seen = _differing([record for record in known if record.task.name == task], stores)
-        share = DIFFERING if seen is None else min(max(seen, 1 / max(units, 1)), 1.0)
+def _shows(cells: Sequence[CellForecast], plans: Mapping[str, Plan], known: Sequence[Record]) -> Iterator[Showing]:
+    """What each task can show; nothing of one whose units nobody can count before."""
+    for task, plan in plans.items():
+        of_task = [cell for cell in cells if cell.task == task]
+        folds = {cell.fold: cell for cell in of_task}.values()  # every fold holds out other items
+        units = sum(cell.units for cell in folds)
+        if not units:
+            continue
+        methods = {cell.aligner for cell in of_task} - {BASE_ALIGNER}
+        spread, basis = _expected(plan, [record for record in known if record.task.name == task], methods)
+        comparisons = max(len(methods), 1)
         yield Showing(
             task=task,
+            items=sum(cell.items for cell in folds),
             units=units,
-            comparisons=max(len(methods), 1),
-            differing=share,
-            basis="assumed: no record says" if seen is None else "the median of finished runs of this task",
-            difference=planned_difference(units, share, max(len(methods), 1)),
-            needed=units_needed(TARGET, share, max(len(methods), 1)),
+            comparisons=comparisons,
+            spread=spread,
+            basis=basis,
+            difference=planned_difference(units, spread, comparisons),
+            needed=units_needed(TARGET, spread, comparisons),
         )
 
 
-def _differing(records: Sequence[Record], stores: set[Path]) -> float | None:
-    """The median share of items on which runs differ from the base run that they were compared with."""
-    shares = [
-        share
-        for record in records[-MOST_RECORDS:]
-        if "base" in record.manifest.compared
-        for store in map(Store, stores)
-        if store.run_dir(record.id).is_dir() and (share := _share(record, store)) is not None
-    ]
-    return median(shares) if shares else None
+def _expected(plan: Plan, records: Sequence[Record], methods: Collection[str]) -> tuple[UnitSpread, str]:
+    """How units are expected to differ from base, and what says so: finished runs of these methods, else of any, else
+    an assumption. A run that nowhere differs from base says nothing of others.
+    """
+    task, store = plan.task, Store(plan.config.store)
+    found = [record for record in records if record.task.main_metric == task.main_metric]
+    mine = [record for record in found if record.aligner.name in methods and not record.data.shuffled_labels]
+    for some, of in ((mine, "these methods on this task"), (found, "this task")):
+        seen = [spread for record in some[-MOST_RECORDS:] if (spread := _seen(record, store)) and spread.differing]
+        if seen:
+            return _median(seen), f"the median of finished runs of {of}"
+    graded = isinstance(task, HasGradedMetrics) and task.main_metric in task.graded_metrics
+    return DEGREES if graded else RIGHT_OR_WRONG, "assumed: no record says"
 
 
-def _share(record: Record, store: Store) -> float | None:
+def _median(seen: Sequence[UnitSpread]) -> UnitSpread:
+    sds = [spread.sd for spread in seen if spread.sd is not None]
+    return UnitSpread(
+        differing=median(spread.differing for spread in seen),
+        step=median(spread.step for spread in seen),
+        sd=median(sds) if 2 * len(sds) > len(seen) else None,
+    )
+
+
+def _seen(record: Record, store: Store) -> UnitSpread | None:
+    """How a run's units differ from those of the base run that it was compared with; None where rows are not there."""
     metric = record.task.main_metric
     try:
-        base = store.record(record.manifest.compared["base"]["run"])
-        before = {} if base is None else {row.id: row.values.get(metric) for row in store.samples(base)}
-        now = {row.id: row.values.get(metric) for row in store.samples(record)}
+        base = store.record(record.manifest.compared["base"]["run"]) if "base" in record.manifest.compared else None
+        if base is None:
+            return None
+        before = {row.id: row.values.get(metric) for row in store.samples(base)}
+        sides = [(row.values.get(metric), before.get(row.id), row.unit) for row in store.samples(record)]
+        both = [(now - was, unit) for now, was, unit in sides if now is not None and was is not None]
+        differences, units = [difference for difference, _ in both], [unit for _, unit in both]
+        return spread_of(differences, units) if len(set(units)) > 1 else None
     except HarnessError:
         return None
-    both = [name for name, value in now.items() if value is not None and before.get(name) is not None]
-    return sum(now[name] != before[name] for name in both) / len(both) if both else None
 
 
 def _free(place: Path) -> int:

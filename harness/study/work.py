@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from aligners.costs import stated
 from aligners.opinion_costs import answers_of
-from harness.contracts import BASE, Rating, Ratings, Regime
+from harness.contracts import BASE, HasUnits, Rating, Ratings, Regime
 from harness.costs import AskedOfGroups, FitWork, PairTokens, Passes, Sizes, sampling, tree
 from harness.costs.sizes import USUAL_SAMPLE, sizes_of
 from harness.costs.work import mean_of, total_of
@@ -109,9 +109,24 @@ def asked_of_groups(plan: Plan) -> list[tuple[str, Rating]]:
 
 def items_about_groups(plan: Plan) -> int:
     """Items behind the main metric of such a task: questions that nobody's answers were shown for, else all."""
+    return len(_counted(plan))
+
+
+def independent_units(plan: Plan) -> int:
+    """Independent units behind the main metric: as its task says, else different texts; 0 where nothing says."""
+    counted, view, limit = _counted(plan), plan.source.view(), plan.config.limit
+    if counted:
+        return len({rating.question for _, rating in counted})
+    if isinstance(plan.task, HasUnits):
+        return len(set(plan.task.units(view, limit).values()))
+    return len(set(plan.task.questions(view, limit).values()))
+
+
+def _counted(plan: Plan) -> list[tuple[str, Rating]]:
+    """What a task about groups asks of a cell and its main metric counts; none elsewhere."""
     few_shot, asked = plan.few_shot, asked_of_groups(plan)
     shown = {one.question for given in (few_shot.groups, few_shot.auxiliary) for some in given.values() for one in some}
-    return sum(rating.question not in shown for _, rating in asked) or len(asked)
+    return [(group, rating) for group, rating in asked if rating.question not in shown] or asked
 
 
 def flop_model_of(plan: Plan, shapes: Mapping[str, tuple[int, ...]]) -> FlopModel:

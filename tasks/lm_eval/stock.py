@@ -97,6 +97,7 @@ class StockChoice(StockTask):
     """Questions with given answers, `labels`; the model's answer is the likeliest of them."""
 
     labels: ClassVar[tuple[str, ...]]
+    graded_metrics: ClassVar[frozenset[str]] = frozenset({"p_gold"})
     requires: ClassVar[frozenset[Capability]] = frozenset()
     accepts: ClassVar[frozenset[Capability]] = CHOOSING
     parity_metric: ClassVar[str] = "acc"

@@ -51,6 +51,10 @@ class UnseenSums:
         """The questions without instructions."""
         return {one.id: one.question for one in items(limit)}
 
+    def units(self, source: Source, limit: int | None) -> Mapping[str, str]:
+        """The two orders of a sum are one independent unit."""
+        return {one.id: one.unit for one in items(limit)}
+
     def evaluate(self, aligned: Aligned, ctx: EvalContext) -> Scores:
         """Return one row for each sum. Raises HarnessError for a model that does not generate."""
         model = able_to("generate", aligned, by=self.name)
@@ -65,7 +69,7 @@ def items(limit: int | None) -> list[Sum]:
 
 
 def row(asked: Sum, answer: Completion) -> SampleRow:
-    """What is kept of one answer; the two orders of a sum are one independent unit."""
+    """What is kept of one answer."""
     values = {
         "right": ends_in(WORDS[asked.a + asked.b], answer.text),
         "ended": float(answer.finish == "stop"),

@@ -448,9 +448,10 @@ def test_more_seeds_do_not_make_more_units():
 @pytest.mark.parametrize("differing", [0.1, 0.3, 1.0])
 @pytest.mark.parametrize("comparisons", [1, 6])
 def test_as_many_units_as_are_needed_show_the_difference_and_fewer_do_not(differing: float, comparisons: int) -> None:
-    needed = stats.units_needed(0.05, differing, comparisons)
-    enough = stats.planned_difference(needed, differing, comparisons)
-    fewer = stats.planned_difference(round(0.9 * needed), differing, comparisons)
+    spread = stats.UnitSpread(differing)
+    needed = stats.units_needed(0.05, spread, comparisons)
+    enough = stats.planned_difference(needed, spread, comparisons)
+    fewer = stats.planned_difference(round(0.9 * needed), spread, comparisons)
     assert enough is not None
     assert fewer is not None
     assert enough <= 0.05 * 1.002 < fewer
@@ -458,7 +459,7 @@ def test_as_many_units_as_are_needed_show_the_difference_and_fewer_do_not(differ
 
 def test_what_is_planned_is_what_the_test_finds_four_times_in_five() -> None:
     units, differing = 200, 0.3
-    planned = stats.planned_difference(units, differing)
+    planned = stats.planned_difference(units, stats.UnitSpread(differing))
     assert planned is not None
     draw = np.random.default_rng(0)
     up = (1 + planned / differing) / 2
@@ -468,5 +469,25 @@ def test_what_is_planned_is_what_the_test_finds_four_times_in_five() -> None:
 
 
 def test_a_handful_of_units_shows_nothing() -> None:
-    assert stats.planned_difference(1, 0.3) is None
-    assert stats.planned_difference(4, 1.0) is None
+    assert stats.planned_difference(1, stats.UnitSpread(0.3)) is None
+    assert stats.planned_difference(4, stats.UnitSpread(1.0)) is None
+    assert stats.planned_difference(4, stats.UnitSpread(1.0, 0.1, 0.1)) is None
+
+
+@pytest.mark.parametrize(("units", "comparisons"), [(12, 2), (88, 2), (20, 16)])
+def test_what_is_planned_of_degrees_goes_by_their_spread(units: int, comparisons: int) -> None:
+    """Taken for right or wrong answers, 12 scenarios were promised .6 of what shows at .12."""
+    planned = stats.planned_difference(units, stats.UnitSpread(1.0, 0.4, 0.1), comparisons)
+    assert planned is not None
+    draw = np.random.default_rng(1).normal(planned, 0.1, size=(600, units))
+    found = float((stats.sign_flips(draw) * comparisons < stats.ALPHA).mean())
+    assert 0.76 <= found <= 0.84
+    needed = stats.units_needed(planned, stats.UnitSpread(1.0, 0.4, 0.1), comparisons)
+    assert needed == pytest.approx(units, abs=1)
+
+
+def test_a_spread_is_that_of_units_and_not_of_items() -> None:
+    found = stats.spread_of([1.0, 1.0, 1.0, -1.0, -1.0, -1.0, 0.0, 1.0], [f"q{i // 2}" for i in range(8)])
+    assert (found.differing, found.step) == (0.75, pytest.approx(math.sqrt(0.75)))
+    assert found.sd == pytest.approx(np.std([1.0, 0.0, -1.0, 0.5], ddof=1))
+    assert stats.spread_of([1.0, -1.0, 0.0], own_units(3)) == stats.UnitSpread(2 / 3)
