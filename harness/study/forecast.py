@@ -240,7 +240,7 @@ def _shows(cells: Sequence[CellForecast], plans: Mapping[str, Plan], known: Sequ
         if not units:
             continue
         methods = {cell.aligner for cell in of_task} - {BASE_ALIGNER}
-        spread, basis = _expected(plan, [record for record in known if record.task.name == task], methods)
+        spread, basis = expected_spread(plan, [record for record in known if record.task.name == task], methods)
         comparisons = max(len(methods), 1)
         yield Showing(
             task=task,
@@ -254,7 +254,7 @@ def _shows(cells: Sequence[CellForecast], plans: Mapping[str, Plan], known: Sequ
         )
 
 
-def _expected(plan: Plan, records: Sequence[Record], methods: Collection[str]) -> tuple[UnitSpread, str]:
+def expected_spread(plan: Plan, records: Sequence[Record], methods: Collection[str]) -> tuple[UnitSpread, str]:
     """How units are expected to differ from base, and what says so: finished runs of these methods, else of any, else
     an assumption. A run that nowhere differs from base says nothing of others.
     """

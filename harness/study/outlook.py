@@ -6,7 +6,7 @@ the cells' own ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,10 @@ from harness.contracts import BASE, HarnessError
 from harness.records.schema import Record
 from harness.stats.crossed import Components
 from harness.study.costs import CellCost, expected
+from harness.study.forecast import expected_spread
 from harness.study.plan import PlannedRun, StudyPlan
-from harness.study.power import ASSUMED, Design, advice
-from harness.study.work import items_about_groups
+from harness.study.power import DRAWS_DIFFER, Design, advice
+from harness.study.work import independent_units, items_about_groups
 
 if TYPE_CHECKING:
     from harness.study.report import StudyReport
@@ -136,10 +137,13 @@ def _shows(plan: StudyPlan, records: Sequence[Record], known: StudyReport | None
     claims = [cell for cell, _ in plan.cells if not cell.config.shuffle_labels and cell.config.aligner != BASE]
     methods = {cell.method for cell in claims}
     for task, folds in tasks.items():
-        seen = _seen(known, task)
+        seen, basis = _seen(known, task), None
+        if seen is None:
+            names = {cell.config.aligner for cell in claims}
+            seen, basis = _expected(next(iter(folds.values())), [r for r in records if r.task.name == task], names)
         asked = sum(units(planned, records) for planned in folds.values())  # every fold holds out other pairs
-        design = Design(seen or ASSUMED, len(plan.study.draws), asked)
-        for sentence in advice(design, max(1, len(methods)), assumed=seen is None):
+        design = Design(seen, len(plan.study.draws), asked)
+        for sentence in advice(design, max(1, len(methods)), basis=basis):
             yield f"{task}: {sentence}"
 
 
@@ -150,6 +154,17 @@ def _seen(known: StudyReport | None, task: str) -> Components | None:
     if not found:
         return None
     return Components(*(max(one[place] for one in found) for place in range(3)))
+
+
+def _expected(planned: PlannedRun, records: Sequence[Record], methods: Collection[str]) -> tuple[Components, str]:
+    """Variances of a difference to base before the study has records, as `plan` expects units to differ, and why.
+
+    Half of a unit's variance is taken to be its own and half to change with the draw; draws differ by `DRAWS_DIFFER`.
+    """
+    assert planned.plan is not None
+    spread, basis = expected_spread(planned.plan, records, methods)
+    variance = spread.sd**2 if spread.sd is not None else spread.differing * spread.step**2
+    return Components(DRAWS_DIFFER**2, variance / 2, variance / 2), basis
 
 
 def items_of(planned: PlannedRun, records: Sequence[Record]) -> int:
@@ -167,7 +182,11 @@ def units(planned: PlannedRun, records: Sequence[Record]) -> int:
         score = record.scores.get(record.task.main_metric)
         if _same_questions(planned, record) and score is not None:
             return score.n
-    return len(set(_questions(planned)))
+    assert planned.plan is not None
+    try:
+        return independent_units(planned.plan)
+    except HarnessError:
+        return 0
 
 
 def _same_questions(planned: PlannedRun, record: Record) -> bool:

@@ -13,8 +13,8 @@ TARGET = 0.05
 """Five points: the difference that the advice is about."""
 MOST_UNITS = 100_000
 MOST_DRAWS = 60
-ASSUMED = Components(draws=0.02**2, units=0.10, rest=0.10)
-"""Of the difference of two shares, where no record says: a fifth of the answers differ, draws by 2 points."""
+DRAWS_DIFFER = 0.02
+"""Standard deviation over draws of a difference, where no record says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +85,21 @@ def _variance(design: Design) -> tuple[float, float]:
     return total / (draws * units), total**2 / spread
 
 
-def advice(design: Design, comparisons: int, *, assumed: bool = False) -> list[str]:
-    """What the design can show, and what five points would take, in sentences; nothing where no difference was seen."""
+def advice(design: Design, comparisons: int, *, basis: str | None = None) -> list[str]:
+    """What the design can show, and what five points would take, in sentences; nothing where no difference was seen.
+
+    `basis` says where variances come from that the study itself has not seen.
+    """
     least = detectable(design, comparisons)
     if least is None:
         return []
-    basis = " (by assumed variances: no record of this task is there yet)" if assumed else ""
+    by = "" if basis is None else f" (variances {basis if basis.startswith('assumed') else f'by {basis}'})"
     found = (
         "no difference to base, however large," if least > 1 else f"a difference to base of {100 * least:.1f} points"
     )
     said = (
         f"With {design.draws} {'draw' if design.draws == 1 else 'draws'} and {design.units} units, {found} "
-        f"would be found four times in five{basis}."
+        f"would be found four times in five{by}."
     )
     if least <= TARGET:
         return [said]

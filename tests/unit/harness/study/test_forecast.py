@@ -21,7 +21,7 @@ from harness.study.forecast import (
     CellForecast,
     Forecast,
     Showing,
-    _expected,
+    expected_spread,
     _shows,
     finished_records,
 )
@@ -88,9 +88,9 @@ def test_a_plan_promises_what_the_records_of_the_task_bear_out() -> None:
 
 
 def test_without_records_the_kind_of_metric_says_what_is_assumed(tmp_path: Path) -> None:
-    assert _expected(planned(CareProtocol(), tmp_path), [], {"sft"}) == (DEGREES, "assumed: no record says")
-    assert _expected(planned(GSM8K(), tmp_path), [], {"sft"})[0] == RIGHT_OR_WRONG
-    others, basis = _expected(planned(CareProtocol(), BOARD), list(finished_records({BOARD})), {"unheard"})
+    assert expected_spread(planned(CareProtocol(), tmp_path), [], {"sft"}) == (DEGREES, "assumed: no record says")
+    assert expected_spread(planned(GSM8K(), tmp_path), [], {"sft"})[0] == RIGHT_OR_WRONG
+    others, basis = expected_spread(planned(CareProtocol(), BOARD), list(finished_records({BOARD})), {"unheard"})
     assert others.sd is not None
     assert basis == "the median of finished runs of this task"
 

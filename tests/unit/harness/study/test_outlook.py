@@ -10,13 +10,13 @@ import pytest
 from harness.config import RunConfig
 from harness.contracts import FewShot, HarnessError
 from harness.study.costs import CellCost
-from harness.study.outlook import GUESS, SURE, Expected, StudyForecast, _added, items_of, units
+from harness.study.outlook import GUESS, SURE, Expected, StudyForecast, _added, _expected, items_of, units
 from tests.unit.leaderboards.test_leaderboards import record
 
 pytestmark = pytest.mark.core
 
 
-def planned(texts: dict[str, str] | None, revision: str = "new", limit: int | None = None) -> Any:
+def planned(texts: dict[str, str] | None, revision: str = "new", limit: int | None = None, **more: Any) -> Any:
     """A planned run on items with these texts; None: they cannot be had."""
 
     def questions(view: object, limit: int | None) -> dict[str, str]:
@@ -24,9 +24,11 @@ def planned(texts: dict[str, str] | None, revision: str = "new", limit: int | No
             raise HarnessError("no data")
         return texts
 
-    task, source = SimpleNamespace(questions=questions), SimpleNamespace(view=lambda: None)
-    plan = SimpleNamespace(task=task, source=source, task_revision=revision, few_shot=FewShot())
-    return SimpleNamespace(plan=plan, config=RunConfig(aligner="dpo", task="medqa", limit=limit))
+    task = SimpleNamespace(questions=questions, main_metric="accuracy", **more)
+    config = RunConfig(aligner="dpo", task="medqa", limit=limit)
+    source = SimpleNamespace(view=lambda: None)
+    plan = SimpleNamespace(task=task, source=source, task_revision=revision, few_shot=FewShot(), config=config)
+    return SimpleNamespace(plan=plan, config=config)
 
 
 def test_runs_of_one_kind_err_together() -> None:
@@ -40,8 +42,19 @@ def test_items_are_those_of_records_of_the_same_questions() -> None:
     assert (items_of(planned({}, "task-revision-1"), known), units(planned({}, "task-revision-1"), known)) == (40, 30)
     two = planned({"a": "why?", "b": "why?"})
     assert (items_of(two, known), units(two, known)) == (2, 1)
+    scenarios = planned({"a": "why?", "b": "how?"}, units=lambda view, limit: {"a": "one", "b": "one"})
+    assert (items_of(scenarios, known), units(scenarios, known)) == (2, 1)
     assert items_of(planned({}, "task-revision-1", limit=5), known) == 0
     assert (items_of(planned(None), []), units(planned(None), [])) == (0, 0)
+
+
+def test_without_records_of_the_study_variances_are_those_that_plan_expects() -> None:
+    """Degrees, such as a share of rules, differ by less than right and wrong answers do."""
+    right_or_wrong, basis = _expected(planned({"a": "why?"}), [], ("dpo",))
+    degrees, _ = _expected(planned({"a": "why?"}, graded_metrics=frozenset({"accuracy"})), [], ("dpo",))
+    assert basis.startswith("assumed")
+    assert right_or_wrong.units + right_or_wrong.rest == pytest.approx(0.3)
+    assert degrees.units + degrees.rest == pytest.approx(0.2**2)
 
 
 def test_what_the_index_keeps_of_a_forecast_is_what_the_report_holds_against_the_records() -> None:
