@@ -25,6 +25,7 @@ from harness.util.safe_text import json_text
 from leaderboards import ranked
 from leaderboards.board import board_page
 from leaderboards.load import SAMPLES
+from leaderboards.origins import Installed
 from leaderboards.panels import panels
 from leaderboards.picture import picture
 from leaderboards.planned import PLAN, missing, plan_of
@@ -38,10 +39,13 @@ ORIGINAL = b"sha256 of the run's own samples"
 _PLACE = re.compile(r"(?:file://)?(?:[A-Za-z]:)?(?:[\\/][^\\/\s'\"@:]+)+[\\/](?=[^\\/\s'\"]*)")
 
 
-def publish(store: Path, runs: Sequence[str], board: str, root: Path = ROOT) -> list[Path]:
+def publish(
+    store: Path, runs: Sequence[str], board: str, root: Path = ROOT, *, installed: Installed | None = None
+) -> list[Path]:
     """Put runs of a store (all of them where none is named) into a board; returns the records' folders.
 
-    Raises HarnessError naming the first run that does not hold what it says; nothing is published then.
+    `installed` plug-ins are asked what only they can say of their runs. Raises HarnessError naming the first run that
+    does not hold what it says; nothing is published then.
     """
     target = root / "records" / board
     plan_of(target)
@@ -49,7 +53,7 @@ def publish(store: Path, runs: Sequence[str], board: str, root: Path = ROOT) -> 
     if not names:
         raise HarnessError(f"no run in {store} to publish")
     for name in names:
-        wrong = faults(store / name)
+        wrong = faults(store / name, installed=installed)
         if wrong:
             raise HarnessError(f"{name} cannot be published: {wrong[0]}")
     return [_published(store / name, target) for name in names]
@@ -138,9 +142,12 @@ def render(root: Path = ROOT) -> list[Path]:
     return list(made)
 
 
-def check(root: Path = ROOT) -> list[str]:
-    """What is wrong with what is published: records that do not hold, pages that are not what would be made now."""
-    found = [f"{name}: {fault}" for name, wrong in _record_faults(root) for fault in wrong]
+def check(root: Path = ROOT, *, installed: Installed | None = None) -> list[str]:
+    """What is wrong with what is published: records that do not hold, pages that are not what would be made now.
+
+    `installed` plug-ins are asked what only they can say of their runs.
+    """
+    found = [f"{name}: {fault}" for name, wrong in _record_faults(root, installed) for fault in wrong]
     if found:
         return found
     made = pages(root)
@@ -155,10 +162,10 @@ def check(root: Path = ROOT) -> list[str]:
     return [*found, *(f"{path} belongs to no board" for path in sorted(left))]
 
 
-def _record_faults(root: Path) -> Iterator[tuple[str, list[str]]]:
+def _record_faults(root: Path, installed: Installed | None) -> Iterator[tuple[str, list[str]]]:
     for folder in _boards(root):
         for path in sorted(folder.glob("*/record.json")):
-            yield f"{folder.name}/{path.parent.name}", faults(path, every_interval=False)
+            yield f"{folder.name}/{path.parent.name}", faults(path, every_interval=False, installed=installed)
 
 
 def _boards(root: Path) -> list[Path]:

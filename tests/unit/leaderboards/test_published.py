@@ -35,9 +35,10 @@ def run(store: Path, aligner: str, right: int, **changes: Any) -> Path:
     fit |= {"seeds": value["seed"], "adapter": value["model"]["lora"], "lengths": value["model"]["lengths"]}
     task = {"name": "medqa", "revision": "task-revision-1", "limit": None}
     decisive = {"fit": fit, "answers": {"task": task}, "judgement": {"judge": None}}
+    used = (f"aligner:{aligner}", "task:medqa", "pool:medqa", "backend:hf")
     value["manifest"] |= {
         "decisive": decisive,
-        "plugins": {f"aligner:{aligner}": "align-harness 0.1.0", "task:medqa": "align-harness 0.1.0"},
+        "plugins": dict.fromkeys(used, "methods-of-a-clinic 1.0"),  # of which nothing is installed here
         "command": ["/home/somebody/bin/python", "-m", "harness", "run", "--data", HERE, "--store=/mnt/disk/runs"],
         "code_url": "file:///home/somebody/wheels/align_harness-0.1.0.whl@sha256=ab",
         "also_read": {"eval": {"where": f"{HERE}/medqa/test.jsonl.gz", "hash": "ab"}},
@@ -90,9 +91,9 @@ TAMPERED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "the units": (lambda v: v["scores"]["accuracy"].update(n=400), "states 400 units"),
     "another score": (lambda v: v["scores"].update(x={"mean": 1.0, "ci95": None, "n": 1}), "x has a score and no row"),
     "the main metric": (lambda v: v["task"].update(main_metric="other"), "no other, the task's main metric"),
-    "the seed": (lambda v: v["seed"].update(training=7), "seed.training is 7 in the record and 0 in what decided"),
+    "the seed": (lambda v: v["seed"].update(training=7), "seed.training is 7 in the record, and fit.seeds.training is"),
     "the budget": (lambda v: v["budget"].update(labels=8), "budget is"),
-    "the method": (lambda v: v["aligner"].update(name="dpo"), "aligner is 'dpo' in the record and 'gem'"),
+    "the method": (lambda v: v["aligner"].update(name="dpo"), "aligner.name is 'dpo' in the record, and fit.aligner.n"),
     "what decided": (lambda v: v["manifest"]["decisive"]["fit"].update(code="x"), "does not follow"),
     "who made it": (lambda v: v["manifest"].update(plugins={}), "which distribution aligner gem came from"),
     "a dirty tree": (lambda v: v["manifest"].update(git_dirty=True), "changes that no commit holds"),
@@ -103,7 +104,35 @@ TAMPERED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "labels from nowhere": (lambda v: v["spent"].update(labels=9), "spent 9 labels and names 2"),
     "time": (lambda v: v["spent"]["seconds"].update(total=1.0), "seconds are 1.000 in all"),
     "a cost below nothing": (lambda v: v["spent"].update(flops=-1.0), "below nothing"),
-    "fewer rows": (lambda v: v["task"].update(n_items=99), "40 rows, and 99 items were asked"),
+    "fewer rows": (lambda v: v["task"].update(n_items=99), "n_items is 99 in the record, and 40 rows have accuracy"),
+    "more rows": (lambda v: v["task"].update(n_items=9), "n_items is 9 in the record, and 40 rows have accuracy"),
+    "a figure of the whole": (
+        lambda v: v["scores"].update(accuracy={"mean": 0.999, "ci95": [0.99, 1.0], "n": 40, "whole": True}),
+        "accuracy is said to be of the whole set, and its rows have it",
+    ),
+    "a score taken out": (lambda v: v["scores"].clear(), "its rows have accuracy, of which it has no score"),
+    "a failure": (lambda v: v.update(status="failed"), "status is failed, and it does not say how it failed"),
+    "a quiet end": (lambda v: v.update(status="degenerate"), "status is degenerate, and its reason None"),
+    "a reason": (lambda v: v.update(reason="x"), "status is ok, and its reason 'x'"),
+    "other groups' labels": (lambda v: v["spent"].update(auxiliary_labels=-5), "or no number: spent.auxiliary_"),
+    "labels of no group": (lambda v: v["spent"].update(auxiliary_labels=5), "and names no auxiliary group"),
+    "time won back": (lambda v: v["spent"]["lost"].update(seconds=-9.0), "no number: spent.lost.seconds is -9.0"),
+    "answers for nothing": (lambda v: v["spent"]["inference"].update(flops=-1.0), "number: spent.inference.flops is"),
+    "labels that prompts show": (lambda v: (v["task"].update(num_fewshot=2), v["spent"].update(labels=1)), "showed 2"),
+    "trials": (lambda v: v["aligner"].update(trials=[{"config": {}, "score": 1.0}]), "1 trials on a budget of 0"),
+    "another's plug-in": (
+        lambda v: v["manifest"]["plugins"].update({"judge:mine": "evil 1.0"}),
+        "the manifest names judge:mine, which the run did not use",
+    ),
+    "no pool": (lambda v: v["manifest"]["plugins"].pop("pool:medqa"), "which distribution pool medqa came from"),
+    "another release": (
+        lambda v: v["manifest"]["packages"].update({"methods-of-a-clinic": "2.0"}),
+        "backend:hf is of 'methods-of-a-clinic 1.0', and the manifest's packages have 2.0",
+    ),
+    "outputs": (
+        lambda v: v.update(outputs={"generator": "g", "file": "f", "sha256": "0"}),
+        "outputs of another model and aligner 'gem' do not go together",
+    ),
 }  # fmt: skip
 
 
