@@ -24,6 +24,7 @@ from harness.util.hashes import file_hash
 from harness.util.safe_text import json_text
 from leaderboards import ranked
 from leaderboards.board import board_page
+from leaderboards.command import placed_model, without_places
 from leaderboards.load import SAMPLES
 from leaderboards.origins import Installed
 from leaderboards.panels import panels
@@ -90,7 +91,9 @@ def _without_places(record: Record, files: dict[str, str]) -> dict[str, Any]:
     manifest["command"] = placeless_command(manifest["command"])
     manifest["code_url"] = _placeless(manifest["code_url"])
     manifest["also_read"] = _deep(manifest["also_read"])
+    manifest["settings"] = without_places(record)
     manifest["files"] = files
+    value["model"]["name"] = placed_model(record.model.name)
     return {**value, "failure": _deep(value["failure"]), "reason": _deep(value["reason"])}
 
 

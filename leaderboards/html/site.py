@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leaderboards import Ranking
+from leaderboards.command import command
 from leaderboards.curves import Curves, curves, labels_text
 from leaderboards.draws import over_draws
 from leaderboards.html import charts, view
@@ -155,7 +156,7 @@ def _write_records(
 def _record_page(entry: Entry) -> dict[str, Any]:
     record = entry.record
     manifest = record.manifest.model_dump(exclude={"decisive"})
-    made = {"command": view.command_of(record), "manifest": manifest, "spent": view.spent_texts(record)}
+    made = {"command": command(record), "manifest": manifest, "spent": view.spent_texts(record)}
     return {"entry": entry, "record": record, **made}
 
 

@@ -24,6 +24,7 @@ from tests.unit.leaderboards.test_leaderboards import ITEMS, add, answers
 pytestmark = pytest.mark.core
 ROOT = Path(__file__).parents[3] / "leaderboards"
 HERE = "/home/somebody/secret place/data"
+MODEL = "/home/somebody/models/small-model"
 
 
 def run(store: Path, aligner: str, right: int, **changes: Any) -> Path:
@@ -45,6 +46,8 @@ def run(store: Path, aligner: str, right: int, **changes: Any) -> Path:
         "files": {"samples.parquet": file_hash(made / "samples.parquet")},
     }
     value["id"] = digest(decisive, "fit", "answers", "judgement")
+    value["data"]["source"], value["model"]["name"] = "folder data", MODEL
+    value["manifest"]["settings"] = {"train_on": None, "precision": "auto", "data": HERE, "model": MODEL}
     value["spent"]["labels"] = len(value["data"]["pair_ids"])
     value["spent"]["seconds"]["total"] = 81.0 if value["spent"]["seconds"]["fit"] else 21.0
     value["aligner"]["fit_id"] = digest(decisive, "fit")
@@ -185,6 +188,7 @@ def test_what_is_published_has_figures_and_neither_texts_nor_places(root: Path, 
     manifest = json.loads(text)["manifest"]
     assert manifest["code_url"] == "align_harness-0.1.0.whl@sha256=ab"
     assert manifest["command"][:5] == ["python", "-m", "harness", "run", "--data"]
+    assert (manifest["settings"]["data"], manifest["settings"]["model"]) == ("PATH/data", "PATH/small-model")
     rows = pq.read_table(folder / "samples.parquet")
     assert set(rows["detail"].to_pylist()) == {"{}"}
     assert rows["value.accuracy"].to_pylist() == [answers(30)[item] for item in ITEMS]
@@ -194,13 +198,17 @@ def test_what_is_published_has_figures_and_neither_texts_nor_places(root: Path, 
 
 def test_a_board_gives_the_tables_of_its_store_and_says_what_is_missing(root: Path, store: Path) -> None:
     (there,), (here,) = leaderboards.tables(root / "records/medical"), leaderboards.tables(store)
-    assert (there.setting, there.rows, there.mdd) == (here.setting, here.rows, here.mdd)
+    assert here.setting.model == MODEL
+    assert (there.setting.model, there.rows, there.mdd) == ("PATH/small-model", here.rows, here.mdd)
     page = (root / "boards/medical.md").read_text()
     assert r"# A \*board\*" in page
     assert "3 of 4 planned cells have not been run" in page
     assert "- `medqa`, `gem`: draws 1\n- `medqa`, `dpo`: draws 0, 1" in page
     assert "On accuracy, better than base: gem (+0.500)." in page
-    assert "python -m harness run --data PATH" in page
+    assert (
+        "    OMP_NUM_THREADS=2 python -m harness run --aligner gem --task medqa --data PATH/data --budget 32 " in page
+    )
+    assert "with the same code, `PATH` being the folder that holds what is named there:" in page
 
 
 def test_check_is_silent_until_a_byte_differs(root: Path) -> None:

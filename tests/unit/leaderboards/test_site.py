@@ -20,7 +20,7 @@ import leaderboards
 from harness.contracts import HarnessError
 from leaderboards import curves, pareto
 from leaderboards.best import best_of
-from leaderboards.html import safety, view, write_site
+from leaderboards.html import safety, write_site
 from leaderboards.planned import BoardPlan, PlannedRow
 from leaderboards.serve import server
 from tests.unit.leaderboards.site_store import ATTACK, fill
@@ -163,13 +163,15 @@ def test_the_first_page_of_a_board_says_what_is_missing(tmp_path: Path) -> None:
     assert "img" not in page.tags
 
 
-def test_a_record_page_has_the_command_without_where_it_ran(tmp_path: Path) -> None:
-    words = ["/home/me/.venv/bin/python", "-m", "harness", "run", "--aligner", "gem", "--set", "aligner.note=a b"]
-    add(tmp_path, "base", answers(10))
-    add(tmp_path, "gem", answers(12), manifest__command=words)
-    found = leaderboards.ranked(tmp_path)
-    (record,) = [e.record for e in found.entries.values() if e.record.aligner.name == "gem"]
-    assert view.command_of(record) == "python -m harness run --aligner gem --set 'aligner.note=a b'"
+def test_a_record_page_has_the_command_that_makes_it_again(tmp_path: Path) -> None:
+    words = ["/home/me/.venv/bin/python", "-m", "harness.study.executors.worker", "6"]
+    add(tmp_path / "store", "base", answers(10))
+    run = add(tmp_path / "store", "gem", answers(12), manifest__command=words, aligner__changed={"note": "a b"})
+    write_site(leaderboards.ranked(tmp_path / "store"), tmp_path / "site")
+    page = Page((tmp_path / f"site/r/{run.name}.html").read_text())
+    (shown,) = [text for text in page.texts if "python -m harness run" in text]
+    assert "--aligner gem --task medqa --data sample --budget 32 --draw-seed 0 --seed 0" in shown
+    assert shown.endswith("--set 'aligner.note=a b'")
 
 
 def test_figures_for_papers_keep_strangers_texts_as_text(tmp_path: Path) -> None:
