@@ -3,6 +3,7 @@
     records/BOARD/board.yaml          what the board asks, and the cells that were planned
     records/BOARD/RUN/record.json     a run's record, its paths taken out, sealed anew
     records/BOARD/RUN/samples.parquet its figures by item; texts of data and models are not published
+    records/BOARD/judges/JUDGE/       what `judge check` measured of the judges that scored its runs
     boards/BOARD.md, boards/BOARD.svg made of those, byte for byte
 
 A board's folder of records is a store: every command that takes `--store` reads it.
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.contracts import HarnessError
+from harness.judging.calibration import Calibration, save
+from harness.records.measured import measured_of
 from harness.records.schema import Record
 from harness.records.seals import write_sealed
 from harness.records.verify import check_files, read_record
@@ -31,6 +34,7 @@ from leaderboards.panels import panels
 from leaderboards.picture import picture
 from leaderboards.planned import PLAN, missing, plan_of
 from leaderboards.render import json_schema
+from leaderboards.strays import strays
 from leaderboards.validate import faults
 
 ROOT = Path("leaderboards")
@@ -43,7 +47,9 @@ _PLACE = re.compile(r"(?:file://)?(?:[A-Za-z]:)?(?:[\\/][^\\/\s'\"@:]+)+[\\/](?=
 def publish(
     store: Path, runs: Sequence[str], board: str, root: Path = ROOT, *, installed: Installed | None = None
 ) -> list[Path]:
-    """Put runs of a store (all of them where none is named) into a board; returns the records' folders.
+    """Put runs of a store (all of them where none is named) into a board, with what was measured of their judges.
+
+    Returns the records' folders and the judges' files.
 
     `installed` plug-ins are asked what only they can say of their runs. Raises HarnessError naming the first run that
     does not hold what it says; nothing is published then.
@@ -57,7 +63,16 @@ def publish(
         wrong = faults(store / name, installed=installed)
         if wrong:
             raise HarnessError(f"{name} cannot be published: {wrong[0]}")
-    return [_published(store / name, target) for name in names]
+    records = [record for name in names if (record := read_record(store / name)) is not None]
+    measured = measured_of(store, records).values()
+    for one in measured:
+        if one.git_dirty:
+            raise HarnessError(
+                f"judge {one.judge} was measured on {one.set} from a checkout with changes that no commit holds; "
+                f"measure it again: python -m harness judge check {one.judge}"
+            )
+    made = [_published(store / name, target) for name in names]
+    return [*made, *(save(target, _without_place(one)) for one in measured)]
 
 
 def _published(source: Path, target: Path) -> Path:
@@ -72,6 +87,11 @@ def _published(source: Path, target: Path) -> Path:
         files[SAMPLES] = file_hash(folder / SAMPLES)
     write_sealed(folder / "record.json", _without_places(record, files))
     return folder
+
+
+def _without_place(found: Calibration) -> Calibration:
+    """What was measured of a judge, of a model in a folder without where that was."""
+    return found.model_copy(update={"model": None if found.model is None else placed_model(found.model)})
 
 
 def _without_texts(source: Path, target: Path) -> None:
@@ -146,11 +166,12 @@ def render(root: Path = ROOT) -> list[Path]:
 
 
 def check(root: Path = ROOT, *, installed: Installed | None = None) -> list[str]:
-    """What is wrong with what is published: records that do not hold, pages that are not what would be made now.
+    """What is wrong with what is published: records that do not hold, what belongs to none, pages that are out of date.
 
     `installed` plug-ins are asked what only they can say of their runs.
     """
     found = [f"{name}: {fault}" for name, wrong in _record_faults(root, installed) for fault in wrong]
+    found += strays(root / "records")
     if found:
         return found
     made = pages(root)

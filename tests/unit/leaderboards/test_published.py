@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow.parquet as pq
 import pytest
@@ -19,7 +20,7 @@ from harness.records.seals import sealed, write_sealed
 from harness.util.hashes import file_hash
 from leaderboards import published
 from leaderboards.validate import faults
-from tests.unit.leaderboards.test_leaderboards import ITEMS, add, answers
+from tests.unit.leaderboards.test_leaderboards import ITEMS, add, answers, calibrate
 
 pytestmark = pytest.mark.core
 ROOT = Path(__file__).parents[3] / "leaderboards"
@@ -229,6 +230,29 @@ def test_check_names_the_record_that_does_not_hold(root: Path, store: Path) -> N
     assert published.check(root)[0].startswith(f"medical/{run_id}: accuracy is 0.9")
 
 
+STRAYS: dict[str, Callable[[Path, Path], Any]] = {
+    "other belongs to no board: it has no board.yaml": lambda records, run: shutil.copytree(run, records / "other/run"),
+    "notes.txt belongs to no board": lambda records, run: (records / "notes.txt").write_text("x"),
+    "medical/notes.txt belongs to no record": lambda records, run: (run.parent / "notes.txt").write_text("x"),
+    "medical/{run}/notes.txt belongs to no record": lambda records, run: (run / "notes.txt").write_text("A patient's."),
+    "medical/{run}/.deep/x belongs to no record": lambda records, run: deep(run / ".deep/x"),
+    "medical/old belongs to no record": lambda records, run: deep(run.parent / "old/samples.parquet"),
+    "medical/twin belongs to no record": lambda records, run: (run.parent / "twin").symlink_to(run),
+}
+
+
+def deep(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("x")
+
+
+@pytest.mark.parametrize("said", STRAYS)
+def test_check_names_what_belongs_to_no_record(root: Path, store: Path, said: str) -> None:
+    run = root / "records/medical" / one(store).name
+    STRAYS[said](root / "records", run)
+    assert any(found.startswith(said.format(run=run.name)) for found in published.check(root))
+
+
 def test_nothing_is_published_with_a_fault_among_it(root: Path, store: Path) -> None:
     changed(one(store), lambda v: v["manifest"].update(git_dirty=True))
     shutil.rmtree(root / "records/medical" / one(store).name)
@@ -251,6 +275,125 @@ def test_the_published_files_name_no_place_and_no_text() -> None:
     for path in (ROOT / "records").rglob("*.parquet"):
         assert path.stat().st_size < 2**20
         assert set(pq.read_table(path, columns=["detail"])["detail"].to_pylist()) == {"{}"}
+
+
+# ---------------------------------------------------------------- judges
+
+
+def judged(store: Path, aligner: str, right: int, judge: str = "local") -> Path:
+    """A run whose answers a judge compared, as its manifest says, too."""
+    made = run(store, aligner, right)
+    value = json.loads((made / "record.json").read_text())
+    value["task"] |= {"judge": judge, "judge_version": "1"}
+    manifest = value["manifest"]
+    manifest["decisive"]["judgement"] = {"judge": {"name": judge, "version": "1"}}
+    manifest["plugins"][f"judge:{judge}"] = "methods-of-a-clinic 1.0"
+    value["id"] = digest(manifest["decisive"], "fit", "answers", "judgement")
+    write_sealed(made / "record.json", value)
+    return made.rename(store / value["id"])
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Path:
+    """A store of judged runs, with what was measured of their judge and of another one."""
+    for aligner, right in (("base", 10), ("gem", 30)):
+        judged(tmp_path / "judged", aligner, right)
+    calibrate(tmp_path / "judged", model=MODEL)
+    calibrate(tmp_path / "judged", judge="similarity", model=None)
+    return tmp_path / "judged"
+
+
+BIASES = "the answer shown first wins 0.830, 0.350 change with the order, the longer answer wins 0.710"
+
+
+def test_what_was_measured_of_a_judge_is_published_with_its_runs(root: Path, measured: Path) -> None:
+    made = published.publish(measured, (), "medical", root)
+    judges = root / "records/medical/judges"
+    assert [path.relative_to(judges).as_posix() for path in judges.rglob("*.json")] == [
+        "local/llmbar@PATH%2Fsmall-model.json"
+    ]
+    assert made[-1] in judges.rglob("*.json")
+    published.render(root)
+    page = (root / "boards/medical.md").read_text()
+    assert "Agreement of judge `local` with labelled pairs [95 % CI]: llmbar 0.610 [0.510, 0.700] (90 of 100" in page
+    assert BIASES in page
+    assert "somebody" not in next(judges.rglob("*.json")).read_text()
+    assert published.check(root) == []
+
+
+def test_what_was_measured_with_changes_that_no_commit_holds_is_not_published(root: Path, measured: Path) -> None:
+    calibrate(measured, model=MODEL, git_dirty=True)
+    with pytest.raises(HarnessError, match=r"judge local was measured on llmbar from a checkout with changes"):
+        published.publish(measured, (), "medical", root)
+    assert len(list((root / "records/medical").iterdir())) == 3, "the plan and the two runs that were there"
+
+
+def test_check_names_a_calibration_that_cannot_be_read_or_is_of_no_run(root: Path, measured: Path) -> None:
+    published.publish(measured, (), "medical", root)
+    published.render(root)
+    folder = root / "records/medical"
+    calibrate(folder, judge="similarity", model=None)
+    of_none = "belongs to no judge of the board's runs"
+    assert published.check(root) == [f"medical/judges/similarity/llmbar.json {of_none}"]
+    shutil.rmtree(folder / "judges/similarity")
+    (one,) = (folder / "judges").rglob("*.json")
+    (one.parent / "notes.txt").write_text("A patient's text.")
+    assert published.check(root) == [f"medical/judges/local/notes.txt {of_none}"]
+    (one.parent / "notes.txt").unlink()
+    content = one.read_text()
+    for damaged, said in (
+        ("{", "is not valid JSON"),
+        (content.replace('"llmbar"', '"sample"'), "is not where what it"),
+    ):
+        one.write_text(damaged)
+        assert [said in fault for fault in published.check(root)] == [True]
+    one.write_text(content.replace('"git_dirty": null', '"git_dirty": true'))
+    assert ["from a checkout with changes" in fault for fault in published.check(root)] == [True]
+    one.write_text(content)
+    assert published.check(root) == []
+
+
+def test_a_run_is_exported_and_imported_with_what_was_measured_of_its_judge(measured: Path, tmp_path: Path) -> None:
+    ids = [path.parent.name for path in measured.glob("*/record.json")]
+    given, mine = tmp_path / "given", tmp_path / "mine"
+    assert call("export", *ids, "--as", "run", "--out", str(given), "--store", str(measured)) == 0
+    assert call("import", str(given), "--store", str(mine)) == 0
+    for place in (given, mine):
+        assert [path.name for path in (place / "judges").rglob("*.json")] == [f"llmbar@{quote(MODEL, safe='')}.json"]
+        assert BIASES in leaderboards.render(leaderboards.tables(place))
+
+
+def test_what_was_measured_here_is_not_replaced_and_a_damaged_file_stops_no_run(
+    measured: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine"
+    calibrate(mine, model=MODEL, labelled_by="our own people")
+    assert call("import", str(measured), "--store", str(mine)) == 0
+    assert "our own people" in next((mine / "judges").rglob("*.json")).read_text()
+    for path in (measured / "judges").rglob("*.json"):
+        path.write_text("{")
+    capfd.readouterr()
+    assert call("import", str(measured), "--store", str(tmp_path / "other")) == 0
+    said = capfd.readouterr()
+    assert said.out.count("taken over") == 2
+    assert "what was measured of judges is not taken over: " in said.err
+
+
+@pytest.mark.parametrize("damage", ["another place", "a link"])
+def test_a_calibration_that_would_lie_elsewhere_is_not_taken_over(
+    measured: Path, tmp_path: Path, damage: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A stranger's file may say that its judge is called `..`."""
+    path = next((measured / "judges/local").iterdir())
+    if damage == "a link":
+        path.rename(tmp_path / "elsewhere.json")
+        path.symlink_to(tmp_path / "elsewhere.json")
+    else:
+        judged(measured, "sft", 20, judge="..")
+        path.write_text(path.read_text().replace('"judge": "local"', '"judge": ".."'))
+    assert call("import", str(measured), "--store", str(tmp_path / "mine")) == 0
+    assert ("is a link" if damage == "a link" else "is not where what it says belongs") in capfd.readouterr().err
+    assert not list((tmp_path / "mine").rglob("*llmbar*"))
 
 
 # ---------------------------------------------------------------- the command line

@@ -24,7 +24,7 @@ from leaderboards.html import safety, write_site
 from leaderboards.planned import BoardPlan, PlannedRow
 from leaderboards.serve import server
 from tests.unit.leaderboards.site_store import ATTACK, fill
-from tests.unit.leaderboards.test_leaderboards import add, answers
+from tests.unit.leaderboards.test_leaderboards import add, answers, calibrate, judged
 
 pytest.importorskip("vl_convert", reason="the extra `site` is not installed")
 pytest.importorskip("altair", reason="the extra `site` is not installed")
@@ -257,6 +257,18 @@ def test_five_budgets_make_a_curve_and_fewer_join_scores(tmp_path: Path) -> None
     found = leaderboards.ranked(tmp_path / "few")
     (few,) = curves.curves(found.tables, found.entries)
     assert all(not line.smoothed and line.why_not and "5 budgets" in line.why_not for line in few.lines)
+
+
+def test_a_judges_leanings_stand_beside_its_agreement(tmp_path: Path) -> None:
+    calibrate(tmp_path / "runs")
+    judged(tmp_path / "runs")
+    folder = write_site(leaderboards.ranked(tmp_path / "runs"), tmp_path / "site").parent
+    texts = [text.strip() for path in (folder / "t").iterdir() for text in Page(path.read_text()).texts]
+    heads = ["a constant answer wins", "the answer shown first wins", "verdict changes with the order"]
+    place = texts.index(heads[0])
+    assert texts[place : place + 5] == [*heads, "the longer answer wins", "and with people"]
+    place = texts.index("0.020")
+    assert texts[place : place + 5] == ["0.020", "0.830", "0.350", "0.710", "0.550"]
 
 
 def test_headings_name_the_judge_and_whose_answers_it_was_given(tmp_path: Path) -> None:
