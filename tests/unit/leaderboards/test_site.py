@@ -259,6 +259,25 @@ def test_five_budgets_make_a_curve_and_fewer_join_scores(tmp_path: Path) -> None
     assert all(not line.smoothed and line.why_not and "5 budgets" in line.why_not for line in few.lines)
 
 
+def test_a_run_that_a_newer_one_replaces_has_a_page_and_is_not_counted(tmp_path: Path) -> None:
+    """A study of two commits runs base twice: six of a published board's records had no page."""
+    store, site = tmp_path / "store", tmp_path / "site"
+    old = add(
+        store, "base", answers(10), manifest__created="2025-01-01T00:00:00Z", budget__labels=8, budget__preset="8"
+    )
+    other = add(store, "gem", answers(11), manifest__created="2025-01-01T00:00:00Z")
+    new, newer = add(store, "base", answers(10)), add(store, "gem", answers(12))
+    text = " ".join(Page(write_site(leaderboards.ranked(store), site).read_text()).texts)
+    assert "1 tables over 2 runs." in text
+    listed = Page((site / "records.html").read_text()).texts
+    for older, by in ((old, new), (other, newer)):
+        name = f"{by.name.split('-')[0]}, replaced by {by.name}"
+        assert name in listed
+        assert f"{name} on medqa" in Page((site / f"r/{older.name}.html").read_text()).texts
+    assert {path.stem for path in (site / "r").iterdir()} == {run.name for run in (old, other, new, newer)}
+    assert {name for name in listed if name.endswith("4 records")}
+
+
 def test_a_judges_leanings_stand_beside_its_agreement(tmp_path: Path) -> None:
     calibrate(tmp_path / "runs")
     judged(tmp_path / "runs")

@@ -296,7 +296,7 @@ UNCHECKED = {
     "spent.prompts": "at most what was drawn",
     "spent.*": "counted by the run; nothing is below nothing, and seconds add up",
 }
-"""Fields that a resealed record can hold anything in, and why. Whoever adds a field decides whether it is one of them."""
+"""Fields that a resealed record can hold anything in, and why. Whoever adds a field decides whether it is one."""
 CHOICES: dict[str, Any] = {
     "status": "over_cap",
     "failure": {"reason": "x", "traceback": "x"},
