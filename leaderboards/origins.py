@@ -84,7 +84,10 @@ def unlike_installed(record: Record, installed: Installed) -> Iterator[str]:
 
 
 def _unlike_task(record: Record, task: object) -> Iterator[str]:
-    """What a table rests on and what only the task can say: its main metric, which way is better, what it needs."""
+    """What a table rests on and what only the task can say: its main metric, which way is better, what it needs.
+
+    That less of a metric beside the main one is better may have been declared since.
+    """
     assert isinstance(task, Task)
     told = record.task
     main = task.main_metric
@@ -93,11 +96,10 @@ def _unlike_task(record: Record, task: object) -> Iterator[str]:
     says: dict[str, tuple[Any, Any]] = {
         "main_metric": (told.main_metric, main),
         "null_by": (told.null_by, task.null_by if isinstance(task, NeedsControl) else None),
-        "lower_is_better": (
-            sorted(told.lower_is_better),
-            sorted(task.lower_is_better) if isinstance(task, HasFallingMetrics) else [],
-        ),
     }
+    falling = task.lower_is_better if isinstance(task, HasFallingMetrics) else frozenset[str]()
+    if not falling.issuperset(told.lower_is_better) or (main in falling) != (main in told.lower_is_better):
+        says["lower_is_better"] = (sorted(told.lower_is_better), sorted(falling))
     if record.manifest.decisive.get("judgement", {}).get("baseline") == REFERENCE:
         expected = task.reference_baseline if isinstance(task, HasNoReferences) else REFERENCE
         says["baseline"] = (told.baseline, expected)

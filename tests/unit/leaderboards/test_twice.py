@@ -51,9 +51,14 @@ REAL = {
 """Published runs: of pairs, of groups' opinions, and one that fits nothing."""
 
 
-@functools.cache
-def _rows(digest_of_file: str, path: Path) -> Samples:
-    return read_samples(path)
+_ROWS: dict[str, Samples] = {}
+
+
+def _rows(path: Path) -> Samples:
+    key = file_hash(path)
+    if key not in _ROWS:
+        _ROWS[key] = read_samples(path)
+    return _ROWS[key]
 
 
 @functools.cache
@@ -64,8 +69,7 @@ def _interval(values: tuple[float, ...], units: tuple[str, ...]) -> Estimate:
 @pytest.fixture(autouse=True)
 def _read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hundreds of changed records share the rows of a file and their intervals."""
-    files: dict[str, Path] = {}
-    monkeypatch.setattr(validate, "read_samples", lambda p: _rows(h := file_hash(p), files.setdefault(h, p)))
+    monkeypatch.setattr(validate, "read_samples", _rows)
     monkeypatch.setattr(validate, "mean_interval", lambda values, units: _interval(tuple(values), tuple(units)))
 
 
@@ -417,6 +421,15 @@ def test_what_only_the_plug_in_can_say_is_asked_where_it_is_installed(path: str,
     assert made.faults() == faults(folder, installed=registry) == []
     made.faults({path: ASKED_HERE[path]})
     assert path.removeprefix("manifest.plugins.") in " ".join(faults(folder, installed=registry))
+
+
+def test_that_less_is_better_may_have_been_declared_since_but_not_of_the_main_metric(tmp_path: Path) -> None:
+    made, registry = Copy(REAL["pairs"], tmp_path), load(plugins=False)
+    assert made.faults() == []
+    for metric, known in (("truncated", True), ("adherence", False)):
+        task = type("Later", (registry.task("care_protocol"),), {"lower_is_better": frozenset({metric})})
+        installed = dataclasses.replace(registry, tasks={**registry.tasks, "care_protocol": task})
+        assert (faults(tmp_path / made.value["id"], installed=installed) == []) == known
 
 
 def test_another_release_of_a_plug_in_is_not_asked(tmp_path: Path) -> None:
