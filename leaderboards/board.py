@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from harness.contracts import BASE
 from harness.records.schema import Record
 from harness.stats.curves import LEAST_BUDGETS
-from harness.util.safe_text import code, markdown
+from harness.util.safe_text import code, line, markdown
 from leaderboards import Ranking
 from leaderboards.closing import closing
 from leaderboards.columns import directed, of_all
+from leaderboards.command import PLACE, command
 from leaderboards.curves import Curves, curves, labels_text
 from leaderboards.draws import Average, DrawnRow, DrawnTable, over_draws
 from leaderboards.panels import BoardPanel, ScorePoint
@@ -200,9 +200,11 @@ def _findings(tables: Sequence[Table]) -> Iterator[str]:
 
 
 def _made(records: Sequence[Record]) -> Iterator[str]:
-    yield f"From {_sources(records)}. The commands, `PATH` being the folder of the data:"
-    commands = sorted({_command(record) for record in records if record.aligner.name != BASE})
-    yield "\n".join(f"    {command}" for command in commands)
+    commands = sorted({command(record) for record in records if record.aligner.name != BASE})
+    placed = any(f" {PLACE}/" in one for one in commands)
+    where = f", {code(PLACE)} being the folder that holds what is named there" if placed else ""
+    yield f"From {_sources(records)}. The commands that make them again with the same code{where}:"
+    yield "\n".join(f"    {line(one)}" for one in commands)
 
 
 def _sources(records: Sequence[Record]) -> str:
@@ -215,13 +217,3 @@ def _source(record: Record) -> str:
     if manifest.git_commit:
         return f"commit {code(manifest.git_commit[:10])}"
     return f"installed files with hash {code((manifest.code_files or 'unknown')[:10])}"
-
-
-def _command(record: Record) -> str:
-    words = list(record.manifest.command)
-    if "-m" in words:
-        words = ["python", *words[words.index("-m") :]]
-    for option, value in (("--data", "PATH"), ("--store", "runs")):
-        if option in words[:-1]:
-            words[words.index(option) + 1] = value
-    return shlex.join(word for word in words if word not in ("--quiet", "--json"))

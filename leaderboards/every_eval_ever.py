@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shlex
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -25,7 +24,7 @@ from harness.contracts import BASE, HarnessError, SampleRow
 from harness.records.schema import Record, Score
 from harness.records.shown import shown
 from harness.util.files import write_atomic
-from leaderboards.published import placeless_command
+from leaderboards.command import command, placed_model
 from leaderboards.table import MethodRow
 
 SCHEMA = "0.3.0"
@@ -131,7 +130,7 @@ def _evaluation_id(record: Record) -> str:
 def _model(record: Record) -> dict[str, Any]:
     model, data, spent = record.model, record.data, record.spent
     found = {
-        "base_model": model.name,
+        "base_model": placed_model(model.name),
         "base_weights_sha256": model.weights_hash,
         "parameters": model.parameters,
         "precision": model.precision,
@@ -213,7 +212,7 @@ def _result(record: Record, name: str, score: Score, row: MethodRow | None) -> d
         "generation_config": {
             "generation_args": {
                 **({"max_tokens": record.model.lengths["new_tokens"]} if "new_tokens" in record.model.lengths else {}),
-                "execution_command": shlex.join(placeless_command(record.manifest.command)),
+                "execution_command": command(record),
             },
             "additional_details": _texts({"few_shot": task.num_fewshot, "lengths": record.model.lengths}),
         },

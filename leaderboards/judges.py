@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.contracts import HarnessError
 from harness.judging.calibration import Calibration, load
+from harness.records.schema import Score
 from harness.stats import Estimate
 from leaderboards.table import JudgeFigure, Table
 
@@ -47,13 +48,21 @@ def _with_judge(table: Table, known: Sequence[Calibration], problem: str | None)
 
 def _figure(calibration: Calibration) -> JudgeFigure:
     figures = calibration.figures
-    agreement, null = figures.agreement, figures.null_win_rate
+    agreement = figures.agreement
     return JudgeFigure(
         set=calibration.set,
         labelled_by=calibration.labelled_by,
         pairs=figures.pairs,
         answered=figures.answered,
         agreement=None if agreement is None else Estimate(agreement.mean, agreement.ci95, agreement.n),
-        null_win_rate=None if null is None else null.mean,
+        null_win_rate=_mean(figures.null_win_rate),
         fails=calibration.fails,
+        first_position=_mean(figures.first_position),
+        flips=_mean(figures.flips),
+        longer=_mean(figures.longer),
+        longer_people=_mean(figures.longer_people),
     )
+
+
+def _mean(score: Score | None) -> float | None:
+    return None if score is None else score.mean

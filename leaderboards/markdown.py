@@ -110,10 +110,22 @@ def _judge(table: Table) -> str:
 
 def _agreement(found: JudgeFigure) -> str:
     share = "no verdict" if found.agreement is None else _score(found.agreement)
-    null = "" if found.null_win_rate is None else f", a constant answer wins {found.null_win_rate:.3f}"
     fails = "".join(f", **fails: {md(fault)}**" for fault in found.fails)
     by = f"{found.answered} of {found.pairs} pairs, labelled by {md(found.labelled_by)}"
-    return f"{md(found.set)} {share} ({by}{null}){fails}"
+    return f"{md(found.set)} {share} ({', '.join([by, *_leanings(found)])}){fails}"
+
+
+def _leanings(found: JudgeFigure) -> Iterator[str]:
+    """What a judge's verdicts follow beside the better answer."""
+    if found.null_win_rate is not None:
+        yield f"a constant answer wins {found.null_win_rate:.3f}"
+    if found.first_position is not None:
+        yield f"the answer shown first wins {found.first_position:.3f}"
+    if found.flips is not None:
+        yield f"{found.flips:.3f} change with the order"
+    if found.longer is not None:
+        people = "" if found.longer_people is None else f" and {found.longer_people:.3f} of people's"
+        yield f"the longer answer wins {found.longer:.3f}{people}"
 
 
 def _beside(table: Table, words: Sequence[str], what: str) -> str:

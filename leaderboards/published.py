@@ -3,6 +3,7 @@
     records/BOARD/board.yaml          what the board asks, and the cells that were planned
     records/BOARD/RUN/record.json     a run's record, its paths taken out, sealed anew
     records/BOARD/RUN/samples.parquet its figures by item; texts of data and models are not published
+    records/BOARD/judges/JUDGE/       what `judge check` measured of the judges that scored its runs
     boards/BOARD.md, boards/BOARD.svg made of those, byte for byte
 
 A board's folder of records is a store: every command that takes `--store` reads it.
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.contracts import HarnessError
+from harness.judging.calibration import Calibration, save
+from harness.records.measured import measured_of
 from harness.records.schema import Record
 from harness.records.seals import write_sealed
 from harness.records.verify import check_files, read_record
@@ -24,11 +27,14 @@ from harness.util.hashes import file_hash
 from harness.util.safe_text import json_text
 from leaderboards import ranked
 from leaderboards.board import board_page
+from leaderboards.command import placed_model, without_places
 from leaderboards.load import SAMPLES
+from leaderboards.origins import Installed
 from leaderboards.panels import panels
 from leaderboards.picture import picture
 from leaderboards.planned import PLAN, missing, plan_of
 from leaderboards.render import json_schema
+from leaderboards.strays import strays
 from leaderboards.validate import faults
 
 ROOT = Path("leaderboards")
@@ -38,10 +44,15 @@ ORIGINAL = b"sha256 of the run's own samples"
 _PLACE = re.compile(r"(?:file://)?(?:[A-Za-z]:)?(?:[\\/][^\\/\s'\"@:]+)+[\\/](?=[^\\/\s'\"]*)")
 
 
-def publish(store: Path, runs: Sequence[str], board: str, root: Path = ROOT) -> list[Path]:
-    """Put runs of a store (all of them where none is named) into a board; returns the records' folders.
+def publish(
+    store: Path, runs: Sequence[str], board: str, root: Path = ROOT, *, installed: Installed | None = None
+) -> list[Path]:
+    """Put runs of a store (all of them where none is named) into a board, with what was measured of their judges.
 
-    Raises HarnessError naming the first run that does not hold what it says; nothing is published then.
+    Returns the records' folders and the judges' files.
+
+    `installed` plug-ins are asked what only they can say of their runs. Raises HarnessError naming the first run that
+    does not hold what it says; nothing is published then.
     """
     target = root / "records" / board
     plan_of(target)
@@ -49,10 +60,19 @@ def publish(store: Path, runs: Sequence[str], board: str, root: Path = ROOT) -> 
     if not names:
         raise HarnessError(f"no run in {store} to publish")
     for name in names:
-        wrong = faults(store / name)
+        wrong = faults(store / name, installed=installed)
         if wrong:
             raise HarnessError(f"{name} cannot be published: {wrong[0]}")
-    return [_published(store / name, target) for name in names]
+    records = [record for name in names if (record := read_record(store / name)) is not None]
+    measured = measured_of(store, records).values()
+    for one in measured:
+        if one.git_dirty:
+            raise HarnessError(
+                f"judge {one.judge} was measured on {one.set} from a checkout with changes that no commit holds; "
+                f"measure it again: python -m harness judge check {one.judge}"
+            )
+    made = [_published(store / name, target) for name in names]
+    return [*made, *(save(target, _without_place(one)) for one in measured)]
 
 
 def _published(source: Path, target: Path) -> Path:
@@ -67,6 +87,11 @@ def _published(source: Path, target: Path) -> Path:
         files[SAMPLES] = file_hash(folder / SAMPLES)
     write_sealed(folder / "record.json", _without_places(record, files))
     return folder
+
+
+def _without_place(found: Calibration) -> Calibration:
+    """What was measured of a judge, of a model in a folder without where that was."""
+    return found.model_copy(update={"model": None if found.model is None else placed_model(found.model)})
 
 
 def _without_texts(source: Path, target: Path) -> None:
@@ -86,7 +111,9 @@ def _without_places(record: Record, files: dict[str, str]) -> dict[str, Any]:
     manifest["command"] = placeless_command(manifest["command"])
     manifest["code_url"] = _placeless(manifest["code_url"])
     manifest["also_read"] = _deep(manifest["also_read"])
+    manifest["settings"] = without_places(record)
     manifest["files"] = files
+    value["model"]["name"] = placed_model(record.model.name)
     return {**value, "failure": _deep(value["failure"]), "reason": _deep(value["reason"])}
 
 
@@ -138,9 +165,13 @@ def render(root: Path = ROOT) -> list[Path]:
     return list(made)
 
 
-def check(root: Path = ROOT) -> list[str]:
-    """What is wrong with what is published: records that do not hold, pages that are not what would be made now."""
-    found = [f"{name}: {fault}" for name, wrong in _record_faults(root) for fault in wrong]
+def check(root: Path = ROOT, *, installed: Installed | None = None) -> list[str]:
+    """What is wrong with what is published: records that do not hold, what belongs to none, pages that are out of date.
+
+    `installed` plug-ins are asked what only they can say of their runs.
+    """
+    found = [f"{name}: {fault}" for name, wrong in _record_faults(root, installed) for fault in wrong]
+    found += strays(root / "records")
     if found:
         return found
     made = pages(root)
@@ -155,10 +186,10 @@ def check(root: Path = ROOT) -> list[str]:
     return [*found, *(f"{path} belongs to no board" for path in sorted(left))]
 
 
-def _record_faults(root: Path) -> Iterator[tuple[str, list[str]]]:
+def _record_faults(root: Path, installed: Installed | None) -> Iterator[tuple[str, list[str]]]:
     for folder in _boards(root):
         for path in sorted(folder.glob("*/record.json")):
-            yield f"{folder.name}/{path.parent.name}", faults(path, every_interval=False)
+            yield f"{folder.name}/{path.parent.name}", faults(path, every_interval=False, installed=installed)
 
 
 def _boards(root: Path) -> list[Path]:

@@ -246,6 +246,14 @@ class JudgeFigure:
     null_win_rate: float | None
     """How often a constant answer beats the better one."""
     fails: tuple[str, ...]
+    first_position: float | None = None
+    """Share of single-order verdicts for the answer that stood first; 0.5 is no bias."""
+    flips: float | None = None
+    """Share of pairs whose verdict changes when the answers change places."""
+    longer: float | None = None
+    """Share of verdicts for the longer answer, where people saw no tie."""
+    longer_people: float | None = None
+    """The same of people's own verdicts on these pairs."""
 
 
 @dataclass(frozen=True, slots=True)

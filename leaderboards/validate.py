@@ -1,8 +1,9 @@
 """Whether a record that somebody hands in is what it says: recomputed as far as its files allow.
 
-A record's own seal, the hash of its samples, the ids that follow from what decided the outcome, every score and
-interval from the rows, who made it with which plug-ins, and the arithmetic of its budget. What only running it again
-can show is whether the model gave those answers.
+A record's own seal, the hash of its samples, the ids that follow from what decided the outcome, everything that it
+states twice (`leaderboards.twice`), every score and interval from the rows, who made it with which plug-ins
+(`leaderboards.origins`), and the arithmetic of its budget. What only running it again can show is whether the model
+gave those answers.
 """
 
 from __future__ import annotations
@@ -10,24 +11,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from harness.contracts import HarnessError
-from harness.records.provenance import digest
+from harness.records.provenance import digest, flat
 from harness.records.schema import Record, Score
 from harness.records.verify import RECORD, check_files, read_record
 from harness.stats import mean_interval
 from leaderboards.load import SAMPLES, Samples, read_samples
+from leaderboards.origins import Installed, foreign_origins, unlike_installed
+from leaderboards.twice import SECTIONS, contradictions
 
 TOLERANCE = 1e-9
-_SECTIONS = ("fit", "answers", "judgement")
 
 
-def faults(path: Path, *, every_interval: bool = True) -> list[str]:
+def faults(path: Path, *, every_interval: bool = True, installed: Installed | None = None) -> list[str]:
     """What is wrong with the run in a folder (or whose `record.json` is named), a sentence each; empty: nothing.
 
     Without `every_interval` means are recomputed for all metrics and intervals for the main one, which is quicker.
-    Raises HarnessError where there is no record.
+    With `installed` plug-ins the record's task and method are asked, too, what only they can say, such as the main
+    metric. Raises HarnessError where there is no record.
     """
     if path.is_file() and path.name != RECORD:
         raise HarnessError(f"{path} is no {RECORD}; name the folder of a run, or the {RECORD} in it")
@@ -38,7 +40,9 @@ def faults(path: Path, *, every_interval: bool = True) -> list[str]:
         return [str(error)]
     if record is None:
         raise HarnessError(f"no {RECORD} in {folder}; name the folder of a run, or the {RECORD} in it")
-    found = [*_identity(record), *_provenance(record), *_budget(record), *_spent(record)]
+    found = [*_identity(record), *_provenance(record), *_ending(record), *_budget(record), *_spent(record)]
+    if installed is not None:
+        found += unlike_installed(record, installed)
     return [*found, *_rows(folder, record, every_interval)]
 
 
@@ -47,47 +51,33 @@ def faults(path: Path, *, every_interval: bool = True) -> list[str]:
 
 def _identity(record: Record) -> Iterator[str]:
     decisive = record.manifest.decisive
-    missing = [name for name in _SECTIONS if name not in decisive]
+    missing = [name for name in SECTIONS if name not in decisive]
     if missing:
         yield f"the manifest does not say what decided the outcome: {', '.join(missing)}"
         return
-    if digest(decisive, *_SECTIONS) != record.id:
+    if digest(decisive, *SECTIONS) != record.id:
         yield f"the id {record.id} does not follow from what the manifest says decided the outcome"
     if digest(decisive, "fit") != record.aligner.fit_id:
         yield f"the fit's id {record.aligner.fit_id} does not follow from what the manifest says decided the fit"
-    for name, stated, decided in _twice(record, decisive):
-        if decided is not None and stated != decided:
-            yield f"{name} is {stated!r} in the record and {decided!r} in what decided the outcome"
-
-
-def _twice(record: Record, decisive: dict[str, dict[str, Any]]) -> Iterator[tuple[str, Any, Any]]:
-    """(name, value, value) of what a record states in two places."""
-    fit, answers = decisive["fit"], decisive["answers"]
-    yield "aligner", record.aligner.name, fit.get("aligner", {}).get("name")
-    yield "aligner.version", record.aligner.version, fit.get("aligner", {}).get("version")
-    yield "lora", record.model.lora, fit.get("adapter")
-    yield "lengths", record.model.lengths, fit.get("lengths")
-    yield "precision", record.model.precision, fit.get("machine", {}).get("precision")
-    yield "seed.draw", record.seed.draw, fit.get("seeds", {}).get("draw")
-    yield "seed.training", record.seed.training, fit.get("seeds", {}).get("training")
-    yield "task", record.task.name, answers.get("task", {}).get("name")
-    yield "task.revision", record.task.revision, answers.get("task", {}).get("revision")
-    yield "task.limit", record.task.limit, answers.get("task", {}).get("limit", record.task.limit)
-    yield "judge", record.task.judge, (decisive["judgement"].get("judge") or {}).get("name")
-    yield "budget", record.budget.model_dump(mode="json", exclude={"profile"}), fit.get("budget")
+    yield from contradictions(record)
 
 
 def _provenance(record: Record) -> Iterator[str]:
     manifest = record.manifest
-    for kind, name in (("aligner", record.aligner.name), ("task", record.task.name.partition(":")[0])):
-        if not manifest.plugins.get(f"{kind}:{name}"):
-            yield f"the manifest does not say which distribution {kind} {name} came from"
+    yield from foreign_origins(record)
     if manifest.git_dirty:
         yield "it was made from a checkout with changes that no commit holds"
     if manifest.git_commit is None and manifest.code_files is None:
         yield "neither a commit nor a hash of the installed files says what code ran"
     if record.model.trust_remote_code:
         yield "it ran the model repository's own code, which nobody else has"
+
+
+def _ending(record: Record) -> Iterator[str]:
+    if (record.status == "failed") != (record.failure is not None):
+        yield f"its status is {record.status}, and it {'says' if record.failure else 'does not say'} how it failed"
+    if (record.status == "ok") != (record.reason is None):
+        yield f"its status is {record.status}, and its reason {record.reason!r}"
 
 
 def _budget(record: Record) -> Iterator[str]:
@@ -99,6 +89,8 @@ def _budget(record: Record) -> Iterator[str]:
         yield f"it had {len(data.pair_ids)} labelled pairs on a budget of {budget.labels}"
     if len(data.prompt_ids) > budget.prompts:
         yield f"it had {len(data.prompt_ids)} prompts on a budget of {budget.prompts}"
+    if len(record.aligner.trials) > budget.tune:
+        yield f"it compares {len(record.aligner.trials)} trials on a budget of {budget.tune}"
     if set(data.pair_ids) & set(data.prompt_ids):
         yield "a labelled pair is among its unlabelled prompts too"
     for group, asked in data.rating_ids.items():
@@ -111,6 +103,11 @@ def _spent(record: Record) -> Iterator[str]:
     bought = max(len(record.data.pair_ids), sum(map(len, record.data.rating_ids.values())))
     if spent.labels > bought:
         yield f"it spent {spent.labels} labels and names {bought}"
+    shown = min(record.task.num_fewshot, len(record.data.pair_ids))
+    if spent.labels < shown:
+        yield f"it spent {spent.labels} labels, and its prompts showed {shown}"
+    if spent.auxiliary_labels and not record.data.auxiliary_groups:
+        yield f"it spent {spent.auxiliary_labels} auxiliary labels and names no auxiliary group"
     if spent.prompts > len(record.data.prompt_ids) + len(record.data.pair_ids):
         yield f"it spent {spent.prompts} prompts and names fewer"
     parts = spent.seconds.load + spent.seconds.fit + spent.seconds.evaluate
@@ -119,16 +116,16 @@ def _spent(record: Record) -> Iterator[str]:
     cap = budget.cap
     if cap is not None and record.status == "ok" and spent.flops > cap:
         yield f"it computed {spent.flops:.4g} FLOPs over a cap of {cap:.4g} and calls itself ok"
-    figures = [spent.labels, spent.prompts, spent.flops, spent.optimizer_steps, spent.peak_memory_bytes, parts]
-    if any(figure < 0 or not math.isfinite(figure) for figure in figures):
-        yield "a cost is below nothing or no number"
+    for name, figure in flat(spent.model_dump()).items():
+        if figure < 0 or not math.isfinite(figure):
+            yield f"a cost is below nothing or no number: spent.{name} is {figure}"
 
 
 # ---------------------------------------------------------------- what follows from its rows
 
 
 def _rows(folder: Path, record: Record, every_interval: bool) -> Iterator[str]:
-    if record.status == "failed" and not record.scores:
+    if record.status == "failed" and not record.scores and SAMPLES not in record.manifest.files:
         return
     try:
         check_files(folder, record, SAMPLES)
@@ -136,13 +133,20 @@ def _rows(folder: Path, record: Record, every_interval: bool) -> Iterator[str]:
     except HarnessError as error:
         yield f"{error}: it is changed, or of another run"
         return
-    if len(samples.units) < record.task.n_items:
-        yield f"{SAMPLES} has {len(samples.units)} rows, and {record.task.n_items} items were asked"
-    if record.task.main_metric not in record.scores:
-        yield f"it has no {record.task.main_metric}, the task's main metric"
+    main = record.task.main_metric
+    asked = len(samples.values.get(main, ()))
+    if asked != record.task.n_items:
+        yield f"task.n_items is {record.task.n_items} in the record, and {asked} rows have {main}"
+    if main not in record.scores and (record.scores or record.status != "failed"):
+        yield f"it has no {main}, the task's main metric"
+    for name in sorted(set(samples.values) - set(record.scores)):
+        yield f"its rows have {name}, of which it has no score"
     for name, score in record.scores.items():
-        if not score.whole:
-            yield from _score(name, score, samples, every_interval or name == record.task.main_metric)
+        if score.whole and name not in samples.values:
+            continue  # of the whole set, which no row has: only running it again can show it
+        if score.whole:
+            yield f"{name} is said to be of the whole set, and its rows have it"
+        yield from _score(name, score, samples, every_interval or name == main)
 
 
 def _score(name: str, score: Score, samples: Samples, interval: bool) -> Iterator[str]:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.config import CPU_DEMO, DEFAULT_MODEL, RunConfig, named_budget
+from harness.command import SECTIONS, bought, option, text
+from harness.config import CPU_DEMO, DEFAULT_MODEL, RunConfig
 
 if TYPE_CHECKING:
     from leaderboards.table import Table
 
 MORE_ITEMS = 4
 """Four times the items halve the smallest difference that is seen."""
-FLAGS = frozenset({"generate", "trust_remote_code"})
-WITHOUT_OPTION = ("accelerate_config", "checkpoint_steps", "fold", "gradient_checkpointing", "processes")
-"""Fields of a cell that `--set` alone reaches."""
-SECTIONS = ("groups", "lora", "lengths")
 TOLD_APART = frozenset(
     {
         "aligner",
@@ -93,7 +90,7 @@ def _methods(configs: Sequence[RunConfig]) -> Iterator[str]:
     for config in configs:
         own = {} if alone else config.aligner_config
         shuffled = ["labels=shuffled"] if config.shuffle_labels and not _all_shuffled(configs) else []
-        settings = [*(f"{name}={_text(value)}" for name, value in own.items()), *shuffled]
+        settings = [*(f"{name}={text(value)}" for name, value in own.items()), *shuffled]
         yield f"{config.aligner}[{','.join(settings)}]" if settings else config.aligner
 
 
@@ -113,15 +110,7 @@ def _carried(configs: Sequence[RunConfig]) -> Iterator[str]:
         usual = field.get_default(call_default_factory=True)
         if name in TOLD_APART or value == usual or any(getattr(one, name) != value for one in configs):
             continue
-        option = f"--{name.replace('_', '-')}"
-        if name in FLAGS:
-            yield option
-        elif name in WITHOUT_OPTION:
-            yield from ("--set", f"{name}={_text(value)}")
-        elif isinstance(value, Mapping):
-            yield from (option, ",".join(f"{ours}={yours}" for ours, yours in value.items()))
-        else:
-            yield from (option, str(value))
+        yield from option(name, value)
     if str(first.store) != "runs":
         yield from ("--store", str(first.store))
     if _all_shuffled(configs):
@@ -131,7 +120,7 @@ def _carried(configs: Sequence[RunConfig]) -> Iterator[str]:
 def _settings(configs: Sequence[RunConfig]) -> Iterator[str]:
     """`--set` of what was set: the budget beside its number of labels, the shared sections, a single method's own."""
     first = configs[0]
-    found: dict[str, Any] = {f"budget.{name}": value for name, value in _bought(first).items()}
+    found: dict[str, Any] = {f"budget.{name}": value for name, value in bought(first.budget.model_dump()).items()}
     if first.profile and first.model != DEFAULT_MODEL:
         found["profile"] = first.profile
     for section in SECTIONS:
@@ -143,15 +132,4 @@ def _settings(configs: Sequence[RunConfig]) -> Iterator[str]:
         found |= {f"aligner.{name}": value for name, value in first.aligner_config.items()}
     for name, value in found.items():
         if value is not None:
-            yield from ("--set", f"{name}={_text(value)}")
-
-
-def _bought(config: RunConfig) -> dict[str, Any]:
-    """What of the budget does not follow from its number of labels."""
-    usual = named_budget(config.budget.preset, "budget").model_dump()
-    return {name: value for name, value in config.budget.model_dump().items() if value != usual[name]}
-
-
-def _text(value: object) -> str:
-    """A value as `--set` reads it."""
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+            yield from ("--set", f"{name}={text(value)}")

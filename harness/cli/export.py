@@ -21,6 +21,7 @@ from harness.models.hashes import model_hashes
 from harness.records.exports import logged_samples, model_outputs
 from harness.records.foreign import Imported, import_runs
 from harness.records.hub import DataSet, data_set, fetched, sent
+from harness.records.measured import measured_of, take_over
 from harness.records.schema import Record
 from harness.records.store import Store
 from harness.util.files import storage, write_atomic, write_json
@@ -116,6 +117,9 @@ def _written(found: Sequence[Found], form: Form, out: Path, model: str | None, b
     }
     for one in found:
         yield from writers[form](one)
+    if form is Form.run:
+        for store, records in _by_store(found).items():
+            yield from _judges(store, out, records)
 
 
 def _to_hub(found: Sequence[Found], form: Form, target: DataSet) -> None:
@@ -125,7 +129,28 @@ def _to_hub(found: Sequence[Found], form: Form, target: DataSet) -> None:
         )
     for one in found:
         one.store.verified(one.record.id)
-    say(sent(target, [one.store.run_dir(one.record.id) for one in found]))
+    judges = {
+        path.relative_to(store).as_posix(): path
+        for store, records in _by_store(found).items()
+        for path in measured_of(store, records)
+    }
+    say(sent(target, [one.store.run_dir(one.record.id) for one in found], judges))
+
+
+def _by_store(found: Sequence[Found]) -> dict[Path, list[Record]]:
+    stores: dict[Path, list[Record]] = {}
+    for one in found:
+        stores.setdefault(one.store.root, []).append(one.record)
+    return stores
+
+
+def _judges(source: Path, target: Path, records: Sequence[Record]) -> list[Path]:
+    """Take over what was measured of the judges of runs; a file that cannot be read is named, and stops no run."""
+    try:
+        return take_over(source, target, records)
+    except HarnessError as error:
+        note(f"what was measured of judges is not taken over: {error}")
+        return []
 
 
 def _run(found: Found, out: Path) -> Path:
@@ -152,10 +177,7 @@ def _rows(found: Sequence[Found]) -> dict[str, MethodRow]:
     """The rows of tables that the runs belong to, by run; runs of the track `parity` enter no table."""
     from leaderboards import PARITY, tables
 
-    stores: dict[Path, list[Record]] = {}
-    for one in found:
-        if one.record.budget.track != PARITY:
-            stores.setdefault(one.store.root, []).append(one.record)
+    stores = _by_store([one for one in found if one.record.budget.track != PARITY])
     made = (table for store, records in stores.items() for table in tables(store, beside=records))
     return {run: row for table in made for row in table.rows for run in row.records}
 
@@ -222,10 +244,19 @@ def _imported(place: Path, store: Store) -> list[Imported]:
     """What came of the runs of a folder, or of a data set of the hub, which is fetched first."""
     source = data_set(str(place))
     if source is None:
-        return list(import_runs(place, store))
+        return _with_judges(place, store)
     with fetched(source) as folder:
-        found = list(import_runs(folder, store))
+        found = _with_judges(folder, store)
     return [replace(one, folder=place / one.folder.relative_to(folder)) for one in found]
+
+
+def _with_judges(place: Path, store: Store) -> list[Imported]:
+    """What came of the runs of a folder; with them comes what was measured of their judges."""
+    found = list(import_runs(place, store))
+    records = [record for one in found if one.run_id is not None and (record := store.record(one.run_id)) is not None]
+    for path in _judges(place, store.root, records):
+        note(f"{path} says what was measured of a judge")
+    return found
 
 
 def import_(

@@ -101,7 +101,7 @@ def show_tables(
 def _check(published: Path) -> None:
     from leaderboards.published import check
 
-    found = check(published)
+    found = check(published, installed=shared.registry(no_plugins=False, plugins=None))
     for fault in found:
         say(fault)
     if found:
@@ -171,7 +171,8 @@ def validate(
     """Check records that are handed in: seal, hashes, ids, scores and intervals from their rows, provenance, budget."""
     from leaderboards.validate import faults
 
-    wrong = {path: faults(path) for path in runs}
+    installed = shared.registry(no_plugins=False, plugins=None)
+    wrong = {path: faults(path, installed=installed) for path in runs}
     for path, found in wrong.items():
         for fault in found:
             say(f"{path}: {fault}")
@@ -203,7 +204,9 @@ def publish(
             "publish needs the name of a board, a folder of leaderboards/records; --render makes all pages again"
         )
     with storage(published):
-        for folder in into(store, runs or (), board, published) if board is not None else ():
-            say(str(folder))
+        if board is not None:
+            installed = shared.registry(no_plugins=False, plugins=None)
+            for folder in into(store, runs or (), board, published, installed=installed):
+                say(str(folder))
         for path in pages(published):
             say(str(path))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,15 +68,15 @@ def _snapshot(source: DataSet) -> Path:
     return Path(folder)
 
 
-def sent(target: DataSet, runs: Sequence[Path]) -> str:
-    """Put run folders into a data set, in one commit; returns the commit's address.
+def sent(target: DataSet, runs: Sequence[Path], beside: Mapping[str, Path]) -> str:
+    """Put run folders, and files beside them by name, into a data set, in one commit; returns the commit's address.
 
     The data set is made, private, where it does not exist. Raises HarnessError where the hub refuses.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 
     files = [(f"{run.name}/{path.relative_to(run).as_posix()}", path) for run in runs for path in _files(run)]
-    operations = [CommitOperationAdd(name, str(path)) for name, path in files]
+    operations = [CommitOperationAdd(name, str(path)) for name, path in (*files, *beside.items())]
     try:
         api = HfApi(library_name="harness")
         api.create_repo(target.name, repo_type="dataset", private=True, exist_ok=True)

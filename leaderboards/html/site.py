@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from leaderboards import Ranking
 from leaderboards.columns import directed, of_all
+from leaderboards.command import command
 from leaderboards.curves import Curves, labels_text
 from leaderboards.draws import DRAWN, over_draws
 from leaderboards.folds import run_text
@@ -19,6 +21,8 @@ from leaderboards.html.safety import POLICY, check_extra, file_name, put, script
 from leaderboards.html.view import TableView
 from leaderboards.load import Entry
 from leaderboards.planned import BoardPlan, in_words, missing
+from leaderboards.replaced import Replaced, replaced
+from leaderboards.table import MethodRow
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -127,7 +131,7 @@ def _overview(found: Ranking, views: list[TableView]) -> dict[str, Any]:
             "aligner": sorted({row.aligner for one in views for row in one.table.rows}),
         },
         "together": _together(found),
-        "runs": len(found.entries),
+        "runs": len({run for one in views for row in one.table.rows for run in row.records}),
         "warnings": list(warnings),
     }
 
@@ -180,16 +184,23 @@ def _write_records(
 ) -> None:
     where = {run: (one, row) for one in reversed(views) for row in one.table.rows for run in row.records}
     listed = [(entry, *where[run]) for run, entry in found.entries.items() if run in where]
+    by_table = {id(one.table): one for one in views}
+    listed += [(old.entry, by_table[id(old.table)], _older(old)) for old in replaced(found)]
     _write(pages, "records.html.j2", folder / "records.html", {**shared, "listed": listed})
     for entry, one, row in listed:
         page = folder / "r" / f"{file_name(entry.record.id)}.html"
         _write(pages, "record.html.j2", page, {**shared, **_record_page(entry), "one": one, "row": row})
 
 
+def _older(old: Replaced) -> MethodRow:
+    """The row of a run that a newer one replaces, under a name that says so."""
+    return replace(old.row, label=f"{old.row.label}, replaced by {old.by}")
+
+
 def _record_page(entry: Entry) -> dict[str, Any]:
     record = entry.record
     manifest = record.manifest.model_dump(exclude={"decisive"})
-    made = {"command": view.command_of(record), "manifest": manifest, "spent": view.spent_texts(record)}
+    made = {"command": command(record), "manifest": manifest, "spent": view.spent_texts(record)}
     return {"entry": entry, "record": record, **made}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -165,13 +164,6 @@ def budget_of(setting: Setting) -> dict[str, Any]:
 def settings_of(setting: Setting) -> dict[str, Any]:
     """What the rows of a table share, less its budget."""
     return {f.name: getattr(setting, f.name) for f in fields(setting) if f.name not in BUDGET}
-
-
-def command_of(record: Record) -> str:
-    """The command that made the record, to be pasted into a shell."""
-    words = record.manifest.command
-    program = next((place for place, word in enumerate(words) if word == "-m"), None)
-    return shlex.join(words if program is None else ["python", *words[program:]])
 
 
 # ---------------------------------------------------------------- figures as text

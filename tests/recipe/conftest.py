@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.plugins.registry import load
 from harness.records.schema import Record
 from harness.run import launch
+from leaderboards.command import PLACE, PROGRAM, words
+from leaderboards.validate import faults
 from tests.forked import Processes
 from tests.tiny import tiny_folder
 
@@ -30,6 +33,20 @@ def forked_processes() -> Iterator[None]:
 def fresh_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fits run in an interpreter of their own, as a user's do."""
     monkeypatch.setattr(launch, "subprocess", subprocess)
+
+
+def asked_again(record: Record) -> list[str]:
+    """The options of the command that makes a run again, with what it names where it lies here."""
+    settings = record.manifest.settings
+    there = [str(settings[name]) for name in ("data", "model", "outputs") if settings.get(name)]
+    where = {f"{PLACE}/{Path(path).name}": path for path in there}
+    return [where.get(word, word) for word in words(record)[len(PROGRAM) :]]
+
+
+def contradictions(store: Path, record: Record) -> list[str]:
+    """What `validate` says of a run of this checkout, whose changes need not be in a commit."""
+    found = faults(store / record.id, installed=load(plugins=False))
+    return [text for text in found if text != "it was made from a checkout with changes that no commit holds"]
 
 
 @dataclass(frozen=True)

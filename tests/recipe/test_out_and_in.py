@@ -13,7 +13,7 @@ import yaml
 
 from harness.records.seals import write_sealed
 from harness.records.store import Store
-from tests.recipe.conftest import Looked
+from tests.recipe.conftest import Looked, asked_again, contradictions
 from tests.recipe.test_looking import as_json, call
 
 pytestmark = pytest.mark.recipe
@@ -127,6 +127,15 @@ def test_settings_written_as_yaml_come_to_the_same_run(
         (looked.sft.id, "done"),
         (looked.base.id, "done"),
     }
+
+
+def test_the_command_of_a_record_comes_to_the_same_run(looked: Looked, capsys: pytest.CaptureFixture[str]) -> None:
+    for record in (looked.sft, looked.base):
+        found = as_json(
+            capsys, "plan", *asked_again(record), "--store", str(looked.store), "--no-plugins", "--no-control"
+        )
+        assert {"run_id": record.id, "state": "done"}.items() <= found["cells"][-1].items()
+        assert contradictions(looked.store, record) == []
 
 
 def test_a_cell_computed_again_keeps_what_was_there(

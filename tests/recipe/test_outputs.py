@@ -22,6 +22,7 @@ from leaderboards.html import write_site
 from tasks.datasets.dialogues import DATASET
 from tasks.measures.length_control import length_controlled
 from tasks.medical_dialogue import MedicalDialogue
+from tests.recipe.conftest import asked_again, contradictions
 
 pytestmark = pytest.mark.recipe
 
@@ -136,6 +137,11 @@ def _is_the_same_again(place: Path, store: Path, tmp_path: Path, run_id: str, fi
     settings.write_text(CliRunner().invoke(app, ["show", run_id, "--yaml", "--store", str(store)]).stdout)
     words = ["run", "--config", str(settings), "--store", str(store), "--no-plugins", "--quiet", "--json"]
     assert json.loads(CliRunner().invoke(app, words).stdout)["id"] == run_id
+    record = Store(store).record(run_id)
+    assert record is not None
+    typed = ["run", *asked_again(record), "--store", str(store), "--no-plugins", "--quiet", "--json"]
+    assert json.loads(CliRunner().invoke(app, typed).stdout)["id"] == run_id
+    assert contradictions(store, record) == []
     before = file.read_text()
     file.write_text(before.replace("full answer", "half answer"))
     done = CliRunner().invoke(app, words)

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from harness.cli import app
 from leaderboards import FORMATS, load, tables
+from tests.recipe.conftest import asked_again, contradictions
 from tests.tiny import tiny_folder
 
 pytestmark = pytest.mark.recipe
@@ -103,6 +104,10 @@ def test_from_a_file_to_a_decision(place: Path, ran: Result) -> None:
     assert "--columns prompt=frage,chosen=gut,rejected=schlecht --folds 2" in text, "what to run next is whole"
     records = [entry.record for entry in load(place / "runs") if entry.record.aligner.name == "dpo"]
     assert len({pair for record in records for pair in record.data.pair_ids}) > 8, "each fold has labels of its own"
+    [one] = [record for record in records if record.data.shuffled_labels and record.data.fold.index == 1]
+    typed = call(place, "plan", *asked_again(one), "--store", str(place / "runs"), "--no-plugins", "--json")
+    assert json.loads(typed.stdout)["cells"][-1]["run_id"] == one.id, "its command asks for this fold alone"
+    assert [contradictions(place / "runs", record) for record in records] == [[]] * len(records)
     again = run(place, "--json")
     assert {found["id"] for found in json.loads(again.stdout)} == {record.id for record in records}, (
         "nothing runs twice"

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.cli.axes import read_cells
-from harness.cli.closing import SECTIONS, TOLD_APART, WITHOUT_OPTION
+from harness.cli.closing import TOLD_APART
 from harness.cli.options import columns_of
 from harness.cli.resolve import Options, cells, parse_seeds, resolve
+from harness.command import SECTIONS, WITHOUT_OPTION
 from harness.config import (
     CPU_DEMO,
     PRESETS,

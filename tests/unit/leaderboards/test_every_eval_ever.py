@@ -42,7 +42,7 @@ def exported(store: Path, run_id: str, out: Path) -> tuple[dict[str, Any], list[
 def test_labels_cost_and_paired_differences_are_in_the_details(store: Path, tmp_path: Path) -> None:
     log, _, _ = exported(store, one(store).name, tmp_path / "out")
     details = log["model_info"]["additional_details"]
-    assert (details["aligner"], details["base_model"], details["labels_budget"]) == ("gem", "small-model", "32")
+    assert (details["aligner"], details["base_model"], details["labels_budget"]) == ("gem", "PATH/small-model", "32")
     assert json.loads(details["label_ids"]) == ["a", "b"]
     assert json.loads(details["training_flops"]) == 2.5e12
     assert all(isinstance(value, str) for value in details.values())
@@ -57,7 +57,7 @@ def test_labels_cost_and_paired_differences_are_in_the_details(store: Path, tmp_
     assert result["metric_config"]["lower_is_better"] is False
     command = result["generation_config"]["generation_args"]["execution_command"]
     assert "somebody" not in command
-    assert command.startswith("python -m harness run")
+    assert command.startswith("OMP_NUM_THREADS=2 python -m harness run --aligner gem --task medqa --data PATH/data ")
 
 
 def test_less_of_a_falling_metric_is_correct(tmp_path: Path) -> None:

@@ -613,6 +613,10 @@ def calibrate(store: Path, **changes: Any) -> None:
         answered=90,
         agreement=Score(mean=0.61, ci95=(0.51, 0.7), n=90),
         null_win_rate=Score(mean=0.02, ci95=(0.0, 0.1), n=64),
+        first_position=Score(mean=0.83, ci95=(0.8, 0.9), n=90),
+        flips=Score(mean=0.35, ci95=(0.3, 0.4), n=90),
+        longer=Score(mean=0.71, ci95=(0.6, 0.8), n=90),
+        longer_people=Score(mean=0.55, ci95=(0.5, 0.6), n=90),
     )
     values: dict[str, Any] = {
         "judge": "local", "judge_version": "1", "model": "small-model", "set": "llmbar", "labelled_by": "people",
@@ -643,7 +647,10 @@ def test_a_judges_agreement_stands_beside_the_win_rates(tmp_path):
     table = judged(tmp_path)
     assert [figure.set for figure in table.judge] == ["autoj", "llmbar"]
     text = leaderboards.render([table])
-    assert "llmbar 0.610 [0.510, 0.700] (90 of 100 pairs, labelled by people, a constant answer wins 0.020)" in text
+    assert (
+        "llmbar 0.610 [0.510, 0.700] (90 of 100 pairs, labelled by people, a constant answer wins 0.020, the answer "
+        "shown first wins 0.830, 0.350 change with the order, the longer answer wins 0.710 and 0.550 of people's)"
+    ) in text
     assert "not measured" not in text
     assert table.warnings == ()
     (again,) = leaderboards.from_json(leaderboards.render([table], "json"))

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow.parquet as pq
 import pytest
@@ -19,11 +20,12 @@ from harness.records.seals import sealed, write_sealed
 from harness.util.hashes import file_hash
 from leaderboards import published
 from leaderboards.validate import faults
-from tests.unit.leaderboards.test_leaderboards import ITEMS, add, answers
+from tests.unit.leaderboards.test_leaderboards import ITEMS, add, answers, calibrate
 
 pytestmark = pytest.mark.core
 ROOT = Path(__file__).parents[3] / "leaderboards"
 HERE = "/home/somebody/secret place/data"
+MODEL = "/home/somebody/models/small-model"
 
 
 def run(store: Path, aligner: str, right: int, **changes: Any) -> Path:
@@ -35,15 +37,18 @@ def run(store: Path, aligner: str, right: int, **changes: Any) -> Path:
     fit |= {"seeds": value["seed"], "adapter": value["model"]["lora"], "lengths": value["model"]["lengths"]}
     task = {"name": "medqa", "revision": "task-revision-1", "limit": None}
     decisive = {"fit": fit, "answers": {"task": task}, "judgement": {"judge": None}}
+    used = (f"aligner:{aligner}", "task:medqa", "pool:medqa", "backend:hf")
     value["manifest"] |= {
         "decisive": decisive,
-        "plugins": {f"aligner:{aligner}": "align-harness 0.1.0", "task:medqa": "align-harness 0.1.0"},
+        "plugins": dict.fromkeys(used, "methods-of-a-clinic 1.0"),  # of which nothing is installed here
         "command": ["/home/somebody/bin/python", "-m", "harness", "run", "--data", HERE, "--store=/mnt/disk/runs"],
         "code_url": "file:///home/somebody/wheels/align_harness-0.1.0.whl@sha256=ab",
         "also_read": {"eval": {"where": f"{HERE}/medqa/test.jsonl.gz", "hash": "ab"}},
         "files": {"samples.parquet": file_hash(made / "samples.parquet")},
     }
     value["id"] = digest(decisive, "fit", "answers", "judgement")
+    value["data"]["source"], value["model"]["name"] = "folder data", MODEL
+    value["manifest"]["settings"] = {"train_on": None, "precision": "auto", "data": HERE, "model": MODEL}
     value["spent"]["labels"] = len(value["data"]["pair_ids"])
     value["spent"]["seconds"]["total"] = 81.0 if value["spent"]["seconds"]["fit"] else 21.0
     value["aligner"]["fit_id"] = digest(decisive, "fit")
@@ -98,9 +103,9 @@ TAMPERED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "the units": (lambda v: v["scores"]["accuracy"].update(n=400), "states 400 units"),
     "another score": (lambda v: v["scores"].update(x={"mean": 1.0, "ci95": None, "n": 1}), "x has a score and no row"),
     "the main metric": (lambda v: v["task"].update(main_metric="other"), "no other, the task's main metric"),
-    "the seed": (lambda v: v["seed"].update(training=7), "seed.training is 7 in the record and 0 in what decided"),
+    "the seed": (lambda v: v["seed"].update(training=7), "seed.training is 7 in the record, and fit.seeds.training is"),
     "the budget": (lambda v: v["budget"].update(labels=8), "budget is"),
-    "the method": (lambda v: v["aligner"].update(name="dpo"), "aligner is 'dpo' in the record and 'gem'"),
+    "the method": (lambda v: v["aligner"].update(name="dpo"), "aligner.name is 'dpo' in the record, and fit.aligner.n"),
     "what decided": (lambda v: v["manifest"]["decisive"]["fit"].update(code="x"), "does not follow"),
     "who made it": (lambda v: v["manifest"].update(plugins={}), "which distribution aligner gem came from"),
     "a dirty tree": (lambda v: v["manifest"].update(git_dirty=True), "changes that no commit holds"),
@@ -111,7 +116,35 @@ TAMPERED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "labels from nowhere": (lambda v: v["spent"].update(labels=9), "spent 9 labels and names 2"),
     "time": (lambda v: v["spent"]["seconds"].update(total=1.0), "seconds are 1.000 in all"),
     "a cost below nothing": (lambda v: v["spent"].update(flops=-1.0), "below nothing"),
-    "fewer rows": (lambda v: v["task"].update(n_items=99), "40 rows, and 99 items were asked"),
+    "fewer rows": (lambda v: v["task"].update(n_items=99), "n_items is 99 in the record, and 40 rows have accuracy"),
+    "more rows": (lambda v: v["task"].update(n_items=9), "n_items is 9 in the record, and 40 rows have accuracy"),
+    "a figure of the whole": (
+        lambda v: v["scores"].update(accuracy={"mean": 0.999, "ci95": [0.99, 1.0], "n": 40, "whole": True}),
+        "accuracy is said to be of the whole set, and its rows have it",
+    ),
+    "a score taken out": (lambda v: v["scores"].clear(), "its rows have accuracy, of which it has no score"),
+    "a failure": (lambda v: v.update(status="failed"), "status is failed, and it does not say how it failed"),
+    "a quiet end": (lambda v: v.update(status="degenerate"), "status is degenerate, and its reason None"),
+    "a reason": (lambda v: v.update(reason="x"), "status is ok, and its reason 'x'"),
+    "other groups' labels": (lambda v: v["spent"].update(auxiliary_labels=-5), "or no number: spent.auxiliary_"),
+    "labels of no group": (lambda v: v["spent"].update(auxiliary_labels=5), "and names no auxiliary group"),
+    "time won back": (lambda v: v["spent"]["lost"].update(seconds=-9.0), "no number: spent.lost.seconds is -9.0"),
+    "answers for nothing": (lambda v: v["spent"]["inference"].update(flops=-1.0), "number: spent.inference.flops is"),
+    "labels that prompts show": (lambda v: (v["task"].update(num_fewshot=2), v["spent"].update(labels=1)), "showed 2"),
+    "trials": (lambda v: v["aligner"].update(trials=[{"config": {}, "score": 1.0}]), "1 trials on a budget of 0"),
+    "another's plug-in": (
+        lambda v: v["manifest"]["plugins"].update({"judge:mine": "evil 1.0"}),
+        "the manifest names judge:mine, which the run did not use",
+    ),
+    "no pool": (lambda v: v["manifest"]["plugins"].pop("pool:medqa"), "which distribution pool medqa came from"),
+    "another release": (
+        lambda v: v["manifest"]["packages"].update({"methods-of-a-clinic": "2.0"}),
+        "backend:hf is of 'methods-of-a-clinic 1.0', and the manifest's packages have 2.0",
+    ),
+    "outputs": (
+        lambda v: v.update(outputs={"generator": "g", "file": "f", "sha256": "0"}),
+        "outputs of another model and aligner 'gem' do not go together",
+    ),
 }  # fmt: skip
 
 
@@ -164,6 +197,7 @@ def test_what_is_published_has_figures_and_neither_texts_nor_places(root: Path, 
     manifest = json.loads(text)["manifest"]
     assert manifest["code_url"] == "align_harness-0.1.0.whl@sha256=ab"
     assert manifest["command"][:5] == ["python", "-m", "harness", "run", "--data"]
+    assert (manifest["settings"]["data"], manifest["settings"]["model"]) == ("PATH/data", "PATH/small-model")
     rows = pq.read_table(folder / "samples.parquet")
     assert set(rows["detail"].to_pylist()) == {"{}"}
     assert rows["value.accuracy"].to_pylist() == [answers(30)[item] for item in ITEMS]
@@ -173,13 +207,17 @@ def test_what_is_published_has_figures_and_neither_texts_nor_places(root: Path, 
 
 def test_a_board_gives_the_tables_of_its_store_and_says_what_is_missing(root: Path, store: Path) -> None:
     (there,), (here,) = leaderboards.tables(root / "records/medical"), leaderboards.tables(store)
-    assert (there.setting, there.rows, there.mdd) == (here.setting, here.rows, here.mdd)
+    assert here.setting.model == MODEL
+    assert (there.setting.model, there.rows, there.mdd) == ("PATH/small-model", here.rows, here.mdd)
     page = (root / "boards/medical.md").read_text()
     assert r"# A \*board\*" in page
     assert "3 of 4 planned cells have not been run" in page
     assert "- `medqa`, `gem`: draws 1\n- `medqa`, `dpo`: draws 0, 1" in page
     assert "On accuracy, better than base: gem (+0.500)." in page
-    assert "python -m harness run --data PATH" in page
+    assert (
+        "    OMP_NUM_THREADS=2 python -m harness run --aligner gem --task medqa --data PATH/data --budget 32 " in page
+    )
+    assert "with the same code, `PATH` being the folder that holds what is named there:" in page
 
 
 def test_check_is_silent_until_a_byte_differs(root: Path) -> None:
@@ -198,6 +236,29 @@ def test_check_names_the_record_that_does_not_hold(root: Path, store: Path) -> N
     run_id = one(store).name
     changed(root / "records/medical" / run_id, lambda v: v["scores"]["accuracy"].update(mean=0.9))
     assert published.check(root)[0].startswith(f"medical/{run_id}: accuracy is 0.9")
+
+
+STRAYS: dict[str, Callable[[Path, Path], Any]] = {
+    "other belongs to no board: it has no board.yaml": lambda records, run: shutil.copytree(run, records / "other/run"),
+    "notes.txt belongs to no board": lambda records, run: (records / "notes.txt").write_text("x"),
+    "medical/notes.txt belongs to no record": lambda records, run: (run.parent / "notes.txt").write_text("x"),
+    "medical/{run}/notes.txt belongs to no record": lambda records, run: (run / "notes.txt").write_text("A patient's."),
+    "medical/{run}/.deep/x belongs to no record": lambda records, run: deep(run / ".deep/x"),
+    "medical/old belongs to no record": lambda records, run: deep(run.parent / "old/samples.parquet"),
+    "medical/twin belongs to no record": lambda records, run: (run.parent / "twin").symlink_to(run),
+}
+
+
+def deep(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("x")
+
+
+@pytest.mark.parametrize("said", STRAYS)
+def test_check_names_what_belongs_to_no_record(root: Path, store: Path, said: str) -> None:
+    run = root / "records/medical" / one(store).name
+    STRAYS[said](root / "records", run)
+    assert any(found.startswith(said.format(run=run.name)) for found in published.check(root))
 
 
 def test_nothing_is_published_with_a_fault_among_it(root: Path, store: Path) -> None:
@@ -222,6 +283,125 @@ def test_the_published_files_name_no_place_and_no_text() -> None:
     for path in (ROOT / "records").rglob("*.parquet"):
         assert path.stat().st_size < 2**20
         assert set(pq.read_table(path, columns=["detail"])["detail"].to_pylist()) == {"{}"}
+
+
+# ---------------------------------------------------------------- judges
+
+
+def judged(store: Path, aligner: str, right: int, judge: str = "local") -> Path:
+    """A run whose answers a judge compared, as its manifest says, too."""
+    made = run(store, aligner, right)
+    value = json.loads((made / "record.json").read_text())
+    value["task"] |= {"judge": judge, "judge_version": "1"}
+    manifest = value["manifest"]
+    manifest["decisive"]["judgement"] = {"judge": {"name": judge, "version": "1"}}
+    manifest["plugins"][f"judge:{judge}"] = "methods-of-a-clinic 1.0"
+    value["id"] = digest(manifest["decisive"], "fit", "answers", "judgement")
+    write_sealed(made / "record.json", value)
+    return made.rename(store / value["id"])
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Path:
+    """A store of judged runs, with what was measured of their judge and of another one."""
+    for aligner, right in (("base", 10), ("gem", 30)):
+        judged(tmp_path / "judged", aligner, right)
+    calibrate(tmp_path / "judged", model=MODEL)
+    calibrate(tmp_path / "judged", judge="similarity", model=None)
+    return tmp_path / "judged"
+
+
+BIASES = "the answer shown first wins 0.830, 0.350 change with the order, the longer answer wins 0.710"
+
+
+def test_what_was_measured_of_a_judge_is_published_with_its_runs(root: Path, measured: Path) -> None:
+    made = published.publish(measured, (), "medical", root)
+    judges = root / "records/medical/judges"
+    assert [path.relative_to(judges).as_posix() for path in judges.rglob("*.json")] == [
+        "local/llmbar@PATH%2Fsmall-model.json"
+    ]
+    assert made[-1] in judges.rglob("*.json")
+    published.render(root)
+    page = (root / "boards/medical.md").read_text()
+    assert "Agreement of judge `local` with labelled pairs [95 % CI]: llmbar 0.610 [0.510, 0.700] (90 of 100" in page
+    assert BIASES in page
+    assert "somebody" not in next(judges.rglob("*.json")).read_text()
+    assert published.check(root) == []
+
+
+def test_what_was_measured_with_changes_that_no_commit_holds_is_not_published(root: Path, measured: Path) -> None:
+    calibrate(measured, model=MODEL, git_dirty=True)
+    with pytest.raises(HarnessError, match=r"judge local was measured on llmbar from a checkout with changes"):
+        published.publish(measured, (), "medical", root)
+    assert len(list((root / "records/medical").iterdir())) == 3, "the plan and the two runs that were there"
+
+
+def test_check_names_a_calibration_that_cannot_be_read_or_is_of_no_run(root: Path, measured: Path) -> None:
+    published.publish(measured, (), "medical", root)
+    published.render(root)
+    folder = root / "records/medical"
+    calibrate(folder, judge="similarity", model=None)
+    of_none = "belongs to no judge of the board's runs"
+    assert published.check(root) == [f"medical/judges/similarity/llmbar.json {of_none}"]
+    shutil.rmtree(folder / "judges/similarity")
+    (one,) = (folder / "judges").rglob("*.json")
+    (one.parent / "notes.txt").write_text("A patient's text.")
+    assert published.check(root) == [f"medical/judges/local/notes.txt {of_none}"]
+    (one.parent / "notes.txt").unlink()
+    content = one.read_text()
+    for damaged, said in (
+        ("{", "is not valid JSON"),
+        (content.replace('"llmbar"', '"sample"'), "is not where what it"),
+    ):
+        one.write_text(damaged)
+        assert [said in fault for fault in published.check(root)] == [True]
+    one.write_text(content.replace('"git_dirty": null', '"git_dirty": true'))
+    assert ["from a checkout with changes" in fault for fault in published.check(root)] == [True]
+    one.write_text(content)
+    assert published.check(root) == []
+
+
+def test_a_run_is_exported_and_imported_with_what_was_measured_of_its_judge(measured: Path, tmp_path: Path) -> None:
+    ids = [path.parent.name for path in measured.glob("*/record.json")]
+    given, mine = tmp_path / "given", tmp_path / "mine"
+    assert call("export", *ids, "--as", "run", "--out", str(given), "--store", str(measured)) == 0
+    assert call("import", str(given), "--store", str(mine)) == 0
+    for place in (given, mine):
+        assert [path.name for path in (place / "judges").rglob("*.json")] == [f"llmbar@{quote(MODEL, safe='')}.json"]
+        assert BIASES in leaderboards.render(leaderboards.tables(place))
+
+
+def test_what_was_measured_here_is_not_replaced_and_a_damaged_file_stops_no_run(
+    measured: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine"
+    calibrate(mine, model=MODEL, labelled_by="our own people")
+    assert call("import", str(measured), "--store", str(mine)) == 0
+    assert "our own people" in next((mine / "judges").rglob("*.json")).read_text()
+    for path in (measured / "judges").rglob("*.json"):
+        path.write_text("{")
+    capfd.readouterr()
+    assert call("import", str(measured), "--store", str(tmp_path / "other")) == 0
+    said = capfd.readouterr()
+    assert said.out.count("taken over") == 2
+    assert "what was measured of judges is not taken over: " in said.err
+
+
+@pytest.mark.parametrize("damage", ["another place", "a link"])
+def test_a_calibration_that_would_lie_elsewhere_is_not_taken_over(
+    measured: Path, tmp_path: Path, damage: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A stranger's file may say that its judge is called `..`."""
+    path = next((measured / "judges/local").iterdir())
+    if damage == "a link":
+        path.rename(tmp_path / "elsewhere.json")
+        path.symlink_to(tmp_path / "elsewhere.json")
+    else:
+        judged(measured, "sft", 20, judge="..")
+        path.write_text(path.read_text().replace('"judge": "local"', '"judge": ".."'))
+    assert call("import", str(measured), "--store", str(tmp_path / "mine")) == 0
+    assert ("is a link" if damage == "a link" else "is not where what it says belongs") in capfd.readouterr().err
+    assert not list((tmp_path / "mine").rglob("*llmbar*"))
 
 
 # ---------------------------------------------------------------- the command line

@@ -26,7 +26,7 @@ from leaderboards.planned import BoardPlan, PlannedRow
 from leaderboards.serve import server
 from tests.unit.leaderboards.pages import Page, pages_of, values_that_sort_as_text, wrong_links
 from tests.unit.leaderboards.site_store import ATTACK, fill
-from tests.unit.leaderboards.test_leaderboards import ITEMS, add, answers
+from tests.unit.leaderboards.test_leaderboards import ITEMS, add, answers, calibrate, judged
 
 pytest.importorskip("vl_convert", reason="the extra `site` is not installed")
 pytest.importorskip("altair", reason="the extra `site` is not installed")
@@ -152,13 +152,15 @@ def test_the_first_page_of_a_board_says_what_is_missing(tmp_path: Path) -> None:
     assert "img" not in page.tags
 
 
-def test_a_record_page_has_the_command_without_where_it_ran(tmp_path: Path) -> None:
-    words = ["/home/me/.venv/bin/python", "-m", "harness", "run", "--aligner", "gem", "--set", "aligner.note=a b"]
-    add(tmp_path, "base", answers(10))
-    add(tmp_path, "gem", answers(12), manifest__command=words)
-    found = leaderboards.ranked(tmp_path)
-    (record,) = [e.record for e in found.entries.values() if e.record.aligner.name == "gem"]
-    assert view.command_of(record) == "python -m harness run --aligner gem --set 'aligner.note=a b'"
+def test_a_record_page_has_the_command_that_makes_it_again(tmp_path: Path) -> None:
+    words = ["/home/me/.venv/bin/python", "-m", "harness.study.executors.worker", "6"]
+    add(tmp_path / "store", "base", answers(10))
+    run = add(tmp_path / "store", "gem", answers(12), manifest__command=words, aligner__changed={"note": "a b"})
+    write_site(leaderboards.ranked(tmp_path / "store"), tmp_path / "site")
+    page = Page((tmp_path / f"site/r/{run.name}.html").read_text())
+    (shown,) = [text for text in page.texts if "python -m harness run" in text]
+    assert "--aligner gem --task medqa --data sample --budget 32 --draw-seed 0 --seed 0" in shown
+    assert shown.endswith("--set 'aligner.note=a b'")
 
 
 def test_figures_for_papers_keep_strangers_texts_as_text(tmp_path: Path) -> None:
@@ -333,6 +335,37 @@ def test_a_control_that_is_unfit_is_marked_beside_its_figure(tmp_path: Path) -> 
     (table,) = (site / "t").glob("*.html")
     text = " ".join(" ".join(Page(table.read_text()).texts).split())
     assert re.search(r"Controls on the same items control accuracy Δ base random degenerate 0\.500", text)
+
+
+def test_a_run_that_a_newer_one_replaces_has_a_page_and_is_not_counted(tmp_path: Path) -> None:
+    """A study of two commits runs base twice: six of a published board's records had no page."""
+    store, site = tmp_path / "store", tmp_path / "site"
+    old = add(
+        store, "base", answers(10), manifest__created="2025-01-01T00:00:00Z", budget__labels=8, budget__preset="8"
+    )
+    other = add(store, "gem", answers(11), manifest__created="2025-01-01T00:00:00Z")
+    new, newer = add(store, "base", answers(10)), add(store, "gem", answers(12))
+    text = " ".join(Page(write_site(leaderboards.ranked(store), site).read_text()).texts)
+    assert "1 tables over 2 runs." in text
+    listed = Page((site / "records.html").read_text()).texts
+    for older, by in ((old, new), (other, newer)):
+        name = f"{by.name.split('-')[0]}, replaced by {by.name}"
+        assert name in listed
+        assert f"{name} on medqa" in Page((site / f"r/{older.name}.html").read_text()).texts
+    assert {path.stem for path in (site / "r").iterdir()} == {run.name for run in (old, other, new, newer)}
+    assert {name for name in listed if name.endswith("4 records")}
+
+
+def test_a_judges_leanings_stand_beside_its_agreement(tmp_path: Path) -> None:
+    calibrate(tmp_path / "runs")
+    judged(tmp_path / "runs")
+    folder = write_site(leaderboards.ranked(tmp_path / "runs"), tmp_path / "site").parent
+    texts = [text.strip() for path in (folder / "t").iterdir() for text in Page(path.read_text()).texts]
+    heads = ["a constant answer wins", "the answer shown first wins", "verdict changes with the order"]
+    place = texts.index(heads[0])
+    assert texts[place : place + 5] == [*heads, "the longer answer wins", "and with people"]
+    place = texts.index("0.020")
+    assert texts[place : place + 5] == ["0.020", "0.830", "0.350", "0.710", "0.550"]
 
 
 def test_headings_name_the_judge_and_whose_answers_it_was_given(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import pytest
 from harness.contracts import HarnessError
 from harness.records.hub import DataSet, data_set
 from tests.hub_server import COMMIT, hub
-from tests.unit.leaderboards.test_published import run
+from tests.unit.leaderboards.test_leaderboards import calibrate
+from tests.unit.leaderboards.test_published import judged, run
 
 pytest.importorskip("huggingface_hub")
 pytestmark = pytest.mark.core
@@ -45,6 +46,7 @@ def test_runs_go_to_a_data_set_and_come_back_the_same(tmp_path: Path) -> None:
             for file in ("record.json", "samples.parquet"):
                 assert (mine / name / file).read_bytes() == (store / name / file).read_bytes()
                 assert not (mine / name / file).is_symlink()
+        assert not (mine / "judges").exists()
         changed = tmp_path / "account/datasets/org/runs" / names[1] / "record.json"
         changed.write_text(changed.read_text().replace("0.75", "0.76"))
         refused = harness(
@@ -60,6 +62,19 @@ def test_runs_go_to_a_data_set_and_come_back_the_same(tmp_path: Path) -> None:
     again = harness(endpoint, home, "import", "hub:org/runs", "--store", str(tmp_path / "fourth"), offline=True)
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("taken over") == 2, "what was fetched once is there without the hub"
+
+
+def test_what_was_measured_of_a_judge_goes_with_its_runs(tmp_path: Path) -> None:
+    store, mine, home = tmp_path / "store", tmp_path / "mine", tmp_path / "home"
+    made = judged(store, "gem", 30)
+    calibrate(store, model=None)
+    calibrate(store, judge="similarity", model=None)
+    with hub({}, account=tmp_path / "account") as endpoint:
+        words = ("export", made.name, "--as", "run", "--out", "hub:org/runs", "--store", str(store))
+        assert harness(endpoint, home, *words).returncode == 0
+        came = harness(endpoint, home, "import", "hub:org/runs", "--store", str(mine))
+    assert came.returncode == 0, came.stderr
+    assert [path.relative_to(mine).as_posix() for path in mine.rglob("judges/*/*.json")] == ["judges/local/llmbar.json"]
 
 
 def test_what_the_hub_refuses_is_one_line(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ from harness.study.forecast import (
     CellForecast,
     Forecast,
     Showing,
-    expected_spread,
     _shows,
+    expected_spread,
     finished_records,
 )
 from harness.study.work import independent_units
