@@ -12,6 +12,7 @@ from harness.contracts import (
     HasFallingMetrics,
     HasNoReferences,
     HasParityMetric,
+    HasRelativeMetrics,
     NeedsControl,
     Task,
 )
@@ -86,7 +87,8 @@ def unlike_installed(record: Record, installed: Installed) -> Iterator[str]:
 def _unlike_task(record: Record, task: object) -> Iterator[str]:
     """What a table rests on and what only the task can say: its main metric, which way is better, what it needs.
 
-    That less of a metric beside the main one is better may have been declared since.
+    That less of a metric beside the main one is better, or that base has one half by definition, may have been declared
+    since.
     """
     assert isinstance(task, Task)
     told = record.task
@@ -100,6 +102,9 @@ def _unlike_task(record: Record, task: object) -> Iterator[str]:
     falling = task.lower_is_better if isinstance(task, HasFallingMetrics) else frozenset[str]()
     if not falling.issuperset(told.lower_is_better) or (main in falling) != (main in told.lower_is_better):
         says["lower_is_better"] = (sorted(told.lower_is_better), sorted(falling))
+    relative = task.relative_to_base if isinstance(task, HasRelativeMetrics) else frozenset[str]()
+    if not relative.issuperset(told.relative_to_base):
+        says["relative_to_base"] = (sorted(told.relative_to_base), sorted(relative))
     if record.manifest.decisive.get("judgement", {}).get("baseline") == REFERENCE:
         expected = task.reference_baseline if isinstance(task, HasNoReferences) else REFERENCE
         says["baseline"] = (told.baseline, expected)

@@ -72,7 +72,10 @@ def write_site(
 
 
 def environment(names: Mapping[str, str]) -> Environment:
-    """The templates, every value in them escaped, and a name that is missing an error. `names` are those of labels."""
+    """The templates, every value in them escaped, and a name that is missing an error.
+
+    `names` are short ones of labels; a run that a newer one replaces has a label that no table has, and keeps it whole.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     pages = Environment(
@@ -85,7 +88,8 @@ def environment(names: Mapping[str, str]) -> Environment:
     )
     pages.filters.update(
         score=view.score_text, difference=view.difference_text, p=view.p_text, amount=view.amount,
-        short=names.__getitem__, pretty=view.pretty, file_name=file_name, kind=view.row_kind, labels_text=labels_text,
+        short=lambda label: names.get(label, label), pretty=view.pretty, file_name=file_name, kind=view.row_kind,
+        labels_text=labels_text,
         directed=directed, of_all=of_all, run_text=run_text,
     )  # fmt: skip
     pages.globals["policy"] = POLICY
