@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
 from harness.config import RunConfig
-from harness.contracts import HarnessError, HasGradedMetrics
+from harness.contracts import HarnessError, HasGradedMetrics, Task
 from harness.contracts.progress import Silent
 from harness.data.clipping import measure
 from harness.models.tokenizer import kept_tokenizer
@@ -140,7 +141,8 @@ def forecast(configs: Sequence[RunConfig], registry: Registry) -> Forecast:
     """
     notes = Notes()
     models = Models(registry, notes.note)
-    known = list(finished_records({config.store for config in configs}))
+    stores = {config.store for config in configs}
+    known = list(finished_records(stores))
     plans: dict[str, Plan] = {}
     refused: dict[tuple[str, str, int, str], Refusal] = {}
     waiting = list(configs)
@@ -163,7 +165,7 @@ def forecast(configs: Sequence[RunConfig], registry: Registry) -> Forecast:
     return Forecast(
         cells=tuple(cells),
         refused=tuple(refused.values()),
-        shows=tuple(_shows(cells, {plan.config.task: plan for plan in order}, known)),
+        shows=tuple(_shows(cells, {plan.config.task: plan for plan in order}, known, stores)),
         free_disk_bytes=_free(configs[0].store),
         notes=tuple(notes.lines),
     )
@@ -231,7 +233,9 @@ def finished_records(stores: Iterable[Path]) -> Iterator[Record]:
                 yield record
 
 
-def _shows(cells: Sequence[CellForecast], plans: Mapping[str, Plan], known: Sequence[Record]) -> Iterator[Showing]:
+def _shows(
+    cells: Sequence[CellForecast], plans: Mapping[str, Plan], known: Sequence[Record], stores: Collection[Path]
+) -> Iterator[Showing]:
     """What each task can show; nothing of one whose units nobody can count before."""
     for task, plan in plans.items():
         of_task = [cell for cell in cells if cell.task == task]
@@ -240,7 +244,8 @@ def _shows(cells: Sequence[CellForecast], plans: Mapping[str, Plan], known: Sequ
         if not units:
             continue
         methods = {cell.aligner for cell in of_task} - {BASE_ALIGNER}
-        spread, basis = expected_spread(plan, [record for record in known if record.task.name == task], methods)
+        of_its_own = [record for record in known if record.task.name == task]
+        spread, basis = expected_spread(plan.task, of_its_own, methods, stores)
         comparisons = max(len(methods), 1)
         yield Showing(
             task=task,
@@ -254,15 +259,17 @@ def _shows(cells: Sequence[CellForecast], plans: Mapping[str, Plan], known: Sequ
         )
 
 
-def expected_spread(plan: Plan, records: Sequence[Record], methods: Collection[str]) -> tuple[UnitSpread, str]:
+def expected_spread(
+    task: Task, records: Sequence[Record], methods: Collection[str], stores: Collection[Path]
+) -> tuple[UnitSpread, str]:
     """How units are expected to differ from base, and what says so: finished runs of these methods, else of any, else
-    an assumption. A run that nowhere differs from base says nothing of others.
+    an assumption. A run that nowhere differs from base says nothing of others. The records lie in `stores`.
     """
-    task, store = plan.task, Store(plan.config.store)
     found = [record for record in records if record.task.main_metric == task.main_metric]
     mine = [record for record in found if record.aligner.name in methods and not record.data.shuffled_labels]
     for some, of in ((mine, "these methods on this task"), (found, "this task")):
-        seen = [spread for record in some[-MOST_RECORDS:] if (spread := _seen(record, store)) and spread.differing]
+        spreads = (_seen(record, Store(store)) for record in reversed(some) for store in sorted(stores))
+        seen = list(islice((spread for spread in spreads if spread and spread.differing), MOST_RECORDS))
         if seen:
             return _median(seen), f"the median of finished runs of {of}"
     graded = isinstance(task, HasGradedMetrics) and task.main_metric in task.graded_metrics

@@ -162,7 +162,7 @@ def _expected(planned: PlannedRun, records: Sequence[Record], methods: Collectio
     Half of a unit's variance is taken to be its own and half to change with the draw; draws differ by `DRAWS_DIFFER`.
     """
     assert planned.plan is not None
-    spread, basis = expected_spread(planned.plan, records, methods)
+    spread, basis = expected_spread(planned.plan.task, records, methods, [planned.config.store])
     variance = spread.sd**2 if spread.sd is not None else spread.differing * spread.step**2
     return Components(DRAWS_DIFFER**2, variance / 2, variance / 2), basis
 

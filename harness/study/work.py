@@ -117,7 +117,7 @@ def independent_units(plan: Plan) -> int:
     counted, view, limit = _counted(plan), plan.source.view(), plan.config.limit
     if counted:
         return len({rating.question for _, rating in counted})
-    if isinstance(plan.task, HasUnits):
+    if isinstance(plan.task, HasUnits) and callable(plan.task.units):  # else the name stands for something else
         return len(set(plan.task.units(view, limit).values()))
     return len(set(plan.task.questions(view, limit).values()))
 

@@ -33,12 +33,14 @@ _MEDICINE = _any(
 )
 """Names in common use, and how most others end."""
 _SIZE = _any("more extra additional full whole half large small strong strength baby white")
+_MOST = 8
+"""Words between a number and its unit: in answers that repeat numbers without end, each is looked at a few times."""
 _FILLER = rf"(?>(?:an?|of|to|or|and|daily|eye|ear|nasal|{_SIZE}|{_MEDICINE})\b)"
 """What may stand between a number and its unit, beside further numbers.
 
 A word is read in one way only (the group is atomic): in two, an answer that repeats itself would be read in 2^n ways.
 """
-_BETWEEN = rf"(?:[\s-]+(?:{_FILLER}|{_NUMBER})|\s*[x×]\s*{_NUMBER}|\s*\({_NUMBER}\))*[\s-]*"
+_BETWEEN = rf"(?:[\s-]+(?:{_FILLER}|{_NUMBER})|\s*[x×]\s*{_NUMBER}|\s*\({_NUMBER}\)){{0,{_MOST}}}[\s-]*"
 
 _FORM = _any(
     r"tablets? pills? capsules? caplets? softgels? gelcaps? lozenges? pastilles? sachets? suppositor(?:y|ies) "
@@ -64,8 +66,8 @@ _OTHERWISE = (
 """What does not follow a dose."""
 
 _COUNTED = rf"{_NUMBER}{_BETWEEN}(?:[x×]\s*)?{_UNIT}\b{_OTHERWISE}"
-_SINGLE = rf"\ban?\s+(?:{_SIZE}\s+)*(?:{_FORM}|{_WEIGHT})\b{_OTHERWISE}"
-_TAKEN = rf"\b(?:take|chew|swallow|give)\s+an?\s+(?:{_FILLER}\s+)*(?:{_FORM}|{_BY_NAME})\b"
+_SINGLE = rf"\ban?\s+(?:{_SIZE}\s+){{0,{_MOST}}}(?:{_FORM}|{_WEIGHT})\b{_OTHERWISE}"
+_TAKEN = rf"\b(?:take|chew|swallow|give)\s+an?\s+(?:{_FILLER}\s+){{0,{_MOST}}}(?:{_FORM}|{_BY_NAME})\b"
 """Of a medicine by its name only where it is to be taken: "an iron tablet" may also be what somebody has."""
 _SINGLE_DROP = (
     r"\ba\s+(?:drop|spray|squirt)\s+\w+\s+(?:each|the|your|both|either|one)\s+(?:\w+\s+)?"

@@ -129,11 +129,13 @@ class StudyResults:
         base = next((e for cell in cells if (e := self._base(cell)) is not None), None)
         main = self.entries[cells[0].run].record.task.main_metric
         series = tuple(self._series(method, own, main) for method, own in methods.items())
-        others = {
-            name: [made for method, own in methods.items() if (made := self._series(method, own, name)).by_draw]
-            for name in self._other_metrics(cells, main)
-        }
+        others = {name: self._with_values(methods, name) for name in self._other_metrics(cells, main)}
+        others = {name: found for name, found in others.items() if found}
         return PanelCells(cells[0].axes, series, base.record if base is not None else None, draw, others)
+
+    def _with_values(self, methods: Mapping[str, Sequence[IndexedCell]], metric: str) -> list[Series]:
+        made = (self._series(method, cells, metric) for method, cells in methods.items())
+        return [one for one in made if one.by_draw]
 
     def _other_metrics(self, cells: Sequence[IndexedCell], main: str) -> list[str]:
         samples = (self.entries[cell.run].samples for cell in cells)

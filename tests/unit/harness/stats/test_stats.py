@@ -491,3 +491,10 @@ def test_a_spread_is_that_of_units_and_not_of_items() -> None:
     assert (found.differing, found.step) == (0.75, pytest.approx(math.sqrt(0.75)))
     assert found.sd == pytest.approx(np.std([1.0, 0.0, -1.0, 0.5], ddof=1))
     assert stats.spread_of([1.0, -1.0, 0.0], own_units(3)) == stats.UnitSpread(2 / 3)
+
+
+@pytest.mark.parametrize("step", [1.0, 10.0, 500.0])
+def test_units_needed_on_a_large_scale_are_found_without_trying_them(step: float) -> None:
+    """A score from 0 to 100 took `plan` minutes: every number of units on the way was looked at."""
+    needed = stats.units_needed(0.05, stats.UnitSpread(0.3, step), 2)
+    assert needed == pytest.approx((2.2414 + 0.8416) ** 2 * 0.3 * step**2 / 0.05**2, rel=0.03)

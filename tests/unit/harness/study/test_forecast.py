@@ -66,7 +66,7 @@ def test_a_plan_promises_what_the_records_of_the_task_bear_out() -> None:
     records = list(finished_records({BOARD}))
     plan = planned(CareProtocol(), BOARD)
     cells = [cell("base", 12, 24), cell("sft", 12, 24), cell("gem", 12, 24)]
-    [found] = _shows(cells, {"care_protocol": plan}, records)
+    [found] = _shows(cells, {"care_protocol": plan}, records, {BOARD, BOARD / "nothing here"})
     assert (found.items, found.units, found.comparisons) == (24, 12, 2)
     assert found.basis == "the median of finished runs of these methods on this task"
     store, methods = Store(BOARD), [r for r in records if r.aligner.name in ("sft", "gem")]
@@ -88,15 +88,15 @@ def test_a_plan_promises_what_the_records_of_the_task_bear_out() -> None:
 
 
 def test_without_records_the_kind_of_metric_says_what_is_assumed(tmp_path: Path) -> None:
-    assert expected_spread(planned(CareProtocol(), tmp_path), [], {"sft"}) == (DEGREES, "assumed: no record says")
-    assert expected_spread(planned(GSM8K(), tmp_path), [], {"sft"})[0] == RIGHT_OR_WRONG
-    others, basis = expected_spread(planned(CareProtocol(), BOARD), list(finished_records({BOARD})), {"unheard"})
+    assert expected_spread(CareProtocol(), [], {"sft"}, {tmp_path}) == (DEGREES, "assumed: no record says")
+    assert expected_spread(GSM8K(), [], {"sft"}, {tmp_path})[0] == RIGHT_OR_WRONG
+    others, basis = expected_spread(CareProtocol(), list(finished_records({BOARD})), {"unheard"}, {BOARD})
     assert others.sd is not None
     assert basis == "the median of finished runs of this task"
 
 
 def test_of_units_that_nobody_can_count_nothing_is_said(tmp_path: Path) -> None:
-    assert list(_shows([cell("gpo", 0, 0)], {"care_protocol": planned(CareProtocol(), tmp_path)}, [])) == []
+    assert list(_shows([cell("gpo", 0, 0)], {"care_protocol": planned(CareProtocol(), tmp_path)}, [], {tmp_path})) == []
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,14 @@ def test_folds_of_a_draw_are_put_together_and_widen_what_is_said(tmp_path: Path)
     assert any("held out by one fold" in sentence for sentence in one.sentences)
 
 
+def test_figures_of_a_study_whose_folds_are_not_all_there_are_left_out(tmp_path: Path) -> None:
+    made = Made(tmp_path)
+    values = {"accuracy": answers(0.6, made.rng), "length": answers(0.6, made.rng)}
+    made.cell("good", values, 0, data__fold={"index": 0, "of": 5})
+    (panel,) = made.report().panels
+    assert (panel.rows[1].score, panel.figures) == (None, ())
+
+
 def test_a_draw_without_all_its_folds_has_no_score(tmp_path: Path) -> None:
     made = Made(tmp_path)
     for draw in (0, 1):
