@@ -109,7 +109,7 @@ def draft(entries: Sequence[Entry]) -> Draft:
     runs = whole_runs(scored)
     values, problems = _values(runs)
     units = {item: unit for run in runs for item, unit in run.units.items()}
-    role = _role(kept[0].record)
+    role = role_of(kept[0].record)
     # Base is cached per budget, so several equal runs of it are normal and need no remark.
     remarks = [
         *([] if role == "base" else replaced),
@@ -183,7 +183,8 @@ def finished(one: Draft, main: str) -> MethodRow:
     )
 
 
-def _role(record: Record) -> Role:
+def role_of(record: Record) -> Role:
+    """Base, another model's outputs, a control, or a method whose differences are claims."""
     if record.outputs is not None:
         return "outputs"
     if record.aligner.name == BASE:

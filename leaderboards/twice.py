@@ -134,11 +134,7 @@ def facts_of(record: Record) -> Facts:
 def _same(one: Twice, stated: Any, decided: Any, facts: Facts) -> bool:
     try:
         return one.same(stated, decided, facts)
-    except (
-        AttributeError,
-        KeyError,
-        TypeError,
-    ):  # whoever sealed it put something there that has not even the form of it
+    except (AttributeError, KeyError, TypeError):  # what was sealed there has not even the form of it
         return False
 
 

@@ -7,9 +7,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from leaderboards.draws import Average
+from leaderboards.table import Role
 
 Interval = tuple[float, float] | None
-Role = Literal["base", "method", "control"]
 Verdict = Literal["better", "worse", "cannot tell"]
 
 

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.contracts import BASE, HarnessError
+from harness.contracts import HarnessError
 from harness.records.schema import Record
 from harness.records.store import Store
 from harness.stats import average_seeds
 from harness.study.index import Index, IndexedCell
-from harness.study.report.figures import Role
 from leaderboards.folds import by_seed, incomplete, inflation, missing_folds, together
 from leaderboards.load import Entry, with_samples
-from leaderboards.rows import CONTROL_SETTINGS, CONTROLS, UNFIT, left_out, sound
+from leaderboards.rows import UNFIT, left_out, role_of, sound
+from leaderboards.table import Role
 
 Values = Mapping[str, float]
 PANEL = ("task", "pool", "model", "judge", "backend", "track", "budget")
@@ -170,14 +170,6 @@ class StudyResults:
 
 def _not_ok(record: Record) -> str:
     return f"draw {record.seed.draw}: {record.status}: {record.reason or 'no reason given'}"
-
-
-def role_of(record: Record) -> Role:
-    """Base, a method, or a control, which learns nothing from the labels."""
-    if record.aligner.name == BASE:
-        return "base"
-    turned = any(record.aligner.config.get(name) == value for name, value in CONTROL_SETTINGS)
-    return "control" if record.aligner.name in CONTROLS or turned or record.data.shuffled_labels else "method"
 
 
 def _record(store: Store, name: str) -> Record | None:
