@@ -283,7 +283,8 @@ def test_costs_are_sorted_by_their_figures(page: Any, tmp_path: Path) -> None:
 
 def test_a_record_page_says_how_to_make_it_again(page: Any, site: Path) -> None:
     opened(page, site, "r/gem-128-0.html")
-    assert page.locator("pre code").first.inner_text() == "run"
+    command = page.locator("pre code").first.inner_text()
+    assert "python -m harness run --aligner gem --task medqa" in command and "--budget 128" in command
     page.get_by_role("link", name="its table").click()
     page.wait_for_selector("#scores svg.marks")
 
