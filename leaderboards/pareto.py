@@ -15,10 +15,12 @@ class Axis:
     name: str
     title: str
     of: Callable[[Cost], float]
+    counted: bool = False
+    """Whether the cost is a number of things, so that half of one means nothing."""
 
 
 AXES = (
-    Axis("labels", "labels bought", lambda cost: cost.labels + cost.auxiliary_labels),
+    Axis("labels", "labels bought", lambda cost: cost.labels + cost.auxiliary_labels, counted=True),
     Axis("flops", "TFLOPs of the fit", lambda cost: cost.flops / 1e12),
     Axis("seconds", "seconds in all", lambda cost: cost.total_seconds),
     Axis("memory", "GiB of memory at the peak", lambda cost: cost.peak_memory_bytes / 2**30),

@@ -79,7 +79,7 @@ def pareto_chart(table: Table, axis: Axis) -> Spec | None:
         "cost:Q",
         title=axis.title,
         scale=alt.Scale(type="symlog", constant=_small(values)),
-        axis=alt.Axis(format="~s", labelOverlap=True),
+        axis=_cost_axis(alt, values, counted=axis.counted),
     )
     y = alt.Y("score:Q", title=_main_title(table), scale=alt.Scale(zero=False))
     tip = [_full_name(alt), alt.Tooltip("cost:Q", format=",.4~g"), alt.Tooltip("score:Q", format=".3f")]
@@ -190,6 +190,13 @@ def _places(points: Mapping[str, tuple[float, float]], best: Sequence[str]) -> l
         }
         for place, found in sorted(labels.items())
     ]
+
+
+def _cost_axis(alt: Any, values: Sequence[Mapping[str, Any]], *, counted: bool) -> Any:
+    """A counted cost has a tick where a row is, for half a label means nothing."""
+    if not counted:
+        return alt.Axis(format="~s", labelOverlap=True)
+    return alt.Axis(format="d", labelOverlap=True, values=sorted({value["cost"] for value in values}))
 
 
 def _small(values: Sequence[Mapping[str, Any]]) -> float:

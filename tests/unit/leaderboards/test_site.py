@@ -412,6 +412,14 @@ def test_methods_that_nearly_share_a_label_are_apart_in_charts(tmp_path: Path) -
     assert full == {line.label for line in one.lines}
 
 
+def test_labels_bought_have_ticks_at_whole_labels(tmp_path: Path) -> None:
+    fill_alike(tmp_path)
+    table = leaderboards.ranked(tmp_path).tables[0]
+    axis = charts.pareto_chart(table, pareto.AXES[0])["layer"][0]["encoding"]["x"]["axis"]
+    assert axis["values"] == [0, 32] and axis["format"] == "d"
+    assert "values" not in charts.pareto_chart(table, pareto.AXES[1])["layer"][0]["encoding"]["x"]["axis"]
+
+
 def scores_by_method(layer: dict[str, Any]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for value in layer["data"]["values"]:
