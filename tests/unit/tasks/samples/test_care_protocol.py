@@ -146,6 +146,16 @@ def test_both_sides_are_equally_long_on_average_and_in_spread(split: str) -> Non
     assert all(abs(count_words(row["chosen"]) - count_words(row["rejected"])) <= 20 for row in alike)
 
 
+def test_what_shuffled_labels_leave() -> None:
+    """The table of docs/tasks/care_protocol.md: what an exact imitator of true and of exchanged answers would keep."""
+    rows = _rows("pool")
+    for side, kept, every, right in (("chosen", 1.0, 1.0, 1.0), ("rejected", 0.875, 0.355, 0.452)):
+        checks = [check(row[side]).values() for row in rows]
+        assert mean(mean(found) for found in checks) == pytest.approx(kept, abs=5e-4)
+        assert mean(all(found) for found in checks) == pytest.approx(every, abs=5e-4)
+        assert mean(level_of(row[side]) == row["level"] for row in rows) == pytest.approx(right, abs=5e-4)
+
+
 def test_shortcuts_stay_near_chance(capsys: pytest.CaptureFixture[str]) -> None:
     pool = CareProtocolPool()
     train, held_out = pool.pairs(SOURCE), pool.pairs(SOURCE, "eval")
